@@ -1,0 +1,159 @@
+//! Reading the fields of a JSON object so that every mistake names its field, what was expected and what came.
+
+use std::ops::RangeInclusive;
+
+use serde_json::{Map, Value};
+
+use crate::response::{ErrorBody, ErrorCode};
+
+/// The fields of one object, taken out one by one; what is left at the end is unknown.
+#[derive(Debug)]
+pub struct Fields {
+    /// Where the object stands in the request: empty, or `items[2].`.
+    prefix: String,
+    /// Fields not yet taken.
+    map: Map<String, Value>,
+}
+
+impl Fields {
+    /// The fields of the request itself.
+    #[must_use]
+    pub fn new(map: Map<String, Value>) -> Self {
+        Self { prefix: String::new(), map }
+    }
+
+    fn error(&self, name: &str, expected: &str, got: Option<&Value>) -> ErrorBody {
+        let path = format!("{}{name}", self.prefix);
+        let got = got.map_or_else(|| "nothing".to_owned(), describe);
+        let message = format!("field '{path}': expected {expected}, got {got}");
+        ErrorBody::in_field(ErrorCode::InvalidField, path, message)
+    }
+
+    /// A field that may be absent; JSON `null` counts as absent.
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.map.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// An integer within `range`.
+    ///
+    /// # Errors
+    /// When it is absent, no integer, or out of the range; so for all methods below.
+    pub fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<i64, ErrorBody> {
+        let value = self.take(name);
+        match value.as_ref().and_then(Value::as_i64) {
+            Some(number) if range.contains(&number) => Ok(number),
+            _ => {
+                let expected = format!("an integer from {} to {}", range.start(), range.end());
+                Err(self.error(name, &expected, value.as_ref()))
+            }
+        }
+    }
+
+    /// An integer within `range`, or `default` when it is absent.
+    ///
+    /// # Errors
+    /// When it is there and wrong.
+    pub fn integer_or(&mut self, name: &str, range: RangeInclusive<i64>, default: i64) -> Result<i64, ErrorBody> {
+        if self.is_absent(name) { Ok(default) } else { self.integer(name, range) }
+    }
+
+    fn is_absent(&self, name: &str) -> bool {
+        self.map.get(name).is_none_or(Value::is_null)
+    }
+
+    /// A text of `chars` characters, free of control characters.
+    ///
+    /// # Errors
+    /// When it is absent, no text, too short or too long, or has control characters.
+    pub fn text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody> {
+        let expected = || format!("a text of {} to {} characters", chars.start(), chars.end());
+        match self.take(name) {
+            Some(Value::String(text))
+                if chars.contains(&text.chars().count()) && !text.chars().any(char::is_control) =>
+            {
+                Ok(text)
+            }
+            Some(Value::String(text)) => {
+                let got = if text.chars().any(char::is_control) {
+                    "one with control characters".to_owned()
+                } else {
+                    format!("{} characters", text.chars().count())
+                };
+                let path = format!("{}{name}", self.prefix);
+                let message = format!("field '{path}': expected {}, got {got}", expected());
+                Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
+            }
+            other => Err(self.error(name, &expected(), other.as_ref())),
+        }
+    }
+
+    /// A text as [`Fields::text`], or `None` when it is absent.
+    ///
+    /// # Errors
+    /// When it is there and wrong.
+    pub fn optional_text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<Option<String>, ErrorBody> {
+        if self.is_absent(name) { Ok(None) } else { self.text(name, chars).map(Some) }
+    }
+
+    /// A password: `bytes` bytes of UTF-8. The message never repeats it.
+    ///
+    /// # Errors
+    /// When it is absent, no text, too short or too long.
+    pub fn secret(&mut self, name: &str, bytes: RangeInclusive<usize>) -> Result<String, ErrorBody> {
+        match self.take(name) {
+            Some(Value::String(text)) if bytes.contains(&text.len()) => Ok(text),
+            other => {
+                let path = format!("{}{name}", self.prefix);
+                let got = match &other {
+                    Some(Value::String(text)) => format!("{} bytes", text.len()),
+                    Some(_) => "another type".to_owned(),
+                    None => "nothing".to_owned(),
+                };
+                let message =
+                    format!("field '{path}': expected a text of {} to {} bytes, got {got}", bytes.start(), bytes.end());
+                Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
+            }
+        }
+    }
+
+    /// A list of `count` objects.
+    ///
+    /// # Errors
+    /// When it is absent, no list, too short or too long, or holds anything but objects.
+    pub fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Fields>, ErrorBody> {
+        let expected = format!("a list of {} to {} objects", count.start(), count.end());
+        let values = match self.take(name) {
+            Some(Value::Array(values)) if count.contains(&values.len()) => values,
+            other => return Err(self.error(name, &expected, other.as_ref())),
+        };
+        let mut objects = Vec::with_capacity(values.len());
+        for (index, value) in values.into_iter().enumerate() {
+            let Value::Object(map) = value else {
+                return Err(self.error(&format!("{name}[{index}]"), "an object", Some(&value)));
+            };
+            objects.push(Fields { prefix: format!("{}{name}[{index}].", self.prefix), map });
+        }
+        Ok(objects)
+    }
+
+    /// To be called after the last field was taken.
+    ///
+    /// # Errors
+    /// When a field is left that the command does not have.
+    pub fn finish(self) -> Result<(), ErrorBody> {
+        let Some(name) = self.map.keys().next() else { return Ok(()) };
+        let path = format!("{}{name}", self.prefix);
+        let message = format!("field '{path}' is not one this command has");
+        Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
+    }
+}
+
+/// A short description of a wrong value; long texts are cut.
+fn describe(value: &Value) -> String {
+    match value {
+        Value::Array(values) => format!("a list of {}", values.len()),
+        Value::Object(_) => "an object".to_owned(),
+        Value::String(text) => format!("the text '{}'", text.chars().take(40).collect::<String>()),
+        scalar => scalar.to_string(),
+    }
+}

@@ -1,0 +1,39 @@
+//! What a request may contain: one place for every bound that the decoder enforces and the documentation names.
+
+use std::ops::RangeInclusive;
+
+/// Default TCP port of the accounts commands.
+pub const ACCOUNTS_PORT: u16 = 5000;
+/// Default TCP port of the shop commands.
+pub const SHOP_PORT: u16 = 5001;
+
+/// Length of a user name, characters out of `A–Z a–z 0–9 _ . -`.
+pub const USERNAME_CHARS: RangeInclusive<usize> = 1..=64;
+/// Length of a new password, bytes of UTF-8.
+pub const PASSWORD_BYTES: RangeInclusive<usize> = 8..=1024;
+/// Length of a product's or a category's name, characters.
+pub const NAME_CHARS: RangeInclusive<usize> = 1..=200;
+/// Length of a product's description, characters.
+pub const DESCRIPTION_CHARS: RangeInclusive<usize> = 0..=4000;
+/// Length of an idempotency key, characters.
+pub const IDEMPOTENCY_KEY_CHARS: RangeInclusive<usize> = 1..=128;
+/// Length of a token as it travels: 256 bits in hexadecimal.
+pub const TOKEN_CHARS: RangeInclusive<usize> = 64..=64;
+/// Price of one piece, cents.
+pub const PRICE_CENTS: RangeInclusive<i64> = 0..=1_000_000_000;
+/// Stock of a product when it is added, pieces.
+pub const STOCK: RangeInclusive<i64> = 0..=1_000_000_000;
+/// Pieces of one product in one order.
+pub const QUANTITY: RangeInclusive<i64> = 1..=1_000_000;
+/// Different products in one order.
+pub const ORDER_ITEMS: RangeInclusive<usize> = 1..=100;
+/// Stars of a rating.
+pub const STARS: RangeInclusive<i64> = 1..=5;
+/// Page number of a listing.
+pub const PAGE: RangeInclusive<i64> = 1..=1_000_000;
+/// Rows on a page of a listing.
+pub const PAGE_SIZE: RangeInclusive<i64> = 1..=100;
+/// Rows on a page when the request does not say.
+pub const DEFAULT_PAGE_SIZE: i64 = 20;
+/// A row's identifier.
+pub const ID: RangeInclusive<i64> = 1..=i64::MAX;
