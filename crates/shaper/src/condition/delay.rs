@@ -1,0 +1,126 @@
+//! A span of time that a link adds; used for delay and for jitter.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::decimal;
+
+/// Time added to a packet, in whole nanoseconds, at most one hour.
+///
+/// Its text is a number and a unit, "50ms"; a bare number is milliseconds, as tcset takes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Delay {
+    nanoseconds: u64,
+}
+
+/// A text or duration that is no delay.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("delay '{input}': a number and one of ns, us, ms, s (no unit means ms), at most 3600s, such as '50ms'")]
+pub struct DelayError {
+    input: String,
+}
+
+const MAX_NANOSECONDS: u64 = 3_600 * 1_000_000_000;
+
+impl Delay {
+    /// No time at all.
+    pub const ZERO: Self = Self { nanoseconds: 0 };
+
+    /// The time as a duration.
+    pub fn as_duration(self) -> Duration {
+        Duration::from_nanos(self.nanoseconds)
+    }
+
+    fn from_nanoseconds(nanoseconds: u64) -> Option<Self> {
+        (nanoseconds <= MAX_NANOSECONDS).then_some(Self { nanoseconds })
+    }
+}
+
+impl TryFrom<Duration> for Delay {
+    type Error = DelayError;
+
+    fn try_from(duration: Duration) -> Result<Self, DelayError> {
+        let nanoseconds = u64::try_from(duration.as_nanos()).ok();
+        nanoseconds.and_then(Self::from_nanoseconds).ok_or_else(|| DelayError { input: format!("{duration:?}") })
+    }
+}
+
+impl FromStr for Delay {
+    type Err = DelayError;
+
+    fn from_str(text: &str) -> Result<Self, DelayError> {
+        let (number, unit) = decimal::split_unit(text);
+        let places = match unit {
+            "ns" => Some(0),
+            "us" | "µs" => Some(3),
+            "" | "ms" => Some(6),
+            "s" => Some(9),
+            _ => None,
+        };
+        let nanoseconds = places.and_then(|places| decimal::parse(number, places));
+        nanoseconds.and_then(Self::from_nanoseconds).ok_or_else(|| DelayError { input: text.to_owned() })
+    }
+}
+
+impl fmt::Display for Delay {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (places, unit) = match self.nanoseconds {
+            0 => (0, ""),
+            ns if ns % 1_000_000_000 == 0 => (9, "s"),
+            1_000_000.. => (6, "ms"),
+            1_000.. => (3, "us"),
+            _ => (0, "ns"),
+        };
+        decimal::write(out, self.nanoseconds, places)?;
+        out.write_str(unit)
+    }
+}
+
+decimal::serde_as_text!(Delay);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_read() {
+        for (text, nanoseconds, shown) in [
+            ("50ms", 50_000_000, "50ms"),
+            ("50", 50_000_000, "50ms"),
+            ("100us", 100_000, "100us"),
+            ("100µs", 100_000, "100us"),
+            ("1s", 1_000_000_000, "1s"),
+            ("1.5s", 1_500_000_000, "1500ms"),
+            ("0.0001ms", 100, "100ns"),
+            ("0", 0, "0"),
+            ("3600s", MAX_NANOSECONDS, "3600s"),
+        ] {
+            let delay: Delay = text.parse().unwrap();
+            let read = (delay.as_duration(), delay.to_string());
+            assert_eq!(read, (Duration::from_nanos(nanoseconds), shown.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_delay_is_refused_and_quoted() {
+        for text in ["", "ms", "-1ms", "1m", "1h", "1MS", "0.1ns", "3600.1s", "1e3", "fast"] {
+            let error = text.parse::<Delay>().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("delay '{text}': a number and one of")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_duration_over_an_hour_is_refused() {
+        assert!(Delay::try_from(Duration::from_secs(3_601)).is_err());
+        assert_eq!(Delay::try_from(Duration::from_millis(50)), "50ms".parse());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn text_round_trips(nanoseconds in 0..=MAX_NANOSECONDS) {
+            let delay = Delay { nanoseconds };
+            proptest::prop_assert_eq!(delay.to_string().parse(), Ok(delay));
+        }
+    }
+}

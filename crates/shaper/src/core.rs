@@ -1,0 +1,158 @@
+//! The link itself: which packet is lost, and when each of the others leaves.
+//!
+//! No I/O and no clock: times come in as durations since any fixed start and decisions go out, so the same seed and the
+//! same arrivals always give the same link. Packet bytes are none of its business.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
+
+use crate::condition::{Condition, Rate};
+use crate::counters::Counters;
+
+/// One direction of a link, under one condition.
+///
+/// Each packet meets, in this order: loss (a lost packet takes no link time), the queue limit (packets waiting or in
+/// flight), the rate (one packet after the other, bytes counted from the IP header on, no Ethernet header), then
+/// delay ± jitter. Packets never overtake each other: one that drew less jitter than its predecessor leaves with it.
+#[derive(Debug)]
+pub struct Link {
+    condition: Condition,
+    queue_limit: usize,
+    loss_draws: ChaCha8Rng,
+    jitter_draws: ChaCha8Rng,
+    /// When the rate has finished with the packets before.
+    free_at: Duration,
+    last_departure: Duration,
+    departures: VecDeque<Duration>,
+    counters: Counters,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It leaves at this time, on the clock of `now`.
+    SendAt(Duration),
+    /// It never leaves.
+    Drop(DropReason),
+}
+
+/// Why a packet never leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// The condition's loss took it.
+    Loss,
+    /// The queue was full.
+    QueueFull,
+}
+
+/// Jitter has a random stream of its own, so that switching it on does not change which packets are lost.
+const JITTER_STREAM: u64 = 1;
+
+impl Link {
+    /// An empty link. All its decisions follow from `seed` and the packets' arrivals.
+    pub fn new(condition: Condition, seed: u64) -> Self {
+        let mut jitter_draws = ChaCha8Rng::seed_from_u64(seed);
+        jitter_draws.set_stream(JITTER_STREAM);
+        Self {
+            condition,
+            queue_limit: usize::try_from(condition.effective_queue_limit().packets()).unwrap_or(usize::MAX),
+            loss_draws: ChaCha8Rng::seed_from_u64(seed),
+            jitter_draws,
+            free_at: Duration::ZERO,
+            last_departure: Duration::ZERO,
+            departures: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes a packet of `length` bytes, IP header included, that arrives at `now`.
+    ///
+    /// Departures that are due by `now` leave room in the queue only after [`Link::pop_due`] took them.
+    pub fn on_packet(&mut self, now: Duration, length: usize) -> Verdict {
+        self.counters.packets += 1;
+        self.counters.bytes += length as u64;
+        // Both streams advance with every packet, whatever becomes of it: packet n always meets the same draws.
+        let lost = self.condition.loss.takes(self.loss_draws.next_u32());
+        let propagation = self.draw_propagation();
+        if lost {
+            self.counters.dropped_loss += 1;
+            return Verdict::Drop(DropReason::Loss);
+        }
+        if self.departures.len() >= self.queue_limit {
+            self.counters.dropped_queue += 1;
+            return Verdict::Drop(DropReason::QueueFull);
+        }
+        let departure = self.serialise(now, length).saturating_add(propagation).max(self.last_departure);
+        self.last_departure = departure;
+        self.departures.push_back(departure);
+        self.counters.queued += 1;
+        Verdict::SendAt(departure)
+    }
+
+    /// When the next packet is due, if any is in the link.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.departures.front().copied()
+    }
+
+    /// Lets the oldest packet out if it is due by `now`, and tells when it was due. It counts as sent.
+    pub fn pop_due(&mut self, now: Duration) -> Option<Duration> {
+        let due = self.next_deadline().filter(|due| *due <= now)?;
+        self.departures.pop_front();
+        self.counters.queued -= 1;
+        self.counters.sent += 1;
+        Some(due)
+    }
+
+    /// Takes back that the packet let out last was sent.
+    pub fn last_was_not_sent(&mut self) {
+        self.counters.sent -= 1;
+        self.counters.send_errors += 1;
+    }
+
+    /// The condition that the link was made with.
+    pub fn condition(&self) -> Condition {
+        self.condition
+    }
+
+    /// Totals since the link was made.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// When the last bit of a packet has passed the rate.
+    fn serialise(&mut self, now: Duration, length: usize) -> Duration {
+        let start = self.free_at.max(now);
+        self.free_at = match self.condition.rate {
+            Some(rate) => start.saturating_add(transmission_time(rate, length)),
+            None => start,
+        };
+        self.free_at
+    }
+
+    /// Delay ± jitter, uniform over every nanosecond between.
+    fn draw_propagation(&mut self) -> Duration {
+        let delay = self.condition.delay.as_duration();
+        let jitter = self.condition.jitter.as_duration();
+        if jitter.is_zero() {
+            return delay;
+        }
+        let choices = jitter.as_nanos() * 2 + 1;
+        let offset = (u128::from(self.jitter_draws.next_u64()) * choices) >> 64;
+        // At most twice the longest delay, an hour: fits.
+        let offset = Duration::from_nanos(u64::try_from(offset).unwrap_or(u64::MAX));
+        (delay + offset).saturating_sub(jitter)
+    }
+}
+
+/// Length over rate, rounded up to a nanosecond.
+fn transmission_time(rate: Rate, length: usize) -> Duration {
+    let nanosecond_bits = length as u128 * 8 * 1_000_000_000;
+    let nanoseconds = nanosecond_bits.div_ceil(u128::from(rate.bits_per_second()));
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,24 @@
+//! What a link did with its packets, as totals since the condition was set.
+
+use serde::{Deserialize, Serialize};
+
+/// Totals since the condition in force was set.
+///
+/// They always add up: `packets == sent + send_errors + dropped_loss + dropped_queue + queued`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Packets that entered the link.
+    pub packets: u64,
+    /// Bytes that entered the link, counted from the IP header on.
+    pub bytes: u64,
+    /// Packets that left the link.
+    pub sent: u64,
+    /// Packets that the kernel refused when they were to leave.
+    pub send_errors: u64,
+    /// Packets dropped by the condition's loss.
+    pub dropped_loss: u64,
+    /// Packets dropped because the queue was full.
+    pub dropped_queue: u64,
+    /// Packets in the link at this moment, waiting or in flight.
+    pub queued: u64,
+}

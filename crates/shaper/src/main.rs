@@ -1,0 +1,5 @@
+//! The `shaper` program; all of it is in the library.
+
+fn main() -> std::process::ExitCode {
+    shaper::cli::main_from(std::env::args_os())
+}

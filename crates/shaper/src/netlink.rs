@@ -1,0 +1,154 @@
+//! The few questions and orders for the kernel's routing that the shaper needs, each as one call. IPv4 only.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use futures_util::{Stream, TryStreamExt as _};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::rule::RuleMessage;
+use rtnetlink::{Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
+
+/// A netlink socket in the network namespace of the thread that opened it.
+#[derive(Clone)]
+pub(crate) struct Kernel {
+    handle: Handle,
+}
+
+/// What the shaper needs to know of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    pub(crate) index: u32,
+    pub(crate) mtu: u32,
+    pub(crate) is_up: bool,
+    /// Packets that the kernel wanted to send by it and dropped, since it was made.
+    pub(crate) tx_dropped: u64,
+}
+
+/// Something that the kernel would not do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetlinkError {
+    #[error("cannot open a netlink socket: {0}")]
+    Open(std::io::Error),
+    #[error("the kernel refused to {order}: {}", reason(error))]
+    Refused { order: String, error: rtnetlink::Error },
+    #[error("there is no device '{device}' here; there are: {}", present.join(", "))]
+    NoDevice { device: String, present: Vec<String> },
+}
+
+type Result<T> = std::result::Result<T, NetlinkError>;
+
+impl Kernel {
+    /// Opens the socket; must be called in a tokio runtime, which then serves it.
+    pub(crate) fn connect() -> Result<Self> {
+        let (connection, handle, _messages) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// The device of that name.
+    pub(crate) async fn link(&self, name: &str) -> Result<Link> {
+        let links: Vec<_> = collect("list the devices", self.handle.link().get().execute()).await?;
+        let named = links.iter().find(|link| name_of(link) == Some(name));
+        named.map(read_link).ok_or_else(|| NetlinkError::NoDevice {
+            device: name.to_owned(),
+            present: links.iter().filter_map(name_of).map(str::to_owned).collect(),
+        })
+    }
+
+    /// Sets a device's MTU in bytes and queue length in packets, and brings it up.
+    pub(crate) async fn bring_up(&self, index: u32, mtu: u32, queue_length: u32) -> Result<()> {
+        let message = LinkUnspec::new_with_index(index).mtu(mtu).txqueuelen(queue_length).up().build();
+        done(self.handle.link().set(message).execute().await, || format!("bring device {index} up with MTU {mtu}"))
+    }
+
+    /// IPv4 addresses of a device.
+    pub(crate) async fn addresses(&self, index: u32) -> Result<Vec<AddressMessage>> {
+        let request = self.handle.address().get().set_link_index_filter(index);
+        let mut addresses: Vec<_> = collect("list the addresses", request.execute()).await?;
+        addresses.retain(|address| address.header.family == AddressFamily::Inet);
+        Ok(addresses)
+    }
+
+    /// IPv4 routes of all tables.
+    pub(crate) async fn routes(&self) -> Result<Vec<RouteMessage>> {
+        let anything = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut routes: Vec<_> = collect("list the routes", self.handle.route().get(anything).execute()).await?;
+        routes.retain(|route| route.header.address_family == AddressFamily::Inet);
+        Ok(routes)
+    }
+
+    /// IPv4 rules.
+    pub(crate) async fn rules(&self) -> Result<Vec<RuleMessage>> {
+        collect("list the rules", self.handle.rule().get(IpVersion::V4).execute()).await
+    }
+
+    /// Adds a route; `name` is for the error.
+    pub(crate) async fn add_route(&self, route: RouteMessage, name: &str) -> Result<()> {
+        done(self.handle.route().add(route).execute().await, || format!("add the {name}"))
+    }
+
+    /// Deletes a route; `name` is for the error.
+    pub(crate) async fn delete_route(&self, route: RouteMessage, name: &str) -> Result<()> {
+        done(self.handle.route().del(route).execute().await, || format!("delete the {name}"))
+    }
+
+    /// Adds a rule.
+    pub(crate) async fn add_rule(&self, rule: RuleMessage) -> Result<()> {
+        let mut request = self.handle.rule().add();
+        *request.message_mut() = rule;
+        done(request.execute().await, || "add a routing rule".to_owned())
+    }
+
+    /// Deletes a rule.
+    pub(crate) async fn delete_rule(&self, rule: RuleMessage) -> Result<()> {
+        done(self.handle.rule().del(rule).execute().await, || "delete a routing rule".to_owned())
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Kernel")
+    }
+}
+
+async fn collect<T>(
+    order: &str,
+    answers: impl Stream<Item = std::result::Result<T, rtnetlink::Error>>,
+) -> Result<Vec<T>> {
+    done(answers.try_collect().await, || order.to_owned())
+}
+
+fn done<T>(result: std::result::Result<T, rtnetlink::Error>, order: impl FnOnce() -> String) -> Result<T> {
+    result.map_err(|error| NetlinkError::Refused { order: order(), error })
+}
+
+/// The kernel's own word for it instead of a dump of its message.
+fn reason(error: &rtnetlink::Error) -> String {
+    match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io().to_string(),
+        other => other.to_string(),
+    }
+}
+
+fn name_of(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+fn read_link(message: &LinkMessage) -> Link {
+    let is_up = message.header.flags.contains(LinkFlags::Up);
+    let mut link = Link { index: message.header.index, mtu: 0, is_up, tx_dropped: 0 };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
+            _ => {}
+        }
+    }
+    link
+}

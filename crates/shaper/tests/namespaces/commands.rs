@@ -1,0 +1,77 @@
+//! What the commands say, and their exit codes.
+
+use std::process::Output;
+
+use shaper::control::PathState;
+use shaper::{Condition, Counters};
+
+use crate::lab::{ip, lab};
+use crate::traffic::numbers_received;
+
+fn assert_fails(output: &Output, code: i32, reason: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    assert!(stderr.contains(reason), "'{reason}' expected in: {stderr}");
+}
+
+#[test]
+fn without_a_shaper_the_commands_say_what_to_do() {
+    let Some(lab) = lab() else { return };
+    for command in ["show", "clear", "set --delay 1ms"] {
+        assert_fails(&lab.command(command), 1, "no shaper runs in this network namespace; start one with 'shaper run");
+    }
+}
+
+#[test]
+fn bad_command_lines_and_devices_are_told_apart() {
+    let Some(lab) = lab() else { return };
+    assert_fails(&lab.command("set --delay soon"), 2, "delay 'soon': a number and one of");
+    assert_fails(&lab.command("run --jitter 1ms"), 2, "jitter '1ms' is above delay '0'");
+    assert_fails(&lab.command("run --device eth7"), 1, "there is no device 'eth7' here; there are: lo, eth0");
+}
+
+#[test]
+fn a_second_shaper_is_refused_and_the_first_goes_on() {
+    let Some(lab) = lab() else { return };
+    let _first = lab.start("--delay 50ms");
+    assert_fails(&lab.command("run"), 1, "a shaper already runs in this network namespace");
+    assert_eq!(lab.status("show").path.state, PathState::Open);
+}
+
+#[test]
+fn a_set_replaces_the_whole_condition_and_restarts_the_counters() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--loss 1% --seed 1");
+    numbers_received(&lab, 100);
+    assert_eq!(lab.status("show").counters.packets, 100);
+
+    let asked = Condition { delay: "50ms".parse().unwrap(), ..Condition::BASELINE };
+    let status = lab.status("set --delay 50ms --seed 7");
+    assert!(status.has_in_force(&asked), "{status:?}");
+    assert_eq!((status.seed, status.counters), (7, Counters::default()));
+
+    let status = lab.status("clear");
+    assert!(status.has_in_force(&Condition::BASELINE), "{status:?}");
+}
+
+#[test]
+fn show_sees_what_somebody_else_did_and_set_repairs_it() {
+    let Some(lab) = lab() else { return };
+    let near = &lab.near;
+    let _shaper = lab.start("--delay 50ms");
+    for (damage, missing) in [
+        ("rule del priority 101".to_owned(), "rule for this node's packets (priority 101)"),
+        ("rule del priority 100".to_owned(), "rule for the shaper's own packets (priority 100)"),
+        ("route del default table 21320".to_owned(), "route to 0.0.0.0/0"),
+        ("link set shaper0 down".to_owned(), "device shaper0 is not up"),
+    ] {
+        ip(&format!("-n {near} {damage}"));
+        let status = lab.status("show");
+        assert_eq!(status.path.state, PathState::Broken, "{damage}");
+        assert!(status.path.missing.iter().any(|part| part == missing), "{damage}: {:?}", status.path.missing);
+        assert!(!status.has_in_force(&status.condition));
+
+        let repaired = lab.status("set --delay 50ms");
+        assert!(repaired.has_in_force(&repaired.condition), "{damage}: {repaired:?}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Two namespaces joined by a veth pair, and a shaper in the first; all of it gone when dropped.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::Ipv4Addr;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use shaper::control::{Event, Status};
+
+/// The shaped node.
+pub(crate) const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// Its peer.
+pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+
+const BINARY: &str = env!("CARGO_BIN_EXE_shaper");
+
+/// Times are measured: one lab at once, or they would measure each other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) struct Lab {
+    pub(crate) near: String,
+    pub(crate) far: String,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The lab, or `None` and a line that says why there can be none here.
+pub(crate) fn lab() -> Option<Lab> {
+    if let Some(reason) = obstacle() {
+        println!("skipped: {reason}");
+        return None;
+    }
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let prefix = format!("shaper-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    // Made before the namespaces, so that its drop removes them when a step fails.
+    let lab = Lab { near: format!("{prefix}-near"), far: format!("{prefix}-far"), _turn: turn };
+    for (name, address) in [(&lab.near, NEAR), (&lab.far, FAR)] {
+        ip(&format!("netns add {name}"));
+        ip(&format!("-n {name} link set lo up"));
+        if *name == lab.far {
+            ip(&format!("link add eth0 netns {} type veth peer name eth0 netns {}", lab.near, lab.far));
+            ip(&format!("-n {} addr add {NEAR}/24 dev eth0", lab.near));
+            ip(&format!("-n {} link set eth0 up", lab.near));
+            ip(&format!("-n {name} addr add {address}/24 dev eth0"));
+            ip(&format!("-n {name} link set eth0 up"));
+        }
+    }
+    ip(&format!("-n {} route add default via {FAR}", lab.near));
+    Some(lab)
+}
+
+fn obstacle() -> Option<&'static str> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("needs root to make network namespaces");
+    }
+    if File::options().read(true).write(true).open("/dev/net/tun").is_err() {
+        return Some("needs /dev/net/tun");
+    }
+    Command::new("ip").arg("-V").output().is_err().then_some("needs the program 'ip' (package iproute2)")
+}
+
+/// Runs `ip` and gives what it printed.
+pub(crate) fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+impl Lab {
+    /// Runs `work` in a namespace; the sockets that it opens stay there.
+    pub(crate) fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+        let file = File::open(format!("/var/run/netns/{namespace}")).unwrap();
+        let entered = move || {
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(entered).join().unwrap())
+    }
+
+    /// One command of the shaper in the near namespace.
+    pub(crate) fn command(&self, arguments: &str) -> Output {
+        self.prepared(arguments).output().unwrap()
+    }
+
+    /// A command that must work; gives the state it prints.
+    pub(crate) fn status(&self, arguments: &str) -> Status {
+        let output = self.command(arguments);
+        assert!(output.status.success(), "shaper {arguments}: {output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Rules, routes and filtering of the near namespace, as text to compare.
+    pub(crate) fn routing(&self) -> String {
+        let near = &self.near;
+        let filter = Self::inside(near, || std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth0/rp_filter").unwrap());
+        let rules = ip(&format!("-n {near} rule show"));
+        let routes = ip(&format!("-n {near} route show table all"));
+        let links = ip(&format!("-n {near} -br link show"));
+        [rules, routes, links, filter].concat()
+    }
+
+    /// Starts `shaper run` in the near namespace and waits until it says that it is ready.
+    pub(crate) fn start(&self, arguments: &str) -> Running {
+        let mut command = self.prepared(&format!("run {arguments}"));
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut running = Running { child };
+        match serde_json::from_str::<Event>(line.trim_end()) {
+            Ok(ready) => assert_eq!(ready.status.pid, running.child.id(), "'ip netns exec' becomes the shaper"),
+            Err(error) => panic!("shaper run {arguments}: '{line}' ({error}), stderr: {}", running.stderr()),
+        }
+        running
+    }
+
+    fn prepared(&self, arguments: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.near, BINARY]).args(arguments.split_whitespace());
+        command
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for name in [&self.near, &self.far] {
+            let _absent = Command::new("ip").args(["netns", "del", name]).output();
+        }
+    }
+}
+
+/// A shaper that runs; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+}
+
+impl Running {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    pub(crate) fn close_stdin(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Waits for the end; gives the exit code (none after a deadly signal) and what it complained about.
+    pub(crate) fn wait(&mut self) -> (Option<i32>, String) {
+        let complaint = self.stderr();
+        (self.child.wait().unwrap().code(), complaint)
+    }
+
+    pub(crate) fn stop(mut self) {
+        self.signal(Signal::SIGTERM);
+        assert_eq!(self.wait(), (Some(0), String::new()));
+    }
+
+    /// All of standard error, which ends with the process.
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut text).unwrap();
+        }
+        text
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}

@@ -1,0 +1,133 @@
+//! What a condition does to packets, seen from outside.
+
+use shaper::control::PathState;
+
+use crate::lab::{FAR, Lab, ip, lab};
+use crate::traffic::{fastest_exchange_ms, goodput, median, numbers_received, round_trips_ms, tcp_echo, udp_echo};
+
+fn assert_between(value: f64, low: f64, high: f64, what: &str) {
+    assert!((low..=high).contains(&value), "{what}: {value}, expected {low} to {high}");
+}
+
+#[test]
+fn a_delay_of_50_ms_adds_50_ms_to_a_round_trip() {
+    let Some(lab) = lab() else { return };
+    let echo = udp_echo(&lab, FAR);
+    let _shaper = lab.start("--delay 50ms");
+    let trips = round_trips_ms(&lab, echo, 64, 20);
+    assert_between(median(&trips), 50.0, 51.0, "median round trip in ms");
+    assert_between(trips[0], 50.0, 51.0, "fastest round trip in ms");
+}
+
+#[test]
+fn the_baseline_is_the_bare_link() {
+    let Some(lab) = lab() else { return };
+    let echo = udp_echo(&lab, FAR);
+    let bare = median(&round_trips_ms(&lab, echo, 64, 500));
+    let shaper = lab.start("");
+    let with = median(&round_trips_ms(&lab, echo, 64, 500));
+    assert_between(with - bare, -0.1, 0.1, "ms added to the median round trip");
+    assert_eq!(lab.status("show").counters.packets, 0);
+    shaper.stop();
+}
+
+#[test]
+fn jitter_varies_the_delay_within_its_bounds() {
+    let Some(lab) = lab() else { return };
+    let echo = udp_echo(&lab, FAR);
+    let _shaper = lab.start("--delay 20ms --jitter 10ms --seed 1");
+    let trips = round_trips_ms(&lab, echo, 64, 50);
+    assert_between(trips[0], 10.0, 14.0, "fastest round trip in ms");
+    assert_between(median(&trips), 17.0, 23.0, "median round trip in ms");
+    assert!(trips[trips.len() - 1] > 26.0, "{trips:?}");
+}
+
+#[test]
+fn lost_packets_are_exactly_those_counted() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--loss 10% --seed 5");
+    let received = numbers_received(&lab, 2_000);
+    let counters = lab.status("show").counters;
+    assert_eq!((counters.packets, counters.queued, counters.send_errors), (2_000, 0, 0));
+    assert_eq!(counters.sent, received.len() as u64);
+    assert_eq!(counters.dropped_loss, 2_000 - received.len() as u64);
+    assert_between(counters.dropped_loss as f64, 150.0, 250.0, "lost of 2000 at 10 %");
+}
+
+#[test]
+fn the_same_seed_loses_the_same_packets() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--loss 10% --seed 5");
+    let first = numbers_received(&lab, 500);
+    lab.status("set --loss 10% --seed 5");
+    assert_eq!(numbers_received(&lab, 500), first);
+    lab.status("set --loss 10% --seed 6");
+    assert_ne!(numbers_received(&lab, 500), first);
+}
+
+#[test]
+fn jitter_does_not_reorder() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--delay 20ms --jitter 20ms");
+    let received = numbers_received(&lab, 500);
+    assert_eq!(received.len(), 500);
+    assert!(received.is_sorted());
+}
+
+#[test]
+fn a_transfer_at_1_mbit_reaches_the_rate_less_the_headers() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--rate 1Mbit");
+    let goodput = goodput(&lab, 250_000);
+    // Of each 1500-byte packet 1448 are payload: 0.965.
+    assert_between(goodput / 1e6, 0.93, 0.98, "goodput as a share of the rate");
+}
+
+#[test]
+fn a_full_queue_drops_and_says_so() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--rate 100kbit --queue-limit 5");
+    let received = numbers_received(&lab, 50);
+    let counters = lab.status("show").counters;
+    assert_eq!(counters.dropped_queue, 50 - received.len() as u64);
+    assert_between(received.len() as f64, 5.0, 10.0, "packets through a queue of 5");
+}
+
+#[test]
+fn an_open_connection_follows_each_switch() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("");
+    let mut connection = tcp_echo(&lab);
+    for (command, low, high) in
+        [("show", 0.0, 5.0), ("set --delay 20ms", 20.0, 25.0), ("set --delay 40ms", 40.0, 45.0), ("clear", 0.0, 5.0)]
+    {
+        lab.status(command);
+        assert_between(fastest_exchange_ms(&mut connection), low, high, command);
+    }
+}
+
+#[test]
+fn packets_larger_than_the_mtu_arrive_whole() {
+    let Some(lab) = lab() else { return };
+    let echo = udp_echo(&lab, FAR);
+    let _shaper = lab.start("--delay 5ms");
+    let trips = round_trips_ms(&lab, echo, 9_000, 3);
+    assert_between(trips[0], 5.0, 8.0, "fastest round trip in ms");
+    assert_eq!(lab.status("show").counters.packets, 21, "9000 bytes are seven fragments");
+}
+
+#[test]
+fn what_leaves_by_another_device_is_untouched() {
+    let Some(lab) = lab() else { return };
+    let Lab { near, far, .. } = &lab;
+    ip(&format!("link add eth1 netns {near} type veth peer name eth1 netns {far}"));
+    for (namespace, address) in [(near, "10.78.0.1/24"), (far, "10.78.0.2/24")] {
+        ip(&format!("-n {namespace} addr add {address} dev eth1"));
+        ip(&format!("-n {namespace} link set eth1 up"));
+    }
+    let echo = udp_echo(&lab, [10, 78, 0, 2].into());
+    let _shaper = lab.start("--delay 50ms");
+    assert_between(round_trips_ms(&lab, echo, 64, 20)[0], 0.0, 5.0, "fastest round trip in ms");
+    let status = lab.status("show");
+    assert_eq!((status.path.state, status.counters.packets), (PathState::Open, 0));
+}

@@ -1,0 +1,126 @@
+//! What goes over the link in the tests: echoes, numbered datagrams, a bulk transfer.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::lab::{FAR, Lab, NEAR};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
+
+/// Sends back whatever it gets, in the far namespace, until its thread's process ends.
+pub(crate) fn udp_echo(lab: &Lab, address: Ipv4Addr) -> SocketAddr {
+    let socket = Lab::inside(&lab.far, || UdpSocket::bind((address, 0)).unwrap());
+    let local = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 65_535];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            let _unreachable = socket.send_to(&buffer[..length], from);
+        }
+    });
+    local
+}
+
+/// Round trips of single datagrams of `bytes` from the near to an echo, in milliseconds, sorted.
+pub(crate) fn round_trips_ms(lab: &Lab, echo: SocketAddr, bytes: usize, count: usize) -> Vec<f64> {
+    let socket = Lab::inside(&lab.near, || UdpSocket::bind("0.0.0.0:0").unwrap());
+    socket.connect(echo).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut buffer = vec![7; bytes];
+    let mut trips: Vec<f64> = (0..count)
+        .map(|_| {
+            let sent = Instant::now();
+            socket.send(&buffer).unwrap();
+            assert_eq!(socket.recv(&mut buffer).unwrap(), bytes);
+            sent.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    trips.sort_by(f64::total_cmp);
+    trips
+}
+
+pub(crate) fn median(sorted: &[f64]) -> f64 {
+    sorted[sorted.len() / 2]
+}
+
+/// Sends `count` numbered datagrams from the near to the far; gives the numbers that arrive within a second.
+pub(crate) fn numbers_received(lab: &Lab, count: u32) -> Vec<u32> {
+    let receiver = Lab::inside(&lab.far, || UdpSocket::bind((FAR, 0)).unwrap());
+    receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    // What the receiver's own buffer loses would look like the link's loss.
+    setsockopt(&receiver, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).unwrap();
+    let sender = Lab::inside(&lab.near, || UdpSocket::bind((NEAR, 0)).unwrap());
+    sender.connect(receiver.local_addr().unwrap()).unwrap();
+    let collect = || {
+        let mut numbers = Vec::new();
+        let mut buffer = [0; 4];
+        while receiver.recv(&mut buffer).is_ok() {
+            numbers.push(u32::from_be_bytes(buffer));
+        }
+        numbers
+    };
+    std::thread::scope(|scope| {
+        let collector = scope.spawn(collect);
+        for number in 0..count {
+            sender.send(&number.to_be_bytes()).unwrap();
+        }
+        collector.join().unwrap()
+    })
+}
+
+/// A TCP connection from the near to an echo in the far namespace, Nagle off.
+pub(crate) fn tcp_echo(lab: &Lab) -> TcpStream {
+    let (near, mut far) = tcp_pair(lab);
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while far.read_exact(&mut byte).is_ok() && far.write_all(&byte).is_ok() {}
+    });
+    near
+}
+
+/// The fastest of ten one-byte exchanges over a connection, in milliseconds.
+pub(crate) fn fastest_exchange_ms(stream: &mut TcpStream) -> f64 {
+    let exchanges = (0..10).map(|_| {
+        let sent = Instant::now();
+        stream.write_all(&[1]).unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        sent.elapsed().as_secs_f64() * 1e3
+    });
+    exchanges.fold(f64::INFINITY, f64::min)
+}
+
+/// Bits a second that arrive in the far namespace while the near one sends `bytes` over TCP.
+pub(crate) fn goodput(lab: &Lab, bytes: usize) -> f64 {
+    let (mut near, mut far) = tcp_pair(lab);
+    let sender = std::thread::spawn(move || near.write_all(&vec![0; bytes]).unwrap());
+    let mut buffer = vec![0; 64 * 1024];
+    // The clock starts with the first arrival: connecting and the first packet's way are not the rate.
+    let mut received = 0;
+    let first = far.read(&mut buffer).unwrap();
+    let started = Instant::now();
+    loop {
+        match far.read(&mut buffer).unwrap() {
+            0 => break,
+            length => received += length,
+        }
+    }
+    let elapsed = started.elapsed();
+    sender.join().unwrap();
+    assert_eq!(first + received, bytes);
+    received as f64 * 8.0 / elapsed.as_secs_f64()
+}
+
+fn tcp_pair(lab: &Lab) -> (TcpStream, TcpStream) {
+    let listener = Lab::inside(&lab.far, || TcpListener::bind((FAR, 0)).unwrap());
+    let address = listener.local_addr().unwrap();
+    let near = Lab::inside(&lab.near, || TcpStream::connect_timeout(&address, PATIENCE).unwrap());
+    let (far, _) = listener.accept().unwrap();
+    for stream in [&near, &far] {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    (near, far)
+}
