@@ -1,0 +1,39 @@
+//! Draws the pictures of a made-up run into a folder, to be looked at: `cargo run --example draw_synthetic -- DIR`.
+#![allow(clippy::print_stdout, reason = "an example talks to who runs it")]
+
+#[path = "../tests/synthetic/mod.rs"]
+mod synthetic;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use testbed_analysis::{CellInfo, Format, RunTitle, condition_table, draw_all};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: draw_synthetic DIR")?;
+    let sweep = synthetic::sweep(1, 600);
+    draw(&folder.join("sweep"), &sweep)?;
+    let mut doubtful = synthetic::sweep(2, 40);
+    let severe = |cell: &CellInfo| cell.repetition == 2 && cell.magnitude == 100.0;
+    doubtful.cells.iter_mut().filter(|cell| severe(cell)).for_each(|cell| cell.proved = false);
+    doubtful.cells.iter_mut().filter(|cell| cell.condition == "loss").for_each(|cell| cell.proved = false);
+    draw(&folder.join("doubtful"), &doubtful)?;
+    let many = (0..12).map(|step| {
+        let delay_ms = f64::from(step) * 25.0;
+        let link = synthetic::Link { delay_ms, loss: 3.0, ..Default::default() };
+        (("jitter", format!("{delay_ms}ms"), delay_ms, 1), link)
+    });
+    draw(&folder.join("many"), &synthetic::run(3, 500, many.collect()))
+}
+
+fn draw(folder: &Path, run: &synthetic::Run) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(folder)?;
+    let title =
+        RunTitle { run_id: "20250301-101500-synthetic".to_owned(), line: "8 clients, netns, shaper".to_owned() };
+    for picture in draw_all(&run.samples, &run.cells, &title)? {
+        std::fs::write(folder.join(&picture.name).with_extension("png"), picture.png)?;
+        std::fs::write(folder.join(&picture.name).with_extension("svg"), picture.svg)?;
+    }
+    println!("{}", condition_table(&run.samples, &run.cells, Format::Table));
+    Ok(())
+}

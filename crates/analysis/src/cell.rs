@@ -1,0 +1,22 @@
+//! What the analysis has to know of a cell beyond its samples: where it stands in the sweep, and whether it was proved.
+
+use serde::{Deserialize, Serialize};
+
+/// One cell of the run, as the plan and the proof know it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CellInfo {
+    /// The cell's id, as its samples carry it (`loss-1%-r1`).
+    pub cell: String,
+    /// What is varied: `loss`, `delay`, `rate` …; empty for a cell that varies nothing.
+    pub condition: String,
+    /// What it is set to, with its unit (`1%`, `50ms`, `100kbit`).
+    pub value: String,
+    /// Which repetition of the cell, from 1.
+    pub repetition: u32,
+    /// Whether the link was left alone (no condition, or loss 0 %, delay 0): the cell belongs to the baseline.
+    pub baseline: bool,
+    /// The value as a number for the x axis: percent for loss, milliseconds for delay, kbit/s for rate.
+    pub magnitude: f64,
+    /// Whether the probe confirmed that the condition held.
+    pub proved: bool,
+}

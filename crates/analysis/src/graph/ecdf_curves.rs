@@ -1,0 +1,94 @@
+//! Distribution functions as step curves: which share of the operations took at most so long.
+
+use super::axis::{Axis, Scale, Tick};
+use super::font::Fonts;
+use super::frame::{Frame, Plot, TypeSizes, XAxis};
+use super::legend::{Entry, Key};
+use super::marker::Marker;
+use super::scene::{MarkerFill, Point, Rect, Scene, Stroke};
+use crate::ecdf::Ecdf;
+use crate::percentile::{Sorted, percentile};
+
+/// Steps closer together than this, in pixels, cannot be told apart and are drawn as one.
+const FINEST_STEP: f64 = 0.4;
+
+/// Markers on a curve; each curve has them at other heights, so that they do not cover each other.
+const MARKERS: usize = 4;
+
+/// One curve.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Curve {
+    pub(crate) name: String,
+    pub(crate) stroke: Stroke,
+    pub(crate) marker: Marker,
+    pub(crate) fill: MarkerFill,
+    pub(crate) values: Sorted,
+}
+
+/// A chart of distribution functions.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct EcdfChart {
+    pub(crate) x_name: String,
+    pub(crate) y_name: String,
+    pub(crate) curves: Vec<Curve>,
+}
+
+impl EcdfChart {
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.curves.iter().map(|curve| Entry::new(Key::Line(curve.stroke, curve.marker), &curve.name)).collect()
+    }
+
+    pub(crate) fn draw(&self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes) {
+        let ends = self.curves.iter().flat_map(|curve| [curve.values.min(), curve.values.max()]).flatten();
+        let frame = Frame {
+            x: XAxis::Numbers(Axis::covering(ends)),
+            x_name: self.x_name.clone(),
+            y: percent(),
+            y_name: self.y_name.clone(),
+        };
+        let plot = frame.draw(scene, fonts, outer, sizes);
+        if self.curves.iter().all(|curve| curve.values.is_empty()) {
+            plot.message(scene, "no operation succeeded", sizes.axis);
+        }
+        for curve in &self.curves {
+            if let Some(ecdf) = Ecdf::of(&curve.values) {
+                scene.path(stairs(&plot, &ecdf), curve.stroke);
+            }
+        }
+        for (index, curve) in self.curves.iter().enumerate() {
+            self.draw_markers(scene, &plot, index, curve);
+        }
+    }
+
+    fn draw_markers(&self, scene: &mut Scene, plot: &Plot, index: usize, curve: &Curve) {
+        let shift = (index as f64 + 0.5) / self.curves.len() as f64;
+        for share in (0..MARKERS).map(|step| (step as f64 + shift) / MARKERS as f64) {
+            let at = percentile(&curve.values, share).and_then(|x| Some((plot.x(x)?, plot.y(100.0 * share)?)));
+            if let Some(at) = at {
+                scene.marker(curve.marker, at, 5.5, curve.stroke.color, curve.fill);
+            }
+        }
+    }
+}
+
+/// An axis from 0 to 100 % and not beyond.
+fn percent() -> Axis {
+    let ticks = [0.0, 25.0, 50.0, 75.0, 100.0].map(|at| Tick { at, label: format!("{at:.0}") });
+    Axis { scale: Scale::Linear, low: 0.0, high: 100.0, ticks: ticks.to_vec() }
+}
+
+/// The outline of the steps, from the axis up to 100 %.
+fn stairs(plot: &Plot, ecdf: &Ecdf) -> Vec<Point> {
+    let mut points: Vec<Point> = Vec::new();
+    let mut before = plot.area.bottom;
+    for (index, (value, share)) in ecdf.steps().iter().enumerate() {
+        let (Some(x), Some(y)) = (plot.x(*value), plot.y(100.0 * share)) else { continue };
+        let last = index + 1 == ecdf.steps().len();
+        let visible = points.last().is_none_or(|point| x - point.0 >= FINEST_STEP || point.1 - y >= FINEST_STEP);
+        if visible || last {
+            points.extend([(x, before), (x, y)]);
+            before = y;
+        }
+    }
+    points
+}

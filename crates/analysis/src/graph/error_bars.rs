@@ -1,0 +1,142 @@
+//! Failed operations in percent of those tried, stacked by how they failed.
+
+use super::axis::Axis;
+use super::font::{Fonts, Weight};
+use super::frame::{Category, Frame, Plot, TypeSizes, XAxis};
+use super::legend::{Entry, Key};
+use super::palette::{BLACK, Color, FAINT_INK, GREEN, ORANGE, PURPLE, SKY, VERMILLION, WHITE};
+use super::scene::{Anchor, Label, Point, Rect, Scene, Stroke};
+use crate::sample::Outcome;
+use crate::tally::Tally;
+
+/// A chart of errors over categories.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ErrorChart {
+    pub(crate) categories: Vec<Category>,
+    pub(crate) x_name: String,
+    /// One for each category.
+    pub(crate) tallies: Vec<Tally>,
+}
+
+/// The colour and the words of an outcome.
+fn look(outcome: Outcome) -> (Color, &'static str) {
+    match outcome {
+        Outcome::Ok => (GREEN, "succeeded"),
+        Outcome::Refused => (SKY, "refused by the shop"),
+        Outcome::Timeout => (VERMILLION, "timed out"),
+        Outcome::ConnectFailed => (ORANGE, "could not connect"),
+        Outcome::Reset => (PURPLE, "connection broke"),
+        Outcome::Protocol => (BLACK, "bad answer"),
+    }
+}
+
+impl ErrorChart {
+    fn tried(&self) -> u64 {
+        self.tallies.iter().map(Tally::tried).sum()
+    }
+
+    /// The ways to fail that occurred.
+    fn failures(&self) -> impl Iterator<Item = Outcome> {
+        let occurred = |outcome: &Outcome| self.tallies.iter().any(|tally| tally.of(*outcome) > 0);
+        Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Ok).filter(occurred)
+    }
+
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.failures().map(look).map(|(color, words)| Entry::new(Key::Swatch(color), words)).collect()
+    }
+
+    pub(crate) fn draw(&self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes) {
+        let highest = self.tallies.iter().filter_map(Tally::error_percent).fold(0.0, f64::max);
+        let frame = Frame {
+            x: XAxis::Categories(self.categories.clone()),
+            x_name: self.x_name.clone(),
+            // Room above the highest bar for what is written on it.
+            y: if highest > 0.0 { Axis::linear(highest * 1.15) } else { Axis::zero() },
+            y_name: "Operations that failed (%)".to_owned(),
+        };
+        let plot = frame.draw(scene, fonts, outer, sizes);
+        if self.failures().next().is_none() {
+            let text = format!("no errors in {} operations", self.tried());
+            let label = Label::new(text, plot.area.center(), 24.0).bold().anchored(Anchor::Middle);
+            scene.label(label.colored(GREEN).centred());
+        }
+        for (index, tally) in self.tallies.iter().enumerate() {
+            draw_bar(scene, &plot, index, tally);
+            draw_count(scene, fonts, &plot, index, tally, sizes);
+        }
+    }
+}
+
+fn bar_half_width(plot: &Plot) -> f64 {
+    (plot.slot() * 0.3).min(60.0)
+}
+
+fn draw_bar(scene: &mut Scene, plot: &Plot, index: usize, tally: &Tally) {
+    let (x, half) = (plot.category(index), bar_half_width(plot));
+    let mut below = 0.0;
+    for outcome in Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Ok) {
+        let above = below + tally.percent_of(outcome).unwrap_or_default();
+        if let (Some(bottom), Some(top)) = (plot.y(below), plot.y(above))
+            && above > below
+        {
+            scene.fill(Rect { left: x - half, top, right: x + half, bottom }, look(outcome).0);
+            if below > 0.0 {
+                scene.path(vec![(x - half, bottom), (x + half, bottom)], Stroke::solid(WHITE, 1.5));
+            }
+        }
+        below = above;
+    }
+}
+
+/// Writes the percentage, and where there is room the counts, above the bar.
+fn draw_count(scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, tally: &Tally, sizes: TypeSizes) {
+    let x = plot.category(index);
+    let Some(percent) = tally.error_percent() else {
+        let at = (x, plot.area.bottom - 8.0);
+        scene.label(Label::new("not tried", at, sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));
+        return;
+    };
+    let Some(top) = plot.y(percent) else { return };
+    let counts = format!("{} of {}", tally.errors(), tally.tried());
+    let width = |text: &str, size: f64| fonts.width(text, size, Weight::Regular);
+    let mut baseline = top - 8.0;
+    if width(&counts, sizes.note) + 8.0 <= plot.slot() {
+        clear(scene, (x, baseline), width(&counts, sizes.note), sizes.note);
+        scene.label(Label::new(counts, (x, baseline), sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));
+        baseline -= sizes.note * 1.35;
+    }
+    let text = percent_text(percent);
+    if width(&text, sizes.tick) + 8.0 <= plot.slot() {
+        clear(scene, (x, baseline), width(&text, sizes.tick), sizes.tick);
+        scene.label(Label::new(text, (x, baseline), sizes.tick).anchored(Anchor::Middle));
+    }
+}
+
+/// Whitens the place of a text of `width` that stands on `at`, so that no grid line runs through it.
+fn clear(scene: &mut Scene, at: Point, width: f64, size: f64) {
+    let half = width / 2.0 + 3.0;
+    scene.fill(Rect { left: at.0 - half, top: at.1 - size * 0.85, right: at.0 + half, bottom: at.1 + 2.0 }, WHITE);
+}
+
+/// Two digits that count; a percentage that is not zero is not written as zero.
+fn percent_text(percent: f64) -> String {
+    match percent {
+        0.0 => "0 %".to_owned(),
+        _ if percent < 0.01 => "< 0.01 %".to_owned(),
+        _ if percent < 1.0 => format!("{percent:.2} %"),
+        _ => format!("{percent:.1} %"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_errors_are_not_written_as_none() {
+        assert_eq!(
+            [0.0, 0.004, 0.25, 1.25, 100.0].map(percent_text),
+            ["0 %", "< 0.01 %", "0.25 %", "1.2 %", "100.0 %"]
+        );
+    }
+}

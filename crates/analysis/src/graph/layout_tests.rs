@@ -1,0 +1,163 @@
+//! Tests of layouts: what a picture says, that labels are inside it, and that none runs into another.
+
+use super::font::Fonts;
+use super::scene::{Label, Rect, Scene, Shape};
+use super::{GraphError, RunTitle, lay_out};
+use crate::sample::Outcome;
+use synthetic::{Link, Run};
+
+#[path = "../../tests/synthetic/mod.rs"]
+mod synthetic;
+
+fn title() -> RunTitle {
+    RunTitle { run_id: "20250301-101500-loss-and-rate".to_owned(), line: "10000 clients, docker, tcset".to_owned() }
+}
+
+fn scenes(run: &Run) -> Vec<(String, Scene)> {
+    lay_out(Fonts::load().unwrap(), &run.samples, &run.cells, &title()).unwrap()
+}
+
+fn scene(run: &Run, name: &str) -> Scene {
+    scenes(run).into_iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no picture {name}")).1
+}
+
+fn texts(scene: &Scene) -> Vec<&str> {
+    scene.labels().map(|label| label.text.as_str()).collect()
+}
+
+fn overlap(a: &Rect, b: &Rect) -> bool {
+    a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
+}
+
+fn check_labels(of: &str, run: &Run) {
+    let fonts = Fonts::load().unwrap();
+    for (name, scene) in scenes(run) {
+        let boxes: Vec<(&Label, Rect)> = scene.labels().map(|label| (label, label.bounds(fonts))).collect();
+        for (index, (label, bounds)) in boxes.iter().enumerate() {
+            let inside = bounds.left >= 0.0
+                && bounds.top >= 0.0
+                && bounds.right <= f64::from(scene.width)
+                && bounds.bottom <= f64::from(scene.height);
+            assert!(inside, "{of}/{name}: '{}' is cut off: {bounds:?}", label.text);
+            for (other, other_bounds) in &boxes[index + 1..] {
+                assert!(!overlap(bounds, other_bounds), "{of}/{name}: '{}' runs into '{}'", label.text, other.text);
+            }
+        }
+    }
+}
+
+fn many_values() -> Run {
+    let cell = |step: i32| {
+        let delay_ms = f64::from(step) * 25.0;
+        (("jitter", format!("{delay_ms}ms"), delay_ms, 1), Link { delay_ms, loss: 3.0, ..Link::default() })
+    };
+    synthetic::run(3, 200, (0..30).map(cell).collect())
+}
+
+fn doubtful() -> Run {
+    let mut run = synthetic::sweep(2, 40);
+    run.cells
+        .iter_mut()
+        .filter(|cell| cell.condition == "loss" || cell.repetition == 2)
+        .for_each(|cell| cell.proved = false);
+    run
+}
+
+fn hopeless() -> Run {
+    let mut run = synthetic::sweep(5, 30);
+    for sample in run.samples.iter_mut().filter(|sample| sample.condition == "rate" && sample.value != "500kbit") {
+        sample.outcome = Outcome::ConnectFailed;
+    }
+    run.samples.retain(|sample| sample.value != "500kbit");
+    run
+}
+
+#[test]
+fn labels_are_inside_the_picture_and_apart() {
+    check_labels("sweep", &synthetic::sweep(1, 300));
+    check_labels("doubtful", &doubtful());
+    check_labels("many values", &many_values());
+    check_labels("hopeless", &hopeless());
+}
+
+#[test]
+fn pictures_say_what_they_show() {
+    let run = synthetic::sweep(1, 300);
+    let by_operation = scene(&run, "rate-latency-by-operation");
+    let said = texts(&by_operation);
+    for expected in
+        ["view products", "place order", "up to p95", "Link rate (kbit/s)", "baseline", "1000", "500", "100"]
+    {
+        assert!(said.contains(&expected), "'{expected}' is not among {said:?}");
+    }
+    assert!(said.contains(&"Median latency of an operation (ms), log scale"), "{said:?}");
+    assert!(said.iter().any(|text| text.contains("run 20250301-101500-loss-and-rate")), "{said:?}");
+    let ecdf = scene(&run, "loss-ecdf");
+    assert!(texts(&ecdf).contains(&"0 % (baseline)"), "{:?}", texts(&ecdf));
+}
+
+#[test]
+fn no_errors_are_said_in_words() {
+    let run = synthetic::sweep(1, 300);
+    let picture = scene(&run, "delay-errors");
+    assert!(texts(&picture).contains(&"no errors in 1800 operations"), "{:?}", texts(&picture));
+    assert!(!texts(&scene(&run, "loss-errors")).iter().any(|text| text.starts_with("no errors in")));
+}
+
+#[test]
+fn doubts_are_written_and_explained() {
+    let run = doubtful();
+    let said = scene(&run, "loss-rtt");
+    assert!(texts(&said).contains(&"condition not proved"), "{:?}", texts(&said));
+    assert_eq!(texts(&said).iter().filter(|text| **text == "not proved").count(), 3);
+    let proved = scene(&synthetic::sweep(1, 40), "loss-rtt");
+    assert!(!texts(&proved).iter().any(|text| text.contains("not proved")));
+}
+
+#[test]
+fn a_p99_of_few_values_is_not_drawn() {
+    let few = texts(&scene(&synthetic::sweep(1, 40), "delay-latency")).join("|");
+    assert!(few.contains("p99 (where n ≥ 100)"), "{few}");
+    let many = texts(&scene(&synthetic::sweep(1, 300), "delay-latency")).join("|");
+    assert!(many.contains("p99") && !many.contains("where"), "{many}");
+}
+
+#[test]
+fn what_did_not_succeed_leaves_a_gap() {
+    let mut run = synthetic::sweep(1, 40);
+    run.samples.retain(|sample| sample.condition == "rate");
+    run.cells.retain(|cell| cell.condition == "rate");
+    let fills = |run: &Run| {
+        let scene = scene(run, "rate-latency");
+        scene.shapes.iter().filter(|shape| matches!(shape, Shape::Fill(..))).count()
+    };
+    let all = fills(&run);
+    for sample in run.samples.iter_mut().filter(|sample| sample.value == "500kbit") {
+        sample.outcome = Outcome::Reset;
+    }
+    // Median, mean and p95 of one value; each marker is a rim and its filling.
+    assert_eq!(all - fills(&run), 6);
+    run.samples.iter_mut().for_each(|sample| sample.outcome = Outcome::Timeout);
+    assert!(texts(&scene(&run, "rate-ecdf")).contains(&"no operation succeeded"));
+    assert!(texts(&scene(&run, "rate-latency")).contains(&"no operation succeeded"));
+}
+
+#[test]
+fn a_run_that_varies_nothing_draws_its_baseline() {
+    let mut run = synthetic::run(4, 50, vec![(("", String::new(), 0.0, 1), Link::default())]);
+    let names: Vec<String> = scenes(&run).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 6);
+    assert!(names.contains(&"baseline-latency".to_owned()), "{names:?}");
+    check_labels("baseline", &run);
+    run.cells.clear();
+    let refused = lay_out(Fonts::load().unwrap(), &run.samples, &run.cells, &title());
+    assert!(matches!(refused, Err(GraphError::NoSamples { cells: 0, samples: 50 })));
+}
+
+#[test]
+fn samples_of_unlisted_cells_are_told_of() {
+    let mut run = synthetic::sweep(1, 40);
+    run.cells.retain(|cell| cell.condition != "delay");
+    let said = texts(&scene(&run, "overview")).join("|");
+    assert!(said.contains("240 samples of unlisted cells left out"), "{said}");
+}

@@ -1,0 +1,122 @@
+//! The pictures of a run: what to draw, and the drawn thing as PNG and SVG. Nothing here writes files.
+//!
+//! A picture is laid out once, as a scene of lines, areas and labels in pixels; one routine paints a scene on
+//! whatever plotters can paint on. So PNG and SVG cannot differ, and a layout can be tested without looking at pixels.
+
+mod axis;
+mod category;
+mod ecdf_curves;
+mod error_bars;
+mod font;
+mod frame;
+#[cfg(test)]
+mod layout_tests;
+mod legend;
+mod lettering;
+mod marker;
+mod overview;
+mod page;
+mod palette;
+mod render;
+mod scene;
+mod subject;
+
+use crate::cell::CellInfo;
+use crate::pool::{ConditionPools, Pools};
+use crate::sample::Sample;
+use font::Fonts;
+use scene::Scene;
+
+/// Why no pictures could be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// No listed cell has a sample.
+    #[error("nothing to draw: none of the {cells} cells has a sample ({samples} samples read)")]
+    NoSamples {
+        /// How many cells were listed.
+        cells: usize,
+        /// How many samples there were, all of cells that are not listed.
+        samples: usize,
+    },
+    /// The embedded font could not be used.
+    #[error("font '{0}' embedded in the program cannot be read")]
+    Font(&'static str),
+    /// A backend refused to draw.
+    #[error("drawing {picture}: {reason}")]
+    Backend {
+        /// The picture's name.
+        picture: String,
+        /// What the backend said.
+        reason: String,
+    },
+    /// The pixels could not be encoded.
+    #[error("encoding {picture} as PNG")]
+    Png {
+        /// The picture's name.
+        picture: String,
+        /// What the encoder said.
+        source: png::EncodingError,
+    },
+}
+
+/// What every picture says of the run it shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunTitle {
+    /// The run's id.
+    pub run_id: String,
+    /// How it was made, in a few words (`8 clients, netns, shaper`).
+    pub line: String,
+}
+
+/// A picture, ready to be written to `<name>.png` and `<name>.svg`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// What it shows, as a file name without extension (`loss-latency`).
+    pub name: String,
+    /// The encoded PNG.
+    pub png: Vec<u8>,
+    /// The SVG document.
+    pub svg: String,
+}
+
+/// Draws every picture of a run: five for each varied condition that has samples, and an `overview` of them.
+///
+/// A run that varies nothing gets the same pictures of its baseline. Pictures are 960×600 pixels, the overview
+/// 1500×900.
+///
+/// # Errors
+/// [`GraphError::NoSamples`] when no listed cell has a sample; the other kinds when drawing itself fails.
+pub fn draw_all(samples: &[Sample], cells: &[CellInfo], title: &RunTitle) -> Result<Vec<Picture>, GraphError> {
+    let fonts = Fonts::load()?;
+    let scenes = lay_out(fonts, samples, cells, title)?;
+    scenes.into_iter().map(|(name, scene)| render::picture(fonts, name, &scene)).collect()
+}
+
+/// Every picture's name and layout.
+fn lay_out(
+    fonts: Fonts,
+    samples: &[Sample],
+    cells: &[CellInfo],
+    title: &RunTitle,
+) -> Result<Vec<(String, Scene)>, GraphError> {
+    let pools = Pools::new(samples, cells);
+    let conditions = drawn(&pools);
+    if conditions.is_empty() {
+        return Err(GraphError::NoSamples { cells: cells.len(), samples: samples.len() });
+    }
+    let mut scenes: Vec<(String, Scene)> =
+        conditions.iter().flat_map(|condition| subject::scenes(fonts, &pools, condition, title)).collect();
+    scenes.push(("overview".to_owned(), overview::scene(fonts, &pools, &conditions, title)));
+    Ok(scenes)
+}
+
+/// The varied conditions with at least one sample; the baseline alone where nothing else is there.
+fn drawn(pools: &Pools) -> Vec<ConditionPools> {
+    let has_samples = |of: &&ConditionPools| of.pools.iter().any(|pool| pool.all.tally.tried() > 0);
+    let varied: Vec<ConditionPools> = pools.conditions.iter().filter(has_samples).cloned().collect();
+    if !varied.is_empty() {
+        return varied;
+    }
+    let baseline = pools.baseline.iter().filter(|pool| pool.all.tally.tried() > 0);
+    baseline.map(|pool| ConditionPools { condition: pool.condition.clone(), pools: vec![pool.clone()] }).collect()
+}

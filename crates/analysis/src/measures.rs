@@ -1,0 +1,37 @@
+//! What a set of samples measured: outcomes of all of them, durations of those that succeeded.
+
+use crate::percentile::Sorted;
+use crate::sample::{Outcome, Sample};
+use crate::tally::Tally;
+
+/// Outcomes and durations of a set of samples.
+///
+/// Durations are those of `ok` samples only: a refused connection is quick and a timeout is as long as it was set to
+/// be, so that mixing them in would say more of settings than of the network. Errors stand beside, in the tally.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Measures {
+    /// How the operations ended, all of them.
+    pub tally: Tally,
+    /// `latency_ms` of `ok` samples.
+    pub latency_ms: Sorted,
+    /// `rtt_ms` of `ok` samples that have one.
+    pub rtt_ms: Sorted,
+    /// `server_ms` of `ok` samples that have one.
+    pub server_ms: Sorted,
+    /// `connect_ms` of `ok` samples that made a connection.
+    pub connect_ms: Sorted,
+}
+
+impl<'a> FromIterator<&'a Sample> for Measures {
+    fn from_iter<I: IntoIterator<Item = &'a Sample>>(samples: I) -> Self {
+        let samples: Vec<&Sample> = samples.into_iter().collect();
+        let ok = || samples.iter().filter(|sample| sample.outcome == Outcome::Ok);
+        Measures {
+            tally: samples.iter().map(|sample| sample.outcome).collect(),
+            latency_ms: ok().map(|sample| sample.latency_ms).collect(),
+            rtt_ms: ok().filter_map(|sample| sample.rtt_ms).collect(),
+            server_ms: ok().filter_map(|sample| sample.server_ms).collect(),
+            connect_ms: ok().filter_map(|sample| sample.connect_ms).collect(),
+        }
+    }
+}

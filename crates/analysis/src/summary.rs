@@ -1,0 +1,232 @@
+//! The rows of `summary.csv`: one for each cell and operation, and one for all operations of the cell.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::distribution::Distribution;
+use crate::measures::Measures;
+use crate::sample::{Outcome, Sample};
+
+/// The `operation` of the row that covers all operations of a cell.
+pub const ALL_OPERATIONS: &str = "all";
+
+/// Statistics of one operation in one cell, or of all operations in it.
+///
+/// Durations are milliseconds and stand on `ok` samples only; how many failed, and how, stands beside them. What could
+/// not be measured is `None`, an empty field in the CSV.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SummaryRow {
+    /// The run's id.
+    pub run_id: String,
+    /// The cell's id.
+    pub cell: String,
+    /// What is varied in the cell.
+    pub condition: String,
+    /// What it is set to, with its unit.
+    pub value: String,
+    /// Which repetition of the cell, from 1.
+    pub repetition: Option<u32>,
+    /// The operation, or [`ALL_OPERATIONS`].
+    pub operation: String,
+    /// Operations tried.
+    pub n: u64,
+    /// … that succeeded.
+    pub ok: u64,
+    /// … that ended in anything else: the sum of the next five.
+    pub errors: u64,
+    /// … that the shop refused.
+    pub refused: u64,
+    /// … without a complete answer in time.
+    pub timeout: u64,
+    /// … whose connection could not be made.
+    pub connect_failed: u64,
+    /// … whose connection broke.
+    pub reset: u64,
+    /// … whose answer was not what the protocol allows.
+    pub protocol: u64,
+    /// Mean latency.
+    pub latency_mean_ms: Option<f64>,
+    /// Median latency.
+    pub latency_p50_ms: Option<f64>,
+    /// 95th percentile of the latency.
+    pub latency_p95_ms: Option<f64>,
+    /// 99th percentile of the latency; see `p99_thin`.
+    pub latency_p99_ms: Option<f64>,
+    /// Largest latency.
+    pub latency_max_ms: Option<f64>,
+    /// Mean RTT of the requests.
+    pub rtt_mean_ms: Option<f64>,
+    /// Median RTT of the requests.
+    pub rtt_p50_ms: Option<f64>,
+    /// 95th percentile of the RTT of the requests.
+    pub rtt_p95_ms: Option<f64>,
+    /// 99th percentile of the RTT of the requests; see `p99_thin`.
+    pub rtt_p99_ms: Option<f64>,
+    /// Largest RTT of a request.
+    pub rtt_max_ms: Option<f64>,
+    /// Mean handling time of the server.
+    pub server_mean_ms: Option<f64>,
+    /// Median handling time of the server.
+    pub server_p50_ms: Option<f64>,
+    /// 95th percentile of the server's handling time.
+    pub server_p95_ms: Option<f64>,
+    /// 99th percentile of the server's handling time; see `p99_thin`.
+    pub server_p99_ms: Option<f64>,
+    /// Largest handling time of the server.
+    pub server_max_ms: Option<f64>,
+    /// Median time of the TCP handshakes.
+    pub connect_p50_ms: Option<f64>,
+    /// Whether the 99th percentiles stand on fewer than 100 values, and so say little more than the maximum.
+    pub p99_thin: bool,
+}
+
+/// One row per cell and operation, after the one for all operations of the cell.
+///
+/// Cells come in the order in which they first appear in `samples`, operations by name. A cell without any sample has
+/// no row.
+#[must_use]
+pub fn summarise(samples: &[Sample]) -> Vec<SummaryRow> {
+    let mut position: HashMap<(&str, &str), usize> = HashMap::new();
+    let mut cells: Vec<Vec<&Sample>> = Vec::new();
+    for sample in samples {
+        let cell = *position.entry((&sample.run_id, &sample.cell)).or_insert_with(|| {
+            cells.push(Vec::new());
+            cells.len() - 1
+        });
+        cells[cell].push(sample);
+    }
+    cells.iter().flat_map(|samples| rows_of_cell(samples)).collect()
+}
+
+fn rows_of_cell(samples: &[&Sample]) -> Vec<SummaryRow> {
+    let mut by_operation: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
+    for sample in samples {
+        by_operation.entry(&sample.operation).or_default().push(sample);
+    }
+    let all = std::iter::once((ALL_OPERATIONS, samples.to_vec()));
+    all.chain(by_operation).filter_map(|(operation, samples)| row(operation, &samples)).collect()
+}
+
+fn row(operation: &str, samples: &[&Sample]) -> Option<SummaryRow> {
+    let first = samples.first()?;
+    let measures: Measures = samples.iter().copied().collect();
+    let latency = Distribution::of(&measures.latency_ms);
+    let rtt = Distribution::of(&measures.rtt_ms);
+    let server = Distribution::of(&measures.server_ms);
+    let tally = measures.tally;
+    Some(SummaryRow {
+        run_id: first.run_id.clone(),
+        cell: first.cell.clone(),
+        condition: first.condition.clone(),
+        value: first.value.clone(),
+        repetition: first.repetition,
+        operation: operation.to_owned(),
+        n: tally.tried(),
+        ok: tally.of(Outcome::Ok),
+        errors: tally.errors(),
+        refused: tally.of(Outcome::Refused),
+        timeout: tally.of(Outcome::Timeout),
+        connect_failed: tally.of(Outcome::ConnectFailed),
+        reset: tally.of(Outcome::Reset),
+        protocol: tally.of(Outcome::Protocol),
+        latency_mean_ms: latency.mean,
+        latency_p50_ms: latency.p50,
+        latency_p95_ms: latency.p95,
+        latency_p99_ms: latency.p99,
+        latency_max_ms: latency.max,
+        rtt_mean_ms: rtt.mean,
+        rtt_p50_ms: rtt.p50,
+        rtt_p95_ms: rtt.p95,
+        rtt_p99_ms: rtt.p99,
+        rtt_max_ms: rtt.max,
+        server_mean_ms: server.mean,
+        server_p50_ms: server.p50,
+        server_p95_ms: server.p95,
+        server_p99_ms: server.p99,
+        server_max_ms: server.max,
+        connect_p50_ms: Distribution::of(&measures.connect_ms).p50,
+        p99_thin: latency.p99_thin(),
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A sample of `cell`, of which only what the statistics use is set.
+    pub(crate) fn sample(cell: &str, operation: &str, outcome: Outcome, latency_ms: f64) -> Sample {
+        let ok = outcome == Outcome::Ok;
+        Sample {
+            run_id: "run".to_owned(),
+            cell: cell.to_owned(),
+            condition: "loss".to_owned(),
+            value: "1%".to_owned(),
+            repetition: Some(1),
+            client: "client-1".to_owned(),
+            user: 0,
+            sequence: 0,
+            operation: operation.to_owned(),
+            start_us: 0,
+            connect_ms: None,
+            rtt_ms: ok.then_some(latency_ms / 2.0),
+            latency_ms,
+            server_ms: None,
+            tcp_rtt_ms: None,
+            tcp_retransmits: None,
+            request_bytes: None,
+            response_bytes: None,
+            outcome,
+        }
+    }
+
+    fn three_and_a_timeout() -> Vec<Sample> {
+        let mut samples: Vec<Sample> =
+            [10.0, 30.0, 20.0].map(|latency| sample("a", "login", Outcome::Ok, latency)).to_vec();
+        samples.push(sample("a", "login", Outcome::Timeout, 5000.0));
+        samples.push(sample("a", "place_order", Outcome::Refused, 1.0));
+        samples.push(sample("b", "login", Outcome::Ok, 7.0));
+        samples
+    }
+
+    #[test]
+    fn each_cell_has_a_row_for_all_and_one_for_each_operation() {
+        let rows = summarise(&three_and_a_timeout());
+        let got: Vec<_> =
+            rows.iter().map(|row| (row.cell.as_str(), row.operation.as_str(), row.n, row.errors)).collect();
+        let expect = [
+            ("a", "all", 5, 2),
+            ("a", "login", 4, 1),
+            ("a", "place_order", 1, 1),
+            ("b", "all", 1, 0),
+            ("b", "login", 1, 0),
+        ];
+        assert_eq!(got, expect);
+    }
+
+    #[test]
+    fn durations_are_those_of_ok_samples_only() {
+        let rows = summarise(&three_and_a_timeout());
+        let login = &rows[1];
+        assert_eq!(
+            (login.latency_mean_ms, login.latency_p50_ms, login.latency_max_ms),
+            (Some(20.0), Some(20.0), Some(30.0))
+        );
+        assert_eq!((login.rtt_p50_ms, login.timeout, login.ok, login.p99_thin), (Some(10.0), 1, 3, true));
+        let order = &rows[2];
+        assert_eq!((order.latency_p50_ms, order.latency_max_ms, order.refused), (None, None, 1));
+    }
+
+    #[test]
+    fn the_csv_carries_units_and_leaves_missing_values_empty() {
+        let rows = summarise(&three_and_a_timeout());
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        rows.iter().for_each(|row| writer.serialize(row).unwrap());
+        let text = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+        assert!(text.starts_with("run_id,cell,condition,value,repetition,operation,n,ok,errors,refused,"), "{text}");
+        assert!(text.lines().next().unwrap().contains(",latency_p95_ms,"), "{text}");
+        assert!(text.contains(",place_order,1,0,1,1,0,0,0,0,,,,,,,"), "{text}");
+        let read: Result<Vec<SummaryRow>, _> = csv::Reader::from_reader(text.as_bytes()).deserialize().collect();
+        assert_eq!(read.unwrap(), rows);
+    }
+}

@@ -1,0 +1,229 @@
+//! The table of conditions: what each value of each condition did, against the baseline.
+
+use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
+use serde::{Deserialize, Serialize};
+
+use crate::cell::CellInfo;
+use crate::distribution::Distribution;
+use crate::format::Format;
+use crate::pool::{Pool, Pools};
+use crate::sample::Sample;
+
+/// One value of one condition over all its repetitions. Durations are milliseconds and stand on `ok` samples only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConditionRow {
+    /// What is varied; `baseline` in the row of the pooled baseline.
+    pub condition: String,
+    /// What it is set to, with its unit.
+    pub value: String,
+    /// How many cells (repetitions) are pooled.
+    pub cells: usize,
+    /// How many of them were proved.
+    pub proved_cells: usize,
+    /// Operations tried.
+    pub n: u64,
+    /// … that did not succeed.
+    pub errors: u64,
+    /// … the same in percent.
+    pub error_percent: Option<f64>,
+    /// Median latency.
+    pub latency_p50_ms: Option<f64>,
+    /// Median latency less the pooled baseline's. In a baseline row of a condition it shows how far baselines differ.
+    pub latency_p50_delta_ms: Option<f64>,
+    /// 95th percentile of the latency.
+    pub latency_p95_ms: Option<f64>,
+    /// 95th percentile of the latency less the pooled baseline's.
+    pub latency_p95_delta_ms: Option<f64>,
+    /// 99th percentile of the latency; see `p99_thin`.
+    pub latency_p99_ms: Option<f64>,
+    /// Median RTT of the requests.
+    pub rtt_p50_ms: Option<f64>,
+    /// Median RTT less the pooled baseline's.
+    pub rtt_p50_delta_ms: Option<f64>,
+    /// 95th percentile of the RTT of the requests.
+    pub rtt_p95_ms: Option<f64>,
+    /// 95th percentile of the RTT less the pooled baseline's.
+    pub rtt_p95_delta_ms: Option<f64>,
+    /// 99th percentile of the RTT of the requests; see `p99_thin`.
+    pub rtt_p99_ms: Option<f64>,
+    /// Whether the 99th percentiles stand on fewer than 100 values.
+    pub p99_thin: bool,
+}
+
+impl ConditionRow {
+    fn new(pool: &Pool, baseline: Option<&Pool>) -> Self {
+        let latency = Distribution::of(&pool.all.latency_ms);
+        let rtt = Distribution::of(&pool.all.rtt_ms);
+        let base_latency = baseline.map(|pool| Distribution::of(&pool.all.latency_ms)).unwrap_or_default();
+        let base_rtt = baseline.map(|pool| Distribution::of(&pool.all.rtt_ms)).unwrap_or_default();
+        let delta = |value: Option<f64>, base: Option<f64>| Some(value? - base?);
+        ConditionRow {
+            condition: pool.condition.clone(),
+            value: pool.value.clone(),
+            cells: pool.cells,
+            proved_cells: pool.proved_cells,
+            n: pool.all.tally.tried(),
+            errors: pool.all.tally.errors(),
+            error_percent: pool.all.tally.error_percent(),
+            latency_p50_ms: latency.p50,
+            latency_p50_delta_ms: delta(latency.p50, base_latency.p50),
+            latency_p95_ms: latency.p95,
+            latency_p95_delta_ms: delta(latency.p95, base_latency.p95),
+            latency_p99_ms: latency.p99,
+            rtt_p50_ms: rtt.p50,
+            rtt_p50_delta_ms: delta(rtt.p50, base_rtt.p50),
+            rtt_p95_ms: rtt.p95,
+            rtt_p95_delta_ms: delta(rtt.p95, base_rtt.p95),
+            rtt_p99_ms: rtt.p99,
+            p99_thin: latency.p99_thin(),
+        }
+    }
+}
+
+/// The rows of the table: the pooled baseline first, then each condition's values from mild to severe.
+#[must_use]
+pub fn condition_rows(samples: &[Sample], cells: &[CellInfo]) -> Vec<ConditionRow> {
+    rows_of(&Pools::new(samples, cells))
+}
+
+/// The table of conditions in `format`; ends in a newline. The forms for people round and carry notes, CSV and JSON
+/// carry every digit and no note.
+#[must_use]
+pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format) -> String {
+    let pools = Pools::new(samples, cells);
+    let rows = rows_of(&pools);
+    match format {
+        Format::Table => for_people(&rows, pools.unlisted_samples, (presets::NOTHING, 0)),
+        Format::Markdown => for_people(&rows, pools.unlisted_samples, (presets::ASCII_MARKDOWN, 1)),
+        Format::Csv => as_csv(&rows),
+        Format::Json => as_json(&rows),
+    }
+}
+
+fn rows_of(pools: &Pools) -> Vec<ConditionRow> {
+    let baseline = pools.baseline.as_ref();
+    let values = pools.conditions.iter().flat_map(|condition| &condition.pools);
+    let first = baseline.map(|pool| ConditionRow::new(pool, None));
+    first.into_iter().chain(values.map(|pool| ConditionRow::new(pool, baseline))).collect()
+}
+
+const HEADER: [&str; 15] = [
+    "condition",
+    "value",
+    "n",
+    "errors",
+    "%",
+    "latency p50",
+    "Δ",
+    "p95",
+    "Δ",
+    "p99",
+    "RTT p50",
+    "Δ",
+    "p95",
+    "Δ",
+    "p99",
+];
+
+fn for_people(rows: &[ConditionRow], unlisted: usize, (style, left_padding): (TableStyle, u16)) -> String {
+    let mut table = Table::new();
+    table.load_style(style).set_header(HEADER.map(|name| Cell::new(name).set_alignment(CellAlignment::Right)));
+    for row in rows {
+        table.add_row(cells_of(row));
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((left_padding, 1));
+        column.set_cell_alignment(if index < 2 { CellAlignment::Left } else { CellAlignment::Right });
+    }
+    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    for note in notes(rows, unlisted) {
+        text.push_str(&format!("\n{note}\n"));
+    }
+    text
+}
+
+fn cells_of(row: &ConditionRow) -> Vec<String> {
+    let doubt = if row.proved_cells < row.cells { " !" } else { "" };
+    let thin = |value: Option<f64>| match value {
+        Some(_) if row.p99_thin => format!("{}*", short(value)),
+        _ => short(value),
+    };
+    vec![
+        row.condition.clone(),
+        format!("{}{doubt}", row.value),
+        row.n.to_string(),
+        row.errors.to_string(),
+        row.error_percent.map_or_else(String::new, |percent| format!("{percent:.1}")),
+        short(row.latency_p50_ms),
+        signed(row.latency_p50_delta_ms),
+        short(row.latency_p95_ms),
+        signed(row.latency_p95_delta_ms),
+        thin(row.latency_p99_ms),
+        short(row.rtt_p50_ms),
+        signed(row.rtt_p50_delta_ms),
+        short(row.rtt_p95_ms),
+        signed(row.rtt_p95_delta_ms),
+        thin(row.rtt_p99_ms),
+    ]
+}
+
+fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
+    let mut notes =
+        vec!["Milliseconds, of operations that succeeded; Δ is the difference from the baseline.".to_owned()];
+    if rows.iter().any(|row| row.p99_thin && row.latency_p99_ms.is_some()) {
+        notes.push("* fewer than 100 values: this p99 says little more than the maximum.".to_owned());
+    }
+    if rows.iter().any(|row| row.proved_cells < row.cells) {
+        notes.push("! not proved: the probe did not confirm this condition in every cell.".to_owned());
+    }
+    if unlisted > 0 {
+        notes.push(format!("{unlisted} samples belong to no listed cell and are not counted here."));
+    }
+    notes
+}
+
+/// Three digits that count; nothing where nothing was measured.
+fn short(value: Option<f64>) -> String {
+    let Some(value) = value else { return String::new() };
+    match value.abs() {
+        size if size < 9.995 => format!("{value:.2}"),
+        size if size < 99.95 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+fn signed(value: Option<f64>) -> String {
+    match short(value) {
+        text if text.is_empty() => text,
+        text if text == "-0.00" => "0.00".to_owned(),
+        text if text.starts_with('-') || text == "0.00" => text,
+        text => format!("+{text}"),
+    }
+}
+
+fn as_csv(rows: &[ConditionRow]) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in rows {
+        writer.serialize(row).expect("a flat row is written to memory");
+    }
+    let bytes = writer.into_inner().expect("memory is flushed");
+    String::from_utf8(bytes).expect("strings and numbers are UTF-8")
+}
+
+fn as_json(rows: &[ConditionRow]) -> String {
+    let text = serde_json::to_string_pretty(rows).expect("rows of strings and numbers are JSON");
+    format!("{text}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits_and_differences_a_sign() {
+        let values = [0.004, 1.234, 9.996, 45.678, 99.96, 1234.5];
+        assert_eq!(values.map(|value| short(Some(value))), ["0.00", "1.23", "10.0", "45.7", "100", "1234"]);
+        let differences = [Some(0.001), Some(-0.001), Some(99.7), Some(-3.0), None];
+        assert_eq!(differences.map(signed), ["0.00", "0.00", "+99.7", "-3.00", ""]);
+    }
+}

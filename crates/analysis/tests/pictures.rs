@@ -1,0 +1,83 @@
+//! The encoded pictures: they can be read, have the stated size, and have ink where text and data belong.
+
+#![allow(clippy::unwrap_used, reason = "a test helper that fails, fails the test")]
+
+mod synthetic;
+
+use std::collections::HashSet;
+
+use testbed_analysis::{Picture, RunTitle, draw_all};
+
+struct Pixels {
+    width: usize,
+    height: usize,
+    rgb: Vec<[u8; 3]>,
+}
+
+impl Pixels {
+    fn decode(png: &[u8]) -> Pixels {
+        let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
+        let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut bytes).unwrap();
+        let rgb = bytes[..info.buffer_size()].as_chunks::<3>().0.to_vec();
+        Pixels { width: info.width as usize, height: info.height as usize, rgb }
+    }
+
+    /// Pixels of the rectangle that are clearly not background.
+    fn ink(&self, x: std::ops::Range<usize>, y: std::ops::Range<usize>) -> Vec<[u8; 3]> {
+        let rows = self.rgb.chunks_exact(self.width).skip(y.start).take(y.len());
+        let pixels = rows.flat_map(|row| row[x.clone()].iter().copied());
+        pixels.filter(|pixel| pixel.iter().any(|channel| *channel < 200)).collect()
+    }
+}
+
+/// Pictures of the loss cells alone: five and the overview.
+fn pictures() -> Vec<Picture> {
+    let mut run = synthetic::sweep(7, 100);
+    run.cells.retain(|cell| cell.condition == "loss");
+    run.samples.retain(|sample| sample.condition == "loss");
+    let title = RunTitle { run_id: "20250301-101500".to_owned(), line: "8 clients, netns, shaper".to_owned() };
+    draw_all(&run.samples, &run.cells, &title).unwrap()
+}
+
+#[test]
+fn pictures_have_their_size_and_ink_in_text_and_plot() {
+    let pictures = pictures();
+    let names: Vec<&str> = pictures.iter().map(|picture| picture.name.as_str()).collect();
+    let expected = ["loss-latency-by-operation", "loss-latency", "loss-rtt", "loss-ecdf", "loss-errors", "overview"];
+    assert_eq!(names, expected);
+    for picture in &pictures {
+        let pixels = Pixels::decode(&picture.png);
+        let (width, height) = if picture.name == "overview" { (1500, 900) } else { (960, 600) };
+        assert_eq!((pixels.width, pixels.height), (width, height), "{}", picture.name);
+        let areas = [
+            ("title", pixels.ink(20..width, 18..48), 400),
+            ("footer", pixels.ink(20..width, height - 34..height), 200),
+            ("plot", pixels.ink(80..width - 40, 150..height - 110), 1000),
+        ];
+        for (area, ink, least) in areas {
+            assert!(ink.len() > least, "{}: {} inked pixels in the {area}", picture.name, ink.len());
+        }
+        let colors: HashSet<[u8; 3]> = pixels.ink(80..width - 40, 150..height - 110).into_iter().collect();
+        assert!(colors.len() > 10, "{}: only {} colours in the plot", picture.name, colors.len());
+        check_svg(picture, width, height);
+    }
+}
+
+fn check_svg(picture: &Picture, width: usize, height: usize) {
+    let (name, svg) = (&picture.name, &picture.svg);
+    assert!(svg.starts_with(&format!("<svg width=\"{width}\" height=\"{height}\" viewBox=")), "{name}: {}", &svg[..80]);
+    assert!(svg.trim_end().ends_with("</svg>"), "{name}");
+    let expected: &[&str] = match name.as_str() {
+        "loss-latency-by-operation" | "overview" => {
+            &["Packet loss (%)", "Median latency of an operation (ms)", "view products", "submit rating"]
+        }
+        "loss-latency" => &["Packet loss (%)", "Latency of an operation (ms)", "median", "p95", "mean", "p99"],
+        "loss-rtt" => &["Packet loss (%)", "RTT of a request (ms)", "median", "p95", "mean"],
+        "loss-ecdf" => &["Latency of an operation (ms)", "Successful operations (%)", "0 % (baseline)", "2 %"],
+        _ => &["Packet loss (%)", "Operations that failed (%)", "refused by the shop"],
+    };
+    for text in expected.iter().chain(&["run 20250301-101500"]) {
+        assert!(svg.contains(text), "{name}: '{text}' is missing");
+    }
+}

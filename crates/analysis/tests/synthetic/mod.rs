@@ -1,0 +1,132 @@
+//! A made-up run that looks like a real one: log-normal server times, a link in front of them, loss that costs
+//! retransmission timeouts, and the errors that come of it. Seeded, so that tests see the same run every time.
+
+#![allow(unreachable_pub, dead_code, reason = "shared by tests and an example, each of which uses a part")]
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use testbed_analysis::CellInfo;
+use testbed_analysis::sample::{Outcome, Sample};
+
+/// A made-up run.
+pub struct Run {
+    /// Every sample.
+    pub samples: Vec<Sample>,
+    /// Every cell.
+    pub cells: Vec<CellInfo>,
+}
+
+/// The link of one cell.
+#[derive(Clone, Copy, Default)]
+pub struct Link {
+    /// Percent of packets.
+    pub loss: f64,
+    /// One-way delay added, milliseconds.
+    pub delay_ms: f64,
+    /// kbit/s, if limited.
+    pub rate_kbit: Option<f64>,
+}
+
+/// Name, server time in ms, bytes of the response.
+pub const OPERATIONS: [(&str, f64, f64); 6] = [
+    ("login", 9.0, 220.0),
+    ("place_order", 2.1, 260.0),
+    ("submit_rating", 1.4, 90.0),
+    ("view_categories", 0.4, 480.0),
+    ("view_order_history", 0.9, 2600.0),
+    ("view_products", 0.8, 5200.0),
+];
+
+/// The original project's sweep, each cell twice: loss 0, 1, 2 %; delay 0, 50, 100 ms; rate 1000, 500, 100 kbit/s.
+pub fn sweep(seed: u64, operations_per_cell: u64) -> Run {
+    let mut cells = Vec::new();
+    for repetition in 1..=2 {
+        for loss in [0.0, 1.0, 2.0] {
+            cells.push((("loss", format!("{loss}%"), loss, repetition), Link { loss, ..Link::default() }));
+        }
+        for delay in [0.0, 50.0, 100.0] {
+            let link = Link { delay_ms: delay, ..Link::default() };
+            cells.push((("delay", format!("{delay}ms"), delay, repetition), link));
+        }
+        for rate in [1000.0, 500.0, 100.0] {
+            let link = Link { rate_kbit: Some(rate), ..Link::default() };
+            cells.push((("rate", format!("{rate}kbit"), rate, repetition), link));
+        }
+    }
+    run(seed, operations_per_cell, cells)
+}
+
+/// What a cell is called: condition, value, magnitude, repetition.
+pub type CellName = (&'static str, String, f64, u32);
+
+/// A run of `cells`, each with `operations_per_cell` operations.
+pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) -> Run {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut made = Run { samples: Vec::new(), cells: Vec::new() };
+    for ((condition, value, magnitude, repetition), link) in cells {
+        let cell = CellInfo {
+            cell: format!("{condition}-{value}-r{repetition}"),
+            condition: condition.to_owned(),
+            value,
+            repetition,
+            baseline: magnitude == 0.0,
+            magnitude,
+            proved: true,
+        };
+        made.samples.extend((0..operations_per_cell).map(|sequence| sample(&mut random, &cell, link, sequence)));
+        made.cells.push(cell);
+    }
+    made
+}
+
+fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, sequence: u64) -> Sample {
+    let (operation, server, bytes) = OPERATIONS[random.random_range(0..OPERATIONS.len())];
+    let server_ms = server * log_normal(random, 0.35);
+    let wire_ms =
+        0.25 * log_normal(random, 0.3) + link.delay_ms + link.rate_kbit.map_or(0.0, |rate| bytes * 8.0 / rate);
+    let packets = 4 + (bytes / 1400.0) as u32;
+    let lost = (0..packets).filter(|_| random.random::<f64>() * 100.0 < link.loss).count();
+    let retransmission_ms = if lost == 0 { 0.0 } else { 205.0 * (2_f64.powi(lost as i32) - 1.0) };
+    let connect_ms = 0.1 * log_normal(random, 0.3) + link.delay_ms;
+    let rtt_ms = server_ms + wire_ms + retransmission_ms;
+    let outcome = outcome(random, link, lost);
+    let ok = outcome == Outcome::Ok;
+    Sample {
+        run_id: "20250301-101500-synthetic".to_owned(),
+        cell: cell.cell.clone(),
+        condition: cell.condition.clone(),
+        value: cell.value.clone(),
+        repetition: Some(cell.repetition),
+        client: format!("client-{}", 1 + sequence % 8),
+        user: 0,
+        sequence,
+        operation: operation.to_owned(),
+        start_us: sequence * 20_000,
+        connect_ms: (outcome != Outcome::ConnectFailed).then_some(connect_ms),
+        rtt_ms: ok.then_some(rtt_ms),
+        latency_ms: if outcome == Outcome::Timeout { 5000.0 } else { rtt_ms + connect_ms },
+        server_ms: ok.then_some(server_ms),
+        tcp_rtt_ms: Some(wire_ms),
+        tcp_retransmits: Some(lost as u32),
+        request_bytes: Some(120),
+        response_bytes: ok.then_some(bytes as u64),
+        outcome,
+    }
+}
+
+fn outcome(random: &mut ChaCha8Rng, link: Link, lost: usize) -> Outcome {
+    let dice = random.random::<f64>();
+    match lost {
+        3.. => Outcome::Timeout,
+        2 if dice < 0.3 => Outcome::Reset,
+        1.. if dice < 0.05 => Outcome::ConnectFailed,
+        _ if link.loss > 0.0 && dice < 0.004 => Outcome::Refused,
+        _ => Outcome::Ok,
+    }
+}
+
+/// A factor around 1 with the given spread (Box and Muller's transform of two uniform numbers).
+fn log_normal(random: &mut ChaCha8Rng, sigma: f64) -> f64 {
+    let (u, v): (f64, f64) = (1.0 - random.random::<f64>(), random.random());
+    ((-2.0 * u.ln()).sqrt() * (v * std::f64::consts::TAU).cos() * sigma).exp()
+}

@@ -1,0 +1,105 @@
+//! The table of conditions in its four forms.
+
+mod synthetic;
+
+use testbed_analysis::sample::Outcome;
+use testbed_analysis::{CellInfo, ConditionRow, Format, condition_rows, condition_table};
+
+/// Delay 0 and 100 ms; latencies known by heart.
+fn small() -> synthetic::Run {
+    let delay = |ms: f64| (("delay", format!("{ms}ms"), ms, 1), synthetic::Link::default());
+    let mut run = synthetic::run(1, 3, vec![delay(0.0), delay(100.0)]);
+    for (sample, latency) in run.samples.iter_mut().zip([1.0, 2.0, 3.0, 101.0, 103.0, 9999.0]) {
+        (sample.latency_ms, sample.rtt_ms, sample.outcome) = (latency, Some(latency / 2.0), Outcome::Ok);
+    }
+    run.samples[5].outcome = Outcome::Timeout;
+    run.cells[1].proved = false;
+    run
+}
+
+#[test]
+fn differences_are_against_the_pooled_baseline() {
+    let run = small();
+    let rows = condition_rows(&run.samples, &run.cells);
+    let names: Vec<(&str, &str)> = rows.iter().map(|row| (row.condition.as_str(), row.value.as_str())).collect();
+    assert_eq!(names, [("baseline", ""), ("delay", "0ms"), ("delay", "100ms")]);
+    assert_eq!((rows[0].latency_p50_ms, rows[0].latency_p50_delta_ms), (Some(2.0), None));
+    let slow = &rows[2];
+    assert_eq!((slow.n, slow.errors, slow.latency_p50_ms, slow.latency_p50_delta_ms), (3, 1, Some(102.0), Some(100.0)));
+    assert_eq!((slow.rtt_p50_ms, slow.rtt_p50_delta_ms), (Some(51.0), Some(50.0)));
+    let p95_delta = slow.latency_p95_delta_ms.unwrap();
+    assert!((p95_delta - (102.9 - 2.9)).abs() < 1e-9, "{p95_delta}");
+    assert_eq!((slow.cells, slow.proved_cells, slow.p99_thin), (1, 0, true));
+}
+
+#[test]
+fn the_terminal_form_marks_doubts_and_thin_percentiles() {
+    let run = small();
+    let text = condition_table(&run.samples, &run.cells, Format::Table);
+    let slow = text.lines().find(|line| line.contains("100ms")).unwrap();
+    let words: Vec<&str> = slow.split_whitespace().collect();
+    let expected = [
+        "delay", "100ms", "!", "3", "1", "33.3", "102", "+100", "103", "+100", "103*", "51.0", "+50.0", "51.5",
+        "+50.0", "51.5*",
+    ];
+    assert_eq!(words, expected, "{text}");
+    assert!(text.contains("! not proved") && text.contains("* fewer than 100 values"), "{text}");
+}
+
+#[test]
+fn it_fits_120_columns_with_large_numbers() {
+    let mut run = synthetic::sweep(1, 200);
+    for sample in &mut run.samples {
+        sample.latency_ms *= 300.0;
+        sample.rtt_ms = sample.rtt_ms.map(|rtt| rtt * 300.0);
+    }
+    run.cells.iter_mut().for_each(|cell| cell.proved = false);
+    let text = condition_table(&run.samples, &run.cells, Format::Table);
+    let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+    assert!(widest <= 120, "{widest} columns:\n{text}");
+    assert_eq!(text.lines().filter(|line| line.contains("kbit")).count(), 3);
+}
+
+#[test]
+fn samples_of_unlisted_cells_are_told_of() {
+    let mut run = small();
+    run.cells.truncate(1);
+    let text = condition_table(&run.samples, &run.cells, Format::Markdown);
+    assert!(text.contains("3 samples belong to no listed cell"), "{text}");
+}
+
+#[test]
+fn markdown_has_a_rule_and_a_column_for_each_head() {
+    let run = small();
+    let text = condition_table(&run.samples, &run.cells, Format::Markdown);
+    let table: Vec<&str> = text.lines().take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(table.len(), 5, "{text}");
+    assert!(table[1].chars().all(|sign| matches!(sign, '|' | '-' | ':' | ' ')), "{text}");
+    assert!(table.iter().all(|line| line.matches('|').count() == 16), "{text}");
+}
+
+#[test]
+fn csv_and_json_carry_every_row_and_digit() {
+    let run = small();
+    let rows = condition_rows(&run.samples, &run.cells);
+    let text = condition_table(&run.samples, &run.cells, Format::Csv);
+    let read: Result<Vec<ConditionRow>, _> = csv::Reader::from_reader(text.as_bytes()).deserialize().collect();
+    assert_eq!(read.unwrap(), rows);
+    let text = condition_table(&run.samples, &run.cells, Format::Json);
+    assert_eq!(serde_json::from_str::<Vec<ConditionRow>>(&text).unwrap(), rows);
+}
+
+#[test]
+fn a_cell_without_samples_is_a_row_of_nothing() {
+    let cell = CellInfo {
+        cell: "rate-9kbit-r1".to_owned(),
+        condition: "rate".to_owned(),
+        value: "9kbit".to_owned(),
+        repetition: 1,
+        baseline: false,
+        magnitude: 9.0,
+        proved: false,
+    };
+    let rows = condition_rows(&[], &[cell]);
+    assert_eq!((rows.len(), rows[0].n, rows[0].error_percent, rows[0].latency_p50_ms), (1, 0, None, None));
+}
