@@ -1,0 +1,20 @@
+//! Where log lines go: stderr, as text or JSON, filtered.
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use super::options::{LogFormat, ServeOptions};
+use super::output;
+
+/// Starts logging for the whole process.
+pub(super) fn start(options: &ServeOptions) -> anyhow::Result<()> {
+    let filter: EnvFilter = options.log.parse().with_context(|| {
+        format!("--log '{}': expected a level (info) or targets with levels (shop_server=debug,warn)", options.log)
+    })?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match options.log_format {
+        LogFormat::Text => lines.with_ansi(output::stderr_is_terminal()).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+}

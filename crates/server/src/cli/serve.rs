@@ -1,0 +1,152 @@
+//! `shop-server serve`: from options to a config, sockets and signals.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, DurabilityName, ServeOptions};
+use super::{logging, output};
+use crate::config::{Admin, Catalogue, Config, Connections, Durability, HashCost, Passwords, Storage};
+use crate::settings::Secret;
+use crate::{Listeners, Shop};
+
+/// Connections that the kernel may hold ready before they are accepted.
+const BACKLOG: u32 = 4096;
+/// File descriptors besides those of connections: database, runtime, rejections.
+const OTHER_DESCRIPTORS: u64 = 512;
+
+/// What is printed on stdout when both ports answer.
+#[derive(Serialize)]
+struct Ready {
+    event: &'static str,
+    accounts: SocketAddr,
+    shop: SocketAddr,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(super) fn serve(options: ServeOptions) -> anyhow::Result<ExitCode> {
+    logging::start(&options)?;
+    let config = config(&options)?;
+    allow_descriptors(config.connections.max_connections.get() as u64);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime")?;
+    runtime.block_on(serve_until_signal(&options, &config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::Result<()> {
+    // Signals are caught before anything is made, so that none of them ends the process half-way.
+    let shutdown = shutdown_on_signals()?;
+    let listeners = Listeners { accounts: listen(options.accounts_listen)?, shop: listen(options.shop_listen)? };
+    let ready =
+        Ready { event: "ready", accounts: listeners.accounts.local_addr()?, shop: listeners.shop.local_addr()? };
+    let shop = Shop::open(config)?;
+    if let Some(password) = shop.invented_password() {
+        output::invented_password(&config.admin.username, password.reveal());
+    }
+    tracing::info!(accounts = %ready.accounts, shop = %ready.shop, database = %config.database.display(), "ready");
+    output::json_line(&ready)?;
+    shop.serve(listeners, shutdown).await;
+    Ok(())
+}
+
+fn shutdown_on_signals() -> anyhow::Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let shutdown = CancellationToken::new();
+    let asked = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        asked.cancel();
+    });
+    Ok(shutdown)
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bind().with_context(|| format!("cannot listen on {address} (is another program using the port?)"))
+}
+
+/// Raises the limit of open files as far as this process may, and says so when that is not enough.
+fn allow_descriptors(connections: u64) {
+    let wanted = connections.saturating_add(OTHER_DESCRIPTORS);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    if soft >= wanted {
+        return;
+    }
+    let granted = wanted.min(hard);
+    let result = setrlimit(Resource::RLIMIT_NOFILE, granted, hard);
+    if result.is_err() || granted < wanted {
+        tracing::warn!(
+            limit = if result.is_ok() { granted } else { soft },
+            wanted,
+            "the limit of open files is too low for --max-connections: raise it with ulimit -n"
+        );
+    }
+}
+
+fn config(options: &ServeOptions) -> anyhow::Result<Config> {
+    let cost = HashCost::new(options.password_memory_kib, options.password_iterations, options.password_parallelism)?;
+    Ok(Config {
+        database: options.database.clone(),
+        admin: Admin { username: options.admin_username.clone(), password: admin_password(options)? },
+        catalogue: match options.catalogue {
+            CatalogueName::Demo => Catalogue::Demo { stock: options.catalogue_stock },
+            CatalogueName::None => Catalogue::Empty,
+        },
+        token_lifetime: options.token_lifetime,
+        passwords: Passwords { cost, workers: options.password_workers, queue: options.password_queue },
+        connections: Connections {
+            max_connections: options.max_connections,
+            idle_timeout: options.idle_timeout,
+            request_timeout: options.request_timeout,
+            shutdown_grace: options.shutdown_grace,
+        },
+        storage: Storage {
+            durability: match options.durability {
+                DurabilityName::Full => Durability::Full,
+                DurabilityName::Normal => Durability::Normal,
+            },
+            max_batch: options.max_batch,
+        },
+    })
+}
+
+/// The administrator's password, out of the one place where it was set.
+fn admin_password(options: &ServeOptions) -> anyhow::Result<Option<Secret>> {
+    let variable = std::env::var_os(ADMIN_PASSWORD_VARIABLE).filter(|value| !value.is_empty());
+    match (variable, &options.admin_password_file) {
+        (Some(_), Some(file)) => bail!(
+            "the administrator's password is set twice: by {ADMIN_PASSWORD_VARIABLE} and by the file '{}'; unset one",
+            file.display()
+        ),
+        (Some(value), None) => match value.into_string() {
+            Ok(password) => Ok(Some(Secret::new(password))),
+            Err(_) => bail!("{ADMIN_PASSWORD_VARIABLE} is not UTF-8"),
+        },
+        (None, Some(file)) => read_password(file).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn read_password(file: &Path) -> anyhow::Result<Secret> {
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("the administrator's password cannot be read from '{}'", file.display()))?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
+}

@@ -1,0 +1,161 @@
+//! The database: one thread writes, some threads read, and neither waits for the other (SQLite's WAL).
+//!
+//! Work is a closure over a connection. Writing closures that wait at the same time share one transaction and are
+//! answered after its commit; each has a savepoint of its own, so that one that fails takes nothing else with it.
+
+pub(crate) mod orders;
+pub(crate) mod products;
+pub(crate) mod users;
+
+mod job;
+mod reader;
+mod schema;
+mod writer;
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::config::Storage;
+use crate::crew::{Crew, QueueSettings};
+use crate::error::ServerError;
+use crate::failure::{Answer, Failure};
+use job::{BoxedJob, Task};
+
+pub(crate) use schema::{open_for_reading, open_for_writing};
+
+/// Jobs that may wait for a database thread; further ones wait in their connection.
+const QUEUE: usize = 1024;
+
+/// The database with its threads. Dropping it finishes what is queued and moves the log into the database file.
+#[derive(Debug)]
+pub(crate) struct Store {
+    // Dropped in this order: the checkpoint at the writer's end wants no reader in its way.
+    readers: Crew<BoxedJob>,
+    writer: Crew<BoxedJob>,
+}
+
+impl Store {
+    /// Takes over `connection`, which came from [`open_for_writing`], and opens others for reading.
+    pub(crate) fn start(path: &Path, connection: Connection, settings: &Storage) -> Result<Self, ServerError> {
+        let threads =
+            |error: std::io::Error| ServerError::System { step: "threads for the database", reason: error.to_string() };
+        let readers = reader::workers(path)?;
+        let queue = QueueSettings { name: "reader", capacity: QUEUE, max_batch: reader::MAX_BATCH };
+        let readers = Crew::start(queue, readers).map_err(threads)?;
+        let queue = QueueSettings { name: "writer", capacity: QUEUE, max_batch: settings.max_batch.get() };
+        let writer = Crew::start(queue, vec![writer::worker(connection)]).map_err(threads)?;
+        Ok(Self { readers, writer })
+    }
+
+    /// Runs `work` on a connection that only reads.
+    pub(crate) async fn read<T, W>(&self, work: W) -> Answer<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Answer<T> + Send + 'static,
+    {
+        submit(&self.readers, work).await
+    }
+
+    /// Runs `work` in a transaction and answers after its commit. What a failed `work` did is undone.
+    pub(crate) async fn write<T, W>(&self, work: W) -> Answer<T>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Answer<T> + Send + 'static,
+    {
+        submit(&self.writer, work).await
+    }
+}
+
+async fn submit<T, W>(crew: &Crew<BoxedJob>, work: W) -> Answer<T>
+where
+    T: Send + 'static,
+    W: FnOnce(&Connection) -> Answer<T> + Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    if !crew.send(Box::new(Task::new(work, reply))).await {
+        return Err(Failure::Broken("the database threads have ended".to_owned()));
+    }
+    answer.await.unwrap_or_else(|_| Err(Failure::Broken("a database thread gave no answer".to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.db");
+        let connection = open_for_writing(&path, crate::config::Durability::Normal).unwrap();
+        let store = Store::start(&path, connection, &Storage::default()).unwrap();
+        (folder, store)
+    }
+
+    fn insert(connection: &Connection, name: &str) -> Answer<()> {
+        connection.execute("INSERT INTO categories (name, products) VALUES (?1, 0)", [name])?;
+        Ok(())
+    }
+
+    async fn names(store: &Store) -> Vec<String> {
+        let read = store.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT name FROM categories ORDER BY name")?;
+            Ok(statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?)
+        });
+        read.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_or_panics_undoes_its_own_work_only() {
+        let (_folder, store) = store();
+        let fails = store.write::<(), _>(|connection| {
+            insert(connection, "undone")?;
+            Err(Failure::Broken("as the test wants it".into()))
+        });
+        let panics = store.write::<(), _>(|connection| {
+            insert(connection, "undone too")?;
+            panic!("as the test wants it")
+        });
+        let works = store.write(|connection| insert(connection, "kept"));
+        let (fails, panics, works) = tokio::join!(fails, panics, works);
+        assert!(matches!(fails, Err(Failure::Broken(_))));
+        assert!(matches!(panics, Err(Failure::Broken(reason)) if reason.starts_with("panic")));
+        works.unwrap();
+        assert_eq!(names(&store).await, ["kept"]);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_panics_goes_on() {
+        let (_folder, store) = store();
+        let panics = store.read::<(), _>(|_| panic!("as the test wants it")).await;
+        assert!(matches!(panics, Err(Failure::Broken(_))));
+        assert!(names(&store).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_breaks_the_transaction_spoils_its_batch_and_not_the_next() {
+        let (_folder, store) = store();
+        let breaks = store.write(|connection| {
+            insert(connection, "lost")?;
+            Ok(connection.execute_batch("ROLLBACK")?)
+        });
+        assert!(matches!(breaks.await, Err(Failure::Broken(_))));
+        store.write(|connection| insert(connection, "kept")).await.unwrap();
+        assert_eq!(names(&store).await, ["kept"]);
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write() {
+        let (_folder, store) = store();
+        assert!(store.read(|connection| insert(connection, "never")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_in_the_log_after_the_end() {
+        let (folder, store) = store();
+        store.write(|connection| insert(connection, "kept")).await.unwrap();
+        drop(store);
+        let log = folder.path().join("shop.db-wal");
+        assert!(!log.exists() || log.metadata().unwrap().len() == 0);
+    }
+}

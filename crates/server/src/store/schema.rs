@@ -1,0 +1,201 @@
+//! Opening the database: its tables, made and brought up to date, and the settings of a connection.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::config::Durability;
+use crate::error::ServerError;
+
+/// Step `n` brings a database from version `n` to `n + 1` (SQLite's `user_version`). Only ever append.
+const MIGRATIONS: [&str; 1] = [VERSION_1];
+
+/// Marks the file as a shop's: "SHOP" in ASCII (SQLite's `application_id`).
+const APPLICATION_ID: i64 = 0x5348_4f50;
+
+/// How long a connection waits for another program's lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Prepared statements that a connection keeps; more than there are.
+const CACHED_STATEMENTS: usize = 64;
+
+/// `products.added` counts the pieces ever added, so that `added - stock` must equal what was ordered.
+const VERSION_1: &str = "
+CREATE TABLE users (
+    id INTEGER PRIMARY KEY,
+    username TEXT NOT NULL UNIQUE,
+    password_hash TEXT NOT NULL,
+    admin INTEGER NOT NULL CHECK (admin IN (0, 1)),
+    created_at_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE tokens (
+    hash BLOB PRIMARY KEY,
+    user_id INTEGER NOT NULL REFERENCES users (id),
+    expires_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tokens_by_user ON tokens (user_id);
+CREATE INDEX tokens_by_expiry ON tokens (expires_at_ms);
+CREATE TABLE categories (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    products INTEGER NOT NULL CHECK (products >= 0)
+) STRICT;
+CREATE TABLE products (
+    id INTEGER PRIMARY KEY,
+    category_id INTEGER NOT NULL REFERENCES categories (id),
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    price_cents INTEGER NOT NULL CHECK (price_cents >= 0),
+    added INTEGER NOT NULL CHECK (added >= 0),
+    stock INTEGER NOT NULL CHECK (stock >= 0 AND stock <= added),
+    rating_sum INTEGER NOT NULL DEFAULT 0,
+    rating_count INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX products_by_category ON products (category_id, id);
+CREATE TABLE orders (
+    id INTEGER PRIMARY KEY,
+    user_id INTEGER NOT NULL REFERENCES users (id),
+    placed_at_ms INTEGER NOT NULL,
+    total_cents INTEGER NOT NULL CHECK (total_cents >= 0),
+    idempotency_key TEXT
+) STRICT;
+CREATE INDEX orders_by_user ON orders (user_id, id);
+CREATE UNIQUE INDEX orders_by_key ON orders (user_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
+CREATE TABLE order_items (
+    order_id INTEGER NOT NULL REFERENCES orders (id),
+    product_id INTEGER NOT NULL REFERENCES products (id),
+    quantity INTEGER NOT NULL CHECK (quantity > 0),
+    price_cents INTEGER NOT NULL CHECK (price_cents >= 0),
+    stars INTEGER CHECK (stars BETWEEN 1 AND 5),
+    PRIMARY KEY (order_id, product_id)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Opens the database for its one writer; makes it when absent, migrates it when old.
+pub(crate) fn open_for_writing(path: &Path, durability: Durability) -> Result<Connection, ServerError> {
+    // Made here and not by SQLite, because it holds password hashes: nobody else needs to read it.
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
+    file.map_err(|source| ServerError::File { path: path.to_owned(), source })?;
+    let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    refuse_foreign(path, &connection)?;
+    set_up_writer(&connection, durability).map_err(|source| failed(path, "settings", source))?;
+    migrate(&mut connection).map_err(|source| failed(path, "tables", source))?;
+    Ok(connection)
+}
+
+/// Opens an existing database so that nothing can be written through the connection.
+pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, ServerError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    if refuse_foreign(path, &connection)? == 0 {
+        return Err(ServerError::ForeignDatabase { path: path.to_owned() });
+    }
+    Ok(connection)
+}
+
+fn open(path: &Path, access: OpenFlags) -> Result<Connection, ServerError> {
+    let opened = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX);
+    let connection = opened.map_err(|source| failed(path, "open", source))?;
+    connection.busy_timeout(LOCK_TIMEOUT).map_err(|source| failed(path, "settings", source))?;
+    connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+    Ok(connection)
+}
+
+fn failed(path: &Path, step: &'static str, source: rusqlite::Error) -> ServerError {
+    ServerError::Database { path: path.to_owned(), step, source }
+}
+
+/// The schema's version, once it is clear that the file is empty (version 0) or a shop's that this program knows.
+fn refuse_foreign(path: &Path, connection: &Connection) -> Result<i64, ServerError> {
+    let number = |sql| {
+        let value = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+        value.map_err(|source| failed(path, "read", source))
+    };
+    let (found, known) = (number("PRAGMA user_version")?, MIGRATIONS.len() as i64);
+    let is_shop = number("PRAGMA application_id")? == APPLICATION_ID;
+    if !is_shop && (found != 0 || number("SELECT count(*) FROM sqlite_schema")? != 0) {
+        return Err(ServerError::ForeignDatabase { path: path.to_owned() });
+    }
+    if found > known {
+        return Err(ServerError::NewerSchema { path: path.to_owned(), found, known });
+    }
+    Ok(found)
+}
+
+fn set_up_writer(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", durability.pragma())?;
+    connection.pragma_update(None, "foreign_keys", true)
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    // The version is read inside the transaction: two servers that start at once must not both migrate.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    for (version, step) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", version)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(folder: &tempfile::TempDir) -> std::path::PathBuf {
+        folder.path().join("shop.db")
+    }
+
+    #[test]
+    fn an_existing_database_opens_again_and_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let connection = open_for_writing(&at(&folder), Durability::Full).unwrap();
+            connection.execute("INSERT INTO categories (name, products) VALUES (hex(randomblob(4)), 0)", []).unwrap();
+        }
+        let reader = open_for_reading(&at(&folder)).unwrap();
+        let rows: i64 = reader.query_row("SELECT count(*) FROM categories", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 2);
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(&at(&folder), Durability::Full).unwrap();
+        connection.pragma_update(None, "user_version", 99).unwrap();
+        drop(connection);
+        let error = open_for_writing(&at(&folder), Durability::Full).unwrap_err().to_string();
+        assert!(error.contains("version 99") && error.contains("up to 1"), "{error}");
+    }
+
+    #[test]
+    fn another_programs_database_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        Connection::open(at(&folder)).unwrap().execute_batch("CREATE TABLE notes (text)").unwrap();
+        for opened in [open_for_writing(&at(&folder), Durability::Full), open_for_reading(&at(&folder))] {
+            assert!(matches!(opened, Err(ServerError::ForeignDatabase { .. })));
+        }
+    }
+
+    #[test]
+    fn the_file_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        open_for_writing(&at(&folder), Durability::Full).unwrap();
+        assert_eq!(at(&folder).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_durability_reaches_sqlite() {
+        for (durability, expected) in [(Durability::Full, 2), (Durability::Normal, 1)] {
+            let folder = tempfile::tempdir().unwrap();
+            let connection = open_for_writing(&at(&folder), durability).unwrap();
+            let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
+            assert_eq!(synchronous, expected);
+        }
+    }
+}

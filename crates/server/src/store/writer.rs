@@ -1,0 +1,70 @@
+//! The writing thread: as many jobs as wait, in one transaction, answered after its commit.
+
+use rusqlite::Connection;
+
+use super::job::BoxedJob;
+use crate::failure::{Answer, Failure};
+
+/// What the writing thread does with each batch of jobs.
+pub(super) fn worker(connection: Connection) -> impl FnMut(&mut Vec<BoxedJob>) + Send + 'static {
+    let writer = Writer { connection };
+    move |jobs| writer.run_batch(jobs)
+}
+
+/// The connection that writes.
+struct Writer {
+    connection: Connection,
+}
+
+impl Writer {
+    fn run_batch(&self, jobs: &mut Vec<BoxedJob>) {
+        if let Err(failure) = self.transact(jobs) {
+            // Fails when SQLite has rolled back by itself already; all that counts is that no transaction is open.
+            let _ = self.execute("ROLLBACK");
+            for job in jobs.iter_mut() {
+                job.spoil(failure.clone());
+            }
+        }
+        for job in jobs.drain(..) {
+            job.answer();
+        }
+    }
+
+    fn transact(&self, jobs: &mut [BoxedJob]) -> Answer<()> {
+        self.execute("BEGIN IMMEDIATE")?;
+        for job in jobs {
+            self.run_one(job)?;
+        }
+        self.execute("COMMIT")
+    }
+
+    /// Runs a job; an error is one of the transaction as a whole.
+    fn run_one(&self, job: &mut BoxedJob) -> Answer<()> {
+        self.execute("SAVEPOINT job")?;
+        let keep = job.run(&self.connection);
+        if self.connection.is_autocommit() {
+            // On a full disk and the like SQLite gives the whole transaction up, and what follows would commit alone.
+            return Err(Failure::Broken("the transaction ended before its commit".to_owned()));
+        }
+        if !keep {
+            self.execute("ROLLBACK TO job")?;
+        }
+        self.execute("RELEASE job")
+    }
+
+    fn execute(&self, sql: &'static str) -> Answer<()> {
+        self.connection.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        match checkpoint {
+            Ok(0) => {}
+            Ok(_) => tracing::warn!("another program uses the database: its log was not emptied, nothing is lost"),
+            Err(error) => tracing::warn!(%error, "the database's log was not emptied, nothing is lost"),
+        }
+    }
+}

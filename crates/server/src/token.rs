@@ -1,0 +1,57 @@
+//! Tokens: 256 random bits that travel in hexadecimal, of which only the SHA-256 is kept.
+//!
+//! A fast hash is enough here, other than for passwords: nobody can guess 256 random bits.
+
+use rusqlite::ToSql;
+use rusqlite::types::ToSqlOutput;
+use sha2::{Digest, Sha256};
+
+use crate::failure::{Answer, Failure};
+
+/// The hash of a token: what the database knows it by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// Of a token as it travels.
+    pub(crate) fn of(token: &str) -> Self {
+        Self(Sha256::digest(token.as_bytes()).into())
+    }
+}
+
+impl ToSql for TokenHash {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.0.as_slice()))
+    }
+}
+
+/// A new token as it travels.
+pub(crate) fn generate() -> Answer<String> {
+    random_hex::<32>().map_err(|error| Failure::Broken(format!("no random bytes for a token: {error}")))
+}
+
+/// `BYTES` random bytes in hexadecimal.
+pub(crate) fn random_hex<const BYTES: usize>() -> Result<String, getrandom::Error> {
+    let mut bytes = [0; BYTES];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_has_64_hexadecimal_digits_and_is_never_the_same() {
+        let (one, other) = (generate().unwrap(), generate().unwrap());
+        assert!(one.len() == 64 && one.bytes().all(|byte| byte.is_ascii_hexdigit()), "{one}");
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn the_hash_is_sha_256() {
+        // FIPS 180-4's example for the message "abc".
+        let hash: String = TokenHash::of("abc").0.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+}

@@ -1,0 +1,172 @@
+//! Frames, pipelining, limits and timeouts of a connection.
+
+use std::io::Write;
+use std::net::Shutdown;
+
+use serde_json::json;
+use shop_protocol::encode_frame;
+
+use crate::support::{Client, Server, error, eventually, order, refusal};
+
+#[test]
+fn a_hundred_requests_in_one_write_are_answered_in_order() {
+    let server = Server::start(&[]);
+    let token = server.shopper("ann");
+    let mut bytes = Vec::new();
+    for index in 0..100_i64 {
+        let request = match index % 3 {
+            0 => json!({"command": "view_products", "page": index + 1, "page_size": 1}),
+            1 => order(&token, 1, index),
+            _ => json!({"command": "view_products", "page": -index}),
+        };
+        bytes.extend(encode_frame(&serde_json::to_vec(&request).unwrap()).unwrap());
+    }
+    let mut shop = server.on_shop();
+    shop.stream.write_all(&bytes).unwrap();
+    let price = shop_price(&server);
+    for index in 0..100_i64 {
+        let response = shop.receive();
+        match index % 3 {
+            0 => assert_eq!(response["result"]["page"], index + 1),
+            1 => assert_eq!(response["result"]["total_cents"], index * price, "{response}"),
+            _ => {
+                let message = response["error"]["message"].as_str().unwrap();
+                assert!(message.contains(&format!("got -{index}")), "{message}");
+            }
+        }
+    }
+}
+
+fn shop_price(server: &Server) -> i64 {
+    let page = server.on_shop().ok(json!({"command": "view_products", "page_size": 1}));
+    page["products"][0]["price_cents"].as_i64().unwrap()
+}
+
+#[test]
+fn a_request_may_come_byte_by_byte() {
+    let server = Server::start(&[]);
+    let mut shop = server.on_shop();
+    for byte in encode_frame(br#"{"command":"view_categories"}"#).unwrap() {
+        shop.stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(shop.receive()["ok"], true);
+}
+
+#[test]
+fn a_client_that_closes_its_sending_side_still_gets_its_answers() {
+    let server = Server::start(&[]);
+    let mut shop = server.on_shop();
+    shop.send(&json!({"command": "view_categories"}));
+    shop.send(&json!({"command": "view_products"}));
+    shop.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!((&shop.receive()["ok"], &shop.receive()["ok"]), (&json!(true), &json!(true)));
+    shop.assert_closed();
+}
+
+#[test]
+fn a_huge_frame_is_answered_before_the_connection_is_closed() {
+    let server = Server::start(&[]);
+    let mut shop = server.on_shop();
+    shop.send(&json!({"command": "view_categories"}));
+    shop.stream.write_all(&(8_u32 << 20).to_be_bytes()).unwrap();
+    // As a client does that does not look before it has sent everything: the answer must survive that.
+    shop.stream.write_all(&vec![b'x'; 8 << 20]).unwrap();
+    assert_eq!(shop.receive()["ok"], true);
+    assert_eq!(refusal(&shop.receive()), error("frame_too_large", ""));
+    shop.assert_closed();
+}
+
+#[test]
+fn the_largest_frame_is_read() {
+    let server = Server::start(&[]);
+    let mut shop = server.on_shop();
+    let mut payload = br#"{"command":"view_categories"}"#.to_vec();
+    payload.resize(shop_protocol::MAX_FRAME_BYTES, b' ');
+    shop.send_payload(&payload);
+    assert_eq!(shop.receive()["ok"], true);
+}
+
+#[test]
+fn a_request_that_does_not_become_complete_is_answered_and_the_connection_closed() {
+    let server = Server::start(&["--request-timeout", "300ms"]);
+    let mut shop = server.on_shop();
+    let frame = encode_frame(br#"{"command":"view_categories"}"#).unwrap();
+    // A whole request, and the beginning of one.
+    shop.stream.write_all(&[frame.as_slice(), &frame[..9]].concat()).unwrap();
+    assert_eq!(shop.receive()["ok"], true);
+    assert_eq!(refusal(&shop.receive()), error("request_timeout", ""));
+    shop.assert_closed();
+}
+
+#[test]
+fn drops_of_a_request_do_not_extend_its_time() {
+    let server = Server::start(&["--request-timeout", "300ms"]);
+    let mut shop = server.on_shop();
+    let frame = encode_frame(&[b' '; 5000]).unwrap();
+    let mut bytes = frame.iter();
+    eventually("the request is given up", || {
+        let _ = shop.stream.write_all(&[*bytes.next().unwrap()]);
+        !shop.is_unanswered()
+    });
+    assert_eq!(refusal(&shop.receive()), error("request_timeout", ""));
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let server = Server::start(&["--idle-timeout", "300ms"]);
+    let mut shop = server.on_shop();
+    shop.ok(json!({"command": "view_categories"}));
+    shop.assert_closed();
+    server.on_accounts().assert_closed();
+}
+
+#[test]
+fn a_connection_beyond_the_limit_is_told_so_and_closed() {
+    let server = Server::start(&["--max-connections", "2"]);
+    let (mut one, mut two) = (server.on_shop(), server.on_accounts());
+    one.ok(json!({"command": "view_categories"}));
+    assert_eq!(two.call(json!({"command": "x"}))["ok"], false);
+    let mut three = server.on_shop();
+    assert_eq!(refusal(&three.receive()), error("overloaded", ""));
+    three.assert_closed();
+    one.ok(json!({"command": "view_categories"}));
+    drop(one);
+    eventually("the place is free again", || {
+        let mut next = server.on_shop();
+        next.stream.write_all(&encode_frame(br#"{"command":"view_categories"}"#).unwrap()).unwrap();
+        matches!(next.receive_or_end(), Ok(Some(response)) if response["ok"] == true)
+    });
+}
+
+#[test]
+fn clients_that_leave_before_their_answer_do_no_harm() {
+    let server = Server::start(&["--log", "warn"]);
+    for _ in 0..300 {
+        server.on_shop().ok(json!({"command": "view_categories"}));
+        // Gone before its answer.
+        let mut hasty = Client::connect(server.shop);
+        hasty.send(&json!({"command": "view_products"}));
+    }
+    server.on_shop().ok(json!({"command": "view_categories"}));
+    assert_eq!(server.log(), "");
+}
+
+#[test]
+fn operations_and_connections_are_logged_with_fields() {
+    let server = Server::start(&["--log", "debug", "--log-format", "json"]);
+    let mut shop = server.on_shop();
+    shop.ok(json!({"command": "view_categories"}));
+    shop.call(json!({"command": "view_products", "page": 0}));
+    drop(shop);
+    eventually("the connection's end is logged", || server.log().contains("connection closed"));
+    let log = server.log();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let operations: Vec<_> = lines.iter().filter(|line| line["message"] == "operation").collect();
+    assert_eq!(operations.len(), 2, "{log}");
+    assert_eq!((&operations[0]["operation"], &operations[0]["outcome"]), (&json!("view_categories"), &json!("ok")));
+    assert_eq!(operations[1]["outcome"], "invalid_field");
+    assert_eq!((&operations[0]["level"], &operations[0]["port"]), (&json!("DEBUG"), &json!("shop")));
+    assert!(operations[0]["server_us"].is_u64() && operations[0]["peer"].is_string());
+    let closed = lines.iter().find(|line| line["message"] == "connection closed").unwrap();
+    assert_eq!((&closed["level"], &closed["requests"]), (&json!("INFO"), &json!(2)));
+}

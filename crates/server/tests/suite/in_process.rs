@@ -1,0 +1,30 @@
+//! The server as a library: sockets, settings and shutdown come in as arguments.
+
+use shop_server::config::{Admin, Catalogue};
+use shop_server::settings::Secret;
+use shop_server::{Config, Listeners, run};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Client, verify};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shop_runs_inside_another_program_until_it_is_told_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::new(folder.path().join("shop.db"));
+    config.admin = Admin { username: "boss".into(), password: Some(Secret::new("password-1")) };
+    config.catalogue = Catalogue::Demo { stock: 5 };
+    let listener = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
+    let listeners = Listeners { accounts: listener().await, shop: listener().await };
+    let address = listeners.shop.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let server = tokio::spawn(run(listeners, config, shutdown.clone()));
+    let asked = tokio::task::spawn_blocking(move || {
+        Client::connect(address).ok(serde_json::json!({"command": "view_products"}))["total"].clone()
+    });
+    assert_eq!(asked.await.unwrap(), 60);
+    shutdown.cancel();
+    server.await.unwrap().unwrap();
+    let audit = verify(&folder.path().join("shop.db"));
+    assert_eq!((&audit["stock"], &audit["users"]), (&serde_json::json!(300), &serde_json::json!(1)));
+}

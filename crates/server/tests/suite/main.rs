@@ -1,0 +1,21 @@
+//! The shop as its users meet it: the real binary, real sockets on the loopback, a real database.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "all of this is a test, also the helpers"
+)]
+
+mod support;
+
+mod accounts;
+mod bad_input;
+mod connections;
+mod endings;
+mod in_process;
+mod orders;
+mod passwords;
+mod products;
+mod program;
+mod protocol_page;
+mod throughput;

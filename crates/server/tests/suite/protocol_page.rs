@@ -1,0 +1,207 @@
+//! `docs/protocol.md` against the decoder and the server: its examples are real, its bounds and codes complete.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde::de::DeserializeOwned;
+use shop_protocol::request::COMMANDS;
+use shop_protocol::response::{
+    Categories, DecodeError, Done, LoggedIn, OrderHistory, OrderPlaced, ProductAdded, Products, Registered,
+};
+use shop_protocol::{ErrorCode, FrameDecoder, MAX_FRAME_BYTES, Port, Request, Response, limits};
+
+use crate::support::Server;
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocol.md");
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The fenced blocks of a kind: what stands behind the kind, and the text inside.
+fn blocks(page: &str, kind: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(head) = line.strip_prefix("```") else { continue };
+        let text: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        if let Some(rest) = head.strip_prefix(kind) {
+            found.push((rest.trim().to_owned(), text.join("\n")));
+        }
+    }
+    assert!(!found.is_empty(), "no block of the kind '{kind}'");
+    found
+}
+
+fn port(name: &str) -> Port {
+    [Port::Accounts, Port::Shop].into_iter().find(|port| port.name() == name).unwrap_or_else(|| panic!("port '{name}'"))
+}
+
+fn decode(text: &[u8], port: Port) -> Request {
+    let decoded = Request::decode(text, port);
+    decoded.unwrap_or_else(|error| panic!("{}: {error}", String::from_utf8_lossy(text)))
+}
+
+#[test]
+fn every_command_has_a_request_and_a_response_as_an_example() {
+    let page = page();
+    let mut requests = HashSet::new();
+    for (port_name, text) in blocks(&page, "json request") {
+        requests.insert(decode(text.as_bytes(), port(&port_name)).command());
+    }
+    let mut responses = HashSet::new();
+    for (command, text) in blocks(&page, "json response") {
+        check_result(&command, &text);
+        responses.insert(command);
+    }
+    for (command, _) in COMMANDS {
+        assert!(requests.contains(command) && responses.contains(command), "{command} lacks an example");
+        assert!(page.contains(&format!("### {command}\n")), "{command} has no section");
+    }
+}
+
+/// Checks that `text` is the response of `command`, field by field: what the type does not know is an error as well.
+fn check_result(command: &str, text: &str) {
+    fn check<T: DeserializeOwned + serde::Serialize>(text: &str) {
+        let response: Response = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let result = response.result.clone().unwrap_or_else(|| panic!("{text}: no result"));
+        let read: T = response.into_result().unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(serde_json::to_value(read).unwrap(), result, "{text}");
+    }
+    match command {
+        "register" => check::<Registered>(text),
+        "login" => check::<LoggedIn>(text),
+        "logout" | "change_password" | "submit_rating" => check::<Done>(text),
+        "view_categories" => check::<Categories>(text),
+        "view_products" => check::<Products>(text),
+        "add_product" => check::<ProductAdded>(text),
+        "place_order" => check::<OrderPlaced>(text),
+        "view_order_history" => check::<OrderHistory>(text),
+        other => panic!("'{other}' is no command"),
+    }
+}
+
+#[test]
+fn the_example_of_an_error_is_an_error() {
+    for (_, text) in blocks(&page(), "json error") {
+        let response: Response = serde_json::from_str(&text).unwrap();
+        assert!(matches!(response.into_result::<Done>(), Err(DecodeError::Refused(_))), "{text}");
+    }
+}
+
+#[test]
+fn the_frame_in_hexadecimal_is_a_frame() {
+    for (kind, text) in blocks(&page(), "hex request") {
+        let bytes: Vec<u8> = text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+        let mut decoder = FrameDecoder::default();
+        decoder.feed(&bytes);
+        decode(decoder.next_frame().unwrap().expect("a whole frame"), port(&kind));
+        assert!(!decoder.is_mid_frame());
+    }
+}
+
+#[test]
+fn the_session_has_the_lengths_it_says() {
+    for (kind, text) in blocks(&page(), "session") {
+        let mut command = "";
+        for line in text.lines() {
+            let mut parts = line.splitn(3, ' ');
+            let (side, length, payload) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
+            assert_eq!(usize::from_str_radix(length, 16).unwrap(), payload.len(), "{payload}");
+            if side == ">" {
+                command = decode(payload.as_bytes(), port(&kind)).command();
+            } else if payload.starts_with(r#"{"ok":true"#) {
+                check_result(command, payload);
+            } else {
+                let response: Response = serde_json::from_str(payload).unwrap();
+                assert!(matches!(response.into_result::<Done>(), Err(DecodeError::Refused(_))), "{payload}");
+            }
+        }
+    }
+}
+
+/// Every code; the match makes the compiler ask for new ones.
+fn every_code() -> Vec<ErrorCode> {
+    use ErrorCode::*;
+    let all = vec![
+        MalformedRequest,
+        FrameTooLarge,
+        UnknownCommand,
+        WrongPort,
+        InvalidField,
+        InvalidToken,
+        Forbidden,
+        WrongCredentials,
+        UsernameTaken,
+        NotFound,
+        OutOfStock,
+        AlreadyRated,
+        IdempotencyConflict,
+        Overloaded,
+        RequestTimeout,
+        ShuttingDown,
+        Internal,
+    ];
+    for code in &all {
+        match code {
+            MalformedRequest | FrameTooLarge | UnknownCommand | WrongPort | InvalidField | InvalidToken | Forbidden
+            | WrongCredentials | UsernameTaken | NotFound | OutOfStock | AlreadyRated | IdempotencyConflict
+            | Overloaded | RequestTimeout | ShuttingDown | Internal => {}
+        }
+    }
+    all
+}
+
+#[test]
+fn every_error_code_and_every_bound_stands_on_the_page() {
+    let page = page();
+    for code in every_code() {
+        let name = serde_json::to_string(&code).unwrap().replace('"', "`");
+        assert!(page.contains(&format!("\n| {name} |")), "{name} is not in the table");
+    }
+    let range = |start: i64, end: i64| format!("{start}–{end}");
+    let chars = |bound: &std::ops::RangeInclusive<usize>| format!("{}–{}", bound.start(), bound.end());
+    let of = |bound: &std::ops::RangeInclusive<i64>| range(*bound.start(), *bound.end());
+    for bound in [
+        chars(&limits::USERNAME_CHARS) + " characters",
+        chars(&limits::PASSWORD_BYTES) + " bytes",
+        chars(&limits::NAME_CHARS) + " characters",
+        chars(&limits::DESCRIPTION_CHARS) + " characters",
+        chars(&limits::IDEMPOTENCY_KEY_CHARS) + " characters",
+        chars(&limits::ORDER_ITEMS) + " objects",
+        of(&limits::PRICE_CENTS),
+        of(&limits::STOCK) + " pieces",
+        of(&limits::QUANTITY) + " pieces",
+        of(&limits::STARS),
+        of(&limits::PAGE) + "; 1 if left out",
+        format!("{}; {} if left out", of(&limits::PAGE_SIZE), limits::DEFAULT_PAGE_SIZE),
+        format!("{} hexadecimal digits", limits::TOKEN_CHARS.start()),
+        format!("from 1 to {}", limits::ID.end()),
+        format!("| accounts | {} |", limits::ACCOUNTS_PORT),
+        format!("| shop | {} |", limits::SHOP_PORT),
+    ] {
+        assert!(page.contains(&bound), "'{bound}' does not stand on the page");
+    }
+    assert_eq!(MAX_FRAME_BYTES, 1_048_576, "the page says 1 048 576");
+}
+
+#[test]
+fn the_python_client_works() {
+    let (_, client) = blocks(&page(), "python").remove(0);
+    let server = Server::start(&["--catalogue-stock", "10"]);
+    let on_port = |text: &str, default: u16, actual: std::net::SocketAddr| {
+        let changed = text.replace(&format!("\"127.0.0.1\", {default}"), &format!("\"127.0.0.1\", {}", actual.port()));
+        assert_ne!(changed, text, "the example does not connect to port {default}");
+        changed
+    };
+    let client = on_port(&client, limits::ACCOUNTS_PORT, server.accounts);
+    let client = on_port(&client, limits::SHOP_PORT, server.shop);
+    let output = match Command::new("python3").arg("-c").arg(client).output() {
+        Ok(output) => output,
+        Err(error) => return eprintln!("skipped: python3 cannot be run here ({error})"),
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "order 1 costs 2998 cents\n");
+    assert_eq!(server.verify()["sold"], 2);
+}

@@ -1,0 +1,278 @@
+//! A server of one's own in a folder of its own, and a client that speaks the protocol.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use shop_protocol::{FrameDecoder, encode_frame};
+use tempfile::TempDir;
+
+/// Longer than anything here should take; what takes longer fails instead of hanging.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// The administrator's password of every server that is not about that.
+pub(crate) const ADMIN_PASSWORD: &str = "admin-password";
+/// The password of all shoppers.
+pub(crate) const PASSWORD: &str = "password-1";
+
+/// A hash that costs nothing, and the least other settings that a test needs.
+const SETTINGS: [&str; 12] = [
+    "--accounts-listen",
+    "127.0.0.1:0",
+    "--shop-listen",
+    "127.0.0.1:0",
+    "--password-memory-kib",
+    "8",
+    "--password-iterations",
+    "1",
+    "--log",
+    "debug",
+    "--catalogue-stock",
+    "100000",
+];
+
+/// The program with nothing of this process's environment.
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shop-server"));
+    command.env_clear().stdin(Stdio::null());
+    command
+}
+
+/// A running server; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    folder: Arc<TempDir>,
+    pub(crate) accounts: SocketAddr,
+    pub(crate) shop: SocketAddr,
+}
+
+impl Server {
+    /// In a new folder, with more settings.
+    pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), settings)
+    }
+
+    /// In a folder where one ran before; later settings override earlier ones.
+    pub(crate) fn start_in(folder: Arc<TempDir>, settings: &[&str]) -> Self {
+        let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+        let database = folder.path().join("shop.db");
+        let mut command = program();
+        command.env("SHOP_ADMIN_PASSWORD", ADMIN_PASSWORD).args(merge(&SETTINGS, settings));
+        command.arg("--database").arg(database);
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+            let log = fs::read_to_string(folder.path().join("log")).unwrap();
+            panic!("the server did not start: {command:?}\nstdout: {line}\nstderr: {log}")
+        });
+        assert_eq!(ready["event"], "ready");
+        let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
+        Self { child, folder, accounts: address("accounts"), shop: address("shop") }
+    }
+
+    pub(crate) fn folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("shop.db")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    pub(crate) fn on_accounts(&self) -> Client {
+        Client::connect(self.accounts)
+    }
+
+    pub(crate) fn on_shop(&self) -> Client {
+        Client::connect(self.shop)
+    }
+
+    /// Registers a shopper and gives a token.
+    pub(crate) fn shopper(&self, username: &str) -> String {
+        let mut client = self.on_accounts();
+        client.ok(json!({"command": "register", "username": username, "password": PASSWORD}));
+        self.token(username, PASSWORD)
+    }
+
+    pub(crate) fn admin(&self) -> String {
+        self.token("admin", ADMIN_PASSWORD)
+    }
+
+    pub(crate) fn token(&self, username: &str, password: &str) -> String {
+        let login = json!({"command": "login", "username": username, "password": password});
+        self.on_accounts().ok(login)["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Adds a product and gives its id.
+    pub(crate) fn product(&self, stock: i64) -> i64 {
+        let product = json!({"command": "add_product", "token": self.admin(), "name": "Thing", "category": "Things",
+                             "price_cents": 250, "stock": stock});
+        self.on_shop().ok(product)["product_id"].as_i64().unwrap()
+    }
+
+    /// What `verify` says, and whether it was satisfied.
+    pub(crate) fn verify(&self) -> Value {
+        verify(&self.database())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(20).collect();
+            eprintln!("last lines of the server's log, newest first:\n{}", tail.join("\n"));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Pairs of flag and value, of which `own` take the place of those in `base` (clap refuses a flag that comes twice).
+fn merge<'a>(base: &[&'a str], own: &[&'a str]) -> Vec<&'a str> {
+    let given = |flag: &str| own.chunks(2).any(|pair| pair[0] == flag);
+    base.chunks(2).filter(|pair| !given(pair[0])).flatten().chain(own).copied().collect()
+}
+
+/// What `shop-server verify` says about a database; its exit code must agree.
+pub(crate) fn verify(database: &Path) -> Value {
+    let output = program().arg("verify").arg("--database").arg(database).output().unwrap();
+    let audit: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("verify: {}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(output.status.code(), Some(if audit["consistent"] == true { 0 } else { 1 }), "{audit}");
+    audit
+}
+
+/// A connection to a shop.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    decoder: FrameDecoder,
+}
+
+impl Client {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, decoder: FrameDecoder::default() }
+    }
+
+    pub(crate) fn send(&mut self, request: &Value) {
+        self.send_payload(&serde_json::to_vec(request).unwrap());
+    }
+
+    pub(crate) fn send_payload(&mut self, payload: &[u8]) {
+        self.stream.write_all(&encode_frame(payload).unwrap()).unwrap();
+    }
+
+    /// The next response, or `None` when the server has closed the connection in an orderly way.
+    pub(crate) fn receive_or_end(&mut self) -> std::io::Result<Option<Value>> {
+        Ok(self.receive_payload()?.map(|payload| serde_json::from_slice(&payload).unwrap()))
+    }
+
+    /// The next response, undecoded, for measuring.
+    pub(crate) fn receive_raw(&mut self) -> Vec<u8> {
+        self.receive_payload().unwrap().expect("the connection was closed instead of an answer")
+    }
+
+    fn receive_payload(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            if let Some(payload) = self.decoder.next_frame().unwrap() {
+                return Ok(Some(payload.to_vec()));
+            }
+            match self.stream.read(&mut chunk)? {
+                0 => {
+                    assert!(!self.decoder.is_mid_frame(), "the connection ended within a response");
+                    return Ok(None);
+                }
+                bytes => self.decoder.feed(&chunk[..bytes]),
+            }
+        }
+    }
+
+    pub(crate) fn receive(&mut self) -> Value {
+        self.receive_or_end().unwrap().expect("the connection was closed instead of an answer")
+    }
+
+    pub(crate) fn call(&mut self, request: Value) -> Value {
+        self.send(&request);
+        self.receive()
+    }
+
+    /// The result of a request that must succeed.
+    pub(crate) fn ok(&mut self, request: Value) -> Value {
+        let mut response = self.call(request.clone());
+        assert_eq!(response["ok"], true, "{request}: {response}");
+        response["result"].take()
+    }
+
+    /// Code and field of the error of a request that must fail.
+    pub(crate) fn refusal(&mut self, request: Value) -> (String, Option<String>) {
+        let response = self.call(request.clone());
+        assert_eq!(response["ok"], false, "{request}: {response}");
+        refusal(&response)
+    }
+
+    /// Asserts that the server closes the connection in an orderly way, without another word.
+    pub(crate) fn assert_closed(&mut self) {
+        assert_eq!(self.receive_or_end().unwrap(), None);
+    }
+
+    /// Whether nothing has arrived so far.
+    pub(crate) fn is_unanswered(&mut self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        matches!(peeked, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+}
+
+/// Code and field of an error response.
+pub(crate) fn refusal(response: &Value) -> (String, Option<String>) {
+    let error = &response["error"];
+    assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{response}");
+    (error["code"].as_str().unwrap().to_owned(), error["field"].as_str().map(ToOwned::to_owned))
+}
+
+/// What [`Client::refusal`] gives for an error of that code in that field.
+pub(crate) fn error(code: &str, field: &str) -> (String, Option<String>) {
+    (code.to_owned(), (!field.is_empty()).then(|| field.to_owned()))
+}
+
+/// Asks until it is so.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// `place_order` of one product.
+pub(crate) fn order(token: &str, product_id: i64, quantity: i64) -> Value {
+    json!({"command": "place_order", "token": token, "items": [{"product_id": product_id, "quantity": quantity}]})
+}
