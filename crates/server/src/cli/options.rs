@@ -99,6 +99,9 @@ pub(super) struct ServeOptions {
     /// What an answered order survives: a crash of the machine (full), or only one of the server (normal, faster)
     #[arg(long, env = "SHOP_DURABILITY", value_enum, default_value_t = DurabilityName::Full)]
     pub(super) durability: DurabilityName,
+    /// TCP congestion control of the shop's connections, such as cubic, bbr or reno (default: the host's)
+    #[arg(long, env = "SHOP_CONGESTION_CONTROL", value_name = "NAME")]
+    pub(super) congestion_control: Option<String>,
     /// Writing requests that share one transaction, at most
     #[arg(long, env = "SHOP_MAX_BATCH", default_value_t = default::MAX_BATCH, value_name = "N")]
     pub(super) max_batch: NonZeroUsize,

@@ -1,5 +1,6 @@
 //! `shop-server serve`: from options to a config, sockets and signals.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,6 +8,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpCongestion;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
@@ -44,7 +47,11 @@ pub(super) fn serve(options: ServeOptions) -> anyhow::Result<ExitCode> {
 async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::Result<()> {
     // Signals are caught before anything is made, so that none of them ends the process half-way.
     let shutdown = shutdown_on_signals()?;
-    let listeners = Listeners { accounts: listen(options.accounts_listen)?, shop: listen(options.shop_listen)? };
+    let congestion_control = options.congestion_control.as_deref();
+    let listeners = Listeners {
+        accounts: listen(options.accounts_listen, congestion_control)?,
+        shop: listen(options.shop_listen, congestion_control)?,
+    };
     let ready =
         Ready { event: "ready", accounts: listeners.accounts.local_addr()?, shop: listeners.shop.local_addr()? };
     let shop = Shop::open(config)?;
@@ -72,9 +79,20 @@ fn shutdown_on_signals() -> anyhow::Result<CancellationToken> {
     Ok(shutdown)
 }
 
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// A socket that listens; accepted connections inherit its congestion control.
+fn listen(address: SocketAddr, congestion_control: Option<&str>) -> anyhow::Result<TcpListener> {
+    let socket =
+        if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.context("making a socket")?;
+    if let Some(name) = congestion_control {
+        setsockopt(&socket, TcpCongestion, &OsString::from(name)).with_context(|| {
+            format!(
+                "congestion control '{name}' is not to be had: one of those in \
+                 /proc/sys/net/ipv4/tcp_available_congestion_control, and root for one that is not in \
+                 tcp_allowed_congestion_control"
+            )
+        })?;
+    }
     let bind = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         socket.listen(BACKLOG)
@@ -149,4 +167,28 @@ fn read_password(file: &Path) -> anyhow::Result<Secret> {
         .with_context(|| format!("the administrator's password cannot be read from '{}'", file.display()))?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use nix::sys::socket::getsockopt;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_connections_have_the_congestion_control_that_was_asked_for() {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), Some("reno")).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert_eq!(getsockopt(&accepted, TcpCongestion).unwrap(), "reno");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_congestion_control_is_refused_by_name() {
+        let error = listen((Ipv4Addr::LOCALHOST, 0).into(), Some("none-such")).unwrap_err().to_string();
+        assert!(error.contains("'none-such'"), "{error}");
+    }
 }

@@ -1,0 +1,74 @@
+//! The command line: what can be asked for, and turning it into what the library takes.
+
+mod menu;
+mod probe;
+mod shop;
+mod span;
+mod workload;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{idle, output};
+
+/// A shopper for the shop: by hand, or many at once with every operation logged.
+#[derive(Parser)]
+#[command(name = "shop-client", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shop by hand, with latency and round-trip time shown after each operation.
+    Menu(menu::Args),
+    /// Let virtual shoppers go through the shop and write a CSV row for each operation they try.
+    Workload(Box<workload::Args>),
+    /// Measure the link with ICMP echo, without the shop. Prints one line of JSON.
+    Probe(probe::Args),
+    /// Wait for SIGTERM or SIGINT; keeps a client's container up.
+    Idle,
+}
+
+/// Everything the program does; `args` begins with the program's name.
+pub fn main_from<I>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = OsString>,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // When even the terminal is gone there is nobody left to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let done = match cli.command {
+        Command::Menu(args) => menu::run(args),
+        Command::Workload(args) => workload::run(*args),
+        Command::Probe(args) => probe::run(args),
+        Command::Idle => idle::wait_for_the_end(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,78 @@
+//! `shop-client probe`.
+
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::span;
+use crate::output;
+use crate::probe::{self, MOST_IN_BURST, Pace, ProbeSettings};
+
+/// The largest payload of one packet.
+const MOST_PAYLOAD_BYTES: i64 = 65_507;
+
+/// Options of `probe`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Name or IPv4 address of the host whose kernel answers.
+    #[arg(long, value_name = "HOST")]
+    server: String,
+    /// Echo requests.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
+    count: u16,
+    /// Time between two of them.
+    #[arg(long, value_name = "TIME", default_value = "2ms", value_parser = span::parse)]
+    interval: Duration,
+    /// Payload of each, bytes; the packet is 28 bytes larger.
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 56,
+        value_parser = clap::value_parser!(u16).range(0..=MOST_PAYLOAD_BYTES)
+    )]
+    size: u16,
+    /// Ends when nothing was sent and nothing arrived for so long.
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = span::parse_positive)]
+    timeout: Duration,
+    /// Send N requests at once instead and tell the link's rate from the spacing of the replies (use --size 1400). A
+    /// server's kernel answers about 40 packets of 1400 bytes through a slow link; what is beyond is lost in it.
+    #[arg(
+        long, value_name = "N", conflicts_with_all = ["count", "interval"],
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    burst: Option<u16>,
+    /// Allow a burst of more than 40.
+    #[arg(long, requires = "burst")]
+    force: bool,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(burst) = args.burst
+        && burst > MOST_IN_BURST
+        && !args.force
+    {
+        anyhow::bail!(
+            "--burst {burst}: at most {MOST_IN_BURST}, since the server's kernel may drop more by itself; --force sends them \
+             all the same"
+        );
+    }
+    let settings = ProbeSettings {
+        server: address(&args.server)?,
+        count: args.burst.unwrap_or(args.count),
+        pace: if args.burst.is_some() { Pace::Burst } else { Pace::Every(args.interval) },
+        payload_bytes: args.size,
+        patience: args.timeout,
+    };
+    output::json_line(&probe::run(&settings)?).context("cannot print the report")
+}
+
+fn address(server: &str) -> anyhow::Result<Ipv4Addr> {
+    let addresses = (server, 0).to_socket_addrs().with_context(|| format!("server '{server}': no address found"))?;
+    let is_ipv4 = |address: std::net::SocketAddr| match address.ip() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    addresses
+        .into_iter()
+        .find_map(is_ipv4)
+        .with_context(|| format!("server '{server}': the probe needs an IPv4 address and there is none"))
+}

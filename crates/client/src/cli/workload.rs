@@ -1,0 +1,211 @@
+//! `shop-client workload`: its options, and where commands come from and events go to.
+
+mod control;
+mod progress;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use super::shop::ShopArgs;
+use super::span;
+use crate::output;
+use crate::wire::ConnectionMode;
+use crate::workload::{self, Accounts, Credentials, Labels, Settings, Until};
+
+/// How long it goes on when nobody says.
+const DEFAULT_DURATION: Duration = Duration::from_secs(30);
+
+/// Options of `workload`.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    shop: ShopArgs,
+    /// Virtual shoppers in this process.
+    #[arg(long, value_name = "N", default_value = "1")]
+    users: NonZeroU32,
+    /// Measured time; 30s when --operations is not given either. Operations under way at its end may take 15 s more.
+    #[arg(long, value_name = "TIME", value_parser = span::parse_positive)]
+    duration: Option<Duration>,
+    /// Ends after so many operations in this process, divided evenly among the shoppers.
+    #[arg(long, value_name = "N")]
+    operations: Option<u64>,
+    /// Mean pause before an operation; pauses are spread evenly over 0.5 to 1.5 times this.
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = span::parse)]
+    think_time: Duration,
+    /// When connections are made.
+    #[arg(long, value_enum, default_value = "per-request")]
+    connection: ConnectionMode,
+    /// Accounts: a new one each turn, registering being measured; or one per shopper, made before the measured time.
+    #[arg(long, value_enum, default_value = "fresh")]
+    accounts: AccountsArg,
+    /// Longest time that preparing accounts may take.
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = span::parse_positive)]
+    prepare_timeout: Duration,
+    /// The same seed gives the same decisions: names, products, quantities, stars, pauses. Random when not given.
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Products on a page of view_products.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    page_size: u32,
+    /// Where the rows go; '-' is stdout. A file that is there is replaced.
+    #[arg(long, value_name = "FILE")]
+    csv: PathBuf,
+    /// Administrator who adds products when the stock runs out. Without one, an order that finds none is refused.
+    #[arg(long, value_name = "NAME")]
+    admin_username: Option<String>,
+    /// File with the administrator's password; or set SHOP_ADMIN_PASSWORD.
+    #[arg(long, value_name = "FILE", requires = "admin_username")]
+    admin_password_file: Option<PathBuf>,
+    /// Say 'ready' on stdout, wait for 'go' on stdin, report progress as JSON lines; for the driver.
+    #[arg(long)]
+    control: bool,
+    #[command(flatten)]
+    labels: LabelArgs,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum AccountsArg {
+    Fresh,
+    Prepared,
+}
+
+/// Columns that are the same in every row.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Columns of every row")]
+struct LabelArgs {
+    /// Column run_id.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    run_id: String,
+    /// Column cell.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    cell: String,
+    /// Column condition.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    condition: String,
+    /// Column value.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    value: String,
+    /// Column repetition.
+    #[arg(long, value_name = "N")]
+    repetition: Option<u32>,
+    /// Column client. With the same seed, each client decides differently.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    client: String,
+}
+
+pub(super) fn run(args: Args) -> anyhow::Result<()> {
+    let to_stdout = args.csv == Path::new("-");
+    anyhow::ensure!(
+        !(args.control && to_stdout),
+        "--control and --csv -: both would write to stdout; give --csv a file"
+    );
+    let settings = settings(&args)?;
+    let csv = open(&args.csv)?;
+    raise_descriptor_limit();
+    let runtime = runtime(settings.users)?;
+    let done = if args.control {
+        runtime.block_on(control::run(settings, csv))
+    } else {
+        output::note(&format!("seed {}", settings.seed));
+        runtime.block_on(progress::run(settings, csv, &args.csv))
+    };
+    // A blocked read of stdin must not keep the program.
+    runtime.shutdown_background();
+    done
+}
+
+fn settings(args: &Args) -> anyhow::Result<Settings> {
+    let labels = &args.labels;
+    let is_endless = args.duration.is_none() && args.operations.is_none();
+    Ok(Settings {
+        endpoints: args.shop.endpoints()?,
+        connection: args.connection,
+        timeouts: args.shop.timeouts(),
+        users: args.users,
+        until: Until {
+            elapsed: if is_endless { Some(DEFAULT_DURATION) } else { args.duration },
+            operations: args.operations,
+        },
+        think_time: args.think_time,
+        seed: args.seed.map_or_else(getrandom::u64, Ok).context("no randomness for a seed; give --seed")?,
+        page_size: args.page_size,
+        accounts: match args.accounts {
+            AccountsArg::Fresh => Accounts::Fresh,
+            AccountsArg::Prepared => Accounts::Prepared { within: args.prepare_timeout },
+        },
+        admin: admin(args)?,
+        labels: Labels {
+            run_id: labels.run_id.clone(),
+            cell: labels.cell.clone(),
+            condition: labels.condition.clone(),
+            value: labels.value.clone(),
+            repetition: labels.repetition,
+            client: labels.client.clone(),
+        },
+    })
+}
+
+fn admin(args: &Args) -> anyhow::Result<Option<Credentials>> {
+    let Some(username) = args.admin_username.clone() else { return Ok(None) };
+    let password = match &args.admin_password_file {
+        Some(path) => fs::read_to_string(path)
+            .with_context(|| format!("admin password file '{}'", path.display()))?
+            .trim_end_matches(['\r', '\n'])
+            .to_owned(),
+        None => std::env::var("SHOP_ADMIN_PASSWORD").with_context(|| {
+            format!("--admin-username {username}: set SHOP_ADMIN_PASSWORD or give --admin-password-file")
+        })?,
+    };
+    Ok(Some(Credentials { username, password }))
+}
+
+fn open(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = File::create(path).with_context(|| format!("cannot create the CSV '{}'", path.display()))?;
+    Ok(Box::new(file))
+}
+
+/// One thread for a few shoppers, so that eight such processes do not fight for the processors; more for thousands.
+fn runtime(users: NonZeroU32) -> io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (users.get() as usize).div_ceil(256).min(processors);
+    if threads == 1 {
+        return tokio::runtime::Builder::new_current_thread().enable_all().build();
+    }
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+}
+
+/// Thousands of shoppers have thousands of sockets; the usual soft limit is 1024. Failing shows as `connect_failed`.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+    {
+        output::note(&format!("cannot raise the limit of open files from {soft} to {hard}: {error}"));
+    }
+}
+
+/// Tells the workload to stop at SIGTERM and SIGINT; ends when one came.
+fn stop_at_signals(commands: tokio::sync::mpsc::UnboundedSender<workload::Command>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // Kept until here also when nothing listens any more.
+        let _ = commands.send(workload::Command::Stop);
+    });
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! What a workload and the driver say to each other over stdio: one JSON object a line from the client, one word a line
+//! to the client.
+//!
+//! The client says `ready` when everything that does not count is done, and starts the measured time at the line `go`.
+//! End of input, SIGTERM and SIGINT mean stop now.
+
+use serde::{Deserialize, Serialize};
+
+/// The line that starts the measured time.
+pub const GO: &str = "go";
+
+/// What the client says, one a line: `{"event":"progress","operations":120,"errors":0}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Accounts are made and the CSV is open; waiting for [`GO`].
+    Ready,
+    /// Twice a second while measuring.
+    Progress {
+        /// Operations that ended so far: rows of the CSV.
+        operations: u64,
+        /// How many of them ended other than `ok`.
+        errors: u64,
+    },
+    /// The CSV is complete and closed; the client exits.
+    Done {
+        /// Operations that ended: rows of the CSV.
+        operations: u64,
+        /// How many of them ended other than `ok`.
+        errors: u64,
+        /// Operations that were still under way when the client had to stop. They are neither rows nor errors, since
+        /// nobody knows how they would have ended.
+        cut_off: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_lines_of_json_and_come_back() {
+        for (event, line) in [
+            (Event::Ready, r#"{"event":"ready"}"#),
+            (Event::Progress { operations: 3, errors: 1 }, r#"{"event":"progress","operations":3,"errors":1}"#),
+            (
+                Event::Done { operations: 9, errors: 0, cut_off: 2 },
+                r#"{"event":"done","operations":9,"errors":0,"cut_off":2}"#,
+            ),
+        ] {
+            assert_eq!(serde_json::to_string(&event).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The shopper: an interactive menu, and a workload that logs every operation it tried.
+//!
+//! `wire` carries one operation to the shop and measures it; `workload` and `menu` decide what to ask for; `probe`
+//! measures the link itself, without the shop. `cli` is the program around them.
+
+pub mod cli;
+pub mod control;
+pub mod idle;
+pub mod menu;
+pub mod output;
+pub mod probe;
+pub mod sample;
+pub mod wire;
+pub mod workload;

@@ -1,0 +1,71 @@
+//! Looking at products by category, and adding one.
+
+use std::fmt;
+
+use inquire::InquireError;
+use shop_protocol::response::{Categories, Category, Product, ProductAdded, Products};
+use shop_protocol::{Request, limits};
+
+use super::prompt::Prompted;
+use super::session::Session;
+use super::{prompt, show};
+
+/// Products that are shown at once.
+const PAGE_SIZE: u32 = 20;
+
+struct CategoryLine(Category);
+
+impl fmt::Display for CategoryLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.0.name, self.0.products)
+    }
+}
+
+pub(super) fn browse(session: &mut Session) -> Result<(), InquireError> {
+    for product in choose_products(session)?.unwrap_or_default() {
+        show::line(&format!("  {}", show::product(&product)));
+    }
+    Ok(())
+}
+
+/// Lets the user choose a category and shows which products it has; `None` when there is nothing to show.
+pub(super) fn choose_products(session: &mut Session) -> Prompted<Vec<Product>> {
+    let Ok(Categories { categories }) = session.ask(&Request::ViewCategories {}) else { return Ok(None) };
+    if categories.is_empty() {
+        show::line("The shop has no products yet; an administrator can add some.");
+        return Ok(None);
+    }
+    let lines = categories.into_iter().map(CategoryLine).collect();
+    let Some(CategoryLine(category)) = prompt::select("Which category?", lines)? else { return Ok(None) };
+    Ok(Some(all_pages(session, &category.name)?))
+}
+
+/// The products of a category, page by page as long as the user wants more.
+fn all_pages(session: &mut Session, category: &str) -> Result<Vec<Product>, InquireError> {
+    let mut seen = Vec::new();
+    for page in 1.. {
+        let request = Request::ViewProducts { category: Some(category.to_owned()), page, page_size: PAGE_SIZE };
+        let Ok(Products { products, total, .. }) = session.ask(&request) else { break };
+        let is_last = products.is_empty();
+        seen.extend(products);
+        let left = total.saturating_sub(seen.len() as u64);
+        if is_last || left == 0 || !prompt::confirm(&format!("{left} more; fetch the next page?"))? {
+            break;
+        }
+    }
+    Ok(seen)
+}
+
+pub(super) fn add_product(session: &mut Session) -> Result<(), InquireError> {
+    let Some(token) = session.token() else { return Ok(()) };
+    let Some(name) = prompt::text("Name:", limits::NAME_CHARS)? else { return Ok(()) };
+    let Some(category) = prompt::text("Category:", limits::NAME_CHARS)? else { return Ok(()) };
+    let Some(description) = prompt::text("Description:", limits::DESCRIPTION_CHARS)? else { return Ok(()) };
+    let Some(price_cents) = prompt::number("Price in cents:", limits::PRICE_CENTS)? else { return Ok(()) };
+    let Some(stock) = prompt::number("Pieces in stock:", limits::STOCK)? else { return Ok(()) };
+    let request = Request::AddProduct { token, name, category, description, price_cents, stock };
+    if let Ok(ProductAdded { product_id }) = session.ask(&request) {
+        show::line(&format!("It is product {product_id}."));
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Who is shopping, over which connection, and the row for each operation.
+
+use std::io::{self, Write};
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use shop_protocol::Request;
+use shop_protocol::response::ErrorCode;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{MenuError, MenuSettings, show};
+use crate::output;
+use crate::wire::{Answer, Failure, Wire};
+use crate::workload::Labels;
+use crate::workload::recorder::{Recorder, Row, RowSender};
+
+/// Who is logged in.
+pub(super) struct User {
+    pub(super) name: String,
+    pub(super) token: String,
+    pub(super) admin: bool,
+}
+
+/// One person's visit.
+pub(super) struct Session {
+    runtime: Runtime,
+    wire: Wire,
+    recorder: Recorder,
+    /// `None` once rows can't be written any more.
+    rows: Option<RowSender>,
+    epoch: Instant,
+    /// Operations so far.
+    sequence: u64,
+    user: Option<User>,
+    nonce: u64,
+}
+
+impl Session {
+    pub(super) fn start(settings: &MenuSettings, csv: Box<dyn Write + Send>) -> Result<Self, MenuError> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(MenuError::Start)?;
+        let nonce = getrandom::u64().map_err(|error| MenuError::Start(io::Error::other(error)))?;
+        let labels = Labels { client: "menu".to_owned(), ..Labels::default() };
+        let recorder = Recorder::start(csv, labels).map_err(MenuError::Csv)?;
+        let rows = Some(recorder.sender());
+        let wire = Wire::new(settings.endpoints, settings.connection, settings.timeouts);
+        Ok(Self { runtime, wire, recorder, rows, epoch: Instant::now(), sequence: 0, user: None, nonce })
+    }
+
+    pub(super) fn user(&self) -> Option<&User> {
+        self.user.as_ref()
+    }
+
+    pub(super) fn set_user(&mut self, user: Option<User>) {
+        self.user = user;
+    }
+
+    /// The token of who is logged in.
+    pub(super) fn token(&self) -> Option<String> {
+        self.user.as_ref().map(|user| user.token.clone())
+    }
+
+    /// Whether rows are still written.
+    pub(super) fn is_recording(&self) -> bool {
+        self.rows.is_some()
+    }
+
+    /// A key that no other order has.
+    pub(super) fn order_key(&self) -> String {
+        format!("{:016x}-menu-{}", self.nonce, self.sequence)
+    }
+
+    /// Tries an operation, shows how it went, and records it.
+    pub(super) fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, Failure> {
+        let intended = Instant::now();
+        let answer: Answer<T> = self.runtime.block_on(self.wire.exchange(request, intended));
+        if let Err(failure) = &answer.result {
+            show::line(&format!("✗ {failure}"));
+        }
+        show::line(&show::timing(request.command(), &answer.measured));
+        self.record(request.command(), intended, &answer);
+        if matches!(&answer.result, Err(Failure::Refused(body)) if body.code == ErrorCode::InvalidToken) {
+            show::line("Please log in again.");
+            self.user = None;
+        }
+        answer.result
+    }
+
+    fn record<T>(&mut self, operation: &'static str, intended: Instant, answer: &Answer<T>) {
+        let row = Row {
+            user: 0,
+            sequence: self.sequence,
+            operation,
+            start: intended.saturating_duration_since(self.epoch),
+            measured: answer.measured.clone(),
+            outcome: answer.outcome(),
+        };
+        self.sequence += 1;
+        let Some(rows) = &self.rows else { return };
+        if self.runtime.block_on(rows.send(row)).is_err() {
+            output::note("shop-client: the CSV can't be written any more; the session ends");
+            self.rows = None;
+        }
+    }
+
+    /// Closes the CSV; how many rows it has.
+    pub(super) fn finish(mut self) -> io::Result<u64> {
+        self.rows = None;
+        self.recorder.finish()?;
+        Ok(self.sequence)
+    }
+}

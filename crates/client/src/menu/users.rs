@@ -1,0 +1,51 @@
+//! Accounts: registering, logging in and out, changing the password.
+
+use inquire::InquireError;
+use shop_protocol::response::{Done, LoggedIn, Registered};
+use shop_protocol::{Request, limits};
+
+use super::session::{Session, User};
+use super::{prompt, show};
+
+pub(super) fn register(session: &mut Session) -> Result<(), InquireError> {
+    let Some(username) = prompt::text("User name:", limits::USERNAME_CHARS)? else { return Ok(()) };
+    let Some(password) = prompt::new_password("Password:")? else { return Ok(()) };
+    if session.ask::<Registered>(&Request::Register { username: username.clone(), password: password.clone() }).is_ok()
+    {
+        show::line(&format!("Welcome, {username}."));
+        enter(session, username, password);
+    }
+    Ok(())
+}
+
+pub(super) fn log_in(session: &mut Session) -> Result<(), InquireError> {
+    let Some(username) = prompt::text("User name:", limits::USERNAME_CHARS)? else { return Ok(()) };
+    let Some(password) = prompt::password("Password:")? else { return Ok(()) };
+    enter(session, username, password);
+    Ok(())
+}
+
+fn enter(session: &mut Session, username: String, password: String) {
+    let request = Request::Login { username: username.clone(), password };
+    if let Ok(LoggedIn { token, admin, .. }) = session.ask(&request) {
+        session.set_user(Some(User { name: username, token, admin }));
+    }
+}
+
+pub(super) fn change_password(session: &mut Session) -> Result<(), InquireError> {
+    let Some(token) = session.token() else { return Ok(()) };
+    let Some(current_password) = prompt::password("Current password:")? else { return Ok(()) };
+    let Some(new_password) = prompt::new_password("New password:")? else { return Ok(()) };
+    if session.ask::<Done>(&Request::ChangePassword { token, current_password, new_password }).is_ok() {
+        show::line("The password is changed.");
+    }
+    Ok(())
+}
+
+pub(super) fn log_out(session: &mut Session) -> Result<(), InquireError> {
+    let Some(token) = session.token() else { return Ok(()) };
+    // Also when the answer is lost: whoever chose this does not want to be logged in here.
+    let _ = session.ask::<Done>(&Request::Logout { token });
+    session.set_user(None);
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! One TCP connection to the shop: opening it, one request and response at a time, and its kernel statistics.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use shop_protocol::FrameDecoder;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::answer::{Failure, Measured};
+use super::tcp_info::TcpInfo;
+
+/// Read from the socket at once, bytes.
+const READ_BYTES: usize = 16 * 1024;
+/// The length prefix of a frame, bytes.
+const PREFIX_BYTES: u64 = shop_protocol::frame::PREFIX_BYTES as u64;
+
+/// An open connection with nothing under way.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    decoder: FrameDecoder,
+    /// Segments sent again up to the end of the last operation.
+    retransmits_before: u32,
+}
+
+impl Connection {
+    /// Connects, without Nagle's delay.
+    pub(super) async fn open(address: SocketAddr, limit: Duration, measured: &mut Measured) -> Result<Self, Failure> {
+        let start = Instant::now();
+        let opened = timeout(limit, TcpStream::connect(address)).await;
+        let stream = opened.unwrap_or_else(|_| Err(handshake_timeout(limit))).map_err(Failure::Connect)?;
+        measured.connect = Some(start.elapsed());
+        stream.set_nodelay(true).map_err(Failure::Connect)?;
+        Ok(Self { stream, decoder: FrameDecoder::default(), retransmits_before: 0 })
+    }
+
+    /// Whether the server neither closed the connection nor sent something unasked since the last operation.
+    pub(super) fn is_quiet(&self) -> bool {
+        let mut byte = [0];
+        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Sends a frame and reads the payload of the next one.
+    pub(super) async fn round_trip(
+        &mut self,
+        frame: &[u8],
+        limit: Duration,
+        measured: &mut Measured,
+    ) -> Result<Vec<u8>, Failure> {
+        let start = Instant::now();
+        let payload = timeout(limit, self.send_and_read(frame)).await.unwrap_or(Err(Failure::Timeout(limit)))?;
+        measured.rtt = Some(start.elapsed());
+        measured.response_bytes = Some(PREFIX_BYTES + payload.len() as u64);
+        Ok(payload)
+    }
+
+    async fn send_and_read(&mut self, frame: &[u8]) -> Result<Vec<u8>, Failure> {
+        // A server that is full answers without reading and closes: then sending fails, and the answer is there.
+        let sent = self.stream.write_all(frame).await;
+        let read = self.read_payload().await;
+        match (sent, read) {
+            (Err(error), Err(_)) => Err(Failure::Reset(error)),
+            (_, read) => read,
+        }
+    }
+
+    async fn read_payload(&mut self) -> Result<Vec<u8>, Failure> {
+        loop {
+            let whole = self.decoder.next_frame().map_err(|error| Failure::Protocol(error.to_string()))?;
+            if let Some(payload) = whole {
+                return Ok(payload.to_vec());
+            }
+            self.stream.readable().await.map_err(Failure::Reset)?;
+            match self.read_available() {
+                Ok(0) => return Err(Failure::Reset(io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(Failure::Reset(error)),
+            }
+        }
+    }
+
+    /// Not async, so that its buffer stands on the thread's stack and not in each of ten thousand tasks.
+    fn read_available(&mut self) -> io::Result<usize> {
+        let mut buffer = [0; READ_BYTES];
+        let count = self.stream.try_read(&mut buffer)?;
+        self.decoder.feed(&buffer[..count]);
+        Ok(count)
+    }
+
+    /// Takes the kernel's view of the connection into `measured`.
+    pub(super) fn read_tcp_info(&mut self, measured: &mut Measured) {
+        let Ok(info) = TcpInfo::of(&self.stream) else { return };
+        measured.tcp_rtt = info.rtt;
+        measured.tcp_retransmits = Some(info.total_retransmits.wrapping_sub(self.retransmits_before));
+        self.retransmits_before = info.total_retransmits;
+    }
+}
+
+fn handshake_timeout(limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("no handshake within {limit:?}"))
+}

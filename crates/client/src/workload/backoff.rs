@@ -1,0 +1,60 @@
+//! Waiting longer after each failure in a row, up to a bound, spread so that shoppers do not come back all at once.
+
+use std::time::Duration;
+
+use super::seed::Stream;
+
+/// The wait after the first failure.
+const FIRST: Duration = Duration::from_millis(100);
+/// No wait is longer.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Counts failures in a row.
+#[derive(Debug)]
+pub(super) struct BackOff {
+    jitter: Stream,
+    failures: u32,
+}
+
+impl BackOff {
+    pub(super) fn new(jitter: Stream) -> Self {
+        Self { jitter, failures: 0 }
+    }
+
+    /// Something went well: the next failure is a first one.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Something failed.
+    pub(super) fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// How long to wait now: nothing without a failure, else between half and all of 100 ms, 200 ms, 400 ms … 5 s.
+    pub(super) fn wait(&mut self) -> Duration {
+        let Some(doublings) = self.failures.checked_sub(1) else { return Duration::ZERO };
+        let full = FIRST.saturating_mul(1 << doublings.min(16)).min(LONGEST);
+        full.mul_f64(0.5 + self.jitter.unit() / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::seed::Purpose;
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_five_seconds_and_start_again_after_a_success() {
+        let mut back_off = BackOff::new(Stream::new(1, "", 0, Purpose::BackOff));
+        assert_eq!(back_off.wait(), Duration::ZERO);
+        for full_ms in [100, 200, 400, 800, 1600, 3200, 5000, 5000] {
+            back_off.failed();
+            let wait = back_off.wait();
+            let full = Duration::from_millis(full_ms);
+            assert!((full / 2..=full).contains(&wait), "{wait:?} of {full:?}");
+        }
+        back_off.reset();
+        assert_eq!(back_off.wait(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,73 @@
+//! Making the shoppers' accounts before the measured time.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shop_protocol::Request;
+use shop_protocol::response::{ErrorCode, Registered};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::WorkloadError;
+use super::backoff::BackOff;
+use super::seed::{Purpose, Stream};
+use super::settings::{Credentials, Settings};
+use crate::wire::{ConnectionMode, Failure, Wire};
+
+/// Accounts that are made at the same time.
+const AT_ONCE: u32 = 8;
+
+/// Makes the account of every shopper.
+pub(super) async fn accounts(settings: &Arc<Settings>, within: Duration) -> Result<(), WorkloadError> {
+    let mut workers = JoinSet::new();
+    for first in 0..AT_ONCE.min(settings.users.get()) {
+        workers.spawn(register_every(Arc::clone(settings), first, Instant::now() + within));
+    }
+    while let Some(ended) = workers.join_next().await {
+        ended.unwrap_or_else(|error| Err(WorkloadError::Task(error.to_string())))?;
+    }
+    Ok(())
+}
+
+/// Makes the accounts of the shoppers `first`, `first` + [`AT_ONCE`] and so on.
+async fn register_every(settings: Arc<Settings>, first: u32, deadline: Instant) -> Result<(), WorkloadError> {
+    let mut wire = Wire::new(settings.endpoints, ConnectionMode::Persistent, settings.timeouts);
+    let jitter = Stream::new(settings.seed, &settings.labels.client, first, Purpose::BackOff);
+    let mut back_off = BackOff::new(jitter);
+    for user in (first..settings.users.get()).step_by(AT_ONCE as usize) {
+        let account = settings.account(user, 0);
+        register(&mut wire, &account, &mut back_off, deadline).await?;
+    }
+    Ok(())
+}
+
+async fn register(
+    wire: &mut Wire,
+    account: &Credentials,
+    back_off: &mut BackOff,
+    deadline: Instant,
+) -> Result<(), WorkloadError> {
+    let Credentials { username, password } = account.clone();
+    let request = Request::Register { username, password };
+    let mut last = "no answer yet".to_owned();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let give_up = |last: String| WorkloadError::Prepare { username: account.username.clone(), last };
+        let Ok(answer) = timeout(left, wire.exchange::<Registered>(&request, Instant::now())).await else {
+            return Err(give_up(last));
+        };
+        match answer.result {
+            Ok(_) => break,
+            Err(Failure::Refused(body)) if body.code == ErrorCode::UsernameTaken => break,
+            Err(failure) => last = failure.to_string(),
+        }
+        back_off.failed();
+        let wait = back_off.wait();
+        if wait >= deadline.saturating_duration_since(Instant::now()) {
+            return Err(give_up(last));
+        }
+        tokio::time::sleep(wait).await;
+    }
+    back_off.reset();
+    Ok(())
+}

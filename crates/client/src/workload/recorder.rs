@@ -1,0 +1,209 @@
+//! Writing the CSV: one thread, bounded memory, whole rows only.
+//!
+//! Rows are collected and handed to the system in one write each second, or sooner when there are many, so that a
+//! client that is killed leaves whole rows up to its last write.
+
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::settings::Labels;
+use crate::sample::{COLUMNS, Outcome, Sample};
+use crate::wire::Measured;
+
+/// Rows that may wait for the disk.
+const WAITING_ROWS: usize = 16 * 1024;
+/// Written at once at the latest when this much was collected, bytes.
+const WRITE_BYTES: usize = 64 * 1024;
+/// Written at the latest after this time.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One operation that ended.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) user: u32,
+    pub(crate) sequence: u64,
+    pub(crate) operation: &'static str,
+    /// Intended start, since the cell's start.
+    pub(crate) start: Duration,
+    pub(crate) measured: Measured,
+    pub(crate) outcome: Outcome,
+}
+
+/// The writing thread.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    sender: SyncSender<Row>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+/// The way to the writing thread.
+#[derive(Debug, Clone)]
+pub(crate) struct RowSender(SyncSender<Row>);
+
+/// The writing thread ended early; [`Recorder::finish`] says why.
+#[derive(Debug)]
+pub(crate) struct WriterGone;
+
+impl Recorder {
+    /// Writes the header at once and all rows that come.
+    pub(crate) fn start(mut output: Box<dyn Write + Send>, labels: Labels) -> io::Result<Self> {
+        output.write_all(format!("{}\n", COLUMNS.join(",")).as_bytes())?;
+        output.flush()?;
+        let (sender, rows) = sync_channel(WAITING_ROWS);
+        let thread = thread::Builder::new().name("samples".to_owned()).spawn(move || write(output, &labels, &rows))?;
+        Ok(Self { sender, thread })
+    }
+
+    pub(crate) fn sender(&self) -> RowSender {
+        RowSender(self.sender.clone())
+    }
+
+    /// Waits until all rows are written; all senders must be gone.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        drop(self.sender);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")))
+    }
+}
+
+impl RowSender {
+    /// Hands a row over; waits when the disk is far behind.
+    pub(crate) async fn send(&self, row: Row) -> Result<(), WriterGone> {
+        let mut row = row;
+        loop {
+            match self.0.try_send(row) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Disconnected(_)) => return Err(WriterGone),
+                Err(TrySendError::Full(back)) => row = back,
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn write(mut output: Box<dyn Write + Send>, labels: &Labels, rows: &Receiver<Row>) -> io::Result<()> {
+    let mut collected = Vec::with_capacity(WRITE_BYTES);
+    let mut deadline = Instant::now() + WRITE_INTERVAL;
+    loop {
+        let next = rows.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+        if let Ok(row) = &next {
+            append(&mut collected, labels, row)?;
+        }
+        if next.is_err() || collected.len() >= WRITE_BYTES {
+            output.write_all(&collected)?;
+            output.flush()?;
+            collected.clear();
+            deadline = Instant::now() + WRITE_INTERVAL;
+        }
+        if next.is_err_and(|error| error == RecvTimeoutError::Disconnected) {
+            return Ok(());
+        }
+    }
+}
+
+fn append(collected: &mut Vec<u8>, labels: &Labels, row: &Row) -> io::Result<()> {
+    let mut writer = csv::WriterBuilder::new().has_headers(false).buffer_capacity(512).from_writer(collected);
+    writer.serialize(sample(labels, row)).map_err(io::Error::other)?;
+    writer.flush()
+}
+
+fn sample(labels: &Labels, row: &Row) -> Sample {
+    let measured = &row.measured;
+    Sample {
+        run_id: labels.run_id.clone(),
+        cell: labels.cell.clone(),
+        condition: labels.condition.clone(),
+        value: labels.value.clone(),
+        repetition: labels.repetition,
+        client: labels.client.clone(),
+        user: row.user,
+        sequence: row.sequence,
+        operation: row.operation.to_owned(),
+        start_us: u64::try_from(row.start.as_micros()).unwrap_or(u64::MAX),
+        connect_ms: measured.connect.map(milliseconds),
+        rtt_ms: measured.rtt.map(milliseconds),
+        latency_ms: milliseconds(measured.latency),
+        server_ms: measured.server.map(milliseconds),
+        tcp_rtt_ms: measured.tcp_rtt.map(milliseconds),
+        tcp_retransmits: measured.tcp_retransmits,
+        request_bytes: measured.request_bytes,
+        response_bytes: measured.response_bytes,
+        outcome: row.outcome,
+    }
+}
+
+/// Milliseconds to the microsecond.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_nanos() as f64 / 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Remembers each write on its own.
+    #[derive(Clone, Default)]
+    struct Writes(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn row(sequence: u64) -> Row {
+        let measured = Measured {
+            connect: Some(Duration::from_nanos(123_456)),
+            latency: Duration::from_micros(50_001),
+            ..Measured::default()
+        };
+        let start = Duration::from_millis(2);
+        Row { user: 1, sequence, operation: "login", start, measured, outcome: Outcome::Timeout }
+    }
+
+    #[tokio::test]
+    async fn rows_are_written_whole_and_read_back_as_samples() {
+        let writes = Writes::default();
+        let labels = Labels { cell: "a,b".to_owned(), repetition: Some(2), ..Labels::default() };
+        let recorder = Recorder::start(Box::new(writes.clone()), labels).unwrap();
+        for sequence in 0..3000 {
+            recorder.sender().send(row(sequence)).await.unwrap();
+        }
+        recorder.finish().unwrap();
+        let writes = writes.0.lock().unwrap().clone();
+        assert!(writes.iter().all(|part| part.is_empty() || part.ends_with(b"\n")), "a write ended within a row");
+        let text = writes.concat();
+        let samples: Vec<Sample> = csv::Reader::from_reader(&text[..]).deserialize().map(Result::unwrap).collect();
+        assert_eq!(samples.len(), 3000);
+        assert_eq!(
+            samples[7],
+            sample(&Labels { cell: "a,b".to_owned(), repetition: Some(2), ..Labels::default() }, &row(7))
+        );
+        assert_eq!((samples[7].connect_ms, samples[7].rtt_ms, samples[7].latency_ms), (Some(0.123), None, 50.001));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_ends_the_recording_with_its_error() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if bytes.starts_with(b"run_id") { Ok(bytes.len()) } else { Err(io::ErrorKind::StorageFull.into()) }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let recorder = Recorder::start(Box::new(io::LineWriter::new(Full)), Labels::default()).unwrap();
+        let sender = recorder.sender();
+        while sender.send(row(0)).await.is_ok() {}
+        assert_eq!(recorder.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+}

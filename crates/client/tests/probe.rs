@@ -1,0 +1,123 @@
+//! The probe against real kernels: loopback, and links in namespaces of their own.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, reason = "a test that cannot run here says why")]
+
+mod common;
+
+use std::process::{Command, Output};
+
+use common::{client, succeed};
+use shop_client::probe::ProbeReport;
+
+fn report(output: &Output) -> ProbeReport {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Runs a shell script in a network namespace of its own; `$CLIENT` is the program. `None` where that is not permitted.
+fn in_namespace(script: &str) -> Option<Output> {
+    let permitted = Command::new("unshare").args(["-n", "ip", "link", "set", "lo", "up"]).output();
+    match permitted {
+        Ok(output) if output.status.success() => {}
+        other => {
+            eprintln!("not tested: no network namespaces here: {other:?}");
+            return None;
+        }
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-n", "sh", "-ec", &format!("ip link set lo up\n{script}")]);
+    command.env("CLIENT", env!("CARGO_BIN_EXE_shop-client"));
+    Some(command.output().unwrap())
+}
+
+#[test]
+fn loopback_answers_every_request_in_order() {
+    let Some(output) = in_namespace("$CLIENT probe --server 127.0.0.1 --count 100 --interval 1ms") else { return };
+    let report = report(&output);
+    assert_eq!((report.sent, report.received, report.duplicates, report.reordered), (100, 100, 0, 0));
+    assert!(report.rtt_us.iter().flatten().all(|rtt| (1.0..100_000.0).contains(rtt)), "{report:?}");
+    let (min, median, max) = (report.min_us.unwrap(), report.median_us.unwrap(), report.max_us.unwrap());
+    assert!(min <= median && median <= report.p99_us.unwrap() && report.p99_us.unwrap() <= max);
+    assert_eq!((report.arrival_us, report.rate_bits_per_second), (None, None));
+}
+
+#[test]
+fn an_unprivileged_user_probes_through_a_ping_socket_or_learns_what_is_missing() {
+    let user = "setpriv --reuid=65534 --regid=65534 --clear-groups";
+    let allowed = format!(
+        "echo '0 65534' >/proc/sys/net/ipv4/ping_group_range; {user} $CLIENT probe --server 127.0.0.1 --count 20"
+    );
+    let forbidden =
+        format!("echo '1 0' >/proc/sys/net/ipv4/ping_group_range; {user} $CLIENT probe --server 127.0.0.1 --count 20");
+    let Some((allowed, forbidden)) = in_namespace(&allowed).zip(in_namespace(&forbidden)) else { return };
+    if String::from_utf8_lossy(&allowed.stderr).contains("setpriv") {
+        eprintln!("not tested: setpriv does not work here: {}", String::from_utf8_lossy(&allowed.stderr));
+        return;
+    }
+    assert_eq!(report(&allowed).received, 20);
+    assert_eq!(forbidden.status.code(), Some(1));
+    let stderr = String::from_utf8(forbidden.stderr).unwrap();
+    assert!(stderr.contains("CAP_NET_RAW") && stderr.contains("ping_group_range"), "{stderr}");
+}
+
+#[test]
+fn a_host_that_does_not_answer_has_lost_all_and_no_median() {
+    let script = "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all
+        $CLIENT probe --server 127.0.0.1 --count 5 --timeout 200ms";
+    let Some(output) = in_namespace(script) else { return };
+    let report = report(&output);
+    assert_eq!((report.sent, report.received, report.median_us), (5, 0, None));
+    assert_eq!(report.rtt_us, [None; 5]);
+}
+
+#[test]
+fn a_network_that_is_not_there_is_said_so() {
+    let Some(output) = in_namespace("$CLIENT probe --server 192.0.2.1 --count 5") else { return };
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr.contains("192.0.2.1") && stderr.contains("unreachable"), "{stderr}");
+}
+
+#[test]
+fn a_burst_through_a_token_bucket_tells_its_rate() {
+    let name = format!("shop-probe-{}", std::process::id());
+    let script = format!(
+        "ip netns add {name}
+        trap 'ip netns del {name}' EXIT
+        ip link add here type veth peer name there netns {name}
+        ip address add 10.213.0.1/24 dev here; ip link set here up
+        ip -n {name} address add 10.213.0.2/24 dev there; ip -n {name} link set there up
+        ip netns exec {name} tc qdisc add dev there root tbf rate 2mbit burst 6000 limit 200000
+        $CLIENT probe --server 10.213.0.2 --count 1 >/dev/null
+        $CLIENT probe --server 10.213.0.2 --burst 40 --size 1400"
+    );
+    let Some(output) = in_namespace(&script) else { return };
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        eprintln!("not tested: no veth or token bucket here: {stderr}");
+        return;
+    }
+    let report = report(&output);
+    assert_eq!(report.received, 40, "{report:?}");
+    // A token bucket counts the Ethernet header (14 bytes) too: 2 Mbit/s are 1.981 Mbit/s of IP.
+    let expected = 2e6 * 1428.0 / 1442.0;
+    let rate = report.rate_bits_per_second.unwrap();
+    assert!((rate / expected - 1.0).abs() < 0.03, "{rate} instead of {expected}");
+    let arrivals = report.arrival_us.unwrap();
+    assert!(arrivals.len() == 40 && arrivals.is_sorted(), "{arrivals:?}");
+}
+
+#[test]
+fn a_burst_that_the_server_may_not_answer_wholly_is_refused_unless_forced() {
+    let output = client(["probe", "--server", "127.0.0.1", "--burst", "41"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && stderr.contains("--force"), "{stderr}");
+}
+
+#[test]
+fn help_names_every_option_with_its_unit() {
+    let help = String::from_utf8(succeed(&mut client(["probe", "--help"])).stdout).unwrap();
+    for option in ["--server <HOST>", "--interval <TIME>", "--size <BYTES>", "--burst <N>"] {
+        assert!(help.contains(option), "{option} is not in\n{help}");
+    }
+}
