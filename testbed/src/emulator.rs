@@ -1,0 +1,127 @@
+//! What imposes a condition on the server's link. Two emulators behind one trait, and the choice between them.
+
+mod shaper;
+mod tcset;
+
+use ::shaper::Condition;
+use anyhow::bail;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Engine, Node, NodeCommand, Output};
+use std::path::Path;
+
+pub(crate) use self::shaper::ShaperEmulator;
+pub(crate) use tcset::TcsetEmulator;
+
+/// What an emulator says of itself when asked what is in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ReadBack {
+    /// Whether that is what was asked for.
+    pub(crate) agrees: bool,
+    /// What was read, for people.
+    pub(crate) text: String,
+}
+
+/// The emulator's own count of packets since the condition was set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LinkCounters {
+    /// Packets that left the link.
+    pub(crate) sent: u64,
+    /// Packets dropped, by loss or because the queue was full.
+    pub(crate) dropped: u64,
+    /// Of these, packets dropped because the queue was full, where the emulator tells them apart.
+    pub(crate) dropped_queue_full: Option<u64>,
+    /// Packets in the link at this moment.
+    pub(crate) queued: u64,
+}
+
+/// What every emulator can do, all of it to the server's link and to the packets that the server sends.
+#[async_trait(?Send)]
+pub(crate) trait Emulator {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Starts what it needs in the server's node and finds out whether it works there.
+    ///
+    /// # Errors
+    /// Why it doesn't, and what to do about it.
+    async fn prepare(&mut self, engine: &dyn Engine, logs: &Path) -> anyhow::Result<()>;
+
+    /// Whether it can impose this condition.
+    ///
+    /// # Errors
+    /// Names the part that it can't express.
+    fn can_express(&self, condition: &Condition) -> anyhow::Result<()>;
+
+    /// Replaces what is in force by this condition; the baseline leaves the bare link.
+    async fn apply(&mut self, engine: &dyn Engine, condition: &Condition, seed: u64) -> anyhow::Result<()>;
+
+    /// Asks the running link, not its own memory, what is in force.
+    async fn read_back(&self, engine: &dyn Engine, asked: &Condition) -> anyhow::Result<ReadBack>;
+
+    /// The packets counted since `apply`; `None` on the bare link.
+    async fn counters(&self, engine: &dyn Engine) -> anyhow::Result<Option<LinkCounters>>;
+
+    /// Leaves the bare link and stops what `prepare` started. May be called more than once.
+    async fn shut_down(&mut self, engine: &dyn Engine) -> anyhow::Result<()>;
+}
+
+/// The user's choice of emulator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EmulatorChoice {
+    /// tcset where it was seen to work, else the shaper.
+    Auto,
+    /// Kernel netem through tcconfig's tcset.
+    Tcset,
+    /// Our own, in user space.
+    Shaper,
+}
+
+/// An emulator that was seen to work, and why it was taken.
+pub(crate) struct Chosen {
+    /// The emulator, prepared.
+    pub(crate) emulator: Box<dyn Emulator>,
+    /// One line for the user and the manifest.
+    pub(crate) why: String,
+}
+
+/// Prepares the emulator that the user wants, or the first that works.
+///
+/// # Errors
+/// When the wanted one, or all, do not work in the server's node.
+pub(crate) async fn choose(engine: &dyn Engine, choice: EmulatorChoice, logs: &Path) -> anyhow::Result<Chosen> {
+    match choice {
+        EmulatorChoice::Shaper => prepared(engine, Box::new(ShaperEmulator::default()), logs, "asked for").await,
+        EmulatorChoice::Tcset => prepared(engine, Box::new(TcsetEmulator), logs, "asked for").await,
+        EmulatorChoice::Auto => {
+            let tcset = prepared(engine, Box::new(TcsetEmulator), logs, "it works in the server's node").await;
+            let no_tcset = match tcset {
+                Ok(chosen) => return Ok(chosen),
+                Err(error) => format!("{error:#}"),
+            };
+            let why = format!("tcset does not work here: {no_tcset}");
+            match prepared(engine, Box::new(ShaperEmulator::default()), logs, &why).await {
+                Ok(chosen) => Ok(chosen),
+                Err(error) => bail!("no emulator works in the server's node\n  tcset: {no_tcset}\n  shaper: {error:#}"),
+            }
+        }
+    }
+}
+
+async fn prepared(
+    engine: &dyn Engine,
+    mut emulator: Box<dyn Emulator>,
+    logs: &Path,
+    why: &str,
+) -> anyhow::Result<Chosen> {
+    emulator.prepare(engine, logs).await?;
+    let why = format!("emulator {}: {why}", emulator.name());
+    Ok(Chosen { emulator, why })
+}
+
+/// Runs a command in the server's node that must succeed.
+async fn on_server(engine: &dyn Engine, command: NodeCommand) -> anyhow::Result<Output> {
+    engine.exec(Node::Server, &command).await?.success(&command)
+}

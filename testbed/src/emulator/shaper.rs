@@ -1,0 +1,110 @@
+//! The emulator `shaper`: our own daemon in the server's node, told what to do by its own commands there.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use shaper::Condition;
+use shaper::control::{Event, Status};
+
+use super::{Emulator, LinkCounters, ReadBack, on_server};
+use crate::engine::process::Process;
+use crate::engine::{DEVICE, Engine, Node, NodeCommand, last_lines};
+use crate::program::Program;
+
+/// How long the daemon may take to start and to stop.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The daemon, while it runs.
+#[derive(Default)]
+pub(crate) struct ShaperEmulator(Option<Process>);
+
+impl ShaperEmulator {
+    async fn status(&self, engine: &dyn Engine) -> anyhow::Result<Status> {
+        let shown = on_server(engine, NodeCommand::program(Program::Shaper, ["show"])).await?;
+        serde_json::from_str(&shown.stdout).context("`shaper show` printed something else than its state")
+    }
+}
+
+/// The options of `shaper set` for a condition.
+fn options(condition: &Condition) -> Vec<String> {
+    let Condition { delay, jitter, loss, rate, queue_limit } = condition;
+    let mut options = vec![format!("--delay={delay}"), format!("--jitter={jitter}"), format!("--loss={loss}")];
+    options.extend(rate.map(|rate| format!("--rate={rate}")));
+    options.extend(queue_limit.map(|limit| format!("--queue-limit={}", limit.packets())));
+    options
+}
+
+#[async_trait(?Send)]
+impl Emulator for ShaperEmulator {
+    fn name(&self) -> &'static str {
+        "shaper"
+    }
+
+    async fn prepare(&mut self, engine: &dyn Engine, logs: &Path) -> anyhow::Result<()> {
+        let daemon = NodeCommand::program(Program::Shaper, ["run", "--device", DEVICE, "--until-stdin-closes"]);
+        let log = logs.join("shaper.log");
+        let mut process = engine.spawn(Node::Server, &daemon, &log).await?;
+        let ready: anyhow::Result<Event> = process.first_event(PATIENCE).await;
+        ready.with_context(|| last_lines(&std::fs::read_to_string(&log).unwrap_or_default(), 3))?;
+        self.0 = Some(process);
+        Ok(())
+    }
+
+    fn can_express(&self, _condition: &Condition) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn apply(&mut self, engine: &dyn Engine, condition: &Condition, seed: u64) -> anyhow::Result<()> {
+        let mut arguments = vec!["set".to_owned(), format!("--seed={seed}")];
+        arguments.extend(options(condition));
+        on_server(engine, NodeCommand::program(Program::Shaper, arguments)).await.map(drop)
+    }
+
+    async fn read_back(&self, engine: &dyn Engine, asked: &Condition) -> anyhow::Result<ReadBack> {
+        let status = self.status(engine).await?;
+        let missing = if status.path.missing.is_empty() {
+            String::new()
+        } else {
+            format!(", missing: {}", status.path.missing.join("; "))
+        };
+        let text = format!("shaper: {}, way through it {:?}{missing}", status.condition, status.path.state);
+        Ok(ReadBack { agrees: status.has_in_force(asked), text: text.to_lowercase() })
+    }
+
+    async fn counters(&self, engine: &dyn Engine) -> anyhow::Result<Option<LinkCounters>> {
+        let status = self.status(engine).await?;
+        let counters = status.counters;
+        if status.condition.is_baseline() {
+            return Ok(None);
+        }
+        let queue_full = counters.dropped_queue + status.unread_drops + counters.send_errors;
+        Ok(Some(LinkCounters {
+            sent: counters.sent,
+            dropped: counters.dropped_loss + queue_full,
+            dropped_queue_full: Some(queue_full),
+            queued: counters.queued,
+        }))
+    }
+
+    async fn shut_down(&mut self, _engine: &dyn Engine) -> anyhow::Result<()> {
+        let Some(process) = self.0.take() else { return Ok(()) };
+        process.stop(PATIENCE).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_a_condition_becomes_an_option() {
+        let condition: Condition =
+            serde_json::from_str(r#"{"delay":"50ms","jitter":"5ms","loss":"1%","rate":"1Mbit","queue_limit":"7"}"#)
+                .unwrap();
+        let expected = ["--delay=50ms", "--jitter=5ms", "--loss=1%", "--rate=1Mbit", "--queue-limit=7"];
+        assert_eq!(options(&condition), expected);
+        assert_eq!(options(&Condition::BASELINE), ["--delay=0", "--jitter=0", "--loss=0%"]);
+    }
+}

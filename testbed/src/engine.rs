@@ -1,0 +1,176 @@
+//! Where nodes live. Everything that knows namespaces or Docker stands below this trait; nothing outside does.
+
+pub(crate) mod docker;
+pub(crate) mod netns;
+pub(crate) mod process;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::program::Program;
+use process::Process;
+
+/// The network device of every node.
+pub(crate) const DEVICE: &str = "eth0";
+
+/// A server or a client with a network namespace of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Node {
+    /// The one that runs the shop; its link is the one that is shaped.
+    Server,
+    /// The client of this number, from 1.
+    Client(u32),
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Server => f.write_str("server"),
+            Node::Client(number) => write!(f, "client-{number}"),
+        }
+    }
+}
+
+/// What is to be set up.
+#[derive(Debug, Clone)]
+pub(crate) struct LabPlan {
+    /// The run's id: it stands in every name and label.
+    pub(crate) run_id: String,
+    /// How many clients.
+    pub(crate) clients: u32,
+    /// Kernel settings of each node's own network namespace: name under `net.` → value.
+    pub(crate) sysctls: BTreeMap<String, String>,
+}
+
+impl LabPlan {
+    /// The server and all clients.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
+        std::iter::once(Node::Server).chain((1..=self.clients).map(Node::Client))
+    }
+}
+
+/// A command to run in a node.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeCommand {
+    /// What to run.
+    pub(crate) executable: Executable,
+    /// Its arguments.
+    pub(crate) arguments: Vec<String>,
+    /// Environment variables on top of the node's.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+/// What a [`NodeCommand`] runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Executable {
+    /// One of ours.
+    Program(Program),
+    /// Something that is installed in the node.
+    Installed(&'static str),
+}
+
+impl NodeCommand {
+    /// One of the shop's programs.
+    pub(crate) fn program<S: Into<String>>(program: Program, arguments: impl IntoIterator<Item = S>) -> Self {
+        Self::new(Executable::Program(program), arguments)
+    }
+
+    /// A program that is installed in the node.
+    pub(crate) fn installed<S: Into<String>>(name: &'static str, arguments: impl IntoIterator<Item = S>) -> Self {
+        Self::new(Executable::Installed(name), arguments)
+    }
+
+    fn new<S: Into<String>>(executable: Executable, arguments: impl IntoIterator<Item = S>) -> Self {
+        let arguments = arguments.into_iter().map(Into::into).collect();
+        Self { executable, arguments, environment: Vec::new() }
+    }
+
+    /// With one more environment variable.
+    pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+impl fmt::Display for NodeCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.executable {
+            Executable::Program(program) => f.write_str(program.name())?,
+            Executable::Installed(name) => f.write_str(name)?,
+        }
+        self.arguments.iter().try_for_each(|argument| write!(f, " {argument}"))
+    }
+}
+
+/// What a command that ran to its end left.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    /// Exit code; 128 + signal when a signal ended it.
+    pub(crate) code: i64,
+    /// What it printed.
+    pub(crate) stdout: String,
+    /// What it complained about.
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// The output when the command succeeded.
+    ///
+    /// # Errors
+    /// Names the command, its exit code and its last words.
+    pub(crate) fn success(self, what: &dyn fmt::Display) -> anyhow::Result<Self> {
+        if self.code == 0 {
+            return Ok(self);
+        }
+        let words = if self.stderr.trim().is_empty() { self.stdout.trim() } else { self.stderr.trim() };
+        anyhow::bail!("`{what}` ended with exit code {}: {}", self.code, last_lines(words, 5))
+    }
+}
+
+/// The last `count` lines of a text, in one line.
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join(" | ")
+}
+
+/// What every engine can do.
+#[async_trait(?Send)]
+pub(crate) trait Engine {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Makes the network and all nodes, in parallel.
+    async fn up(&mut self, plan: &LabPlan) -> anyhow::Result<()>;
+
+    /// The server's address on the network.
+    fn server_address(&self) -> Ipv4Addr;
+
+    /// A folder in the node that programs may write to, with the node's own path.
+    fn folder(&self, node: Node) -> String;
+
+    /// Runs a command to its end.
+    async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output>;
+
+    /// Starts a command and leaves it running; its stderr goes to the file `log`.
+    async fn spawn(&self, node: Node, command: &NodeCommand, log: &Path) -> anyhow::Result<Process>;
+
+    /// The content of a file in the node.
+    async fn get_file(&self, node: Node, path: &str) -> anyhow::Result<Vec<u8>>;
+
+    /// CPU time that the node's processes have used so far.
+    async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration>;
+
+    /// Replaces a node by a fresh one with the same name and, for the server, the same address.
+    async fn renew(&mut self, node: Node) -> anyhow::Result<()>;
+
+    /// Removes everything that `up` made; may be called at any time and more than once.
+    async fn down(&mut self) -> anyhow::Result<()>;
+
+    /// What the manifest should say about it: versions, images.
+    async fn facts(&self) -> anyhow::Result<serde_json::Value>;
+}

@@ -1,0 +1,178 @@
+//! Nodes as network namespaces on this host: a veth pair each, joined by a bridge.
+//!
+//! The driver itself first moves into a network namespace of its own (and, without root, into a user namespace), the
+//! lab, and hangs bridge and nodes below it. None of these namespaces has a name: the kernel removes them, with all
+//! that is in them, when the last process in them ends, and every such process dies with the driver. So nothing is
+//! left behind, not even after kill -9, and nothing of the host's own network is ever touched.
+
+mod children;
+mod namespace;
+mod wiring;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use futures_util::future::try_join_all;
+
+use super::process::Process;
+use super::{Engine, LabPlan, Node, NodeCommand, Output};
+use children::Children;
+use namespace::Namespace;
+pub(crate) use namespace::{enter_lab, try_lab_if_asked, why_not};
+use wiring::{Bridge, NodeLink};
+
+/// The network of the lab: its own address space, so it can't collide with anything.
+const NETWORK: [u8; 2] = [10, 77];
+
+/// Nodes as network namespaces.
+pub(crate) struct NetnsEngine {
+    /// Where the nodes' folders are; removed by its owner, not here.
+    folder: PathBuf,
+    /// Kept for `renew`.
+    plan: Option<LabPlan>,
+    /// Where the links of all nodes end.
+    bridge: Option<Bridge>,
+    /// The nodes that are up.
+    nodes: BTreeMap<Node, Namespace>,
+    /// What runs in them.
+    children: RefCell<Children>,
+}
+
+impl NetnsEngine {
+    /// An engine whose nodes' folders are below `folder`. The process must be in the lab already ([`enter_lab`]).
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        Self { folder, plan: None, bridge: None, nodes: BTreeMap::new(), children: RefCell::new(Children::default()) }
+    }
+
+    fn node_folder(&self, node: Node) -> PathBuf {
+        self.folder.join(node.to_string())
+    }
+
+    fn namespace(&self, node: Node) -> anyhow::Result<&Namespace> {
+        self.nodes.get(&node).with_context(|| format!("node {node} is not up"))
+    }
+
+    async fn make_node(&self, node: Node, plan: &LabPlan, bridge: &Bridge) -> anyhow::Result<Namespace> {
+        let folder = self.node_folder(node);
+        std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
+        let namespace = Namespace::make(plan.sysctls.clone()).await.with_context(|| format!("making node {node}"))?;
+        let link = NodeLink { lab_end: lab_end(node), address: address(node) };
+        bridge.attach(&namespace, &link).await.with_context(|| format!("connecting node {node}"))?;
+        Ok(namespace)
+    }
+}
+
+/// The name of a node's link at the bridge.
+fn lab_end(node: Node) -> String {
+    match node {
+        Node::Server => "server".to_owned(),
+        Node::Client(number) => format!("client-{number}"),
+    }
+}
+
+/// The server is 10.77.0.2; clients start at 10.77.1.0.
+fn address(node: Node) -> Ipv4Addr {
+    let [a, b] = NETWORK;
+    match node {
+        Node::Server => Ipv4Addr::new(a, b, 0, 2),
+        Node::Client(number) => {
+            let [.., c, d] = (256 + number).to_be_bytes();
+            Ipv4Addr::new(a, b, c, d)
+        }
+    }
+}
+
+#[async_trait(?Send)]
+impl Engine for NetnsEngine {
+    fn name(&self) -> &'static str {
+        "netns"
+    }
+
+    async fn up(&mut self, plan: &LabPlan) -> anyhow::Result<()> {
+        let bridge = Bridge::make().await.context("making the lab's bridge")?;
+        let made = plan.nodes().map(|node| {
+            let bridge = &bridge;
+            let engine = &*self;
+            async move { engine.make_node(node, plan, bridge).await.map(|namespace| (node, namespace)) }
+        });
+        let nodes = try_join_all(made).await?;
+        self.nodes = nodes.into_iter().collect();
+        self.bridge = Some(bridge);
+        self.plan = Some(plan.clone());
+        Ok(())
+    }
+
+    fn server_address(&self) -> Ipv4Addr {
+        address(Node::Server)
+    }
+
+    fn folder(&self, node: Node) -> String {
+        self.node_folder(node).display().to_string()
+    }
+
+    async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output> {
+        let namespace = self.namespace(node)?.as_fd().try_clone_to_owned().context("copying a namespace's handle")?;
+        children::run(command, namespace).await.with_context(|| format!("running `{command}` in {node}"))
+    }
+
+    async fn spawn(&self, node: Node, command: &NodeCommand, log: &Path) -> anyhow::Result<Process> {
+        let namespace = self.namespace(node)?.as_fd().try_clone_to_owned().context("copying a namespace's handle")?;
+        let what = format!("`{command}` in {node}");
+        let mut children = self.children.borrow_mut();
+        children.spawn(node, command, namespace, log).with_context(|| format!("starting {what}"))
+    }
+
+    async fn get_file(&self, _node: Node, path: &str) -> anyhow::Result<Vec<u8>> {
+        tokio::fs::read(path).await.with_context(|| format!("reading {path}"))
+    }
+
+    async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
+        self.children.borrow().cpu_time(node)
+    }
+
+    async fn renew(&mut self, node: Node) -> anyhow::Result<()> {
+        self.children.get_mut().kill(node).await;
+        self.nodes.remove(&node);
+        let folder = self.node_folder(node);
+        std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
+        let plan = self.plan.clone().context("the lab is not up")?;
+        let bridge = self.bridge.as_ref().context("the lab is not up")?;
+        bridge.detach(&lab_end(node)).await?;
+        let namespace = self.make_node(node, &plan, bridge).await?;
+        self.nodes.insert(node, namespace);
+        Ok(())
+    }
+
+    async fn down(&mut self) -> anyhow::Result<()> {
+        let nodes: Vec<Node> = self.nodes.keys().copied().collect();
+        for node in nodes {
+            self.children.get_mut().kill(node).await;
+        }
+        self.nodes.clear();
+        self.bridge = None;
+        Ok(())
+    }
+
+    async fn facts(&self) -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::json!({ "rootless": namespace::is_rootless() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_node_has_an_address_of_its_own() {
+        assert_eq!(address(Node::Server), Ipv4Addr::new(10, 77, 0, 2));
+        assert_eq!(address(Node::Client(1)), Ipv4Addr::new(10, 77, 1, 1));
+        assert_eq!(address(Node::Client(256)), Ipv4Addr::new(10, 77, 2, 0));
+        assert_eq!(address(Node::Client(1000)), Ipv4Addr::new(10, 77, 4, 232));
+    }
+}

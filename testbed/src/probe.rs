@@ -1,0 +1,245 @@
+//! The probe: which packets to send through the link for a condition, and what their answers prove. Pure.
+//!
+//! Echo requests go from a client to the server's kernel, whose replies take the shaped way back. `docs/measuring.md`
+//! states the tolerances below to users.
+
+use serde::{Deserialize, Serialize};
+use shaper::{Condition, Delay};
+
+/// Delay may be off by this much, milliseconds …
+const DELAY_TOLERANCE_MS: f64 = 1.0;
+/// … or by this share of what was asked, whichever is more.
+const DELAY_TOLERANCE_SHARE: f64 = 0.02;
+/// A rate may be off by this share of what was asked.
+const RATE_TOLERANCE_SHARE: f64 = 0.05;
+/// A count of losses is doubted when chance alone gives one so far out less often than this (both sides together).
+const LOSS_SIGNIFICANCE: f64 = 0.001;
+
+/// Echo requests when no loss has to be counted.
+const FEW_ECHOES: u32 = 100;
+/// Most echo requests that are sent to count losses.
+const MOST_ECHOES: u32 = 8_000;
+/// Expected losses that make "none at all" improbable enough (e^-8 = 0.0003).
+const EXPECTED_LOSSES: f64 = 8.0;
+/// Payload of a small echo request and its size as an IP packet, bytes.
+pub(crate) const ECHO_PAYLOAD_BYTES: u32 = 56;
+const ECHO_PACKET_BITS: f64 = 84.0 * 8.0;
+/// Share of a limited rate that the small echoes may take, so that they do not queue.
+const ECHO_SHARE_OF_RATE: f64 = 0.2;
+/// Payload of a packet of the burst that measures a rate, bytes.
+pub(crate) const BURST_PAYLOAD_BYTES: u32 = 1_400;
+const BURST_PACKET_BITS: f64 = 1_428.0 * 8.0;
+/// Packets in a burst: the server's kernel keeps no more replies waiting.
+const BURST_PACKETS: (u32, u32) = (12, 40);
+/// How long a burst should take at most, seconds.
+const BURST_SECONDS: f64 = 1.5;
+/// How long a reply is waited for on a link without delay, milliseconds.
+const PATIENCE_MS: u64 = 500;
+/// Above this rate a burst is over too soon to be timed, bits per second.
+const FASTEST_PROVABLE_RATE: u64 = 200_000_000;
+
+/// What to send.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct ProbePlan {
+    /// Small echo requests, one after the other.
+    pub(crate) echoes: u32,
+    /// Time between them, microseconds.
+    pub(crate) interval_us: u64,
+    /// Large echo requests back to back, to measure a rate.
+    pub(crate) burst: Option<u32>,
+    /// How long after the last packet a reply is waited for, milliseconds.
+    pub(crate) patience_ms: u64,
+}
+
+impl ProbePlan {
+    /// What proves this condition.
+    pub(crate) fn for_condition(condition: &Condition) -> Self {
+        let loss = condition.loss.fraction();
+        let for_loss = if loss > 0.0 { (EXPECTED_LOSSES / loss).ceil().min(f64::from(MOST_ECHOES)) as u32 } else { 0 };
+        let rate = condition.rate.map(|rate| rate.bits_per_second() as f64);
+        let paced = rate.map_or(0, |rate| (ECHO_PACKET_BITS / (rate * ECHO_SHARE_OF_RATE) * 1e6).ceil() as u64);
+        let echoes = match rate {
+            Some(_) => for_loss.max(FEW_ECHOES / 4),
+            None => for_loss.max(FEW_ECHOES),
+        };
+        let burst = rate.map(|rate| {
+            let (fewest, most) = BURST_PACKETS;
+            ((rate * BURST_SECONDS / BURST_PACKET_BITS) as u32).clamp(fewest, most)
+        });
+        let packet_ms = rate.map_or(0.0, |rate| BURST_PACKET_BITS / rate * 1_000.0);
+        let slow_ms = 4.0 * (milliseconds(condition.delay) + milliseconds(condition.jitter) + packet_ms);
+        let patience_ms = PATIENCE_MS + slow_ms.ceil() as u64;
+        Self { echoes, interval_us: paced.max(1_000), burst, patience_ms }
+    }
+}
+
+/// What the answers say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    /// Small echo requests that were sent.
+    pub(crate) sent: u32,
+    /// Replies that came.
+    pub(crate) received: u32,
+    /// Median round trip, milliseconds.
+    pub(crate) rtt_median_ms: Option<f64>,
+    /// Rate of the burst's replies, bits of IP packets per second.
+    pub(crate) rate_bits_per_second: Option<f64>,
+}
+
+/// What does not fit, in words; empty when the condition is proved. `floor_ms` is the median round trip of the bare
+/// link.
+pub(crate) fn doubts(asked: &Condition, floor_ms: f64, measured: &Measured) -> Vec<String> {
+    let doubts = [delay_doubt(asked, floor_ms, measured), loss_doubt(asked, measured), rate_doubt(asked, measured)];
+    doubts.into_iter().flatten().collect()
+}
+
+fn delay_doubt(asked: &Condition, floor_ms: f64, measured: &Measured) -> Option<String> {
+    let Some(rtt) = measured.rtt_median_ms else {
+        return Some(format!("delay: none of {} echo requests was answered", measured.sent));
+    };
+    let asked_ms = milliseconds(asked.delay);
+    let added = rtt - floor_ms;
+    // A rate makes each packet take its time on the wire, unless a burst allowance lets it pass: both are right.
+    let on_the_wire = asked.rate.map_or(0.0, |rate| ECHO_PACKET_BITS / rate.bits_per_second() as f64 * 1_000.0);
+    let tolerance = DELAY_TOLERANCE_MS.max(asked_ms * DELAY_TOLERANCE_SHARE) + milliseconds(asked.jitter) / 4.0;
+    let within = added >= asked_ms - tolerance && added <= asked_ms + on_the_wire * 1.1 + tolerance;
+    (!within)
+        .then(|| format!("delay: asked {asked_ms} ms, the probe saw {added:.2} ms added (tolerance {tolerance:.1} ms)"))
+}
+
+fn loss_doubt(asked: &Condition, measured: &Measured) -> Option<String> {
+    let lost = measured.sent - measured.received.min(measured.sent);
+    let loss = asked.loss.fraction();
+    if is_plausible(u64::from(lost), u64::from(measured.sent), loss) {
+        let blind = loss > 0.0 && (1.0 - loss).powi(measured.sent as i32) > LOSS_SIGNIFICANCE;
+        return blind
+            .then(|| format!("loss: {}% is too little for the probe's {} packets", loss * 100.0, measured.sent));
+    }
+    Some(format!("loss: asked {}%, the probe lost {lost} of {} packets", loss * 100.0, measured.sent))
+}
+
+fn rate_doubt(asked: &Condition, measured: &Measured) -> Option<String> {
+    let rate = asked.rate?;
+    let bits = rate.bits_per_second();
+    if bits > FASTEST_PROVABLE_RATE {
+        return Some(format!(
+            "rate: {rate} is too fast for the probe (at most {} Mbit/s)",
+            FASTEST_PROVABLE_RATE / 1_000_000
+        ));
+    }
+    let Some(got) = measured.rate_bits_per_second else {
+        return Some(format!("rate: asked {rate}, too few of the burst's replies came to tell"));
+    };
+    let within = (got / bits as f64 - 1.0).abs() <= RATE_TOLERANCE_SHARE;
+    (!within).then(|| format!("rate: asked {rate}, the probe saw {:.1} kbit/s", got / 1_000.0))
+}
+
+fn milliseconds(delay: Delay) -> f64 {
+    delay.as_duration().as_secs_f64() * 1_000.0
+}
+
+/// Whether `lost` out of `sent` packets is what independent losses of probability `loss` give: not in the outermost
+/// tails of the binomial distribution that hold [`LOSS_SIGNIFICANCE`] together.
+pub(crate) fn is_plausible(lost: u64, sent: u64, loss: f64) -> bool {
+    if loss <= 0.0 {
+        return lost == 0;
+    }
+    let tail = LOSS_SIGNIFICANCE / 2.0;
+    let at_most = binomial_cdf(lost, sent, loss);
+    let at_least = 1.0 - lost.checked_sub(1).map_or(0.0, |fewer| binomial_cdf(fewer, sent, loss));
+    at_most > tail && at_least > tail
+}
+
+/// P(X ≤ k) for X ~ Binomial(n, p): the sum of its terms, each from the one before by
+/// P(i + 1) / P(i) = (n − i) / (i + 1) · p / (1 − p), in logarithms so that large n do not underflow.
+fn binomial_cdf(k: u64, n: u64, p: f64) -> f64 {
+    if k >= n {
+        return 1.0;
+    }
+    let odds = (p / (1.0 - p)).ln();
+    let mut log_term = n as f64 * (1.0 - p).ln();
+    let mut sum = log_term.exp();
+    for i in 0..k {
+        log_term += ((n - i) as f64 / (i + 1) as f64).ln() + odds;
+        sum += log_term.exp();
+    }
+    sum.min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(json: &str) -> Condition {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn the_binomial_sum_matches_known_values() {
+        for (k, n, p, expected) in [
+            (0, 10, 0.5, 0.000_976_562_5),
+            (5, 10, 0.5, 0.623_046_875),
+            (2, 20, 0.1, 0.676_926_8),
+            (10, 1_000, 0.01, 0.583_040_2),
+            (1_000, 100_000, 0.01, 0.508_446),
+        ] {
+            let got = binomial_cdf(k, n, p);
+            assert!((got - expected).abs() < 1e-5, "P(X <= {k}), n {n}, p {p}: {got}");
+        }
+    }
+
+    #[test]
+    fn the_probe_is_large_enough_to_see_the_condition_and_slow_enough_not_to_queue() {
+        for (json, echoes, interval_us, burst, patience_ms) in [
+            ("{}", 100, 1_000, None, 500),
+            (r#"{"delay":"50ms"}"#, 100, 1_000, None, 700),
+            (r#"{"loss":"1%"}"#, 800, 1_000, None, 500),
+            (r#"{"loss":"0.01%"}"#, 8_000, 1_000, None, 500),
+            (r#"{"rate":"100kbit"}"#, 25, 33_600, Some(13), 957),
+            (r#"{"rate":"1Mbit"}"#, 25, 3_360, Some(40), 546),
+        ] {
+            let expected = ProbePlan { echoes, interval_us, burst, patience_ms };
+            assert_eq!(ProbePlan::for_condition(&condition(json)), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_was_asked_and_seen_is_proved_and_all_else_is_doubted() {
+        let seen = |rtt: f64, lost: u32, rate: Option<f64>| Measured {
+            sent: 800,
+            received: 800 - lost,
+            rtt_median_ms: Some(rtt),
+            rate_bits_per_second: rate,
+        };
+        for (json, measured, doubt) in [
+            ("{}", seen(0.1, 0, None), None),
+            ("{}", seen(0.1, 1, None), Some("loss: asked 0%, the probe lost 1 of 800")),
+            ("{}", seen(50.1, 0, None), Some("delay: asked 0 ms, the probe saw 50.00 ms")),
+            (r#"{"delay":"50ms"}"#, seen(50.3, 0, None), None),
+            (r#"{"delay":"50ms"}"#, seen(0.1, 0, None), Some("delay: asked 50 ms, the probe saw 0.00 ms")),
+            (r#"{"delay":"50ms"}"#, seen(25.1, 0, None), Some("delay: asked 50 ms, the probe saw 25.00 ms")),
+            (r#"{"loss":"1%"}"#, seen(0.1, 8, None), None),
+            (r#"{"loss":"1%"}"#, seen(0.1, 0, None), Some("loss: asked 1%, the probe lost 0 of 800")),
+            (r#"{"loss":"1%"}"#, seen(0.1, 25, None), Some("loss: asked 1%, the probe lost 25 of 800")),
+            (r#"{"loss":"0.01%"}"#, seen(0.1, 0, None), Some("too little for the probe")),
+            (r#"{"rate":"1Mbit"}"#, seen(0.8, 0, Some(990_000.0)), None),
+            (r#"{"rate":"1Mbit"}"#, seen(0.1, 0, Some(999_000.0)), None),
+            (r#"{"rate":"1Mbit"}"#, seen(0.1, 0, Some(9e8)), Some("rate: asked 1Mbit, the probe saw 900000.0")),
+            (r#"{"rate":"1Mbit"}"#, seen(0.8, 0, None), Some("too few")),
+            (r#"{"rate":"1Gbit"}"#, seen(0.1, 0, Some(1e9)), Some("too fast for the probe")),
+        ] {
+            let doubts = doubts(&condition(json), 0.1, &measured).join("; ");
+            match doubt {
+                None => assert_eq!(doubts, "", "{json} {measured:?}"),
+                Some(expected) => assert!(doubts.contains(expected), "{json} {measured:?}: {doubts}"),
+            }
+        }
+    }
+
+    #[test]
+    fn no_answer_at_all_proves_nothing() {
+        let silent = Measured { sent: 100, ..Measured::default() };
+        assert!(!doubts(&Condition::BASELINE, 0.1, &silent).is_empty());
+        assert!(!doubts(&condition(r#"{"loss":"50%"}"#), 0.1, &silent).is_empty());
+    }
+}

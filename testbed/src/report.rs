@@ -1,0 +1,52 @@
+//! `testbed report`: summary, pictures and table, made from the run's folder alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use testbed_analysis::graph::{Picture, RunTitle};
+use testbed_analysis::{CellInfo, Format, condition_table, draw_all, summarise};
+
+use crate::manifest::Manifest;
+use crate::output::{result, say};
+use crate::results::RunFolder;
+
+/// What to make.
+pub(crate) struct ReportRequest {
+    /// Where pictures go, in a folder named after the run.
+    pub(crate) graphs: PathBuf,
+    /// How the table is printed.
+    pub(crate) format: Format,
+}
+
+/// Writes `summary.csv` and the pictures, prints the table.
+pub(crate) fn report(folder: &RunFolder, request: &ReportRequest) -> anyhow::Result<()> {
+    let manifest: Manifest = folder.manifest()?;
+    let samples = folder.samples()?;
+    let cells: Vec<CellInfo> = folder.cells()?.iter().map(|row| row.info()).collect();
+    folder.write_summary(&summarise(&samples))?;
+    let title = RunTitle {
+        run_id: manifest.run_id.clone(),
+        line: format!(
+            "{} clients, engine {}, emulator {}, {} per cell",
+            manifest.scenario.clients, manifest.engine, manifest.emulator, manifest.scenario.duration
+        ),
+    };
+    let pictures = draw_all(&samples, &cells, &title).context("drawing the pictures")?;
+    let target = request.graphs.join(&manifest.run_id);
+    save(&pictures, &target)?;
+    result(&condition_table(&samples, &cells, request.format));
+    say(&format!("graphs: {} ({} pictures, PNG and SVG)", target.display(), pictures.len()));
+    Ok(())
+}
+
+fn save(pictures: &[Picture], folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
+    for picture in pictures {
+        for (ending, content) in [("png", picture.png.as_slice()), ("svg", picture.svg.as_bytes())] {
+            let path = folder.join(format!("{}.{ending}", picture.name));
+            fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
+        }
+    }
+    Ok(())
+}

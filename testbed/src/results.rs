@@ -1,0 +1,313 @@
+//! The run's folder: `manifest.json`, `samples.csv`, `cells.csv`, `summary.csv`, `logs/`. Everything after a run is made
+//! from this folder alone.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use shop_client::sample::{COLUMNS, Sample};
+use testbed_analysis::{CellInfo, SummaryRow};
+
+use crate::plan::Cell;
+
+/// How far a cell's numbers may be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    /// Measured, and the condition was seen to hold before and after.
+    Proved,
+    /// Measured, but something speaks against the condition.
+    NotProved,
+    /// A node failed while it was measured.
+    Failed,
+    /// Ctrl-C came while it was measured.
+    Interrupted,
+}
+
+/// One row of `cells.csv`. Empty means not measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CellRow {
+    /// The cell's id.
+    pub(crate) cell: String,
+    /// What is varied.
+    pub(crate) condition: String,
+    /// Its value with its unit.
+    pub(crate) value: String,
+    /// The value as a number: percent, milliseconds or kbit/s.
+    pub(crate) magnitude: f64,
+    /// Which repetition, from 1.
+    pub(crate) repetition: u32,
+    /// Whether the link was left alone.
+    pub(crate) baseline: bool,
+    /// Seed of workload and packet drops.
+    pub(crate) seed: u64,
+    /// How far the numbers may be trusted.
+    pub(crate) verdict: Verdict,
+    /// What speaks against them; empty for a proved cell.
+    pub(crate) problems: String,
+    /// What does not speak against them but should be known.
+    pub(crate) notes: String,
+    /// What the link was asked to be.
+    pub(crate) asked: String,
+    /// What the emulator said it was.
+    pub(crate) read_back: String,
+    /// Median round trip of the bare link, milliseconds.
+    pub(crate) floor_rtt_ms: f64,
+    /// Median round trip of the probe before, milliseconds.
+    pub(crate) before_rtt_ms: Option<f64>,
+    /// Median round trip of the probe after, milliseconds.
+    pub(crate) after_rtt_ms: Option<f64>,
+    /// Probe packets sent, before and after together.
+    pub(crate) probe_sent: u32,
+    /// Probe packets lost, before and after together.
+    pub(crate) probe_lost: u32,
+    /// Rate that the probe saw, kbit/s; the mean of before and after.
+    pub(crate) achieved_rate_kbit: Option<f64>,
+    /// Packets that left the link, as the emulator counts them.
+    pub(crate) link_sent: Option<u64>,
+    /// Packets that the emulator dropped.
+    pub(crate) link_dropped: Option<u64>,
+    /// Of these, packets that it dropped because the queue was full.
+    pub(crate) link_dropped_queue_full: Option<u64>,
+    /// Operations that the clients tried.
+    pub(crate) operations: u64,
+    /// Operations that ended other than `ok`.
+    pub(crate) errors: u64,
+    /// Operations under way when the clients had to stop; neither rows nor errors.
+    pub(crate) cut_off: u64,
+    /// When the measured time began, UTC.
+    pub(crate) started: String,
+    /// Measured time, seconds.
+    pub(crate) duration_s: f64,
+    /// Share of the host's CPU time that was in use, percent of all cores.
+    pub(crate) host_cpu_percent: Option<f64>,
+    /// CPU time of the server's node, percent of one core.
+    pub(crate) server_cpu_percent: Option<f64>,
+}
+
+impl CellRow {
+    /// A row for a cell of which nothing is known yet.
+    pub(crate) fn new(cell: &Cell, floor_rtt_ms: f64) -> Self {
+        Self {
+            cell: cell.id.clone(),
+            condition: cell.varied.as_str().to_owned(),
+            value: cell.value.clone(),
+            magnitude: cell.magnitude,
+            repetition: cell.repetition,
+            baseline: cell.condition.is_baseline(),
+            seed: cell.seed,
+            verdict: Verdict::Failed,
+            problems: String::new(),
+            notes: String::new(),
+            asked: cell.condition.to_string(),
+            read_back: String::new(),
+            floor_rtt_ms,
+            before_rtt_ms: None,
+            after_rtt_ms: None,
+            probe_sent: 0,
+            probe_lost: 0,
+            achieved_rate_kbit: None,
+            link_sent: None,
+            link_dropped: None,
+            link_dropped_queue_full: None,
+            operations: 0,
+            errors: 0,
+            cut_off: 0,
+            started: String::new(),
+            duration_s: 0.0,
+            host_cpu_percent: None,
+            server_cpu_percent: None,
+        }
+    }
+
+    /// What the analysis needs to know.
+    pub(crate) fn info(&self) -> CellInfo {
+        CellInfo {
+            cell: self.cell.clone(),
+            condition: self.condition.clone(),
+            value: self.value.clone(),
+            repetition: self.repetition,
+            baseline: self.baseline,
+            magnitude: self.magnitude,
+            proved: self.verdict == Verdict::Proved,
+        }
+    }
+}
+
+/// The folder of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct RunFolder(PathBuf);
+
+impl RunFolder {
+    /// Makes the folder `base/run_id`.
+    pub(crate) fn create(base: &Path, run_id: &str) -> anyhow::Result<Self> {
+        let folder = base.join(run_id);
+        fs::create_dir_all(folder.join("logs")).with_context(|| format!("making the folder {}", folder.display()))?;
+        let folder = Self(folder);
+        folder.write("samples.csv", format!("{}\n", COLUMNS.join(",")).as_bytes())?;
+        Ok(folder)
+    }
+
+    /// The folder of an earlier run.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        if !path.join("manifest.json").is_file() {
+            bail!("'{}' is no folder of a run: it has no manifest.json (try results/<run-id>)", path.display());
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the nodes' logs go.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
+    /// Replaces a file as a whole, so that nobody ever reads half of one.
+    fn write(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}.draft")));
+        let what = || format!("writing {}", path.display());
+        fs::write(&draft, content).with_context(what)?;
+        fs::rename(&draft, &path).with_context(what)
+    }
+
+    /// Replaces `manifest.json`.
+    pub(crate) fn write_manifest(&self, manifest: &impl Serialize) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(manifest).context("writing the manifest as JSON")?;
+        self.write("manifest.json", format!("{text}\n").as_bytes())
+    }
+
+    /// Reads `manifest.json`.
+    pub(crate) fn manifest<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        let path = self.0.join("manifest.json");
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// Adds the rows of one client's CSV, without its header. Returns how many rows it has.
+    ///
+    /// # Errors
+    /// When a row is not whole; the rows before it are kept.
+    pub(crate) fn append_samples(&self, csv: &[u8]) -> anyhow::Result<u64> {
+        let path = self.0.join("samples.csv");
+        let what = || format!("adding to {}", path.display());
+        let mut reader = csv::Reader::from_reader(csv);
+        let mut file = File::options().append(true).open(&path).with_context(what)?;
+        let mut rows = Vec::new();
+        let mut count = 0;
+        let mut broken = None;
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(&mut rows);
+        for row in reader.deserialize::<Sample>() {
+            match row {
+                Ok(sample) => writer.serialize(sample).with_context(what)?,
+                Err(error) => {
+                    broken = Some(error);
+                    break;
+                }
+            }
+            count += 1;
+        }
+        writer.flush().with_context(what)?;
+        drop(writer);
+        file.write_all(&rows).with_context(what)?;
+        match broken {
+            Some(error) => Err(error).with_context(|| format!("row {} of a client's CSV is not whole", count + 1)),
+            None => Ok(count),
+        }
+    }
+
+    /// All samples.
+    pub(crate) fn samples(&self) -> anyhow::Result<Vec<Sample>> {
+        self.read_csv("samples.csv")
+    }
+
+    /// Replaces `cells.csv`.
+    pub(crate) fn write_cells(&self, cells: &[CellRow]) -> anyhow::Result<()> {
+        self.write_csv("cells.csv", cells)
+    }
+
+    /// All cells.
+    pub(crate) fn cells(&self) -> anyhow::Result<Vec<CellRow>> {
+        self.read_csv("cells.csv")
+    }
+
+    /// Replaces `summary.csv`.
+    pub(crate) fn write_summary(&self, rows: &[SummaryRow]) -> anyhow::Result<()> {
+        self.write_csv("summary.csv", rows)
+    }
+
+    fn write_csv(&self, name: &str, rows: &[impl Serialize]) -> anyhow::Result<()> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for row in rows {
+            writer.serialize(row).with_context(|| format!("writing {name}"))?;
+        }
+        let content = writer.into_inner().with_context(|| format!("writing {name}"))?;
+        self.write(name, &content)
+    }
+
+    fn read_csv<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Vec<T>> {
+        let path = self.0.join(name);
+        let what = || format!("reading {}", path.display());
+        let mut reader = csv::Reader::from_path(&path).with_context(what)?;
+        reader.deserialize().collect::<Result<_, _>>().with_context(what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Overrides, Scenario};
+
+    const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,5,0.1,0.2,0.3,,,,60,90,ok";
+
+    fn folder(base: &tempfile::TempDir) -> RunFolder {
+        RunFolder::create(base.path(), "r1").unwrap()
+    }
+
+    #[test]
+    fn samples_of_several_clients_are_joined_and_read_back_as_they_were() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = folder(&base);
+        let csv = format!("{}\n{ROW}\n{ROW}\n", COLUMNS.join(","));
+        assert_eq!(folder.append_samples(csv.as_bytes()).unwrap(), 2);
+        assert_eq!(folder.append_samples(csv.as_bytes()).unwrap(), 2);
+        let samples = folder.samples().unwrap();
+        assert_eq!(samples.len(), 4);
+        assert_eq!((samples[3].server_ms, samples[3].latency_ms), (None, 0.3));
+    }
+
+    #[test]
+    fn a_row_cut_short_is_told_and_the_rows_before_it_are_kept() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = folder(&base);
+        let csv = format!("{}\n{ROW}\nr,c,loss,1%", COLUMNS.join(","));
+        let error = folder.append_samples(csv.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("row 2"), "{error}");
+        assert_eq!(folder.samples().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn cells_survive_the_file() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = folder(&base);
+        let plan = crate::plan::cells(&Scenario::load("original").unwrap().with(Overrides::default()), u64::MAX);
+        let mut rows: Vec<CellRow> = plan.iter().map(|cell| CellRow::new(cell, 0.06)).collect();
+        rows[1].problems = "loss: asked 1%, \"none\" seen, odd\nlines".to_owned();
+        rows[2].link_dropped = Some(7);
+        folder.write_cells(&rows).unwrap();
+        assert_eq!(folder.cells().unwrap(), rows);
+    }
+
+    #[test]
+    fn a_folder_without_a_manifest_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let error = RunFolder::open(base.path()).unwrap_err().to_string();
+        assert!(error.contains("manifest.json"), "{error}");
+    }
+}

@@ -1,0 +1,225 @@
+//! `testbed run`: from a scenario to a folder of results. The table of contents of the driver.
+
+mod cell;
+mod clients;
+pub(crate) mod lab;
+mod prober;
+mod progress;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use testbed_analysis::Format;
+use tokio_util::sync::CancellationToken;
+
+use crate::emulator::EmulatorChoice;
+use crate::engine::{Engine, LabPlan, Node};
+use crate::host;
+use crate::manifest::{Ending, Manifest, SHAPED_DIRECTION, remarks};
+use crate::output::say;
+use crate::plan::{self, Cell};
+use crate::probe::ProbePlan;
+use crate::report::{self, ReportRequest};
+use crate::results::{CellRow, RunFolder, Verdict};
+use crate::run_id::UtcTime;
+use crate::scenario::Scenario;
+use cell::{CellContext, measure};
+use lab::Lab;
+use progress::Progress;
+
+/// A run, resolved.
+pub(crate) struct RunRequest {
+    /// What to run.
+    pub(crate) scenario: Scenario,
+    /// Seed of everything random.
+    pub(crate) seed: u64,
+    /// The run's id.
+    pub(crate) run_id: String,
+    /// Where run folders go.
+    pub(crate) results: PathBuf,
+    /// Where pictures go.
+    pub(crate) graphs: PathBuf,
+    /// How the table is printed.
+    pub(crate) format: Format,
+    /// The wanted emulator.
+    pub(crate) emulator: EmulatorChoice,
+    /// Why this engine.
+    pub(crate) why_engine: String,
+    /// When the command was given.
+    pub(crate) began: Instant,
+}
+
+/// How a run went, for the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunEnd {
+    /// All cells were measured and proved.
+    Proved,
+    /// Some were not.
+    Doubtful,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// Runs it on `engine`. Nodes are removed whatever happens, and what was measured is saved and drawn.
+pub(crate) async fn run(
+    mut engine: Box<dyn Engine>,
+    request: RunRequest,
+    stop: CancellationToken,
+) -> anyhow::Result<RunEnd> {
+    let folder = RunFolder::create(&request.results, &request.run_id)?;
+    let cells = plan::cells(&request.scenario, request.seed);
+    let mut manifest = first_manifest(engine.as_ref(), &request, &cells).await?;
+    folder.write_manifest(&manifest)?;
+    say(&format!("run {}: {} cells, {}", request.run_id, cells.len(), request.why_engine));
+
+    let mut rows = Vec::new();
+    let ran = run_cells(engine.as_mut(), &request, &cells, &folder, &mut manifest, &mut rows, &stop).await;
+    let removed = engine.down().await.context("removing the nodes (`testbed clean` tries again)");
+
+    manifest.ended = Some(UtcTime::now().to_string());
+    manifest.ending = match &ran {
+        Ok(()) if stop.is_cancelled() => Ending::Interrupted,
+        Ok(()) => Ending::Complete,
+        Err(_) if stop.is_cancelled() => Ending::Interrupted,
+        Err(_) => Ending::Failed,
+    };
+    manifest.failure = ran.as_ref().err().map(|error| format!("{error:#}"));
+    folder.write_manifest(&manifest)?;
+    if rows.iter().any(|row: &CellRow| row.operations > 0) {
+        report::report(&folder, &ReportRequest { graphs: request.graphs.clone(), format: request.format })?;
+    }
+    say(&format!("results: {}", folder.path().display()));
+    removed?;
+    if stop.is_cancelled() {
+        return Ok(RunEnd::Interrupted);
+    }
+    ran?;
+    let all_proved = rows.iter().all(|row| row.verdict == Verdict::Proved);
+    let books_agree = manifest.audit.is_none_or(|audit| audit.consistent);
+    Ok(if all_proved && books_agree { RunEnd::Proved } else { RunEnd::Doubtful })
+}
+
+async fn run_cells(
+    engine: &mut dyn Engine,
+    request: &RunRequest,
+    cells: &[Cell],
+    folder: &RunFolder,
+    manifest: &mut Manifest,
+    rows: &mut Vec<CellRow>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let plan = lab_plan(&request.run_id, request.scenario.clients);
+    let mut lab = Lab::up(engine, &plan, &request.scenario, request.emulator, folder.logs()).await?;
+    say(&lab.why_emulator);
+    for cell in cells {
+        lab.emulator.can_express(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
+    }
+    let floor = prober::probe(lab.engine, &ProbePlan::for_condition(&shaper::Condition::BASELINE)).await;
+    let floor_rtt_ms = floor?.rtt_median_ms.context("the server does not answer echo requests on the bare link")?;
+    manifest.emulator = lab.emulator.name().to_owned();
+    manifest.why_emulator = lab.why_emulator.clone();
+    manifest.floor_rtt_ms = Some(floor_rtt_ms);
+    manifest.setup_seconds = Some(request.began.elapsed().as_secs_f64());
+    folder.write_manifest(manifest)?;
+
+    let scenario = &request.scenario;
+    let run = CellContext { run_id: &request.run_id, scenario, folder, floor_rtt_ms, stop };
+    let progress = Progress::new(cells.len(), scenario.duration.as_duration());
+    for cell in cells {
+        if stop.is_cancelled() {
+            break;
+        }
+        progress.begin(cell);
+        let outcome = measure(&mut lab, &run, cell, &progress).await;
+        progress.end(&outcome.row);
+        rows.push(outcome.row);
+        folder.write_cells(rows)?;
+        if !stop.is_cancelled() {
+            repair(&mut lab, &outcome.broken, rows, &progress).await?;
+        }
+    }
+    progress.finish();
+    manifest.audit = audit(&lab, rows).await;
+    lab.shut_down().await.context("stopping the emulator")
+}
+
+/// After a cell that failed: new nodes for the broken ones, and a new server if the shop does not answer.
+async fn repair(lab: &mut Lab<'_>, broken: &[Node], rows: &[CellRow], progress: &Progress) -> anyhow::Result<()> {
+    if rows.last().is_none_or(|row| row.verdict != Verdict::Failed) {
+        return Ok(());
+    }
+    for node in broken.iter().filter(|node| **node != Node::Server) {
+        progress.line(&format!("renewing {node}"));
+        lab.engine.renew(*node).await.with_context(|| format!("renewing {node}"))?;
+    }
+    let server_is_ill = broken.contains(&Node::Server) || lab.check_shop().await.is_err();
+    let emulator_is_ill = lab.emulator.read_back(lab.engine, &shaper::Condition::BASELINE).await.is_err();
+    if server_is_ill || emulator_is_ill {
+        progress.line("renewing the server");
+        lab.renew_server().await?;
+    }
+    Ok(())
+}
+
+/// Stock against orders; told when they disagree, or when the shop has fewer orders than clients were promised.
+async fn audit(lab: &Lab<'_>, rows: &[CellRow]) -> Option<lab::Audit> {
+    if rows.iter().any(|row| row.verdict == Verdict::Failed) {
+        // The server may have been renewed, and its first database with it: the sums would mean nothing.
+        return None;
+    }
+    match lab.audit().await {
+        Ok(audit) => {
+            let verdict = if audit.consistent { "stock and orders agree" } else { "STOCK AND ORDERS DISAGREE" };
+            say(&format!("{} orders, {} pieces sold, {} ordered: {verdict}", audit.orders, audit.sold, audit.ordered));
+            Some(audit)
+        }
+        Err(error) => {
+            say(&format!("stock and orders could not be compared: {error:#}"));
+            None
+        }
+    }
+}
+
+async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell]) -> anyhow::Result<Manifest> {
+    Ok(Manifest {
+        run_id: request.run_id.clone(),
+        ending: Ending::Unfinished,
+        failure: None,
+        started: UtcTime::now().to_string(),
+        ended: None,
+        testbed_version: env!("CARGO_PKG_VERSION").to_owned(),
+        command_line: std::env::args().collect(),
+        scenario: request.scenario.clone(),
+        seed: request.seed,
+        plan: cells.to_vec(),
+        engine: engine.name().to_owned(),
+        why_engine: request.why_engine.clone(),
+        engine_facts: engine.facts().await?,
+        emulator: String::new(),
+        why_emulator: String::new(),
+        shaped_direction: SHAPED_DIRECTION.to_owned(),
+        sysctls: lab_plan(&request.run_id, 0).sysctls,
+        host: host::facts(),
+        floor_rtt_ms: None,
+        setup_seconds: None,
+        audit: None,
+        remarks: remarks(&request.scenario),
+    })
+}
+
+/// The nodes, and the kernel settings that make hosts comparable.
+fn lab_plan(run_id: &str, clients: u32) -> LabPlan {
+    let settings = [
+        // Else what TCP learnt of a peer in one cell (round-trip time, slow-start threshold) begins the next.
+        ("ipv4.tcp_no_metrics_save", "1"),
+        // Loose: the shaper sends packets by another device than they come back on; strict would drop them.
+        ("ipv4.conf.all.rp_filter", "2"),
+        // The lab is IPv4 only; its neighbour discovery would be noise.
+        ("ipv6.conf.all.disable_ipv6", "1"),
+    ];
+    let sysctls: BTreeMap<String, String> =
+        settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    LabPlan { run_id: run_id.to_owned(), clients, sysctls }
+}

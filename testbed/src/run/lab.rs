@@ -1,0 +1,161 @@
+//! The lab of a run: nodes that are up, the shop running in one of them, and an emulator that works there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+
+use crate::emulator::{Emulator, EmulatorChoice, choose};
+use crate::engine::process::Process;
+use crate::engine::{Engine, LabPlan, Node, NodeCommand, last_lines};
+use crate::program::Program;
+use crate::scenario::Scenario;
+
+/// How long the shop may take to start.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How long the shop may take to answer when it is asked whether it is well.
+const ANSWER_LIMIT: &str = "3s";
+/// The administrator of the testbed's shop.
+pub(crate) const ADMIN: &str = "admin";
+/// The environment variable that carries the administrator's password.
+pub(crate) const ADMIN_PASSWORD: &str = "SHOP_ADMIN_PASSWORD";
+
+/// What is up.
+pub(crate) struct Lab<'a> {
+    /// Where the nodes live.
+    pub(crate) engine: &'a mut dyn Engine,
+    /// What imposes conditions.
+    pub(crate) emulator: Box<dyn Emulator>,
+    /// Why that emulator.
+    pub(crate) why_emulator: String,
+    /// Where logs go.
+    pub(crate) logs: PathBuf,
+    /// Made up for this run.
+    pub(crate) admin_password: String,
+    shop: Process,
+    scenario: Scenario,
+}
+
+/// The line the server prints when both its ports listen.
+#[derive(Deserialize)]
+struct Ready {
+    #[allow(dead_code, reason = "read only so that another line is not taken for this one")]
+    shop: String,
+}
+
+/// What `shop-server verify` says of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
+pub(crate) struct Audit {
+    /// Pieces that left the stock.
+    pub(crate) sold: i64,
+    /// Pieces that stand in orders.
+    pub(crate) ordered: i64,
+    /// How many orders there are.
+    pub(crate) orders: i64,
+    /// Whether stock and orders agree, product by product.
+    pub(crate) consistent: bool,
+}
+
+impl<'a> Lab<'a> {
+    /// Brings nodes, shop and emulator up on `engine`; whoever calls takes the engine down, also after a failure.
+    pub(crate) async fn up(
+        engine: &'a mut dyn Engine,
+        plan: &LabPlan,
+        scenario: &Scenario,
+        choice: EmulatorChoice,
+        logs: PathBuf,
+    ) -> anyhow::Result<Lab<'a>> {
+        engine.up(plan).await.context("setting up the nodes")?;
+        let admin_password = format!("{:016x}", getrandom::u64().context("no randomness for a password")?);
+        let shop = start_shop(engine, scenario, &admin_password, &logs).await?;
+        let chosen = choose(engine, choice, &logs).await.context("choosing the link emulator")?;
+        let (emulator, why_emulator) = (chosen.emulator, chosen.why);
+        Ok(Lab { engine, emulator, why_emulator, logs, admin_password, shop, scenario: scenario.clone() })
+    }
+
+    /// Whether the shop still runs and answers.
+    ///
+    /// # Errors
+    /// What is wrong, with its log's last lines.
+    pub(crate) async fn check_shop(&self) -> anyhow::Result<()> {
+        if let Some(code) = self.shop.exit_status() {
+            bail!("the server ended with exit code {code}: {}", self.shop_log());
+        }
+        let ask = ["ready", "--address", "127.0.0.1:5001", "--timeout", ANSWER_LIMIT];
+        let answer = self.engine.exec(Node::Server, &NodeCommand::program(Program::ShopServer, ask)).await?;
+        if answer.code != 0 {
+            bail!("the server does not answer within {ANSWER_LIMIT}: {}", self.shop_log());
+        }
+        Ok(())
+    }
+
+    /// Resolves when the shop ends, which it should not.
+    pub(crate) async fn shop_ended(&self) -> anyhow::Error {
+        let code = self.shop.ended().await;
+        anyhow::anyhow!("the server ended with exit code {code}: {}", self.shop_log())
+    }
+
+    fn shop_log(&self) -> String {
+        let text = std::fs::read_to_string(self.logs.join(SHOP_LOG)).unwrap_or_default();
+        format!("its log ends with: {}", last_lines(&text, 3))
+    }
+
+    /// A new server node with a new shop, and the emulator started in it.
+    pub(crate) async fn renew_server(&mut self) -> anyhow::Result<()> {
+        // The emulator's daemon goes with the node; a failure to stop it is no news.
+        let _ = self.emulator.shut_down(self.engine).await;
+        self.engine.renew(Node::Server).await.context("renewing the server's node")?;
+        self.shop = start_shop(self.engine, &self.scenario, &self.admin_password, &self.logs).await?;
+        self.emulator.prepare(self.engine, &self.logs).await.context("starting the emulator in the new node")
+    }
+
+    /// Stock against orders, in the shop's database.
+    pub(crate) async fn audit(&self) -> anyhow::Result<Audit> {
+        let database = database(self.engine);
+        let verify = NodeCommand::program(Program::ShopServer, ["verify", "--database", &database]);
+        // Exit code 1 means inconsistent, which the line says, too.
+        let output = self.engine.exec(Node::Server, &verify).await?;
+        let words = || format!("`{verify}` exited {} and printed: {}", output.code, last_lines(&output.stderr, 3));
+        serde_json::from_str(output.stdout.trim()).with_context(words)
+    }
+
+    /// Leaves the bare link and stops the emulator. Nodes are the engine's to remove.
+    pub(crate) async fn shut_down(&mut self) -> anyhow::Result<()> {
+        self.emulator.shut_down(self.engine).await
+    }
+}
+
+const SHOP_LOG: &str = "server.log";
+
+fn database(engine: &dyn Engine) -> String {
+    format!("{}/shop.db", engine.folder(Node::Server))
+}
+
+async fn start_shop(
+    engine: &dyn Engine,
+    scenario: &Scenario,
+    admin_password: &str,
+    logs: &std::path::Path,
+) -> anyhow::Result<Process> {
+    let settings = &scenario.server;
+    let options = [
+        ("--database", database(engine)),
+        ("--accounts-listen", "0.0.0.0:5000".to_owned()),
+        ("--shop-listen", "0.0.0.0:5001".to_owned()),
+        ("--admin-username", ADMIN.to_owned()),
+        ("--catalogue", "demo".to_owned()),
+        ("--catalogue-stock", settings.catalogue_stock.to_string()),
+        ("--password-memory-kib", settings.password_memory_kib.to_string()),
+        ("--password-iterations", settings.password_iterations.to_string()),
+        ("--durability", settings.durability.clone()),
+        ("--congestion-control", scenario.network.congestion_control.clone()),
+    ];
+    let arguments = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+    let command = NodeCommand::program(Program::ShopServer, arguments).env(ADMIN_PASSWORD, admin_password);
+    let log = logs.join(SHOP_LOG);
+    let mut shop = engine.spawn(Node::Server, &command, &log).await?;
+    let ready: anyhow::Result<Ready> = shop.first_event(START_LIMIT).await;
+    ready.with_context(|| last_lines(&std::fs::read_to_string(&log).unwrap_or_default(), 3))?;
+    Ok(shop)
+}

@@ -1,0 +1,149 @@
+//! The run's id, its start as a calendar time, and the lock that says that its driver is alive.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use nix::fcntl::{Flock, FlockArg};
+
+/// A moment in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UtcTime {
+    year: i64,
+    month: u32,
+    day: u32,
+    hour: u64,
+    minute: u64,
+    second: u64,
+}
+
+impl UtcTime {
+    /// The wall clock now.
+    pub(crate) fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::from_unix(since.as_secs())
+    }
+
+    /// Seconds since 1970 as a date: `civil_from_days` of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+    fn from_unix(seconds: u64) -> Self {
+        let days = (seconds / 86_400) as i64 + 719_468;
+        let era = days.div_euclid(146_097);
+        let day_of_era = days.rem_euclid(146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * day_of_year + 2) / 153;
+        let day = (day_of_year - (153 * shifted_month + 2) / 5 + 1) as u32;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 } as u32;
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let in_day = seconds % 86_400;
+        Self { year, month, day, hour: in_day / 3_600, minute: in_day / 60 % 60, second: in_day % 60 }
+    }
+}
+
+impl fmt::Display for UtcTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { year, month, day, hour, minute, second } = self;
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+/// A new id: the time in UTC and a random part, so that two runs started at once differ.
+pub(crate) fn new_run_id() -> anyhow::Result<String> {
+    let time = UtcTime::now().to_string().replace(['-', ':', 'Z'], "").replace('T', "-");
+    let random = getrandom::u32().context("no randomness for the run's id")?;
+    Ok(format!("{time}-{:04x}", random & 0xffff))
+}
+
+/// The run's own temporary folder; it exists, and is locked, as long as its driver lives.
+pub(crate) struct RunLock {
+    folder: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// What the names of these folders start with.
+const PREFIX: &str = "testbed-";
+
+impl RunLock {
+    /// Makes and locks the folder.
+    pub(crate) fn take(run_id: &str) -> anyhow::Result<Self> {
+        let folder = folder(run_id);
+        let what = || format!("making the temporary folder {}", folder.display());
+        fs::create_dir_all(&folder).with_context(what)?;
+        let file = File::create(folder.join("lock")).with_context(what)?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error).with_context(what)?;
+        Ok(Self { folder: folder.clone(), _lock: lock })
+    }
+
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        // What can't be removed now is found by the next run or `testbed clean`.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn folder(run_id: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("{PREFIX}{run_id}"))
+}
+
+/// Whether the run's driver lives on this host: only it holds the lock, and the kernel frees it when it dies.
+pub(crate) fn is_alive(run_id: &str) -> bool {
+    is_locked(&folder(run_id))
+}
+
+fn is_locked(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join("lock")) else { return false };
+    Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+}
+
+/// Removes the temporary folders of drivers that are dead. Returns what was removed, in words.
+pub(crate) fn remove_dead_folders() -> anyhow::Result<Vec<String>> {
+    let mut removed = Vec::new();
+    let temporary = std::env::temp_dir();
+    let entries = fs::read_dir(&temporary).with_context(|| format!("listing {}", temporary.display()))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX) && path.join("lock").is_file();
+        if is_ours && !is_locked(&path) {
+            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
+            removed.push(format!("folder {}", path.display()));
+        }
+    }
+    Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_since_1970_become_dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_767_225_599, "2025-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(UtcTime::from_unix(seconds).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_run_is_alive_while_its_lock_is_held() {
+        let run_id = format!("test-{}-{}", std::process::id(), new_run_id().unwrap());
+        assert!(!is_alive(&run_id));
+        let lock = RunLock::take(&run_id).unwrap();
+        assert!(is_alive(&run_id));
+        let folder = lock.folder().to_owned();
+        drop(lock);
+        assert!(!is_alive(&run_id) && !folder.exists());
+    }
+}

@@ -1,0 +1,267 @@
+//! The scenario: what a run is to do, from a TOML file or a built-in one, with the command line's flags on top.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde::{Deserialize, Serialize};
+use shaper::{Delay, Loss, Rate};
+
+use crate::duration::Span;
+
+/// The built-in scenarios by name.
+pub(crate) const BUILT_IN: [(&str, &str); 1] = [("original", include_str!("../scenarios/original.toml"))];
+
+/// What a run is to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// What to call it.
+    pub(crate) name: String,
+    /// How many client nodes.
+    pub(crate) clients: u32,
+    /// How long the clients work in each cell.
+    pub(crate) duration: Span,
+    /// How often each condition is measured.
+    #[serde(default = "one")]
+    pub(crate) repetitions: u32,
+    /// Seed of everything random; made up and recorded when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) seed: Option<u64>,
+    /// What is varied, one at a time.
+    pub(crate) sweep: Sweep,
+    /// What the shoppers do.
+    pub(crate) workload: Workload,
+    /// How the shop is set up.
+    pub(crate) server: ServerSettings,
+    /// How the nodes' TCP is set up.
+    pub(crate) network: NetworkSettings,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// The values of each condition, measured one at a time with the others left alone.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sweep {
+    /// Share of packets lost.
+    pub(crate) loss: Vec<Loss>,
+    /// Time added to each packet.
+    pub(crate) delay: Vec<Delay>,
+    /// Bits per second.
+    pub(crate) rate: Vec<Rate>,
+}
+
+/// What the shoppers do; the options of `shop-client workload`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Workload {
+    /// Virtual shoppers per client.
+    pub(crate) users: u32,
+    /// Mean pause between two operations of a shopper.
+    pub(crate) think_time: Span,
+    /// A connection per request, or one that is kept.
+    pub(crate) connection: Connection,
+    /// New accounts in the measured time, or made before it.
+    pub(crate) accounts: Accounts,
+    /// Products on a page.
+    pub(crate) page_size: u32,
+    /// When an unanswered request is given up.
+    pub(crate) request_timeout: Span,
+    /// When an unanswered handshake is given up.
+    pub(crate) connect_timeout: Span,
+}
+
+/// How shoppers connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Connection {
+    /// A new TCP connection for each request, as the original did.
+    PerRequest,
+    /// One TCP connection per shopper and port, kept.
+    Persistent,
+}
+
+impl Connection {
+    /// The word in files and options.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Connection::PerRequest => "per-request",
+            Connection::Persistent => "persistent",
+        }
+    }
+}
+
+/// Where the shoppers' accounts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Accounts {
+    /// Each turn of the workload registers a new one.
+    Fresh,
+    /// Made before the measured time.
+    Prepared,
+}
+
+impl Accounts {
+    /// The word in files and options.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Accounts::Fresh => "fresh",
+            Accounts::Prepared => "prepared",
+        }
+    }
+}
+
+/// Settings of the shop that influence the numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServerSettings {
+    /// argon2id's memory, KiB.
+    pub(crate) password_memory_kib: u32,
+    /// argon2id's iterations.
+    pub(crate) password_iterations: u32,
+    /// Pieces of each product at the start.
+    pub(crate) catalogue_stock: u32,
+    /// SQLite's durability: `full` or `normal`.
+    pub(crate) durability: String,
+}
+
+/// Settings of the nodes' TCP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NetworkSettings {
+    /// Congestion control of the server's connections, so that hosts with different defaults measure the same thing.
+    /// (A host may keep containers and users from changing the clients'; what they send is small.)
+    pub(crate) congestion_control: String,
+}
+
+/// What the command line says over the scenario; `None` leaves the scenario's value.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Overrides {
+    pub(crate) clients: Option<u32>,
+    pub(crate) duration: Option<Span>,
+    pub(crate) repetitions: Option<u32>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) loss: Option<Vec<Loss>>,
+    pub(crate) delay: Option<Vec<Delay>>,
+    pub(crate) rate: Option<Vec<Rate>>,
+    pub(crate) connection: Option<Connection>,
+    pub(crate) users: Option<u32>,
+    pub(crate) think_time: Option<Span>,
+}
+
+impl Scenario {
+    /// The built-in scenario of this name, else the file at this path.
+    pub(crate) fn load(name_or_file: &str) -> anyhow::Result<Self> {
+        if let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_file) {
+            return toml::from_str(text).with_context(|| format!("built-in scenario '{name_or_file}'"));
+        }
+        if !Path::new(name_or_file).exists() {
+            let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            bail!("scenario '{name_or_file}': no such file, and no built-in scenario (there is {})", names.join(", "));
+        }
+        let text =
+            std::fs::read_to_string(name_or_file).with_context(|| format!("reading scenario '{name_or_file}'"))?;
+        toml::from_str(&text).with_context(|| format!("scenario '{name_or_file}'"))
+    }
+
+    /// The scenario with the command line's wishes. Naming any of loss, delay, rate replaces the whole sweep: who asks
+    /// for `--delay 20ms` does not want the scenario's other cells.
+    pub(crate) fn with(mut self, overrides: Overrides) -> Self {
+        let Overrides { clients, duration, repetitions, seed, loss, delay, rate, connection, users, think_time } =
+            overrides;
+        if loss.is_some() || delay.is_some() || rate.is_some() {
+            self.sweep = Sweep {
+                loss: loss.unwrap_or_default(),
+                delay: delay.unwrap_or_default(),
+                rate: rate.unwrap_or_default(),
+            };
+        }
+        self.clients = clients.unwrap_or(self.clients);
+        self.duration = duration.unwrap_or(self.duration);
+        self.repetitions = repetitions.unwrap_or(self.repetitions);
+        self.seed = seed.or(self.seed);
+        self.workload.connection = connection.unwrap_or(self.workload.connection);
+        self.workload.users = users.unwrap_or(self.workload.users);
+        self.workload.think_time = think_time.unwrap_or(self.workload.think_time);
+        self
+    }
+
+    /// Refuses what can't be run.
+    pub(crate) fn validate(self) -> anyhow::Result<Self> {
+        let Sweep { loss, delay, rate } = &self.sweep;
+        if loss.is_empty() && delay.is_empty() && rate.is_empty() {
+            bail!("the sweep is empty: give at least one value of loss, delay or rate (a baseline is --delay 0ms)");
+        }
+        if loss.iter().any(|loss| loss.fraction() >= 1.0) {
+            bail!("a loss of 100% leaves nothing to measure: choose one below");
+        }
+        for (what, value, most) in [
+            ("clients", self.clients, 1_000),
+            ("repetitions", self.repetitions, 1_000),
+            ("users", self.workload.users, 100_000),
+        ] {
+            if !(1..=most).contains(&value) {
+                bail!("{what} is {value}: expected 1 to {most}");
+            }
+        }
+        if self.duration.as_duration().as_secs_f64() < 1.0 {
+            bail!("duration is {}: expected at least 1s", self.duration);
+        }
+        if !matches!(self.server.durability.as_str(), "full" | "normal") {
+            bail!("durability is '{}': expected full or normal", self.server.durability);
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_scenarios_are_valid_and_the_first_is_the_original_sweep() {
+        for (name, _) in BUILT_IN {
+            Scenario::load(name).unwrap().validate().unwrap();
+        }
+        let original = Scenario::load("original").unwrap();
+        let texts = |values: Vec<String>| values.join(",");
+        assert_eq!(texts(original.sweep.loss.iter().map(ToString::to_string).collect()), "0%,1%,2%");
+        assert_eq!(texts(original.sweep.delay.iter().map(ToString::to_string).collect()), "0,50ms,100ms");
+        assert_eq!(texts(original.sweep.rate.iter().map(ToString::to_string).collect()), "1Mbit,500kbit,100kbit");
+    }
+
+    #[test]
+    fn naming_one_condition_replaces_the_whole_sweep() {
+        let overrides =
+            Overrides { delay: Some(vec!["20ms".parse().unwrap()]), clients: Some(2), ..Overrides::default() };
+        let scenario = Scenario::load("original").unwrap().with(overrides);
+        assert!(scenario.sweep.loss.is_empty() && scenario.sweep.rate.is_empty());
+        assert_eq!((scenario.sweep.delay.len(), scenario.clients), (1, 2));
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_by_name() {
+        let original = Scenario::load("original").unwrap();
+        for (change, expected) in [
+            (Overrides { clients: Some(0), ..Overrides::default() }, "clients is 0"),
+            (Overrides { repetitions: Some(0), ..Overrides::default() }, "repetitions is 0"),
+            (Overrides { duration: Some("10ms".parse().unwrap()), ..Overrides::default() }, "duration is 10ms"),
+            (Overrides { loss: Some(vec![]), ..Overrides::default() }, "sweep is empty"),
+            (Overrides { loss: Some(vec!["100%".parse().unwrap()]), ..Overrides::default() }, "100%"),
+        ] {
+            let error = original.clone().with(change).validate().unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        let error = Scenario::load("no-such").unwrap_err().to_string();
+        assert!(error.contains("no-such") && error.contains("original"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_setting_is_refused() {
+        let text = BUILT_IN[0].1.replace("clients = 8", "clients = 8\nclient = 9");
+        let error = toml::from_str::<Scenario>(&text).unwrap_err().to_string();
+        assert!(error.contains("client"), "{error}");
+    }
+}

@@ -1,0 +1,228 @@
+//! Runs the real driver in a folder of its own and, when something is not as expected, shows all it said.
+#![allow(dead_code, reason = "each test file uses its part of this")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// One run at a time: runs measure milliseconds and must not measure each other.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why namespaces with the shaper can't be used here, for tests to print.
+pub fn no_netns() -> Option<String> {
+    let doctor = testbed(&std::env::temp_dir(), &["doctor"]).output().unwrap();
+    let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let missing = text.lines().find(|line| {
+        line.starts_with("missing") && (line.contains("network namespaces") || line.contains("/dev/net/tun"))
+    })?;
+    Some(missing.to_owned())
+}
+
+/// Why Docker can't be used here, for tests to print.
+pub fn no_docker() -> Option<String> {
+    let doctor = testbed(&std::env::temp_dir(), &["doctor"]).output().unwrap();
+    let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    text.lines().find(|line| line.starts_with("missing  Docker")).map(ToOwned::to_owned)
+}
+
+/// The driver, to be started in `folder`.
+pub fn testbed(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.current_dir(folder).args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A driver that was run to its end.
+pub struct Finished {
+    pub folder: tempfile::TempDir,
+    pub output: Output,
+}
+
+impl Finished {
+    pub fn code(&self) -> Option<i32> {
+        self.output.status.code()
+    }
+
+    /// All it said, for failure messages.
+    pub fn words(&self) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        format!(
+            "{}\nstdout:\n{}\nstderr:\n{}",
+            self.output.status,
+            text(&self.output.stdout),
+            text(&self.output.stderr)
+        )
+    }
+
+    pub fn run(&self) -> RunFiles {
+        RunFiles::only_one_in(self.folder.path())
+    }
+}
+
+/// Runs the driver to its end.
+pub fn finish(arguments: &[&str]) -> Finished {
+    let folder = tempfile::tempdir().unwrap();
+    let output = testbed(folder.path(), arguments).output().unwrap();
+    Finished { folder, output }
+}
+
+/// What a run left.
+pub struct RunFiles {
+    pub id: String,
+    pub results: PathBuf,
+    pub graphs: PathBuf,
+}
+
+/// A CSV file: its rows by column name.
+pub type Rows = Vec<BTreeMap<String, String>>;
+
+impl RunFiles {
+    pub fn only_one_in(folder: &Path) -> Self {
+        let mut entries: Vec<PathBuf> =
+            fs::read_dir(folder.join("results")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(entries.len(), 1, "expected one run folder, got {entries:?}");
+        let results = entries.remove(0);
+        let id = results.file_name().unwrap().to_string_lossy().into_owned();
+        let graphs = folder.join("graphs").join(&id);
+        Self { id, results, graphs }
+    }
+
+    pub fn csv(&self, name: &str) -> Rows {
+        let mut reader = csv::Reader::from_path(self.results.join(name)).unwrap();
+        reader.deserialize().map(|row| row.unwrap()).collect()
+    }
+
+    pub fn manifest(&self) -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(self.results.join("manifest.json")).unwrap()).unwrap()
+    }
+
+    /// A number of `summary.csv`.
+    pub fn summary(&self, cell: &str, operation: &str, column: &str) -> f64 {
+        let rows = self.csv("summary.csv");
+        let row = rows.iter().find(|row| row["cell"] == cell && row["operation"] == operation);
+        let row = row.unwrap_or_else(|| panic!("no row of {operation} in {cell}"));
+        row[column].parse().unwrap_or_else(|_| panic!("{column} of {operation} in {cell} is '{}'", row[column]))
+    }
+}
+
+/// A driver under way. Killed when dropped.
+pub struct Running {
+    pub folder: tempfile::TempDir,
+    child: Child,
+    lines: std::sync::mpsc::Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = testbed(folder.path(), arguments);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { folder, child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line of stderr that contains `text`.
+    pub fn wait_for_line(&mut self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.seen.push(line);
+            if self.seen.last().unwrap().contains(text) {
+                return;
+            }
+        }
+        panic!("no line with '{text}' came; it said:\n{}", self.seen.join("\n"));
+    }
+
+    /// Waits for a child process of the driver whose command line contains all of `words`.
+    pub fn wait_for_child(&self, words: &[&str]) -> Pid {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            if let Some(pid) = self.children().into_iter().find(|pid| {
+                let line = command_line(*pid);
+                words.iter().all(|word| line.contains(word))
+            }) {
+                return pid;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no child process with {words:?} came up; the driver said:\n{}", self.seen.join("\n"));
+    }
+
+    pub fn children(&self) -> Vec<Pid> {
+        let me = self.child.id();
+        let path = format!("/proc/{me}/task/{me}/children");
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Finished {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the driver does not end; it said:\n{}", self.seen.join("\n"));
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(1)) {
+            self.seen.push(line);
+        }
+        let stderr = self.seen.join("\n").into_bytes();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        Finished { folder, output: Output { status, stdout: Vec::new(), stderr } }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command_line(pid: Pid) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+/// Whether a process still exists and is no zombie.
+pub fn lives(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+/// Waits until none of the processes exists any more.
+pub fn wait_until_gone(pids: &[Pid]) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while pids.iter().any(|pid| lives(*pid)) {
+        assert!(Instant::now() < deadline, "still alive: {pids:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The temporary folder of a run, which must be gone when its driver is.
+pub fn temporary_folder(run_id: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("testbed-{run_id}"))
+}

@@ -1,0 +1,70 @@
+//! The driver on Docker, with real containers.
+
+mod common;
+
+use common::{Running, alone, finish, no_docker, testbed};
+use nix::sys::signal::Signal;
+use std::process::Command;
+
+/// Prints why and returns where there is no Docker or no images.
+macro_rules! needs_docker {
+    () => {
+        let _alone = alone();
+        if let Some(why) = no_docker() {
+            println!("skipped: {why}");
+            return;
+        }
+    };
+}
+
+const SHORT: [&str; 9] = ["run", "--engine", "docker", "--emulator", "shaper", "--clients", "2", "--duration", "2s"];
+
+/// Containers and networks with the run's id.
+fn things_of(run_id: &str) -> Vec<String> {
+    let filter = format!("label=testbed.run={run_id}");
+    let mut things = Vec::new();
+    for list in [vec!["ps", "-a", "--format", "{{.Names}}"], vec!["network", "ls", "--format", "{{.Name}}"]] {
+        let output = Command::new("docker").args(list).args(["--filter", &filter]).output().unwrap();
+        things.extend(String::from_utf8_lossy(&output.stdout).lines().map(ToOwned::to_owned));
+    }
+    things
+}
+
+#[test]
+fn a_sweep_in_containers_is_measured_and_proved_and_leaves_nothing_behind() {
+    needs_docker!();
+    let finished = finish(&[&SHORT[..], &["--delay", "0,40ms"]].concat());
+    assert_eq!(finished.code(), Some(0), "{}", finished.words());
+    let run = finished.run();
+    let rtt = |cell| run.summary(cell, "view_products", "rtt_p50_ms");
+    let added = rtt("delay-40ms-r1") - rtt("delay-0-r1");
+    assert!((38.0..=42.0).contains(&added), "delay 40 ms added {added} ms to the round trip");
+    assert_eq!(run.manifest()["audit"]["consistent"], true);
+    assert!(run.manifest()["engine_facts"]["images"].as_object().unwrap().len() == 2);
+    assert_eq!(things_of(&run.id), Vec::<String>::new());
+}
+
+#[test]
+fn ctrl_c_stops_the_clients_and_removes_the_containers() {
+    needs_docker!();
+    let mut running = Running::start(&[&SHORT[..], &["--delay", "0,20ms", "--duration", "20s"]].concat());
+    running.wait_for_line("emulator shaper");
+    running.signal(Signal::SIGINT);
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(130), "{}", finished.words());
+    assert_eq!(things_of(&finished.run().id), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_killed_driver_leaves_is_removed_by_clean() {
+    needs_docker!();
+    let mut running = Running::start(&[&SHORT[..], &["--delay", "0,20ms", "--duration", "20s"]].concat());
+    running.wait_for_line("emulator shaper");
+    running.signal(Signal::SIGKILL);
+    let finished = running.end();
+    let run_id = finished.run().id;
+    assert_eq!(things_of(&run_id).len(), 4, "server, two clients, network");
+    let cleaned = testbed(finished.folder.path(), &["clean"]).output().unwrap();
+    assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
+    assert_eq!(things_of(&run_id), Vec::<String>::new());
+}

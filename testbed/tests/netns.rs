@@ -1,0 +1,265 @@
+//! The driver on namespaces, with real nodes, sockets and packets.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use common::{
+    Finished, Rows, RunFiles, Running, alone, finish, lives, no_netns, temporary_folder, testbed, wait_until_gone,
+};
+use nix::sys::signal::{Signal, kill};
+
+/// Prints why and returns where namespaces can't be made.
+macro_rules! needs_netns {
+    () => {
+        let _alone = alone();
+        if let Some(why) = no_netns() {
+            println!("skipped: {why}");
+            return;
+        }
+    };
+}
+
+const SHORT: [&str; 9] = ["run", "--engine", "netns", "--emulator", "shaper", "--clients", "2", "--duration", "2s"];
+
+fn short(more: &[&str]) -> Vec<&'static str> {
+    let more: Vec<&'static str> = more.iter().map(|word| &*Box::leak(word.to_string().into_boxed_str())).collect();
+    [SHORT.to_vec(), more].concat()
+}
+
+fn verdicts(run: &RunFiles) -> Vec<(String, String)> {
+    run.csv("cells.csv")
+        .into_iter()
+        .map(|mut row| (row.remove("cell").unwrap(), row.remove("verdict").unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind() {
+    needs_netns!();
+    let finished = finish(&short(&["--loss", "10%", "--delay", "0,40ms", "--rate", "500kbit"]));
+    assert_eq!(finished.code(), Some(0), "{}", finished.words());
+    let run = finished.run();
+    for (cell, verdict) in verdicts(&run) {
+        assert_eq!(verdict, "proved", "{cell}: {}", finished.words());
+    }
+    let rtt = |cell| run.summary(cell, "view_products", "rtt_p50_ms");
+    let added = rtt("delay-40ms-r1") - rtt("delay-0-r1");
+    assert!((38.0..=42.0).contains(&added), "delay 40 ms added {added} ms to the round trip");
+    assert!(rtt("rate-500kbit-r1") > rtt("delay-0-r1") + 20.0, "a page takes longer at 500 kbit/s");
+    assert!(
+        run.summary("loss-10%-r1", "all", "latency_max_ms") > 190.0,
+        "a lost packet costs a retransmission timeout"
+    );
+    assert_eq!(run.manifest()["audit"]["consistent"], true);
+    assert_eq!(run.manifest()["ending"], "complete");
+    check_books(&run);
+    check_pictures(&run);
+    check_report_is_the_same(&finished, &run);
+    assert!(!temporary_folder(&run.id).exists());
+}
+
+/// Every order that a client was promised is in the shop's database; retries may have made it know of more.
+fn check_books(run: &RunFiles) {
+    let promised =
+        run.csv("samples.csv").iter().filter(|row| row["operation"] == "place_order" && row["outcome"] == "ok").count();
+    let kept = run.manifest()["audit"]["orders"].as_u64().unwrap();
+    assert!(promised > 0 && kept >= promised as u64, "{promised} orders promised, {kept} kept");
+}
+
+fn check_pictures(run: &RunFiles) {
+    for condition in ["loss", "delay", "rate"] {
+        for picture in ["latency-by-operation", "latency", "rtt", "ecdf", "errors"] {
+            let png = fs::read(run.graphs.join(format!("{condition}-{picture}.png"))).unwrap();
+            assert!(png.starts_with(b"\x89PNG") && png.len() > 5_000, "{condition}-{picture}.png");
+            let svg = fs::read_to_string(run.graphs.join(format!("{condition}-{picture}.svg"))).unwrap();
+            assert!(svg.contains("</svg>"), "{condition}-{picture}.svg");
+        }
+    }
+}
+
+/// Everything after the samples can be made again from the folder alone.
+fn check_report_is_the_same(finished: &Finished, run: &RunFiles) {
+    let summary = fs::read(run.results.join("summary.csv")).unwrap();
+    fs::remove_file(run.results.join("summary.csv")).unwrap();
+    let folder = run.results.to_str().unwrap();
+    let again = testbed(finished.folder.path(), &["report", folder, "--graphs", "again"]).output().unwrap();
+    assert!(again.status.success());
+    assert_eq!(again.stdout, finished.output.stdout, "the table is the same");
+    assert_eq!(fs::read(run.results.join("summary.csv")).unwrap(), summary);
+    let name = "delay-latency.svg";
+    let redrawn = fs::read(finished.folder.path().join("again").join(&run.id).join(name)).unwrap();
+    assert_eq!(redrawn, fs::read(run.graphs.join(name)).unwrap());
+}
+
+#[test]
+fn ctrl_c_saves_and_draws_what_was_measured() {
+    needs_netns!();
+    let mut running = Running::start(&short(&["--delay", "0,20ms,30ms", "--duration", "6s"]));
+    running.wait_for_line("cell 1/3");
+    running.wait_for_child(&["workload", "delay-20ms-r1"]);
+    let children = running.children();
+    running.signal(Signal::SIGINT);
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(130), "{}", finished.words());
+    let run = finished.run();
+    let verdicts = verdicts(&run);
+    assert_eq!(verdicts[0], ("delay-0-r1".to_owned(), "proved".to_owned()));
+    assert!(
+        verdicts.len() <= 2 && verdicts.iter().skip(1).all(|(_, verdict)| verdict == "interrupted"),
+        "{verdicts:?}"
+    );
+    assert_eq!(run.manifest()["ending"], "interrupted");
+    assert!(run.csv("samples.csv").iter().any(|row| row["cell"] == "delay-0-r1"));
+    assert!(run.graphs.join("overview.png").is_file());
+    wait_until_gone(&children);
+    assert!(!temporary_folder(&run.id).exists());
+}
+
+#[test]
+fn after_kill_9_no_process_is_left_and_clean_removes_the_folder() {
+    needs_netns!();
+    let mut running = Running::start(&short(&["--delay", "20ms,30ms", "--duration", "30s"]));
+    running.wait_for_line("emulator shaper");
+    running.wait_for_child(&["workload"]);
+    let children = running.children();
+    assert!(children.len() >= 3, "server, shaper, clients: {children:?}");
+    running.signal(Signal::SIGKILL);
+    let finished = running.end();
+    wait_until_gone(&children);
+    let folder = temporary_folder(&finished.run().id);
+    assert!(folder.exists(), "the lock's folder is what is left");
+    let cleaned = testbed(finished.folder.path(), &["clean"]).output().unwrap();
+    assert!(cleaned.status.success());
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_server_that_dies_marks_its_cell_and_the_run_goes_on() {
+    needs_netns!();
+    let mut running = Running::start(&short(&["--delay", "0,20ms,30ms", "--duration", "3s"]));
+    running.wait_for_line("cell 1/3");
+    running.wait_for_child(&["workload", "delay-20ms-r1"]);
+    let server = running.wait_for_child(&["shop-server", "--database"]);
+    kill(server, Signal::SIGKILL).unwrap();
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(3), "{}", finished.words());
+    let rows = finished.run().csv("cells.csv");
+    let verdicts: Vec<&str> = rows.iter().map(|row| row["verdict"].as_str()).collect();
+    assert_eq!(verdicts, ["proved", "failed", "proved"], "{}", finished.words());
+    assert!(rows[1]["problems"].contains("the server ended with exit code 137"), "{}", rows[1]["problems"]);
+}
+
+#[test]
+fn a_client_that_hangs_marks_its_cell_and_is_renewed() {
+    needs_netns!();
+    let mut running = Running::start(&short(&["--delay", "0,20ms,30ms", "--duration", "3s"]));
+    running.wait_for_line("cell 1/3");
+    let client = running.wait_for_child(&["workload", "delay-20ms-r1", "client-2"]);
+    // A client that was never heard of is not yet hanging: wait until it works, which its CSV shows.
+    let csv = temporary_folder(&RunFiles::only_one_in(running.folder.path()).id).join("client-2/samples.csv");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while fs::read_to_string(&csv).map_or(0, |text| text.matches("delay-20ms-r1").count()) == 0 {
+        assert!(std::time::Instant::now() < deadline, "client-2 writes no rows");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    kill(client, Signal::SIGSTOP).unwrap();
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(3), "{}", finished.words());
+    let rows = finished.run().csv("cells.csv");
+    let verdicts: Vec<&str> = rows.iter().map(|row| row["verdict"].as_str()).collect();
+    assert_eq!(verdicts, ["proved", "failed", "proved"], "{}", finished.words());
+    assert!(rows[1]["problems"].contains("client-2 said nothing for"), "{}", rows[1]["problems"]);
+    assert!(!lives(client));
+}
+
+#[test]
+fn a_condition_that_vanishes_halfway_is_not_proved() {
+    needs_netns!();
+    let mut running = Running::start(&short(&["--delay", "0,20ms,30ms", "--duration", "3s"]));
+    running.wait_for_line("cell 1/3");
+    running.wait_for_child(&["workload", "delay-20ms-r1"]);
+    let shaper = running.wait_for_child(&["shaper", "run"]);
+    kill(shaper, Signal::SIGKILL).unwrap();
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(3), "{}", finished.words());
+    let rows = finished.run().csv("cells.csv");
+    assert_ne!(rows[1]["verdict"], "proved", "{}", finished.words());
+    assert_eq!(rows[2]["verdict"], "proved", "the shaper is started again: {}", finished.words());
+}
+
+#[test]
+fn the_same_seed_makes_the_same_decisions() {
+    needs_netns!();
+    let decisions = |rows: Rows| {
+        let mut by_client: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        for mut row in rows {
+            let decision = (row.remove("operation").unwrap(), row.remove("request_bytes").unwrap());
+            by_client.entry(row.remove("client").unwrap()).or_default().push(decision);
+        }
+        by_client
+    };
+    let run = |seed| decisions(finish(&short(&["--delay", "0", "--seed", seed])).run().csv("samples.csv"));
+    let (first, again, other) = (run("7"), run("7"), run("8"));
+    let mut compared = 0;
+    for (client, decided) in &first {
+        let both = decided.iter().zip(&again[client]);
+        compared += both.clone().count();
+        assert!(both.clone().all(|(a, b)| a == b), "{client} decided otherwise");
+    }
+    assert!(compared > 20, "only {compared} operations to compare");
+    assert_ne!(first, other);
+}
+
+#[test]
+fn tcset_is_refused_before_the_run_where_it_does_not_work() {
+    needs_netns!();
+    let finished = finish(&[
+        "run",
+        "--engine",
+        "netns",
+        "--emulator",
+        "tcset",
+        "--delay",
+        "20ms",
+        "--duration",
+        "1s",
+        "--clients",
+        "1",
+    ]);
+    if finished.code() == Some(0) {
+        println!("skipped: tcset works on this host");
+        return;
+    }
+    assert_eq!(finished.code(), Some(1), "{}", finished.words());
+    let words = finished.words();
+    assert!(words.contains("tcset") && (words.contains("netem") || words.contains("tcconfig")), "{words}");
+    assert!(finished.run().csv("samples.csv").is_empty());
+    assert_eq!(finished.run().manifest()["ending"], "failed");
+}
+
+#[test]
+fn wrong_usage_is_told_with_the_accepted_form() {
+    for (arguments, code, expected) in [
+        (vec!["run", "--rate", "1Mps"], 2, "1Mps"),
+        (vec!["run", "--duration", "30"], 2, "30s"),
+        (vec!["run", "--clients", "0"], 1, "clients is 0"),
+        (vec!["run", "--scenario", "none-such"], 1, "none-such"),
+        (vec!["report", "none-such"], 1, "manifest.json"),
+        (vec!["fly"], 2, "fly"),
+    ] {
+        let finished = finish(&arguments);
+        assert_eq!(finished.code(), Some(code), "{arguments:?}: {}", finished.words());
+        assert!(finished.words().contains(expected), "{arguments:?}: {}", finished.words());
+        assert!(!finished.folder.path().join("results").exists(), "{arguments:?} left results");
+    }
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_does_nothing() {
+    let finished = finish(&["run", "--dry-run", "--repetitions", "2"]);
+    let plan = String::from_utf8_lossy(&finished.output.stdout).into_owned();
+    assert!(plan.contains("loss-2%-r2") && plan.contains("18 cells"), "{plan}");
+    assert!(!finished.folder.path().join("results").exists());
+}
