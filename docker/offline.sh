@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Makes the images of docker/Dockerfile on a host that cannot pull any: the base comes from Debian
+# packages, the programs from a build on this host. Tags and contents are those of `docker compose build`.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+Usage: docker/offline.sh [--refresh] [--help]
+
+Builds testbed-shop-server:latest and testbed-shop-client:latest without pulling an image.
+Needs: a Docker engine, Rust with a C compiler, and root or sudo for debootstrap (first time only).
+
+  --refresh   make the base image again, although there is one
+
+Environment:
+  TESTBED_SUITE             Debian suite of the base image. Default: this host's if it is Debian, else bookworm.
+                            Its C library must be at least as new as this host's, where the programs are compiled
+  TESTBED_MIRROR            Debian mirror. Default: http://deb.debian.org/debian
+  TESTBED_SECURITY_MIRROR   mirror of security updates; empty for none.
+                            Default: http://deb.debian.org/debian-security
+  CARGO_TARGET_DIR          where cargo builds, as usual
+
+CA certificates that were added to this host are copied to docker/extra-ca, for the stages that download.
+TEXT
+}
+
+say() { echo "offline.sh: $*"; }
+die() { echo "offline.sh: $*" >&2; exit 1; }
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+programs=(shop-server shop-client shaper)
+refresh=no
+scratch=$(mktemp -d)
+
+# shellcheck disable=SC1091 # the host's
+host_release() { (. /etc/os-release 2>/dev/null; echo "${!1:-}"); }
+
+default_suite() {
+    if [ "$(host_release ID)" = debian ] && [ -n "$(host_release VERSION_CODENAME)" ]; then
+        host_release VERSION_CODENAME
+    else
+        echo bookworm
+    fi
+}
+
+suite=${TESTBED_SUITE:-$(default_suite)}
+mirror=${TESTBED_MIRROR:-http://deb.debian.org/debian}
+security_mirror=${TESTBED_SECURITY_MIRROR-http://deb.debian.org/debian-security}
+base_image=testbed-base:$suite
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "'$1' needs root and there is no sudo: run this script as root once, then $base_image is there"
+    fi
+}
+
+clean_up() {
+    if [ -d "$scratch/root" ]; then
+        # An interrupted debootstrap leaves these mounted; rm must not go into them.
+        as_root umount "$scratch/root/proc" "$scratch/root/sys" 2>/dev/null || true
+        as_root rm -rf --one-file-system "$scratch/root"
+    fi
+    rm -rf "$scratch"
+}
+trap clean_up EXIT
+
+check_tools() {
+    command -v docker >/dev/null || die "there is no 'docker' command: install Docker (Debian: apt-get install docker.io)"
+    docker version --format '{{.Server.Version}}' >/dev/null ||
+        die "the Docker engine does not answer: is it running, and is this user in the group 'docker'?"
+    command -v cargo >/dev/null || die "there is no 'cargo' command: install Rust from https://rustup.rs"
+    command -v strip >/dev/null || die "there is no 'strip' command: install binutils (it comes with a C compiler)"
+}
+
+ensure_debootstrap() {
+    # /usr/sbin is not on every user's PATH.
+    PATH=$PATH:/usr/sbin
+    command -v debootstrap >/dev/null && return
+    case " $(host_release ID) $(host_release ID_LIKE) " in
+        *" debian "*) ;;
+        *) die "there is no 'debootstrap' command: install it with this system's package manager" ;;
+    esac
+    say "installing debootstrap"
+    as_root apt-get update -qq
+    as_root apt-get install -qq --yes --no-install-recommends debootstrap debian-archive-keyring
+}
+
+# Leaves out what debian:*-slim leaves out: package lists, documents (but licences stay), translations. And like there,
+# packages that are installed later leave out the same, and do not wait for the disk.
+slim() {
+    local root=$1
+    as_root find "$root/usr/share/doc" -mindepth 1 -not -type d -not -name copyright -delete
+    as_root find "$root/usr/share/doc" -mindepth 1 -type d -empty -delete
+    as_root find "$root"/usr/share/{man,info,locale,lintian} "$root"/var/cache/apt "$root"/var/lib/apt/lists \
+        "$root"/var/log "$root"/dev -mindepth 1 -not -type d -delete
+    as_root tee "$root/etc/dpkg/dpkg.cfg.d/slim" >/dev/null <<'TEXT'
+path-exclude /usr/share/doc/*
+path-include /usr/share/doc/*/copyright
+path-exclude /usr/share/man/*
+path-exclude /usr/share/info/*
+path-exclude /usr/share/locale/*
+path-exclude /usr/share/lintian/*
+force-unsafe-io
+TEXT
+}
+
+sources() {
+    echo "deb $mirror $suite main"
+    case $suite in sid | unstable | testing) return ;; esac
+    echo "deb $mirror $suite-updates main"
+    [ -z "$security_mirror" ] || echo "deb $security_mirror $suite-security main"
+}
+
+make_base() {
+    if [ "$refresh" = no ] && docker image inspect "$base_image" >/dev/null 2>&1; then
+        say "$base_image is there"
+        return
+    fi
+    ensure_debootstrap
+    say "making $base_image from $mirror (about half a minute)"
+    as_root debootstrap --variant=minbase "$suite" "$scratch/root" "$mirror" >"$scratch/log" ||
+        { tail -n 20 "$scratch/log" >&2; die "debootstrap failed for suite '$suite' from $mirror: is the mirror right (TESTBED_MIRROR)?"; }
+    sources | as_root tee "$scratch/root/etc/apt/sources.list" >/dev/null
+    slim "$scratch/root"
+    as_root tar -C "$scratch/root" --numeric-owner -c . |
+        docker import --change 'CMD ["bash"]' --message "debootstrap $suite" - "$base_image" >/dev/null
+}
+
+# Copies a file if it changed: `update FROM TO MODE`.
+update() {
+    cmp --silent "$1" "$2" || install -D --mode="$3" "$1" "$2"
+}
+
+build_programs() {
+    local options=() program target
+    for program in "${programs[@]}"; do options+=(--package "$program"); done
+    cd "$repository"
+    cargo build --release --locked "${options[@]}"
+    target=$(cargo metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+    for program in "${programs[@]}"; do
+        strip --strip-all -o "$scratch/$program" "$target/release/$program"
+        update "$scratch/$program" "docker/offline/build/bin/$program" 755
+    done
+}
+
+copy_host_cas() {
+    local certificate
+    for certificate in /usr/local/share/ca-certificates/*.crt /etc/pki/ca-trust/source/anchors/*.crt; do
+        [ -e "$certificate" ] || continue
+        update "$certificate" "$repository/docker/extra-ca/host-$(basename "$certificate")" 644
+    done
+}
+
+build_image() {
+    local target=$1 tag=testbed-shop-$1:latest program=shop-$1
+    # The engine's own builder has its context's name; other builders do not see the engine's local images.
+    BUILDX_BUILDER=$(docker context show 2>/dev/null || echo default) \
+        docker build --quiet --file "$repository/docker/Dockerfile" --target "$target" --tag "$tag" \
+        --build-arg BUILD_IMAGE="$base_image" --build-arg BASE_IMAGE="$base_image" \
+        --build-arg PROGRAMS=prebuilt "$repository" >/dev/null
+    docker run --rm --network none "$tag" --version >/dev/null ||
+        die "$tag does not run '$program --version': is this host's C library newer than that of Debian $suite? Set TESTBED_SUITE to a newer one"
+}
+
+for argument in "$@"; do
+    case $argument in
+        --refresh) refresh=yes ;;
+        -h | --help) usage; exit ;;
+        *) usage >&2; echo >&2; echo "offline.sh: unknown argument '$argument'" >&2; exit 2 ;;
+    esac
+done
+
+check_tools
+build_programs
+copy_host_cas
+make_base
+for target in client server; do
+    say "building testbed-shop-$target:latest"
+    build_image "$target"
+done
+docker images --format 'table {{.Repository}}:{{.Tag}}\t{{.Size}}' | grep -E '^(REPOSITORY|testbed-)'

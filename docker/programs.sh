@@ -1,0 +1,79 @@
+#!/bin/sh
+# The build stage's steps, for both ways of getting the programs:
+#
+#   programs.sh dependencies compile|prebuilt       needs only manifests; its layer is the dependency cache
+#   programs.sh install      compile|prebuilt DIR   puts the finished programs into DIR
+#   programs.sh check-version VERSION               stops a build whose labels would be wrong
+#
+# `compile` compiles here; `prebuilt` takes what docker/offline.sh left in docker/offline/build/bin.
+set -eu
+
+programs="shop-server shop-client shaper"
+prebuilt=docker/offline/build/bin
+
+# Line tables and symbols are for profiling on a host; in an image they would be most of a program's size.
+export CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols
+
+compile() {
+    packages=""
+    for program in $programs; do
+        packages="$packages --package $program"
+    done
+    # shellcheck disable=SC2086 # one word for each package
+    cargo build --release --locked $packages
+}
+
+# Cargo wants a source file for every manifest; empty ones compile nothing but the dependencies.
+with_empty_sources() {
+    for manifest in crates/*/Cargo.toml testbed/Cargo.toml; do
+        source="$(dirname "$manifest")/src"
+        mkdir -p "$source"
+        echo > "$source/lib.rs"
+        echo 'fn main() {}' > "$source/main.rs"
+    done
+    "$@"
+    # The driver's sources never come to this stage: its empty ones stay.
+    rm -r crates/*/src
+}
+
+# COPY keeps the host's times, which may be older than the empty sources: cargo would see nothing to do.
+as_new() {
+    find crates -name '*.rs' -exec touch {} +
+    "$@"
+}
+
+install_from() {
+    for program in $programs; do
+        if [ ! -x "$1/$program" ]; then
+            echo "programs.sh: no program $1/$program: for prebuilt images run docker/offline.sh" >&2
+            exit 1
+        fi
+        install -D "$1/$program" "$2/$program"
+    done
+}
+
+check_version() {
+    version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+    if [ "$version" != "$1" ]; then
+        echo "programs.sh: docker/Dockerfile has VERSION=$1, but Cargo.toml has $version: make them equal" >&2
+        exit 1
+    fi
+}
+
+case "$*" in
+    "check-version "*) check_version "$2" ;;
+    "dependencies prebuilt") ;;
+    "dependencies compile")
+        docker/trust.sh docker/extra-ca
+        with_empty_sources compile
+        ;;
+    "install prebuilt "*) install_from "$prebuilt" "$3" ;;
+    "install compile "*)
+        as_new compile
+        install_from target/release "$3"
+        ;;
+    *)
+        echo "programs.sh: got '$*', expected 'dependencies compile|prebuilt', 'install compile|prebuilt DIR' or 'check-version VERSION'" >&2
+        exit 2
+        ;;
+esac
