@@ -209,6 +209,7 @@ fn run_command(args: &RunArgs) -> anyhow::Result<ExitCode> {
         scenario,
         seed,
         run_id,
+        temporary: lock.folder().to_owned(),
         results: args.out.clone(),
         graphs: args.shown.graphs.clone(),
         format: args.shown.format,

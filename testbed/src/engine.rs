@@ -7,7 +7,7 @@ pub(crate) mod process;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,6 +41,10 @@ impl fmt::Display for Node {
 pub(crate) struct LabPlan {
     /// The run's id: it stands in every name and label.
     pub(crate) run_id: String,
+    /// The driver's host, to tell its leftovers from those of another.
+    pub(crate) host: String,
+    /// The driver's temporary folder, which is locked as long as the driver lives.
+    pub(crate) folder: PathBuf,
     /// How many clients.
     pub(crate) clients: u32,
     /// Kernel settings of each node's own network namespace: name under `net.` → value.

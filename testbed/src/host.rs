@@ -21,6 +21,11 @@ pub(crate) fn facts() -> Value {
     })
 }
 
+/// The host's name.
+pub(crate) fn name() -> String {
+    read("/proc/sys/kernel/hostname").unwrap_or_default()
+}
+
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
+use shop_client::sample::Outcome;
 use testbed_analysis::Format;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +38,8 @@ pub(crate) struct RunRequest {
     pub(crate) seed: u64,
     /// The run's id.
     pub(crate) run_id: String,
+    /// The driver's temporary folder, locked while it lives.
+    pub(crate) temporary: PathBuf,
     /// Where run folders go.
     pub(crate) results: PathBuf,
     /// Where pictures go.
@@ -97,7 +100,7 @@ pub(crate) async fn run(
     }
     ran?;
     let all_proved = rows.iter().all(|row| row.verdict == Verdict::Proved);
-    let books_agree = manifest.audit.is_none_or(|audit| audit.consistent);
+    let books_agree = manifest.audit.is_none_or(lab::Audit::is_good);
     Ok(if all_proved && books_agree { RunEnd::Proved } else { RunEnd::Doubtful })
 }
 
@@ -110,7 +113,7 @@ async fn run_cells(
     rows: &mut Vec<CellRow>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let plan = lab_plan(&request.run_id, request.scenario.clients);
+    let plan = lab_plan(request);
     let mut lab = Lab::up(engine, &plan, &request.scenario, request.emulator, folder.logs()).await?;
     say(&lab.why_emulator);
     for cell in cells {
@@ -141,7 +144,7 @@ async fn run_cells(
         }
     }
     progress.finish();
-    manifest.audit = audit(&lab, rows).await;
+    manifest.audit = audit(&lab, rows, folder).await;
     lab.shut_down().await.context("stopping the emulator")
 }
 
@@ -163,16 +166,23 @@ async fn repair(lab: &mut Lab<'_>, broken: &[Node], rows: &[CellRow], progress: 
     Ok(())
 }
 
-/// Stock against orders; told when they disagree, or when the shop has fewer orders than clients were promised.
-async fn audit(lab: &Lab<'_>, rows: &[CellRow]) -> Option<lab::Audit> {
+/// Stock against orders, and orders against what clients were promised; told in a line.
+async fn audit(lab: &Lab<'_>, rows: &[CellRow], folder: &RunFolder) -> Option<lab::Audit> {
     if rows.iter().any(|row| row.verdict == Verdict::Failed) {
         // The server may have been renewed, and its first database with it: the sums would mean nothing.
         return None;
     }
-    match lab.audit().await {
+    let audited = match promised_orders(folder) {
+        Ok(promised) => lab.audit(promised).await,
+        Err(error) => Err(error),
+    };
+    match audited {
         Ok(audit) => {
-            let verdict = if audit.consistent { "stock and orders agree" } else { "STOCK AND ORDERS DISAGREE" };
-            say(&format!("{} orders, {} pieces sold, {} ordered: {verdict}", audit.orders, audit.sold, audit.ordered));
+            let verdict = if audit.is_good() { "nothing is lost" } else { "THE BOOKS DISAGREE" };
+            say(&format!(
+                "{} orders promised, {} kept; {} pieces sold, {} ordered: {verdict}",
+                audit.promised, audit.orders, audit.sold, audit.ordered
+            ));
             Some(audit)
         }
         Err(error) => {
@@ -180,6 +190,12 @@ async fn audit(lab: &Lab<'_>, rows: &[CellRow]) -> Option<lab::Audit> {
             None
         }
     }
+}
+
+fn promised_orders(folder: &RunFolder) -> anyhow::Result<i64> {
+    let samples = folder.samples()?;
+    let promised = samples.iter().filter(|sample| sample.operation == "place_order" && sample.outcome == Outcome::Ok);
+    i64::try_from(promised.count()).context("counting the promised orders")
 }
 
 async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell]) -> anyhow::Result<Manifest> {
@@ -200,7 +216,7 @@ async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell
         emulator: String::new(),
         why_emulator: String::new(),
         shaped_direction: SHAPED_DIRECTION.to_owned(),
-        sysctls: lab_plan(&request.run_id, 0).sysctls,
+        sysctls: lab_plan(request).sysctls,
         host: host::facts(),
         floor_rtt_ms: None,
         setup_seconds: None,
@@ -210,7 +226,7 @@ async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell
 }
 
 /// The nodes, and the kernel settings that make hosts comparable.
-fn lab_plan(run_id: &str, clients: u32) -> LabPlan {
+fn lab_plan(request: &RunRequest) -> LabPlan {
     let settings = [
         // Else what TCP learnt of a peer in one cell (round-trip time, slow-start threshold) begins the next.
         ("ipv4.tcp_no_metrics_save", "1"),
@@ -221,5 +237,11 @@ fn lab_plan(run_id: &str, clients: u32) -> LabPlan {
     ];
     let sysctls: BTreeMap<String, String> =
         settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    LabPlan { run_id: run_id.to_owned(), clients, sysctls }
+    LabPlan {
+        run_id: request.run_id.clone(),
+        host: host::name(),
+        folder: request.temporary.clone(),
+        clients: request.scenario.clients,
+        sysctls,
+    }
 }

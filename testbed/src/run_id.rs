@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 /// A moment in UTC.
@@ -93,14 +94,11 @@ fn folder(run_id: &str) -> PathBuf {
     std::env::temp_dir().join(format!("{PREFIX}{run_id}"))
 }
 
-/// Whether the run's driver lives on this host: only it holds the lock, and the kernel frees it when it dies.
-pub(crate) fn is_alive(run_id: &str) -> bool {
-    is_locked(&folder(run_id))
-}
-
-fn is_locked(folder: &Path) -> bool {
+/// Whether the driver lives whose temporary folder this is: only it holds the lock, and the kernel frees it when it
+/// dies.
+pub(crate) fn is_alive(folder: &Path) -> bool {
     let Ok(file) = File::open(folder.join("lock")) else { return false };
-    Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+    matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
 }
 
 /// Removes the temporary folders of drivers that are dead. Returns what was removed, in words.
@@ -111,7 +109,7 @@ pub(crate) fn remove_dead_folders() -> anyhow::Result<Vec<String>> {
     for entry in entries.flatten() {
         let path = entry.path();
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX) && path.join("lock").is_file();
-        if is_ours && !is_locked(&path) {
+        if is_ours && !is_alive(&path) {
             fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
             removed.push(format!("folder {}", path.display()));
         }
@@ -139,11 +137,11 @@ mod tests {
     #[test]
     fn a_run_is_alive_while_its_lock_is_held() {
         let run_id = format!("test-{}-{}", std::process::id(), new_run_id().unwrap());
-        assert!(!is_alive(&run_id));
+        assert!(!is_alive(&folder(&run_id)));
         let lock = RunLock::take(&run_id).unwrap();
-        assert!(is_alive(&run_id));
         let folder = lock.folder().to_owned();
+        assert!(is_alive(&folder));
         drop(lock);
-        assert!(!is_alive(&run_id) && !folder.exists());
+        assert!(!is_alive(&folder) && !folder.exists());
     }
 }

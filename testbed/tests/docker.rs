@@ -1,5 +1,7 @@
 //! The driver on Docker, with real containers.
 
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
+
 mod common;
 
 use common::{Running, alone, finish, no_docker, testbed};

@@ -8,7 +8,6 @@ mod container;
 pub(crate) mod leftovers;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -32,7 +31,11 @@ use super::{Engine, LabPlan, Node, NodeCommand, Output};
 pub(crate) const IMAGES: [&str; 2] = ["testbed-shop-server:latest", "testbed-shop-client:latest"];
 
 /// The label with the run's id on everything that is made.
-pub(crate) const RUN_LABEL: &str = "testbed.run";
+const RUN_LABEL: &str = "testbed.run";
+/// The label with the name of the driver's host.
+const HOST_LABEL: &str = "testbed.host";
+/// The label with the driver's temporary folder, which is locked as long as the driver lives.
+const FOLDER_LABEL: &str = "testbed.folder";
 
 /// Where in a container our programs write.
 const FOLDER: &str = "/testbed";
@@ -84,7 +87,7 @@ impl DockerEngine {
             name: container::network(&plan.run_id),
             driver: Some("bridge".to_owned()),
             internal: Some(true),
-            labels: Some(HashMap::from([(RUN_LABEL.to_owned(), plan.run_id.clone())])),
+            labels: Some(container::labels(plan)),
             ..NetworkCreateRequest::default()
         };
         self.docker.create_network(request).await.context("making the run's network")?;
@@ -231,5 +234,18 @@ impl Engine for DockerEngine {
             images.insert(image.to_owned(), serde_json::json!(inspected.id));
         }
         Ok(serde_json::json!({ "version": version.version, "api": version.api_version, "images": images }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compose_builds_the_images_that_runs_use() {
+        let compose = include_str!("../../../compose.yaml");
+        for image in IMAGES {
+            assert!(compose.contains(&format!("image: {image}\n")), "compose.yaml does not name {image}");
+        }
     }
 }

@@ -44,9 +44,12 @@ struct Ready {
     shop: String,
 }
 
-/// What `shop-server verify` says of the database.
+/// What `shop-server verify` says of the database, beside what clients were promised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
 pub(crate) struct Audit {
+    /// Orders that were acknowledged to clients. The database may have more: an acknowledgement can get lost.
+    #[serde(default)]
+    pub(crate) promised: i64,
     /// Pieces that left the stock.
     pub(crate) sold: i64,
     /// Pieces that stand in orders.
@@ -55,6 +58,13 @@ pub(crate) struct Audit {
     pub(crate) orders: i64,
     /// Whether stock and orders agree, product by product.
     pub(crate) consistent: bool,
+}
+
+impl Audit {
+    /// Whether stock and orders agree and no acknowledged order is missing.
+    pub(crate) fn is_good(self) -> bool {
+        self.consistent && self.promised <= self.orders
+    }
 }
 
 impl<'a> Lab<'a> {
@@ -110,14 +120,15 @@ impl<'a> Lab<'a> {
         self.emulator.prepare(self.engine, &self.logs).await.context("starting the emulator in the new node")
     }
 
-    /// Stock against orders, in the shop's database.
-    pub(crate) async fn audit(&self) -> anyhow::Result<Audit> {
+    /// Stock against orders in the shop's database, and these against what clients were promised.
+    pub(crate) async fn audit(&self, promised: i64) -> anyhow::Result<Audit> {
         let database = database(self.engine);
         let verify = NodeCommand::program(Program::ShopServer, ["verify", "--database", &database]);
         // Exit code 1 means inconsistent, which the line says, too.
         let output = self.engine.exec(Node::Server, &verify).await?;
         let words = || format!("`{verify}` exited {} and printed: {}", output.code, last_lines(&output.stderr, 3));
-        serde_json::from_str(output.stdout.trim()).with_context(words)
+        let audit: Audit = serde_json::from_str(output.stdout.trim()).with_context(words)?;
+        Ok(Audit { promised, ..audit })
     }
 
     /// Leaves the bare link and stops the emulator. Nodes are the engine's to remove.

@@ -1,5 +1,6 @@
 //! Runs the real driver in a folder of its own and, when something is not as expected, shows all it said.
 #![allow(dead_code, reason = "each test file uses its part of this")]
+#![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the failure")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,13 +14,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// One run at a time: runs measure milliseconds and must not measure each other.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why namespaces with the shaper can't be used here, for tests to print.
-pub fn no_netns() -> Option<String> {
+pub(crate) fn no_netns() -> Option<String> {
     let doctor = testbed(&std::env::temp_dir(), &["doctor"]).output().unwrap();
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
     let missing = text.lines().find(|line| {
@@ -29,32 +30,32 @@ pub fn no_netns() -> Option<String> {
 }
 
 /// Why Docker can't be used here, for tests to print.
-pub fn no_docker() -> Option<String> {
+pub(crate) fn no_docker() -> Option<String> {
     let doctor = testbed(&std::env::temp_dir(), &["doctor"]).output().unwrap();
     let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
     text.lines().find(|line| line.starts_with("missing  Docker")).map(ToOwned::to_owned)
 }
 
 /// The driver, to be started in `folder`.
-pub fn testbed(folder: &Path, arguments: &[&str]) -> Command {
+pub(crate) fn testbed(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
     command.current_dir(folder).args(arguments).stdin(Stdio::null());
     command
 }
 
 /// A driver that was run to its end.
-pub struct Finished {
-    pub folder: tempfile::TempDir,
-    pub output: Output,
+pub(crate) struct Finished {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) output: Output,
 }
 
 impl Finished {
-    pub fn code(&self) -> Option<i32> {
+    pub(crate) fn code(&self) -> Option<i32> {
         self.output.status.code()
     }
 
     /// All it said, for failure messages.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         format!(
             "{}\nstdout:\n{}\nstderr:\n{}",
@@ -64,30 +65,30 @@ impl Finished {
         )
     }
 
-    pub fn run(&self) -> RunFiles {
+    pub(crate) fn run(&self) -> RunFiles {
         RunFiles::only_one_in(self.folder.path())
     }
 }
 
 /// Runs the driver to its end.
-pub fn finish(arguments: &[&str]) -> Finished {
+pub(crate) fn finish(arguments: &[&str]) -> Finished {
     let folder = tempfile::tempdir().unwrap();
     let output = testbed(folder.path(), arguments).output().unwrap();
     Finished { folder, output }
 }
 
 /// What a run left.
-pub struct RunFiles {
-    pub id: String,
-    pub results: PathBuf,
-    pub graphs: PathBuf,
+pub(crate) struct RunFiles {
+    pub(crate) id: String,
+    pub(crate) results: PathBuf,
+    pub(crate) graphs: PathBuf,
 }
 
 /// A CSV file: its rows by column name.
-pub type Rows = Vec<BTreeMap<String, String>>;
+pub(crate) type Rows = Vec<BTreeMap<String, String>>;
 
 impl RunFiles {
-    pub fn only_one_in(folder: &Path) -> Self {
+    pub(crate) fn only_one_in(folder: &Path) -> Self {
         let mut entries: Vec<PathBuf> =
             fs::read_dir(folder.join("results")).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(entries.len(), 1, "expected one run folder, got {entries:?}");
@@ -97,17 +98,17 @@ impl RunFiles {
         Self { id, results, graphs }
     }
 
-    pub fn csv(&self, name: &str) -> Rows {
+    pub(crate) fn csv(&self, name: &str) -> Rows {
         let mut reader = csv::Reader::from_path(self.results.join(name)).unwrap();
         reader.deserialize().map(|row| row.unwrap()).collect()
     }
 
-    pub fn manifest(&self) -> serde_json::Value {
+    pub(crate) fn manifest(&self) -> serde_json::Value {
         serde_json::from_str(&fs::read_to_string(self.results.join("manifest.json")).unwrap()).unwrap()
     }
 
     /// A number of `summary.csv`.
-    pub fn summary(&self, cell: &str, operation: &str, column: &str) -> f64 {
+    pub(crate) fn summary(&self, cell: &str, operation: &str, column: &str) -> f64 {
         let rows = self.csv("summary.csv");
         let row = rows.iter().find(|row| row["cell"] == cell && row["operation"] == operation);
         let row = row.unwrap_or_else(|| panic!("no row of {operation} in {cell}"));
@@ -116,15 +117,15 @@ impl RunFiles {
 }
 
 /// A driver under way. Killed when dropped.
-pub struct Running {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Running {
+    pub(crate) folder: tempfile::TempDir,
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
     seen: Vec<String>,
 }
 
 impl Running {
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = testbed(folder.path(), arguments);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -139,7 +140,7 @@ impl Running {
     }
 
     /// Waits for a line of stderr that contains `text`.
-    pub fn wait_for_line(&mut self, text: &str) {
+    pub(crate) fn wait_for_line(&mut self, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             self.seen.push(line);
@@ -151,7 +152,7 @@ impl Running {
     }
 
     /// Waits for a child process of the driver whose command line contains all of `words`.
-    pub fn wait_for_child(&self, words: &[&str]) -> Pid {
+    pub(crate) fn wait_for_child(&self, words: &[&str]) -> Pid {
         let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
             if let Some(pid) = self.children().into_iter().find(|pid| {
@@ -165,19 +166,19 @@ impl Running {
         panic!("no child process with {words:?} came up; the driver said:\n{}", self.seen.join("\n"));
     }
 
-    pub fn children(&self) -> Vec<Pid> {
+    pub(crate) fn children(&self) -> Vec<Pid> {
         let me = self.child.id();
         let path = format!("/proc/{me}/task/{me}/children");
         let text = fs::read_to_string(path).unwrap_or_default();
         text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
     /// Waits for its end.
-    pub fn end(mut self) -> Finished {
+    pub(crate) fn end(mut self) -> Finished {
         let deadline = Instant::now() + Duration::from_secs(120);
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -208,13 +209,13 @@ fn command_line(pid: Pid) -> String {
 }
 
 /// Whether a process still exists and is no zombie.
-pub fn lives(pid: Pid) -> bool {
+pub(crate) fn lives(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
 }
 
 /// Waits until none of the processes exists any more.
-pub fn wait_until_gone(pids: &[Pid]) {
+pub(crate) fn wait_until_gone(pids: &[Pid]) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while pids.iter().any(|pid| lives(*pid)) {
         assert!(Instant::now() < deadline, "still alive: {pids:?}");
@@ -223,6 +224,6 @@ pub fn wait_until_gone(pids: &[Pid]) {
 }
 
 /// The temporary folder of a run, which must be gone when its driver is.
-pub fn temporary_folder(run_id: &str) -> PathBuf {
+pub(crate) fn temporary_folder(run_id: &str) -> PathBuf {
     std::env::temp_dir().join(format!("testbed-{run_id}"))
 }

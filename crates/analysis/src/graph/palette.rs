@@ -23,12 +23,14 @@ pub(crate) const VERMILLION: Color = Color(213, 94, 0);
 pub(crate) const GREEN: Color = Color(0, 158, 115);
 pub(crate) const ORANGE: Color = Color(230, 159, 0);
 pub(crate) const SKY: Color = Color(86, 180, 233);
+/// In yellow's place: lightness alone tells it from the others, whatever one's colour vision.
+pub(crate) const GREY: Color = Color(140, 140, 140);
 pub(crate) const PURPLE: Color = Color(204, 121, 167);
 
 /// The colours of series, in the order in which they are given out.
-const SERIES: [Color; 7] = [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK];
+const SERIES: [Color; 8] = [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY];
 
-/// The colour of the series at `index`; after seven they come again (their markers do not, before the eighth).
+/// The colour of the series at `index`; after eight they come again.
 pub(crate) fn series(index: usize) -> Color {
     SERIES[index % SERIES.len()]
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bollard::models::{ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig};
 
-use super::{IMAGES, RUN_LABEL};
+use super::{FOLDER_LABEL, HOST_LABEL, IMAGES, RUN_LABEL};
 use crate::engine::{LabPlan, Node};
 
 /// The container's name.
@@ -15,6 +15,15 @@ pub(super) fn name(run_id: &str, node: Node) -> String {
 /// The name of the run's network.
 pub(super) fn network(run_id: &str) -> String {
     format!("testbed-{run_id}")
+}
+
+/// What everything of a run is labelled with.
+pub(super) fn labels(plan: &LabPlan) -> HashMap<String, String> {
+    HashMap::from([
+        (RUN_LABEL.to_owned(), plan.run_id.clone()),
+        (HOST_LABEL.to_owned(), plan.host.clone()),
+        (FOLDER_LABEL.to_owned(), plan.folder.display().to_string()),
+    ])
 }
 
 /// What to create for a node.
@@ -34,7 +43,7 @@ pub(super) fn description(node: Node, plan: &LabPlan) -> ContainerCreateBody {
         cmd: Some(Vec::new()),
         // The image's check expects the shop as the container's main program.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
-        labels: Some(HashMap::from([(RUN_LABEL.to_owned(), plan.run_id.clone())])),
+        labels: Some(labels(plan)),
         host_config: Some(host_config(node, plan)),
         ..ContainerCreateBody::default()
     }
@@ -80,7 +89,7 @@ mod tests {
 
     fn plan() -> LabPlan {
         let sysctls = [("ipv4.tcp_no_metrics_save".to_owned(), "1".to_owned())].into();
-        LabPlan { run_id: "r1".to_owned(), clients: 2, sysctls }
+        LabPlan { run_id: "r1".to_owned(), host: "h".to_owned(), folder: "/tmp/f".into(), clients: 2, sysctls }
     }
 
     #[test]
@@ -94,7 +103,8 @@ mod tests {
     fn every_container_carries_the_runs_id_and_its_settings() {
         for node in plan().nodes() {
             let body = description(node, &plan());
-            assert_eq!(body.labels.unwrap()[RUN_LABEL], "r1");
+            let labels = body.labels.unwrap();
+            assert_eq!([&labels[RUN_LABEL], &labels[HOST_LABEL], &labels[FOLDER_LABEL]], ["r1", "h", "/tmp/f"]);
             assert_eq!(body.host_config.unwrap().sysctls.unwrap()["net.ipv4.tcp_no_metrics_save"], "1");
             assert!(name("r1", node).contains("r1"));
         }

@@ -1,29 +1,43 @@
 //! Finding and removing what killed drivers left on a Docker engine.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use anyhow::Context;
 use bollard::Docker;
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, RemoveContainerOptionsBuilder};
 
-use super::RUN_LABEL;
+use super::{FOLDER_LABEL, HOST_LABEL, RUN_LABEL};
 
-/// One thing with the run's label.
+/// One thing that a driver made.
 struct Leftover {
     /// Id that the engine knows it by.
     id: String,
     /// Name for messages.
     name: String,
-    /// The run that made it.
-    run_id: String,
+    /// What it is labelled with.
+    labels: HashMap<String, String>,
 }
 
-/// Removes containers and networks of runs that `is_alive` does not vouch for.
+impl Leftover {
+    /// Whether its driver ran on this host and lives no more. Nobody here can tell of another host's driver.
+    fn is_dead(&self, host: &str, is_alive: impl Fn(&Path) -> bool) -> bool {
+        let is_ours = self.labels.get(HOST_LABEL).is_some_and(|label| label == host);
+        let folder = self.labels.get(FOLDER_LABEL);
+        is_ours && folder.is_some_and(|folder| !is_alive(Path::new(folder)))
+    }
+}
+
+/// Removes containers and networks whose driver ran on `host`, this one, and whose folder `is_alive` does not vouch for.
 ///
 /// Returns what was removed, in words.
-pub(crate) async fn remove(docker: &Docker, is_alive: impl Fn(&str) -> bool) -> anyhow::Result<Vec<String>> {
+pub(crate) async fn remove(
+    docker: &Docker,
+    host: &str,
+    is_alive: impl Fn(&Path) -> bool,
+) -> anyhow::Result<Vec<String>> {
     let mut removed = Vec::new();
-    let dead = |leftovers: Vec<Leftover>| leftovers.into_iter().filter(|leftover| !is_alive(&leftover.run_id));
+    let dead = |all: Vec<Leftover>| all.into_iter().filter(|leftover| leftover.is_dead(host, &is_alive));
     for container in dead(containers(docker).await?) {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let done = docker.remove_container(&container.id, Some(options)).await;
@@ -47,17 +61,36 @@ async fn containers(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
     let listed = docker.list_containers(Some(options)).await.context("listing containers")?;
     let leftovers = listed.into_iter().filter_map(|container| {
         let name = container.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned();
-        let run_id = container.labels?.remove(RUN_LABEL)?;
-        Some(Leftover { id: container.id?, name, run_id })
+        Some(Leftover { id: container.id?, name, labels: container.labels? })
     });
     Ok(leftovers.collect())
 }
 
 async fn networks(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
     let listed = docker.list_networks(Some(ListNetworksOptions { filters: label_filter() })).await;
-    let leftovers = listed.context("listing networks")?.into_iter().filter_map(|network| {
-        let run_id = network.labels?.remove(RUN_LABEL)?;
-        Some(Leftover { id: network.id?, name: network.name?, run_id })
-    });
+    let leftovers = listed
+        .context("listing networks")?
+        .into_iter()
+        .filter_map(|network| Some(Leftover { id: network.id?, name: network.name?, labels: network.labels? }));
     Ok(leftovers.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_dead_driver_of_this_host_made_is_removed() {
+        for (host, folder, alive, expected) in [
+            ("here", Some("/tmp/testbed-1"), false, true),
+            ("here", Some("/tmp/testbed-1"), true, false),
+            ("elsewhere", Some("/tmp/testbed-1"), false, false),
+            ("here", None, false, false),
+        ] {
+            let mut labels = HashMap::from([(HOST_LABEL.to_owned(), host.to_owned())]);
+            labels.extend(folder.map(|folder| (FOLDER_LABEL.to_owned(), folder.to_owned())));
+            let leftover = Leftover { id: String::new(), name: String::new(), labels };
+            assert_eq!(leftover.is_dead("here", |_| alive), expected, "{host} {folder:?} {alive}");
+        }
+    }
 }

@@ -75,13 +75,20 @@ async fn set_up_node_end(lab: &File, lab_end: &str, address: Ipv4Addr) -> anyhow
     let loopback = LinkUnspec::new_with_name("lo").up().build();
     netlink.link().set(loopback).execute().await.context("setting lo up")?;
     let peer = LinkMessageBuilder::<LinkUnspec>::new().name(lab_end.to_owned()).setns_by_fd(lab.as_raw_fd()).build();
-    let veth = LinkVeth::new(DEVICE, lab_end).set_info_data(InfoData::Veth(InfoVeth::Peer(peer))).build();
+    let veth = LinkVeth::new(DEVICE, lab_end).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    let veth = veth.address(hardware_address(address)).build();
     netlink.link().add(veth).execute().await.context("adding the veth pair")?;
     let index = index_of(&netlink, DEVICE).await?;
     let add = netlink.address().add(index, IpAddr::V4(address), PREFIX_BITS);
     add.execute().await.with_context(|| format!("adding the address {address}"))?;
     let up = LinkUnspec::new_with_index(index).up().build();
     netlink.link().set(up).execute().await.with_context(|| format!("setting {DEVICE} up"))
+}
+
+/// A locally administered MAC address that follows from the IP address: a node that is renewed keeps it, and with it the
+/// others' ARP entries stay right.
+fn hardware_address(address: Ipv4Addr) -> Vec<u8> {
+    [&[0x02, 0x00][..], &address.octets()].concat()
 }
 
 /// Netlink in the namespace of the calling thread, served by the calling runtime.
