@@ -1,20 +1,43 @@
 //! `testbed clean`: removes what killed drivers left. Namespaces need no cleaning: they end with their driver.
 
-use anyhow::Context;
 use bollard::Docker;
 
 use crate::engine::docker::leftovers;
 use crate::host;
-use crate::run_id::{is_alive, remove_dead_folders};
+use crate::run_id::{Life, life, remove_dead_folders};
 
-/// Removes temporary folders and, where there is an engine, containers and networks of dead runs. Returns what was
-/// removed, in words.
-pub(crate) async fn clean(docker: Option<&Docker>) -> anyhow::Result<Vec<String>> {
-    let mut removed = Vec::new();
+/// How sure one has to be that a driver is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Care {
+    /// Its lock is there and free.
+    BeforeARun,
+    /// Its lock may also be missing: the user has asked.
+    WhenAsked,
+}
+
+/// What came of cleaning, in words.
+#[derive(Debug, Default)]
+pub(crate) struct Cleaned {
+    /// What is gone.
+    pub(crate) removed: Vec<String>,
+    /// What is still there, and why.
+    pub(crate) failures: Vec<String>,
+}
+
+/// Removes temporary folders and, where there is an engine, containers and networks of this host's dead runs.
+pub(crate) async fn clean(docker: Option<&Docker>, care: Care) -> Cleaned {
+    let mut cleaned = Cleaned::default();
     if let Some(docker) = docker {
         // Containers first: a run is dead when its lock is free, and the folder with the lock goes last.
-        removed.extend(leftovers::remove(docker, &host::name(), is_alive).await.context("cleaning the Docker engine")?);
+        let is_dead = |folder: &std::path::Path| match life(folder) {
+            Life::Alive => false,
+            Life::Dead => true,
+            Life::Unknown => care == Care::WhenAsked,
+        };
+        leftovers::remove(docker, &host::name(), is_dead, &mut cleaned).await;
     }
-    removed.extend(remove_dead_folders().context("cleaning temporary folders")?);
-    Ok(removed)
+    let (removed, failures) = remove_dead_folders();
+    cleaned.removed.extend(removed);
+    cleaned.failures.extend(failures);
+    cleaned
 }

@@ -13,6 +13,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use shaper::{Delay, Loss, Rate};
 use testbed_analysis::Format;
 
+use crate::clean::{Care, Cleaned, clean};
 use crate::duration::Span;
 use crate::emulator::EmulatorChoice;
 use crate::engine::docker;
@@ -22,7 +23,7 @@ use crate::results::RunFolder;
 use crate::run::{RunEnd, RunRequest, run};
 use crate::run_id::{RunLock, new_run_id};
 use crate::scenario::{Connection, Overrides, Scenario};
-use crate::{clean, doctor, plan};
+use crate::{doctor, plan};
 use choice::{EngineChoice, choose_engine};
 
 /// Exit codes beside 0 (all cells measured and proved) and 1 (failed).
@@ -180,11 +181,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let healthy = runtime()?.block_on(doctor::examine());
             Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Clean => {
-            let removed = runtime()?.block_on(clean_everything())?;
-            result(&if removed.is_empty() { "nothing to remove".to_owned() } else { removed.join("\n") });
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Clean => clean_command(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "testbed", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -200,7 +197,7 @@ fn run_command(args: &RunArgs) -> anyhow::Result<ExitCode> {
         print_plan(&scenario, seed);
         return Ok(ExitCode::SUCCESS);
     }
-    clean_dead_runs();
+    clean_dead_runs()?;
     let run_id = new_run_id()?;
     let lock = RunLock::take(&run_id)?;
     // One thread only until here: namespaces can be entered by a whole process only while it has one.
@@ -229,18 +226,41 @@ fn run_command(args: &RunArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Leftovers of dead runs are removed before a new one begins; a failure to do so is told, and no reason not to run.
-fn clean_dead_runs() {
-    match runtime().and_then(|runtime| runtime.block_on(clean_everything())) {
-        Ok(removed) if removed.is_empty() => {}
-        Ok(removed) => say(&format!("removed what killed runs left: {}", removed.join(", "))),
-        Err(error) => say(&format!("could not remove what killed runs left: {error:#}")),
+fn clean_command() -> anyhow::Result<ExitCode> {
+    let (cleaned, no_docker) = runtime()?.block_on(clean_everything(Care::WhenAsked));
+    if let Some(error) = no_docker {
+        say(&format!("containers were not looked for: {error:#}"));
     }
+    if cleaned.removed.is_empty() && cleaned.failures.is_empty() {
+        result("nothing to remove");
+    }
+    for what in &cleaned.removed {
+        result(&format!("removed {what}"));
+    }
+    for what in &cleaned.failures {
+        say(&format!("could not remove {what}"));
+    }
+    Ok(if cleaned.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn clean_everything() -> anyhow::Result<Vec<String>> {
-    let docker = docker::connect().await.ok();
-    clean::clean(docker.as_ref()).await
+/// Leftovers of dead runs are removed before a new one begins; a failure to do so is told, and no reason not to run.
+fn clean_dead_runs() -> anyhow::Result<()> {
+    let (cleaned, _) = runtime()?.block_on(clean_everything(Care::BeforeARun));
+    for (what, things) in [("removed what a killed run left", cleaned.removed), ("could not remove", cleaned.failures)]
+    {
+        if !things.is_empty() {
+            say(&format!("{what}: {}", things.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// Also tells why no Docker engine was looked at, if none was.
+async fn clean_everything(care: Care) -> (Cleaned, Option<anyhow::Error>) {
+    match docker::connect().await {
+        Ok(docker) => (clean(Some(&docker), care).await, None),
+        Err(error) => (clean(None, care).await, Some(error)),
+    }
 }
 
 fn print_plan(scenario: &Scenario, seed: u64) {

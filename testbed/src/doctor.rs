@@ -17,8 +17,11 @@ pub(crate) async fn examine() -> bool {
     let namespaces = namespaces();
     let tun = tun();
     let docker = docker_engine().await;
-    let usable = (namespaces.state.is_ok() || docker.state.is_ok()) && (tun.state.is_ok() || tcset().state.is_ok());
-    for Finding { what, state } in [namespaces, docker, tun, tcset(), netem(), open_files()] {
+    let (tcset, netem) = (tcset(), netem());
+    // The server's image brings tcset; namespaces need the host's.
+    let has_netem = netem.state.is_ok() && (tcset.state.is_ok() || docker.state.is_ok());
+    let usable = (namespaces.state.is_ok() || docker.state.is_ok()) && (tun.state.is_ok() || has_netem);
+    for Finding { what, state } in [namespaces, docker, tun, tcset, netem, open_files()] {
         let line = match state {
             Ok(found) => format!("ok       {what}: {found}"),
             Err(why) => format!("missing  {what}: {why}"),

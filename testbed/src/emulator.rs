@@ -24,16 +24,23 @@ pub(crate) struct ReadBack {
 }
 
 /// The emulator's own count of packets since the condition was set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct LinkCounters {
     /// Packets that left the link.
     pub(crate) sent: u64,
-    /// Packets dropped, by loss or because the queue was full.
+    /// Packets dropped, whatever for.
     pub(crate) dropped: u64,
-    /// Of these, packets dropped because the queue was full, where the emulator tells them apart.
-    pub(crate) dropped_queue_full: Option<u64>,
+    /// Of these, by the loss that was asked for; `None` when the emulator doesn't tell them apart, or counts drops and
+    /// packets in different units.
+    pub(crate) lost: Option<u64>,
+    /// Of these, because the queue was full; `None` likewise.
+    pub(crate) queue_full: Option<u64>,
+    /// Packets that the emulator could not handle: no part of any condition.
+    pub(crate) unasked: u64,
     /// Packets in the link at this moment.
     pub(crate) queued: u64,
+    /// The latest that a packet left after its time, milliseconds, where the emulator knows.
+    pub(crate) max_lateness_ms: Option<f64>,
 }
 
 /// What every emulator can do, all of it to the server's link and to the packets that the server sends.

@@ -18,6 +18,9 @@ use process::Process;
 /// The network device of every node.
 pub(crate) const DEVICE: &str = "eth0";
 
+/// How long a command that is waited for may take; the longest are probes of slow links.
+pub(crate) const EXEC_LIMIT: Duration = Duration::from_secs(120);
+
 /// A server or a client with a network namespace of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Node {
@@ -157,7 +160,7 @@ pub(crate) trait Engine {
     /// A folder in the node that programs may write to, with the node's own path.
     fn folder(&self, node: Node) -> String;
 
-    /// Runs a command to its end.
+    /// Runs a command to its end, which must come within [`EXEC_LIMIT`].
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output>;
 
     /// Starts a command and leaves it running; its stderr goes to the file `log`.
@@ -169,7 +172,10 @@ pub(crate) trait Engine {
     /// CPU time that the node's processes have used so far.
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration>;
 
-    /// Replaces a node by a fresh one with the same name and, for the server, the same address.
+    /// Whether the nodes run on the host of the driver, so that its CPU is theirs.
+    async fn shares_host(&self) -> bool;
+
+    /// Replaces a node by a fresh one with the same name. The server's address may be another then.
     async fn renew(&mut self, node: Node) -> anyhow::Result<()>;
 
     /// Removes everything that `up` made; may be called at any time and more than once.

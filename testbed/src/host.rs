@@ -11,7 +11,7 @@ pub(crate) fn facts() -> Value {
         Some(line.split_once(':')?.1.trim().to_owned())
     });
     json!({
-        "kernel": read("/proc/sys/kernel/osrelease"),
+        "kernel": kernel(),
         "congestion_control": read("/proc/sys/net/ipv4/tcp_congestion_control"),
         "cpu": cpu,
         "cores": std::thread::available_parallelism().map(usize::from).ok(),
@@ -19,6 +19,11 @@ pub(crate) fn facts() -> Value {
         "kernel_hz": kernel_hz(),
         "clocksource": read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
     })
+}
+
+/// The kernel's release.
+pub(crate) fn kernel() -> Option<String> {
+    read("/proc/sys/kernel/osrelease")
 }
 
 /// The host's name.
@@ -37,7 +42,7 @@ fn memory_kib() -> Option<u64> {
 
 /// CONFIG_HZ, where the distribution leaves the kernel's configuration readable.
 fn kernel_hz() -> Option<u32> {
-    let release = read("/proc/sys/kernel/osrelease")?;
+    let release = kernel()?;
     let config = fs::read_to_string(format!("/boot/config-{release}")).ok()?;
     config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ=")).and_then(|hz| hz.parse().ok())
 }

@@ -1,11 +1,9 @@
 //! The only place that prints: results on stdout, everything else on stderr.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this module is where printing is meant to happen")]
-
 use std::io::Write;
 
-/// A line for the user about what goes on.
+/// A line for the user about what goes on. A terminal that is gone is no reason to stop, and none to panic.
 pub(crate) fn say(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// A result. A closed pipe (`testbed report … | head`) is no error.
@@ -15,5 +13,5 @@ pub(crate) fn result(text: &str) {
 
 /// An error, with what led to it.
 pub(crate) fn failure(error: &anyhow::Error) {
-    eprintln!("testbed: {error:#}");
+    say(&format!("testbed: {error:#}"));
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use shaper::{Condition, Delay};
 
-/// Delay may be off by this much, milliseconds …
+/// Delay may be off by this much, milliseconds, but not by more than half of what was asked …
 const DELAY_TOLERANCE_MS: f64 = 1.0;
 /// … or by this share of what was asked, whichever is more.
 const DELAY_TOLERANCE_SHARE: f64 = 0.02;
@@ -101,10 +101,11 @@ fn delay_doubt(asked: &Condition, floor_ms: f64, measured: &Measured) -> Option<
     let added = rtt - floor_ms;
     // A rate makes each packet take its time on the wire, unless a burst allowance lets it pass: both are right.
     let on_the_wire = asked.rate.map_or(0.0, |rate| ECHO_PACKET_BITS / rate.bits_per_second() as f64 * 1_000.0);
-    let tolerance = DELAY_TOLERANCE_MS.max(asked_ms * DELAY_TOLERANCE_SHARE) + milliseconds(asked.jitter) / 4.0;
+    let absolute = if asked_ms > 0.0 { DELAY_TOLERANCE_MS.min(asked_ms / 2.0) } else { DELAY_TOLERANCE_MS };
+    let tolerance = absolute.max(asked_ms * DELAY_TOLERANCE_SHARE) + milliseconds(asked.jitter) / 4.0;
     let within = added >= asked_ms - tolerance && added <= asked_ms + on_the_wire * 1.1 + tolerance;
     (!within)
-        .then(|| format!("delay: asked {asked_ms} ms, the probe saw {added:.2} ms added (tolerance {tolerance:.1} ms)"))
+        .then(|| format!("delay: asked {asked_ms} ms, the probe saw {added:.2} ms added (tolerance {tolerance:.2} ms)"))
 }
 
 fn loss_doubt(asked: &Condition, measured: &Measured) -> Option<String> {
@@ -218,6 +219,8 @@ mod tests {
             ("{}", seen(50.1, 0, None), Some("delay: asked 0 ms, the probe saw 50.00 ms")),
             (r#"{"delay":"50ms"}"#, seen(50.3, 0, None), None),
             (r#"{"delay":"50ms"}"#, seen(0.1, 0, None), Some("delay: asked 50 ms, the probe saw 0.00 ms")),
+            (r#"{"delay":"1ms"}"#, seen(1.2, 0, None), None),
+            (r#"{"delay":"1ms"}"#, seen(0.1, 0, None), Some("delay: asked 1 ms, the probe saw 0.00 ms")),
             (r#"{"delay":"50ms"}"#, seen(25.1, 0, None), Some("delay: asked 50 ms, the probe saw 25.00 ms")),
             (r#"{"loss":"1%"}"#, seen(0.1, 8, None), None),
             (r#"{"loss":"1%"}"#, seen(0.1, 0, None), Some("loss: asked 1%, the probe lost 0 of 800")),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shop_client::sample::{COLUMNS, Sample};
+use shop_client::sample::{COLUMNS, Outcome, Sample};
 use testbed_analysis::{CellInfo, SummaryRow};
 
 use crate::plan::Cell;
@@ -72,7 +72,9 @@ pub(crate) struct CellRow {
     pub(crate) link_dropped: Option<u64>,
     /// Of these, packets that it dropped because the queue was full.
     pub(crate) link_dropped_queue_full: Option<u64>,
-    /// Operations that the clients tried.
+    /// The latest that a packet left the link after its time, milliseconds.
+    pub(crate) link_max_lateness_ms: Option<f64>,
+    /// Operations that the clients tried: rows of `samples.csv`.
     pub(crate) operations: u64,
     /// Operations that ended other than `ok`.
     pub(crate) errors: u64,
@@ -80,7 +82,8 @@ pub(crate) struct CellRow {
     pub(crate) cut_off: u64,
     /// When the measured time began, UTC.
     pub(crate) started: String,
-    /// Measured time, seconds.
+    /// Time from letting the clients go to the last one's end, seconds; operations under way at the end of the measured
+    /// time are waited for.
     pub(crate) duration_s: f64,
     /// Share of the host's CPU time that was in use, percent of all cores.
     pub(crate) host_cpu_percent: Option<f64>,
@@ -113,6 +116,7 @@ impl CellRow {
             link_sent: None,
             link_dropped: None,
             link_dropped_queue_full: None,
+            link_max_lateness_ms: None,
             operations: 0,
             errors: 0,
             cut_off: 0,
@@ -135,6 +139,17 @@ impl CellRow {
             proved: self.verdict == Verdict::Proved,
         }
     }
+}
+
+/// What came of adding one client's rows.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// Rows that were added.
+    pub(crate) rows: u64,
+    /// Of these, other than `ok`.
+    pub(crate) errors: u64,
+    /// Why rows were left out, if some were.
+    pub(crate) problem: Option<String>,
 }
 
 /// The folder of one run.
@@ -190,36 +205,30 @@ impl RunFolder {
         serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// Adds the rows of one client's CSV, without its header. Returns how many rows it has.
-    ///
-    /// # Errors
-    /// When a row is not whole; the rows before it are kept.
-    pub(crate) fn append_samples(&self, csv: &[u8]) -> anyhow::Result<u64> {
+    /// Adds the rows of one client's CSV, without its header. Rows after one that is cut short, or of another cell than
+    /// this, are left out, and told.
+    pub(crate) fn append_samples(&self, csv: &[u8], cell: &str) -> anyhow::Result<Appended> {
         let path = self.0.join("samples.csv");
         let what = || format!("adding to {}", path.display());
-        let mut reader = csv::Reader::from_reader(csv);
         let mut file = File::options().append(true).open(&path).with_context(what)?;
-        let mut rows = Vec::new();
-        let mut count = 0;
-        let mut broken = None;
-        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(&mut rows);
-        for row in reader.deserialize::<Sample>() {
+        let mut appended = Appended::default();
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        for row in csv::Reader::from_reader(csv).deserialize::<Sample>() {
             match row {
-                Ok(sample) => writer.serialize(sample).with_context(what)?,
-                Err(error) => {
-                    broken = Some(error);
-                    break;
+                Ok(sample) if sample.cell == cell => {
+                    appended.rows += 1;
+                    appended.errors += u64::from(sample.outcome != Outcome::Ok);
+                    writer.serialize(sample).with_context(what)?;
                 }
+                Ok(sample) => appended.problem = Some(format!("row {} is of cell {}", appended.rows + 1, sample.cell)),
+                Err(error) => appended.problem = Some(format!("row {} is not whole: {error}", appended.rows + 1)),
             }
-            count += 1;
+            if appended.problem.is_some() {
+                break;
+            }
         }
-        writer.flush().with_context(what)?;
-        drop(writer);
-        file.write_all(&rows).with_context(what)?;
-        match broken {
-            Some(error) => Err(error).with_context(|| format!("row {} of a client's CSV is not whole", count + 1)),
-            None => Ok(count),
-        }
+        file.write_all(&writer.into_inner().with_context(what)?).with_context(what)?;
+        Ok(appended)
     }
 
     /// All samples.
@@ -275,8 +284,10 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let folder = folder(&base);
         let csv = format!("{}\n{ROW}\n{ROW}\n", COLUMNS.join(","));
-        assert_eq!(folder.append_samples(csv.as_bytes()).unwrap(), 2);
-        assert_eq!(folder.append_samples(csv.as_bytes()).unwrap(), 2);
+        for _ in 0..2 {
+            let appended = folder.append_samples(csv.as_bytes(), "c").unwrap();
+            assert_eq!(appended, Appended { rows: 2, errors: 0, problem: None });
+        }
         let samples = folder.samples().unwrap();
         assert_eq!(samples.len(), 4);
         assert_eq!((samples[3].server_ms, samples[3].latency_ms), (None, 0.3));
@@ -287,9 +298,20 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let folder = folder(&base);
         let csv = format!("{}\n{ROW}\nr,c,loss,1%", COLUMNS.join(","));
-        let error = folder.append_samples(csv.as_bytes()).unwrap_err();
-        assert!(error.to_string().contains("row 2"), "{error}");
+        let appended = folder.append_samples(csv.as_bytes(), "c").unwrap();
+        assert_eq!(appended.rows, 1);
+        assert!(appended.problem.unwrap().starts_with("row 2 is not whole"));
         assert_eq!(folder.samples().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn rows_of_another_cell_are_left_out_and_told() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = folder(&base);
+        let csv = format!("{}\n{ROW}\n", COLUMNS.join(","));
+        let appended = folder.append_samples(csv.as_bytes(), "another").unwrap();
+        assert_eq!(appended, Appended { rows: 0, errors: 0, problem: Some("row 1 is of cell c".to_owned()) });
+        assert!(folder.samples().unwrap().is_empty());
     }
 
     #[test]

@@ -7,10 +7,11 @@ mod prober;
 mod progress;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use shaper::Condition;
 use shop_client::sample::Outcome;
 use testbed_analysis::Format;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +101,7 @@ pub(crate) async fn run(
     }
     ran?;
     let all_proved = rows.iter().all(|row| row.verdict == Verdict::Proved);
-    let books_agree = manifest.audit.is_none_or(lab::Audit::is_good);
+    let books_agree = manifest.audit.is_some_and(lab::Audit::is_good);
     Ok(if all_proved && books_agree { RunEnd::Proved } else { RunEnd::Doubtful })
 }
 
@@ -119,7 +120,7 @@ async fn run_cells(
     for cell in cells {
         lab.emulator.can_express(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
     }
-    let floor = prober::probe(lab.engine, &ProbePlan::for_condition(&shaper::Condition::BASELINE)).await;
+    let floor = prober::probe(lab.engine, &ProbePlan::for_condition(&Condition::BASELINE)).await;
     let floor_rtt_ms = floor?.rtt_median_ms.context("the server does not answer echo requests on the bare link")?;
     manifest.emulator = lab.emulator.name().to_owned();
     manifest.why_emulator = lab.why_emulator.clone();
@@ -128,7 +129,8 @@ async fn run_cells(
     folder.write_manifest(manifest)?;
 
     let scenario = &request.scenario;
-    let run = CellContext { run_id: &request.run_id, scenario, folder, floor_rtt_ms, stop };
+    let nodes_are_here = lab.engine.shares_host().await;
+    let run = CellContext { run_id: &request.run_id, scenario, folder, floor_rtt_ms, nodes_are_here, stop };
     let progress = Progress::new(cells.len(), scenario.duration.as_duration());
     for cell in cells {
         if stop.is_cancelled() {
@@ -137,29 +139,36 @@ async fn run_cells(
         progress.begin(cell);
         let outcome = measure(&mut lab, &run, cell, &progress).await;
         progress.end(&outcome.row);
+        let failed = outcome.row.verdict == Verdict::Failed;
         rows.push(outcome.row);
         folder.write_cells(rows)?;
         if !stop.is_cancelled() {
-            repair(&mut lab, &outcome.broken, rows, &progress).await?;
+            repair(&mut lab, &outcome.broken, failed, &progress).await?;
         }
     }
     progress.finish();
-    manifest.audit = audit(&lab, rows, folder).await;
+    match audit(&lab, folder).await {
+        Ok(audit) => manifest.audit = Some(audit),
+        Err(error) => {
+            let why = format!("stock and orders could not be compared: {error:#}");
+            say(&why);
+            manifest.remarks.push(why);
+        }
+    }
     lab.shut_down().await.context("stopping the emulator")
 }
 
-/// After a cell that failed: new nodes for the broken ones, and a new server if the shop does not answer.
-async fn repair(lab: &mut Lab<'_>, broken: &[Node], rows: &[CellRow], progress: &Progress) -> anyhow::Result<()> {
-    if rows.last().is_none_or(|row| row.verdict != Verdict::Failed) {
-        return Ok(());
-    }
+/// After a cell: new nodes for the broken ones, and a new server if shop or emulator do not answer.
+async fn repair(lab: &mut Lab<'_>, broken: &[Node], failed: bool, progress: &Progress) -> anyhow::Result<()> {
     for node in broken.iter().filter(|node| **node != Node::Server) {
         progress.line(&format!("renewing {node}"));
         lab.engine.renew(*node).await.with_context(|| format!("renewing {node}"))?;
     }
+    if !failed {
+        return Ok(());
+    }
     let server_is_ill = broken.contains(&Node::Server) || lab.check_shop().await.is_err();
-    let emulator_is_ill = lab.emulator.read_back(lab.engine, &shaper::Condition::BASELINE).await.is_err();
-    if server_is_ill || emulator_is_ill {
+    if server_is_ill || lab.emulator.read_back(lab.engine, &Condition::BASELINE).await.is_err() {
         progress.line("renewing the server");
         lab.renew_server().await?;
     }
@@ -167,29 +176,20 @@ async fn repair(lab: &mut Lab<'_>, broken: &[Node], rows: &[CellRow], progress: 
 }
 
 /// Stock against orders, and orders against what clients were promised; told in a line.
-async fn audit(lab: &Lab<'_>, rows: &[CellRow], folder: &RunFolder) -> Option<lab::Audit> {
-    if rows.iter().any(|row| row.verdict == Verdict::Failed) {
-        // The server may have been renewed, and its first database with it: the sums would mean nothing.
-        return None;
+///
+/// # Errors
+/// When they can't be compared.
+async fn audit(lab: &Lab<'_>, folder: &RunFolder) -> anyhow::Result<lab::Audit> {
+    if lab.server_was_renewed {
+        bail!("the server was renewed, and its first database with it");
     }
-    let audited = match promised_orders(folder) {
-        Ok(promised) => lab.audit(promised).await,
-        Err(error) => Err(error),
-    };
-    match audited {
-        Ok(audit) => {
-            let verdict = if audit.is_good() { "nothing is lost" } else { "THE BOOKS DISAGREE" };
-            say(&format!(
-                "{} orders promised, {} kept; {} pieces sold, {} ordered: {verdict}",
-                audit.promised, audit.orders, audit.sold, audit.ordered
-            ));
-            Some(audit)
-        }
-        Err(error) => {
-            say(&format!("stock and orders could not be compared: {error:#}"));
-            None
-        }
-    }
+    let audit = lab.audit(promised_orders(folder)?).await?;
+    let verdict = if audit.is_good() { "nothing is lost" } else { "THE BOOKS DISAGREE" };
+    say(&format!(
+        "{} orders promised, {} kept; {} pieces sold, {} ordered: {verdict}",
+        audit.promised, audit.orders, audit.sold, audit.ordered
+    ));
+    Ok(audit)
 }
 
 fn promised_orders(folder: &RunFolder) -> anyhow::Result<i64> {
@@ -232,11 +232,14 @@ fn lab_plan(request: &RunRequest) -> LabPlan {
         ("ipv4.tcp_no_metrics_save", "1"),
         // Loose: the shaper sends packets by another device than they come back on; strict would drop them.
         ("ipv4.conf.all.rp_filter", "2"),
-        // The lab is IPv4 only; its neighbour discovery would be noise.
-        ("ipv6.conf.all.disable_ipv6", "1"),
+        // A connection per request uses up a client's ports within the minute that TIME_WAIT keeps them.
+        ("ipv4.tcp_tw_reuse", "1"),
+        ("ipv4.ip_local_port_range", "10000 65000"),
     ];
-    let sysctls: BTreeMap<String, String> =
-        settings.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    // The lab is IPv4 only; where there is IPv6, its neighbour discovery would be noise.
+    let no_ipv6 = Path::new("/proc/sys/net/ipv6").exists().then_some(("ipv6.conf.all.disable_ipv6", "1"));
+    let all = settings.into_iter().chain(no_ipv6);
+    let sysctls: BTreeMap<String, String> = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     LabPlan {
         run_id: request.run_id.clone(),
         host: host::name(),

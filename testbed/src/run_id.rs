@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 /// A moment in UTC.
@@ -65,16 +64,20 @@ pub(crate) struct RunLock {
 
 /// What the names of these folders start with.
 const PREFIX: &str = "testbed-";
+/// The locked file in them.
+const LOCK: &str = "lock";
 
 impl RunLock {
-    /// Makes and locks the folder.
+    /// Makes and locks the folder. It gets its name only with the lock held, so that nobody takes it for a dead one.
     pub(crate) fn take(run_id: &str) -> anyhow::Result<Self> {
-        let folder = folder(run_id);
+        let folder = std::env::temp_dir().join(format!("{PREFIX}{run_id}"));
+        let draft = std::env::temp_dir().join(format!(".{PREFIX}{run_id}"));
         let what = || format!("making the temporary folder {}", folder.display());
-        fs::create_dir_all(&folder).with_context(what)?;
-        let file = File::create(folder.join("lock")).with_context(what)?;
+        fs::create_dir_all(&draft).with_context(what)?;
+        let file = File::create(draft.join(LOCK)).with_context(what)?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error).with_context(what)?;
-        Ok(Self { folder: folder.clone(), _lock: lock })
+        fs::rename(&draft, &folder).with_context(what)?;
+        Ok(Self { folder, _lock: lock })
     }
 
     /// The folder.
@@ -90,31 +93,44 @@ impl Drop for RunLock {
     }
 }
 
-fn folder(run_id: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("{PREFIX}{run_id}"))
+/// What is known of a driver by its temporary folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It holds the lock, or nobody can tell.
+    Alive,
+    /// Its lock is free: the kernel frees it when the driver dies.
+    Dead,
+    /// There is no such folder: somebody emptied the temporary folder, or the driver sees another one.
+    Unknown,
 }
 
-/// Whether the driver lives whose temporary folder this is: only it holds the lock, and the kernel frees it when it
-/// dies.
-pub(crate) fn is_alive(folder: &Path) -> bool {
-    let Ok(file) = File::open(folder.join("lock")) else { return false };
-    matches!(Flock::lock(file, FlockArg::LockSharedNonblock), Err((_, Errno::EWOULDBLOCK)))
+/// Whether the driver lives whose temporary folder this is.
+pub(crate) fn life(folder: &Path) -> Life {
+    match File::open(folder.join(LOCK)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Life::Unknown,
+        Err(_) => Life::Alive,
+        Ok(file) => match Flock::lock(file, FlockArg::LockSharedNonblock) {
+            Ok(_) => Life::Dead,
+            Err(_) => Life::Alive,
+        },
+    }
 }
 
-/// Removes the temporary folders of drivers that are dead. Returns what was removed, in words.
-pub(crate) fn remove_dead_folders() -> anyhow::Result<Vec<String>> {
-    let mut removed = Vec::new();
-    let temporary = std::env::temp_dir();
-    let entries = fs::read_dir(&temporary).with_context(|| format!("listing {}", temporary.display()))?;
-    for entry in entries.flatten() {
+/// Removes the temporary folders of drivers that are dead. Returns what was removed and what could not be, in words.
+pub(crate) fn remove_dead_folders() -> (Vec<String>, Vec<String>) {
+    let (mut removed, mut failures) = (Vec::new(), Vec::new());
+    let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
         let path = entry.path();
-        let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX) && path.join("lock").is_file();
-        if is_ours && !is_alive(&path) {
-            fs::remove_dir_all(&path).with_context(|| format!("removing {}", path.display()))?;
-            removed.push(format!("folder {}", path.display()));
+        if life(&path) != Life::Dead {
+            continue;
+        }
+        match fs::remove_dir_all(&path) {
+            Ok(()) => removed.push(format!("folder {}", path.display())),
+            Err(error) => failures.push(format!("folder {}: {error}", path.display())),
         }
     }
-    Ok(removed)
+    (removed, failures)
 }
 
 #[cfg(test)]
@@ -137,11 +153,14 @@ mod tests {
     #[test]
     fn a_run_is_alive_while_its_lock_is_held() {
         let run_id = format!("test-{}-{}", std::process::id(), new_run_id().unwrap());
-        assert!(!is_alive(&folder(&run_id)));
         let lock = RunLock::take(&run_id).unwrap();
         let folder = lock.folder().to_owned();
-        assert!(is_alive(&folder));
+        assert_eq!(life(&folder), Life::Alive);
         drop(lock);
-        assert!(!is_alive(&folder) && !folder.exists());
+        assert_eq!(life(&folder), Life::Unknown);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join(LOCK), "").unwrap();
+        assert_eq!(life(&folder), Life::Dead);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -201,6 +201,7 @@ impl Scenario {
             ("clients", self.clients, 1_000),
             ("repetitions", self.repetitions, 1_000),
             ("users", self.workload.users, 100_000),
+            ("page_size", self.workload.page_size, 100),
         ] {
             if !(1..=most).contains(&value) {
                 bail!("{what} is {value}: expected 1 to {most}");
@@ -208,6 +209,13 @@ impl Scenario {
         }
         if self.duration.as_duration().as_secs_f64() < 1.0 {
             bail!("duration is {}: expected at least 1s", self.duration);
+        }
+        for (what, span) in
+            [("request_timeout", self.workload.request_timeout), ("connect_timeout", self.workload.connect_timeout)]
+        {
+            if span.as_duration().is_zero() {
+                bail!("{what} is {span}: expected more than nothing");
+            }
         }
         if !matches!(self.server.durability.as_str(), "full" | "normal") {
             bail!("durability is '{}': expected full or normal", self.server.durability);

@@ -32,8 +32,8 @@ pub(super) fn listen() -> anyhow::Result<CancellationToken> {
             match first {
                 None => {
                     first = Some(Instant::now());
-                    say("stopping: what was measured is saved, nodes are removed (again to stop at once)");
                     cancelled.cancel();
+                    say("stopping: what was measured is saved, nodes are removed (again to stop at once)");
                 }
                 Some(moment) if moment.elapsed() < SAME_WISH => {}
                 Some(_) => {

@@ -79,12 +79,15 @@ impl Emulator for ShaperEmulator {
         if status.condition.is_baseline() {
             return Ok(None);
         }
-        let queue_full = counters.dropped_queue + status.unread_drops + counters.send_errors;
+        let unasked = status.unread_drops + counters.send_errors;
         Ok(Some(LinkCounters {
             sent: counters.sent,
-            dropped: counters.dropped_loss + queue_full,
-            dropped_queue_full: Some(queue_full),
+            dropped: counters.dropped_loss + counters.dropped_queue + unasked,
+            lost: Some(counters.dropped_loss),
+            queue_full: Some(counters.dropped_queue),
+            unasked,
             queued: counters.queued,
+            max_lateness_ms: Some(status.max_lateness_us as f64 / 1_000.0),
         }))
     }
 

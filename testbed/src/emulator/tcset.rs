@@ -206,8 +206,13 @@ impl Emulator for TcsetEmulator {
         Ok(netem.map(|netem| LinkCounters {
             sent: netem.packets,
             dropped: netem.drops,
-            dropped_queue_full: None,
+            // netem counts segments when it sends and whole segmentation-offload packets when it drops, and a full
+            // queue's drops with the others: nothing that could be compared with a loss.
+            lost: None,
+            queue_full: None,
+            unasked: 0,
             queued: netem.qlen,
+            max_lateness_ms: None,
         }))
     }
 

@@ -22,10 +22,12 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, StartContainerOptions, StatsOptionsBuilder, UploadToContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use super::process::Process;
-use super::{Engine, LabPlan, Node, NodeCommand, Output};
+use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output};
+use crate::host;
 
 /// The images of the two kinds of node; `compose.yaml` and `docker/` build them under these names.
 pub(crate) const IMAGES: [&str; 2] = ["testbed-shop-server:latest", "testbed-shop-client:latest"];
@@ -148,7 +150,9 @@ impl Engine for DockerEngine {
         // Set first: `down` must find what a failure below leaves half done.
         self.plan = Some(plan.clone());
         self.make_network(plan).await?;
-        try_join_all(plan.nodes().map(|node| self.make_node(node, plan))).await?;
+        // All of them, also after a failure: the engine would go on making what nobody waits for, and nobody removes.
+        let made = join_all(plan.nodes().map(|node| self.make_node(node, plan))).await;
+        made.into_iter().collect::<anyhow::Result<()>>()?;
         self.server_address = self.find_server_address(plan).await?;
         Ok(())
     }
@@ -163,7 +167,8 @@ impl Engine for DockerEngine {
 
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output> {
         let container = self.container(node)?;
-        let ran = attached::run(&self.docker, &container, command).await;
+        let ran = timeout(EXEC_LIMIT, attached::run(&self.docker, &container, command)).await;
+        let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
         ran.with_context(|| format!("running `{command}` in {container}"))
     }
 
@@ -201,6 +206,11 @@ impl Engine for DockerEngine {
         Ok(Duration::from_nanos(usage.with_context(|| format!("{container} has no CPU time to tell"))?))
     }
 
+    async fn shares_host(&self) -> bool {
+        let Ok(info) = self.docker.info().await else { return false };
+        info.name == Some(host::name()) && info.kernel_version == host::kernel()
+    }
+
     async fn renew(&mut self, node: Node) -> anyhow::Result<()> {
         let plan = self.plan()?.clone();
         self.remove_node(&container::name(&plan.run_id, node)).await?;
@@ -212,7 +222,7 @@ impl Engine for DockerEngine {
     }
 
     async fn down(&mut self) -> anyhow::Result<()> {
-        let Some(plan) = self.plan.take() else { return Ok(()) };
+        let Some(plan) = self.plan.clone() else { return Ok(()) };
         let names: Vec<String> = plan.nodes().map(|node| container::name(&plan.run_id, node)).collect();
         let removed = join_all(names.iter().map(|name| self.remove_node(name))).await;
         for follower in self.followers.get_mut().drain(..) {
@@ -223,7 +233,9 @@ impl Engine for DockerEngine {
             Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the network {network}")),
             _ => Ok(()),
         };
-        removed.into_iter().collect::<anyhow::Result<()>>().and(network_removed)
+        removed.into_iter().collect::<anyhow::Result<()>>().and(network_removed)?;
+        self.plan = None;
+        Ok(())
     }
 
     async fn facts(&self) -> anyhow::Result<serde_json::Value> {
@@ -233,7 +245,14 @@ impl Engine for DockerEngine {
             let inspected = self.docker.inspect_image(image).await.with_context(|| format!("inspecting {image}"))?;
             images.insert(image.to_owned(), serde_json::json!(inspected.id));
         }
-        Ok(serde_json::json!({ "version": version.version, "api": version.api_version, "images": images }))
+        let info = self.docker.info().await.context("asking for the engine's host")?;
+        Ok(serde_json::json!({
+            "version": version.version,
+            "api": version.api_version,
+            "images": images,
+            "kernel": info.kernel_version,
+            "cores": info.ncpu,
+        }))
     }
 }
 

@@ -16,12 +16,13 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
+use tokio::time::timeout;
 
 use super::process::Process;
-use super::{Engine, LabPlan, Node, NodeCommand, Output};
+use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output};
 use children::Children;
 use namespace::Namespace;
 pub(crate) use namespace::{enter_lab, try_lab_if_asked, why_not};
@@ -118,7 +119,9 @@ impl Engine for NetnsEngine {
 
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output> {
         let namespace = self.namespace(node)?.as_fd().try_clone_to_owned().context("copying a namespace's handle")?;
-        children::run(command, namespace).await.with_context(|| format!("running `{command}` in {node}"))
+        let ran = timeout(EXEC_LIMIT, children::run(command, namespace)).await;
+        let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
+        ran.with_context(|| format!("running `{command}` in {node}"))
     }
 
     async fn spawn(&self, node: Node, command: &NodeCommand, log: &Path) -> anyhow::Result<Process> {
@@ -134,6 +137,10 @@ impl Engine for NetnsEngine {
 
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
         self.children.borrow().cpu_time(node)
+    }
+
+    async fn shares_host(&self) -> bool {
+        true
     }
 
     async fn renew(&mut self, node: Node) -> anyhow::Result<()> {

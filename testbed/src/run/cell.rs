@@ -1,13 +1,14 @@
-//! One cell: clients ready, condition applied and proved, workload, proof again, samples fetched.
+//! One cell: clients ready on the bare link, condition applied and proved, workload, samples fetched, proof again.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use shaper::Condition;
 use tokio_util::sync::CancellationToken;
 
-use super::clients::{Count, Crew, CrewReport};
+use super::clients::Crew;
 use super::lab::Lab;
-use super::prober::probe;
+use super::prober::{PROBER, probe};
 use super::progress::Progress;
 use crate::emulator::LinkCounters;
 use crate::engine::Node;
@@ -18,12 +19,14 @@ use crate::results::{CellRow, RunFolder, Verdict};
 use crate::run_id::UtcTime;
 use crate::scenario::Scenario;
 
-/// How long packets of the workload may take to leave the link before the probe after it.
-const DRAIN_LIMIT: Duration = Duration::from_secs(20);
-/// How often the link is asked whether it is empty.
+/// How long the link's queue may stand still before its packets are given up.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// How often the link is asked how many packets it holds.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
 /// A host this busy may measure itself instead of the link, percent of all cores.
 const BUSY_PERCENT: f64 = 85.0;
+/// A packet this late is worth a note, milliseconds.
+const LATE_MS: f64 = 5.0;
 
 /// What a cell needs to know of its run.
 pub(crate) struct CellContext<'a> {
@@ -35,6 +38,8 @@ pub(crate) struct CellContext<'a> {
     pub(crate) folder: &'a RunFolder,
     /// Median round trip of the bare link, milliseconds.
     pub(crate) floor_rtt_ms: f64,
+    /// Whether this host's CPU is the nodes' CPU.
+    pub(crate) nodes_are_here: bool,
     /// Ctrl-C.
     pub(crate) stop: &'a CancellationToken,
 }
@@ -49,183 +54,215 @@ pub(crate) struct Outcome {
 
 /// Measures one cell. Whatever goes wrong becomes the row's verdict.
 pub(crate) async fn measure(lab: &mut Lab<'_>, run: &CellContext<'_>, cell: &Cell, progress: &Progress) -> Outcome {
-    let mut outcome = Outcome { row: CellRow::new(cell, run.floor_rtt_ms), broken: Vec::new() };
-    let mut problems = Vec::new();
-    match work(lab, run, cell, progress, &mut outcome, &mut problems).await {
-        Ok(()) if problems.is_empty() => outcome.row.verdict = Verdict::Proved,
-        Ok(()) => outcome.row.verdict = Verdict::NotProved,
-        Err(error) => {
-            outcome.row.verdict = Verdict::Failed;
-            problems.push(format!("{error:#}"));
-        }
-    }
-    if run.stop.is_cancelled() {
-        outcome.row.verdict = Verdict::Interrupted;
-    }
-    outcome.row.problems = problems.join("; ");
-    outcome
-}
-
-async fn work(
-    lab: &mut Lab<'_>,
-    run: &CellContext<'_>,
-    cell: &Cell,
-    progress: &Progress,
-    outcome: &mut Outcome,
-    problems: &mut Vec<String>,
-) -> anyhow::Result<()> {
-    let mut crew = Crew::start(lab, cell, run.scenario, run.run_id).await.context("starting the clients")?;
+    let row = CellRow::new(cell, run.floor_rtt_ms);
     let plan = ProbePlan::for_condition(&cell.condition);
-    let worked = async {
-        lab.emulator.apply(lab.engine, &cell.condition, cell.seed).await.context("applying the condition")?;
-        let before = prove(lab, run, cell, &plan, "before", &mut outcome.row, problems).await?;
-        let report = let_work(lab, run, cell, progress, &mut crew, &mut outcome.row).await?;
-        anyhow::Ok((before, report))
+    let mut measurement = Measurement {
+        lab,
+        run,
+        cell,
+        progress,
+        plan,
+        row,
+        problems: Vec::new(),
+        notes: Vec::new(),
+        broken: Vec::new(),
     };
-    let (before, report) = match worked.await {
-        Ok(worked) => worked,
-        Err(error) => {
-            outcome.broken = crew.abandon(lab).await;
-            return Err(error);
+    let ended = measurement.work().await;
+    measurement.conclude(ended)
+}
+
+/// A cell being measured.
+struct Measurement<'m, 'l> {
+    lab: &'m mut Lab<'l>,
+    run: &'m CellContext<'m>,
+    cell: &'m Cell,
+    progress: &'m Progress,
+    plan: ProbePlan,
+    row: CellRow,
+    problems: Vec<String>,
+    notes: Vec<String>,
+    broken: Vec<Node>,
+}
+
+impl Measurement<'_, '_> {
+    async fn work(&mut self) -> anyhow::Result<()> {
+        // What the cell before was about must not slow down the making of accounts for this one.
+        self.apply(&Condition::BASELINE).await?;
+        let mut crew = Crew::start(self.lab, self.cell, self.run).await?;
+        let worked = if crew.is_well() { self.prove_and_let_work(&mut crew).await } else { Ok(()) };
+        if worked.is_err() || !crew.is_well() {
+            crew.stop().await;
         }
-    };
-    // Samples first: whatever fails from here on, they are kept.
-    let incomplete = crew.collect(lab, run.folder).await?;
-    outcome.broken = report.broken;
-    let failures: Vec<String> = report.failures.into_iter().chain(incomplete).collect();
-    if !failures.is_empty() {
-        bail!(failures.join("; "));
-    }
-    if run.stop.is_cancelled() {
-        return Ok(());
-    }
-    drain(lab).await?;
-    let after = prove(lab, run, cell, &plan, "after", &mut outcome.row, problems).await?;
-    note_probes(&before, &after, &mut outcome.row);
-    let counters = lab.emulator.counters(lab.engine).await.context("reading the link's counters")?;
-    note_counters(counters, cell, &mut outcome.row, problems);
-    lab.check_shop().await
-}
-
-fn note_probes(before: &Measured, after: &Measured, row: &mut CellRow) {
-    row.before_rtt_ms = before.rtt_median_ms;
-    row.after_rtt_ms = after.rtt_median_ms;
-    let rates: Vec<f64> = [before, after].into_iter().filter_map(|probe| probe.rate_bits_per_second).collect();
-    row.achieved_rate_kbit = (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64 / 1_000.0);
-}
-
-/// Reads back what is in force and probes it; doubts become problems.
-async fn prove(
-    lab: &Lab<'_>,
-    run: &CellContext<'_>,
-    cell: &Cell,
-    plan: &ProbePlan,
-    when: &str,
-    row: &mut CellRow,
-    problems: &mut Vec<String>,
-) -> anyhow::Result<Measured> {
-    let read = lab.emulator.read_back(lab.engine, &cell.condition).await.context("reading the condition back")?;
-    if !read.agrees {
-        problems.push(format!("{when}: asked {}, read back {}", cell.condition, read.text));
-    }
-    row.read_back = read.text;
-    let measured = probe(lab.engine, plan).await.with_context(|| format!("probing the link {when} the workload"))?;
-    row.probe_sent += measured.sent;
-    row.probe_lost += measured.sent.saturating_sub(measured.received);
-    let doubts = doubts(&cell.condition, run.floor_rtt_ms, &measured);
-    problems.extend(doubts.into_iter().map(|doubt| format!("{when}: {doubt}")));
-    Ok(measured)
-}
-
-/// Lets the clients work until their time is over, one of them fails, the server ends, or Ctrl-C comes.
-async fn let_work(
-    lab: &Lab<'_>,
-    run: &CellContext<'_>,
-    cell: &Cell,
-    progress: &Progress,
-    crew: &mut Crew,
-    row: &mut CellRow,
-) -> anyhow::Result<CrewReport> {
-    let (cpu, server_cpu) = (CpuTicks::now(), lab.engine.cpu_time(Node::Server).await);
-    row.started = UtcTime::now().to_string();
-    let start = Instant::now();
-    crew.go().await.context("starting the workload")?;
-    let board = crew.board();
-    let stop = run.stop.child_token();
-    let display = progress.watch(cell, &board);
-    let mut report = tokio::select! {
-        report = crew.follow(lab, &stop) => report,
-        never = display => match never {},
-        error = lab.shop_ended() => {
-            CrewReport { failures: vec![format!("{error:#}")], broken: vec![Node::Server] }
+        self.broken.extend(crew.broken());
+        // Samples first: whatever fails from here on, they are kept.
+        let incomplete = self.collect(&crew).await?;
+        worked?;
+        let failures = [crew.failures(), incomplete].concat();
+        if !failures.is_empty() {
+            bail!(failures.join("; "));
         }
-    };
-    if report.broken == [Node::Server] {
-        stop.cancel();
-        let rest = crew.follow(lab, &stop).await;
-        report.failures.extend(rest.failures);
-        report.broken.extend(rest.broken);
-    }
-    let elapsed = start.elapsed();
-    note_effort(row, elapsed, board.total());
-    note_cpu(lab, row, elapsed, cpu, server_cpu).await;
-    Ok(report)
-}
-
-fn note_effort(row: &mut CellRow, elapsed: Duration, count: Count) {
-    row.duration_s = elapsed.as_secs_f64();
-    row.operations = count.operations;
-    row.errors = count.errors;
-    row.cut_off = count.cut_off;
-}
-
-async fn note_cpu(
-    lab: &Lab<'_>,
-    row: &mut CellRow,
-    elapsed: Duration,
-    cpu_before: Option<CpuTicks>,
-    server_before: anyhow::Result<Duration>,
-) {
-    row.host_cpu_percent = CpuTicks::now().zip(cpu_before).and_then(|(now, before)| now.percent_since(before));
-    // A server that has died has no CPU time to tell; the row says so otherwise.
-    if let (Ok(before), Ok(after)) = (server_before, lab.engine.cpu_time(Node::Server).await) {
-        let used = after.saturating_sub(before);
-        row.server_cpu_percent = Some(used.as_secs_f64() / elapsed.as_secs_f64() * 100.0);
-    }
-    if let Some(percent) = row.host_cpu_percent.filter(|percent| *percent > BUSY_PERCENT) {
-        row.notes = format!("the host was {percent:.0}% busy: the numbers may show it more than the link");
-    }
-}
-
-/// Waits until the link holds no packets of the workload any more, so that the probe does not queue behind them.
-async fn drain(lab: &Lab<'_>) -> anyhow::Result<()> {
-    let deadline = Instant::now() + DRAIN_LIMIT;
-    loop {
-        let counters = lab.emulator.counters(lab.engine).await.context("reading the link's counters")?;
-        if counters.is_none_or(|counters| counters.queued == 0) || Instant::now() >= deadline {
+        if self.run.stop.is_cancelled() {
             return Ok(());
         }
-        tokio::time::sleep(DRAIN_STEP).await;
+        self.drain().await?;
+        self.row.after_rtt_ms = self.prove("after").await?.rtt_median_ms;
+        let counters = self.lab.emulator.counters(self.lab.engine).await.context("reading the link's counters")?;
+        self.note_counters(counters);
+        self.lab.check_shop().await
     }
-}
 
-fn note_counters(counters: Option<LinkCounters>, cell: &Cell, row: &mut CellRow, problems: &mut Vec<String>) {
-    let Some(counters) = counters else { return };
-    row.link_sent = Some(counters.sent);
-    row.link_dropped = Some(counters.dropped);
-    row.link_dropped_queue_full = counters.dropped_queue_full;
-    let queue_full = counters.dropped_queue_full.unwrap_or(0);
-    if queue_full > 0 {
-        row.notes = [row.notes.as_str(), &format!("the link's queue was full for {queue_full} packets")].join(" ");
+    async fn apply(&mut self, condition: &Condition) -> anyhow::Result<()> {
+        let applied = self.lab.emulator.apply(self.lab.engine, condition, self.cell.seed).await;
+        applied.with_context(|| format!("applying the condition {condition}"))
     }
-    let lost = counters.dropped - queue_full;
-    // Where the emulator does not tell full queues from losses, a rate's drops say nothing about loss.
-    let tells = counters.dropped_queue_full.is_some() || cell.condition.rate.is_none();
-    if tells && !is_plausible(lost, lost + counters.sent, cell.condition.loss.fraction()) {
-        problems.push(format!(
-            "loss: asked {}, the link dropped {lost} of {} packets",
-            cell.condition.loss,
-            lost + counters.sent
-        ));
+
+    async fn prove_and_let_work(&mut self, crew: &mut Crew) -> anyhow::Result<()> {
+        self.apply(&self.cell.condition).await?;
+        self.row.before_rtt_ms = self.prove("before").await?.rtt_median_ms;
+        self.let_work(crew).await
+    }
+
+    /// Reads back what is in force and probes it; doubts become problems.
+    async fn prove(&mut self, when: &str) -> anyhow::Result<Measured> {
+        let (asked, engine) = (&self.cell.condition, &*self.lab.engine);
+        let read = self.lab.emulator.read_back(engine, asked).await.context("reading the condition back")?;
+        if !read.agrees {
+            self.problems.push(format!("{when}: asked {asked}, read back {}", read.text));
+        }
+        self.row.read_back = read.text;
+        let probed = probe(engine, &self.plan).await;
+        if probed.is_err() {
+            self.broken.push(PROBER);
+        }
+        let measured = probed.with_context(|| format!("probing the link {when} the workload"))?;
+        self.row.probe_sent += measured.sent;
+        self.row.probe_lost += measured.sent.saturating_sub(measured.received);
+        let rate_kbit = measured.rate_bits_per_second.map(|rate| rate / 1_000.0);
+        self.row.achieved_rate_kbit = match (self.row.achieved_rate_kbit, rate_kbit) {
+            (Some(before), Some(after)) => Some(f64::midpoint(before, after)),
+            (before, after) => before.or(after),
+        };
+        let doubts = doubts(asked, self.run.floor_rtt_ms, &measured);
+        self.problems.extend(doubts.into_iter().map(|doubt| format!("{when}: {doubt}")));
+        Ok(measured)
+    }
+
+    /// Lets the clients work until their time is over, one of them fails, the server ends, or Ctrl-C comes.
+    async fn let_work(&mut self, crew: &mut Crew) -> anyhow::Result<()> {
+        let lab = &*self.lab;
+        let (cpu, server_cpu) = (CpuTicks::now(), lab.engine.cpu_time(Node::Server).await);
+        self.row.started = UtcTime::now().to_string();
+        let start = Instant::now();
+        crew.go().await.context("starting the workload")?;
+        let board = crew.board();
+        let display = self.progress.watch(self.cell, &board);
+        let server_ended = tokio::select! {
+            () = crew.follow(self.run.stop) => None,
+            never = display => match never {},
+            error = lab.shop_ended() => Some(error),
+        };
+        let elapsed = start.elapsed();
+        self.row.duration_s = elapsed.as_secs_f64();
+        self.row.cut_off = board.total().cut_off;
+        self.note_cpu(elapsed, cpu, server_cpu).await;
+        match server_ended {
+            None => Ok(()),
+            Some(error) => {
+                self.broken.push(Node::Server);
+                Err(error)
+            }
+        }
+    }
+
+    async fn collect(&mut self, crew: &Crew) -> anyhow::Result<Vec<String>> {
+        let collected = crew.collect(self.lab, self.run.folder, &self.cell.id).await?;
+        self.row.operations = collected.operations;
+        self.row.errors = collected.errors;
+        Ok(collected.problems)
+    }
+
+    async fn note_cpu(
+        &mut self,
+        elapsed: Duration,
+        cpu_before: Option<CpuTicks>,
+        server_before: anyhow::Result<Duration>,
+    ) {
+        // A server that has died has no CPU time to tell; the row says so otherwise.
+        if let (Ok(before), Ok(after)) = (server_before, self.lab.engine.cpu_time(Node::Server).await) {
+            let used = after.saturating_sub(before);
+            self.row.server_cpu_percent = Some(used.as_secs_f64() / elapsed.as_secs_f64() * 100.0);
+        }
+        if !self.run.nodes_are_here {
+            return;
+        }
+        self.row.host_cpu_percent = CpuTicks::now().zip(cpu_before).and_then(|(now, before)| now.percent_since(before));
+        if let Some(percent) = self.row.host_cpu_percent.filter(|percent| *percent > BUSY_PERCENT) {
+            self.notes.push(format!("the host was {percent:.0}% busy: the numbers may show it more than the link"));
+        }
+    }
+
+    /// Waits until the link holds no packets of the workload any more, so that the probe does not queue behind them.
+    async fn drain(&mut self) -> anyhow::Result<()> {
+        let mut fewest = u64::MAX;
+        let mut last_move = Instant::now();
+        loop {
+            let counters = self.lab.emulator.counters(self.lab.engine).await.context("reading the link's counters")?;
+            let queued = counters.map_or(0, |counters| counters.queued);
+            if queued == 0 || self.run.stop.is_cancelled() {
+                return Ok(());
+            }
+            if queued < fewest {
+                (fewest, last_move) = (queued, Instant::now());
+            }
+            if last_move.elapsed() > DRAIN_PATIENCE {
+                self.problems.push(format!("after: {queued} packets stay in the link"));
+                return Ok(());
+            }
+            tokio::time::sleep(DRAIN_STEP).await;
+        }
+    }
+
+    fn note_counters(&mut self, counters: Option<LinkCounters>) {
+        let Some(counters) = counters else { return };
+        let asked = &self.cell.condition;
+        self.row.link_sent = Some(counters.sent);
+        self.row.link_dropped = Some(counters.dropped);
+        self.row.link_dropped_queue_full = counters.queue_full;
+        self.row.link_max_lateness_ms = counters.max_lateness_ms;
+        if counters.unasked > 0 {
+            self.problems
+                .push(format!("the emulator could not handle {} packets: the host was too busy", counters.unasked));
+        }
+        match counters.queue_full {
+            Some(full) if full > 0 && asked.rate.is_none() => {
+                self.problems.push(format!("{full} packets found the link's queue full, though no rate was asked"));
+            }
+            Some(full) if full > 0 => self.notes.push(format!("{full} packets found the link's queue full")),
+            _ => {}
+        }
+        if let Some(lost) =
+            counters.lost.filter(|lost| !is_plausible(*lost, lost + counters.sent, asked.loss.fraction()))
+        {
+            let packets = lost + counters.sent;
+            self.problems.push(format!("loss: asked {}, the link dropped {lost} of {packets} packets", asked.loss));
+        }
+        if let Some(late) = counters.max_lateness_ms.filter(|late| *late > LATE_MS) {
+            self.notes.push(format!("a packet left {late:.1} ms late"));
+        }
+    }
+
+    fn conclude(mut self, ended: anyhow::Result<()>) -> Outcome {
+        self.row.verdict = match &ended {
+            _ if self.run.stop.is_cancelled() => Verdict::Interrupted,
+            Ok(()) if self.problems.is_empty() => Verdict::Proved,
+            Ok(()) => Verdict::NotProved,
+            Err(_) => Verdict::Failed,
+        };
+        self.problems.extend(ended.err().map(|error| format!("{error:#}")));
+        self.row.problems = self.problems.join("; ");
+        self.row.notes = self.notes.join("; ");
+        self.broken.sort_unstable();
+        self.broken.dedup();
+        Outcome { row: self.row, broken: self.broken }
     }
 }

@@ -1,6 +1,7 @@
 //! The clients of one cell: started, held until the condition is in force, let go together, watched, collected.
 
 use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use shop_client::control::{Event, GO};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::cell::CellContext;
 use super::lab::{ADMIN, ADMIN_PASSWORD, Lab};
 use crate::engine::process::Process;
 use crate::engine::{Engine, Node, NodeCommand, last_lines};
 use crate::plan::{Cell, split_mix};
 use crate::program::Program;
-use crate::results::RunFolder;
+use crate::results::{Appended, RunFolder};
 use crate::scenario::Scenario;
 
 /// How long a client may take to get ready; accounts may have to be made first.
@@ -52,7 +54,7 @@ impl Board {
 }
 
 /// How a client's part in the cell ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum End {
     /// It said `done`.
     Done,
@@ -60,27 +62,37 @@ enum End {
     Failed(String),
 }
 
-/// The clients of one cell, ready to go.
+/// One client of a cell.
+struct Client {
+    node: Node,
+    /// `None` when it could not even be started.
+    process: Option<Process>,
+    /// `None` while it is under way.
+    end: Option<End>,
+    /// Where its stderr goes.
+    log: PathBuf,
+}
+
+/// The clients of one cell.
 pub(crate) struct Crew {
-    clients: Vec<(Node, Process)>,
+    clients: Vec<Client>,
     board: Board,
 }
 
-/// What became of a crew.
-pub(crate) struct CrewReport {
-    /// What went wrong, a line for each client that failed.
-    pub(crate) failures: Vec<String>,
-    /// Nodes that must be renewed before the next cell.
-    pub(crate) broken: Vec<Node>,
+/// The rows of all clients.
+#[derive(Default)]
+pub(crate) struct Collected {
+    /// Rows.
+    pub(crate) operations: u64,
+    /// Of these, other than `ok`.
+    pub(crate) errors: u64,
+    /// What is missing, a line for each client.
+    pub(crate) problems: Vec<String>,
 }
 
 /// Where a client writes its samples.
 fn csv_path(engine: &dyn Engine, node: Node) -> String {
     format!("{}/samples.csv", engine.folder(node))
-}
-
-fn log_name(node: Node) -> String {
-    format!("{node}.log")
 }
 
 fn workload(lab: &Lab<'_>, node: Node, cell: &Cell, scenario: &Scenario, run_id: &str) -> NodeCommand {
@@ -112,20 +124,47 @@ fn workload(lab: &Lab<'_>, node: Node, cell: &Cell, scenario: &Scenario, run_id:
 }
 
 impl Crew {
-    /// Starts all clients and waits until each is ready.
-    pub(crate) async fn start(lab: &Lab<'_>, cell: &Cell, scenario: &Scenario, run_id: &str) -> anyhow::Result<Self> {
-        let started = (1..=scenario.clients).map(Node::Client).map(|node| async move {
-            let command = workload(lab, node, cell, scenario, run_id);
-            let mut process = lab.engine.spawn(node, &command, &lab.logs.join(log_name(node))).await?;
-            match process.first_event(READY_LIMIT).await {
-                Ok(Event::Ready) => Ok((node, process)),
-                Ok(other) => bail!("{node}: expected it to be ready, got {other:?}"),
-                Err(error) => Err(error).with_context(|| format!("{node}: {}", log_end(lab, node))),
-            }
+    /// Starts all clients and waits until each is ready. Those that don't get ready are part of the crew as failed.
+    ///
+    /// # Errors
+    /// When the folder for their logs can't be made, or Ctrl-C comes.
+    pub(crate) async fn start(lab: &Lab<'_>, cell: &Cell, run: &CellContext<'_>) -> anyhow::Result<Self> {
+        let logs = lab.logs.join(&cell.id);
+        std::fs::create_dir_all(&logs).with_context(|| format!("making the folder {}", logs.display()))?;
+        let started = (1..=run.scenario.clients).map(Node::Client).map(|node| {
+            let command = workload(lab, node, cell, run.scenario, run.run_id);
+            let log = logs.join(format!("{node}.log"));
+            async move { Client::start(lab, node, &command, log).await }
         });
-        let clients = try_join_all(started).await?;
+        let clients = tokio::select! {
+            clients = join_all(started) => clients,
+            // Clients that have started lose their stdin with their handle, or their node at the run's end.
+            () = run.stop.cancelled() => bail!("interrupted while the clients got ready"),
+        };
         let board = Board(Rc::new(RefCell::new(vec![Count::default(); clients.len()])));
         Ok(Self { clients, board })
+    }
+
+    /// Whether no client has failed so far.
+    pub(crate) fn is_well(&self) -> bool {
+        self.clients.iter().all(|client| !matches!(client.end, Some(End::Failed(_))))
+    }
+
+    /// The nodes of failed clients.
+    pub(crate) fn broken(&self) -> Vec<Node> {
+        self.failed().map(|(client, _)| client.node).collect()
+    }
+
+    /// What went wrong, a line for each failed client.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        self.failed().map(|(client, why)| format!("{} {why}: {}", client.node, log_end(&client.log))).collect()
+    }
+
+    fn failed(&self) -> impl Iterator<Item = (&Client, &String)> {
+        self.clients.iter().filter_map(|client| match &client.end {
+            Some(End::Failed(why)) => Some((client, why)),
+            _ => None,
+        })
     }
 
     /// Where the counts can be watched.
@@ -135,52 +174,74 @@ impl Crew {
 
     /// Lets all clients go at once.
     pub(crate) async fn go(&mut self) -> anyhow::Result<()> {
-        try_join_all(self.clients.iter_mut().map(|(_, process)| process.write_line(GO))).await.map(drop)
+        let processes = self.clients.iter_mut().filter_map(|client| client.process.as_mut());
+        try_join_all(processes.map(|process| process.write_line(GO))).await.map(drop)
     }
 
-    /// Follows the clients until each has ended; `stop` makes them end early.
-    pub(crate) async fn follow(&mut self, lab: &Lab<'_>, stop: &CancellationToken) -> CrewReport {
+    /// Follows the clients until each has ended; `stop` makes them end early. May be dropped and called again.
+    pub(crate) async fn follow(&mut self, stop: &CancellationToken) {
         let board = &self.board;
-        let followed = self.clients.iter_mut().enumerate().map(|(index, (node, process))| async move {
-            let end = follow(process, board, index, stop).await;
-            (*node, end)
-        });
-        let mut report = CrewReport { failures: Vec::new(), broken: Vec::new() };
-        for (node, end) in join_all(followed).await {
-            if let End::Failed(why) = end {
-                report.failures.push(format!("{node} {why}: {}", log_end(lab, node)));
-                report.broken.push(node);
+        let under_way = self.clients.iter_mut().enumerate().filter(|(_, client)| client.end.is_none());
+        join_all(under_way.map(|(index, client)| async move {
+            if let Some(process) = &mut client.process {
+                client.end = Some(follow(process, board, index, stop).await);
             }
-        }
-        report
+        }))
+        .await;
     }
 
-    /// Stops all clients before their time. Returns the nodes of those that did not stop.
-    pub(crate) async fn abandon(&mut self, lab: &Lab<'_>) -> Vec<Node> {
+    /// Stops all clients before their time.
+    pub(crate) async fn stop(&mut self) {
         let stop = CancellationToken::new();
         stop.cancel();
-        self.follow(lab, &stop).await.broken
+        self.follow(&stop).await;
     }
 
-    /// Fetches the CSVs into the run's folder. A client whose rows are missing or cut short is a problem, told in words.
-    pub(crate) async fn collect(&self, lab: &Lab<'_>, folder: &RunFolder) -> anyhow::Result<Vec<String>> {
-        let fetched = self.clients.iter().map(|(node, _)| {
-            let path = csv_path(lab.engine, *node);
-            async move { (*node, lab.engine.get_file(*node, &path).await) }
+    /// Fetches the CSVs into the run's folder. Rows that are missing, cut short or of another cell are problems.
+    pub(crate) async fn collect(&self, lab: &Lab<'_>, folder: &RunFolder, cell: &str) -> anyhow::Result<Collected> {
+        let started = self.clients.iter().enumerate().filter(|(_, client)| client.process.is_some());
+        let fetched = started.map(|(index, client)| {
+            let path = csv_path(lab.engine, client.node);
+            async move { (index, client, lab.engine.get_file(client.node, &path).await) }
         });
-        let mut problems = Vec::new();
-        for (node, csv) in join_all(fetched).await {
-            match csv.and_then(|csv| folder.append_samples(&csv)) {
-                Ok(_) => {}
-                Err(error) => problems.push(format!("{node}: its samples are incomplete: {error:#}")),
-            }
+        let mut collected = Collected::default();
+        for (index, client, csv) in join_all(fetched).await {
+            let appended = match csv {
+                Ok(csv) => folder.append_samples(&csv, cell)?,
+                Err(error) => Appended { problem: Some(format!("{error:#}")), ..Appended::default() },
+            };
+            collected.operations += appended.rows;
+            collected.errors += appended.errors;
+            let told = self.board.of(index).operations;
+            let is_short = matches!(client.end, Some(End::Done)) && told != appended.rows;
+            let short = is_short.then(|| format!("{} rows, but it told of {told} operations", appended.rows));
+            let problem = appended.problem.or(short);
+            collected.problems.extend(problem.map(|why| format!("{}: its samples are incomplete: {why}", client.node)));
         }
-        Ok(problems)
+        Ok(collected)
     }
 }
 
-fn log_end(lab: &Lab<'_>, node: Node) -> String {
-    let text = std::fs::read_to_string(lab.logs.join(log_name(node))).unwrap_or_default();
+impl Client {
+    async fn start(lab: &Lab<'_>, node: Node, command: &NodeCommand, log: PathBuf) -> Self {
+        let mut process = match lab.engine.spawn(node, command, &log).await {
+            Ok(process) => process,
+            Err(error) => return Self { node, process: None, end: Some(End::Failed(format!("{error:#}"))), log },
+        };
+        let end = match process.first_event(READY_LIMIT).await {
+            Ok(Event::Ready) => None,
+            Ok(other) => Some(End::Failed(format!("should have said that it is ready, but said {other:?}"))),
+            Err(error) => Some(End::Failed(format!("{error:#}"))),
+        };
+        if end.is_some() {
+            process.close_stdin().await;
+        }
+        Self { node, process: Some(process), end, log }
+    }
+}
+
+fn log_end(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
     format!("its log ends with: {}", last_lines(&text, 3))
 }
 
@@ -221,6 +282,11 @@ async fn stop_client(process: &mut Process, board: &Board, index: usize) -> End 
 }
 
 impl Board {
+    /// What one client has told.
+    fn of(&self, index: usize) -> Count {
+        self.0.borrow().get(index).copied().unwrap_or_default()
+    }
+
     /// Takes an event in; says whether it was the last.
     fn note(&self, index: usize, event: Event) -> bool {
         let (count, last) = match event {

@@ -33,6 +33,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) logs: PathBuf,
     /// Made up for this run.
     pub(crate) admin_password: String,
+    /// Whether the server's node, and the database in it, was replaced since the run began.
+    pub(crate) server_was_renewed: bool,
     shop: Process,
     scenario: Scenario,
 }
@@ -81,7 +83,16 @@ impl<'a> Lab<'a> {
         let shop = start_shop(engine, scenario, &admin_password, &logs).await?;
         let chosen = choose(engine, choice, &logs).await.context("choosing the link emulator")?;
         let (emulator, why_emulator) = (chosen.emulator, chosen.why);
-        Ok(Lab { engine, emulator, why_emulator, logs, admin_password, shop, scenario: scenario.clone() })
+        Ok(Lab {
+            engine,
+            emulator,
+            why_emulator,
+            logs,
+            admin_password,
+            server_was_renewed: false,
+            shop,
+            scenario: scenario.clone(),
+        })
     }
 
     /// Whether the shop still runs and answers.
@@ -115,6 +126,7 @@ impl<'a> Lab<'a> {
     pub(crate) async fn renew_server(&mut self) -> anyhow::Result<()> {
         // The emulator's daemon goes with the node; a failure to stop it is no news.
         let _ = self.emulator.shut_down(self.engine).await;
+        self.server_was_renewed = true;
         self.engine.renew(Node::Server).await.context("renewing the server's node")?;
         self.shop = start_shop(self.engine, &self.scenario, &self.admin_password, &self.logs).await?;
         self.emulator.prepare(self.engine, &self.logs).await.context("starting the emulator in the new node")

@@ -8,7 +8,7 @@ use crate::probe::{BURST_PAYLOAD_BYTES, ECHO_PAYLOAD_BYTES, Measured, ProbePlan}
 use crate::program::Program;
 
 /// The node that probes.
-const PROBER: Node = Node::Client(1);
+pub(crate) const PROBER: Node = Node::Client(1);
 
 /// Carries out a plan.
 pub(crate) async fn probe(engine: &dyn Engine, plan: &ProbePlan) -> anyhow::Result<Measured> {

@@ -94,13 +94,17 @@ async fn start(
 /// Cuts stdout into lines for `sender` and writes stderr to the log.
 async fn follow(mut streams: Streams, mut log: tokio::fs::File, sender: mpsc::Sender<String>) {
     let mut partial = Vec::new();
-    while let Some(Ok(output)) = streams.next().await {
+    while let Some(output) = streams.next().await {
         match output {
-            LogOutput::StdErr { message } => {
+            Err(error) => {
+                let _ = log.write_all(format!("(the engine's stream broke: {error})\n").as_bytes()).await;
+                break;
+            }
+            Ok(LogOutput::StdErr { message }) => {
                 // A full disk must not stop the streams; the samples are what counts.
                 let _ = log.write_all(&message).await;
             }
-            other => {
+            Ok(other) => {
                 partial.extend_from_slice(&other.into_bytes());
                 while let Some(end) = partial.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = partial.drain(..=end).collect();

@@ -7,7 +7,8 @@ use anyhow::Context;
 use bollard::Docker;
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, RemoveContainerOptionsBuilder};
 
-use super::{FOLDER_LABEL, HOST_LABEL, RUN_LABEL};
+use super::{FOLDER_LABEL, HOST_LABEL, RUN_LABEL, is_missing};
+use crate::clean::Cleaned;
 
 /// One thing that a driver made.
 struct Leftover {
@@ -21,35 +22,40 @@ struct Leftover {
 
 impl Leftover {
     /// Whether its driver ran on this host and lives no more. Nobody here can tell of another host's driver.
-    fn is_dead(&self, host: &str, is_alive: impl Fn(&Path) -> bool) -> bool {
+    fn is_dead(&self, host: &str, is_dead: impl Fn(&Path) -> bool) -> bool {
         let is_ours = self.labels.get(HOST_LABEL).is_some_and(|label| label == host);
         let folder = self.labels.get(FOLDER_LABEL);
-        is_ours && folder.is_some_and(|folder| !is_alive(Path::new(folder)))
+        is_ours && folder.is_some_and(|folder| is_dead(Path::new(folder)))
     }
 }
 
-/// Removes containers and networks whose driver ran on `host`, this one, and whose folder `is_alive` does not vouch for.
-///
-/// Returns what was removed, in words.
-pub(crate) async fn remove(
-    docker: &Docker,
-    host: &str,
-    is_alive: impl Fn(&Path) -> bool,
-) -> anyhow::Result<Vec<String>> {
-    let mut removed = Vec::new();
-    let dead = |all: Vec<Leftover>| all.into_iter().filter(|leftover| leftover.is_dead(host, &is_alive));
-    for container in dead(containers(docker).await?) {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        let done = docker.remove_container(&container.id, Some(options)).await;
-        done.with_context(|| format!("removing the container {}", container.name))?;
-        removed.push(format!("container {}", container.name));
+/// Removes containers and networks whose driver ran on `host`, this one, and whose folder `is_dead` says so of. Goes on
+/// after a failure.
+pub(crate) async fn remove(docker: &Docker, host: &str, is_dead: impl Fn(&Path) -> bool, cleaned: &mut Cleaned) {
+    for (kind, listed) in [("container", containers(docker).await), ("network", networks(docker).await)] {
+        let all = match listed {
+            Ok(all) => all,
+            Err(error) => {
+                cleaned.failures.push(format!("{error:#}"));
+                continue;
+            }
+        };
+        for leftover in all.into_iter().filter(|leftover| leftover.is_dead(host, &is_dead)) {
+            let what = format!("{kind} {}", leftover.name);
+            let done = if kind == "container" {
+                let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+                docker.remove_container(&leftover.id, Some(options)).await
+            } else {
+                docker.remove_network(&leftover.id).await
+            };
+            match done {
+                Ok(()) => cleaned.removed.push(what),
+                // Another driver has removed it meanwhile.
+                Err(error) if is_missing(&error) => {}
+                Err(error) => cleaned.failures.push(format!("{what}: {error}")),
+            }
+        }
     }
-    for network in dead(networks(docker).await?) {
-        let done = docker.remove_network(&network.id).await;
-        done.with_context(|| format!("removing the network {}", network.name))?;
-        removed.push(format!("network {}", network.name));
-    }
-    Ok(removed)
 }
 
 fn label_filter() -> Option<HashMap<String, Vec<String>>> {
@@ -81,16 +87,16 @@ mod tests {
 
     #[test]
     fn only_what_a_dead_driver_of_this_host_made_is_removed() {
-        for (host, folder, alive, expected) in [
-            ("here", Some("/tmp/testbed-1"), false, true),
-            ("here", Some("/tmp/testbed-1"), true, false),
-            ("elsewhere", Some("/tmp/testbed-1"), false, false),
-            ("here", None, false, false),
+        for (host, folder, dead, expected) in [
+            ("here", Some("/tmp/testbed-1"), true, true),
+            ("here", Some("/tmp/testbed-1"), false, false),
+            ("elsewhere", Some("/tmp/testbed-1"), true, false),
+            ("here", None, true, false),
         ] {
             let mut labels = HashMap::from([(HOST_LABEL.to_owned(), host.to_owned())]);
             labels.extend(folder.map(|folder| (FOLDER_LABEL.to_owned(), folder.to_owned())));
             let leftover = Leftover { id: String::new(), name: String::new(), labels };
-            assert_eq!(leftover.is_dead("here", |_| alive), expected, "{host} {folder:?} {alive}");
+            assert_eq!(leftover.is_dead("here", |_| dead), expected, "{host} {folder:?} {dead}");
         }
     }
 }
