@@ -34,7 +34,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Parser)]
 #[command(
     name = "testbed",
-    version,
+    version = shop_protocol::VERSION,
     about,
     max_term_width = 110,
     after_help = "Exit codes: 0 all cells measured and proved, 1 failed, 2 wrong usage, 3 some cells not proved, \

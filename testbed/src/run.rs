@@ -205,7 +205,7 @@ async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell
         failure: None,
         started: UtcTime::now().to_string(),
         ended: None,
-        testbed_version: env!("CARGO_PKG_VERSION").to_owned(),
+        testbed_version: shop_protocol::VERSION.to_owned(),
         command_line: std::env::args().collect(),
         scenario: request.scenario.clone(),
         seed: request.seed,

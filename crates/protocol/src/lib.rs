@@ -9,6 +9,10 @@ pub mod limits;
 pub mod request;
 pub mod response;
 
+/// The programs' version, with a fingerprint of the sources of all programs that run in nodes: two builds with the same
+/// text here are the same programs.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (sources ", env!("TESTBED_SOURCES"), ")");
+
 pub use frame::{FrameDecoder, FrameTooLarge, MAX_FRAME_BYTES, encode_frame};
 pub use request::{Port, Request};
 pub use response::{ErrorBody, ErrorCode, Response};

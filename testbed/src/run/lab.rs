@@ -79,6 +79,7 @@ impl<'a> Lab<'a> {
         logs: PathBuf,
     ) -> anyhow::Result<Lab<'a>> {
         engine.up(plan).await.context("setting up the nodes")?;
+        check_programs(engine).await?;
         let admin_password = format!("{:016x}", getrandom::u64().context("no randomness for a password")?);
         let shop = start_shop(engine, scenario, &admin_password, &logs).await?;
         let chosen = choose(engine, choice, &logs).await.context("choosing the link emulator")?;
@@ -147,6 +148,23 @@ impl<'a> Lab<'a> {
     pub(crate) async fn shut_down(&mut self) -> anyhow::Result<()> {
         self.emulator.shut_down(self.engine).await
     }
+}
+
+/// Whether the nodes hold the programs that this driver was built with: an image may be of yesterday.
+async fn check_programs(engine: &dyn Engine) -> anyhow::Result<()> {
+    for (node, program) in [(Node::Server, Program::ShopServer), (Node::Client(1), Program::ShopClient)] {
+        let command = NodeCommand::program(program, ["--version"]);
+        let said = engine.exec(node, &command).await?.success(&command)?.stdout;
+        let expected = format!("{} {}", program.name(), shop_protocol::VERSION);
+        if said.trim() != expected {
+            bail!(
+                "{node} holds another build than this driver: '{}', expected '{expected}'; build the images again with \
+                 `docker compose build` or docker/offline.sh",
+                said.trim()
+            );
+        }
+    }
+    Ok(())
 }
 
 const SHOP_LOG: &str = "server.log";

@@ -16,7 +16,7 @@ pub(super) const ADMIN_PASSWORD_VARIABLE: &str = "SHOP_ADMIN_PASSWORD";
 
 /// The shop: accounts and orders over TCP, kept in one SQLite file.
 #[derive(Debug, Parser)]
-#[command(name = "shop-server", version, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+#[command(name = "shop-server", version = shop_protocol::VERSION, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub(super) struct Options {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
