@@ -116,7 +116,7 @@ struct RunArgs {
 
 #[derive(Args)]
 struct ReportArgs {
-    /// The run's folder (results/<run-id>)
+    /// The run's folder (results/RUN-ID)
     folder: PathBuf,
     #[command(flatten)]
     shown: ShownArgs,

@@ -2,6 +2,7 @@
 //!
 //! Data flows one way: `scenario` → `plan` → `run` (on an `engine`, through an `emulator`) → `results` → `report`.
 
+mod cell_row;
 mod clean;
 mod cli;
 mod doctor;

@@ -16,6 +16,7 @@ use shop_client::sample::Outcome;
 use testbed_analysis::Format;
 use tokio_util::sync::CancellationToken;
 
+use crate::cell_row::{CellRow, Verdict};
 use crate::emulator::EmulatorChoice;
 use crate::engine::{Engine, LabPlan, Node};
 use crate::host;
@@ -24,7 +25,7 @@ use crate::output::say;
 use crate::plan::{self, Cell};
 use crate::probe::ProbePlan;
 use crate::report::{self, ReportRequest};
-use crate::results::{CellRow, RunFolder, Verdict};
+use crate::results::RunFolder;
 use crate::run_id::UtcTime;
 use crate::scenario::Scenario;
 use cell::{CellContext, measure};

@@ -10,12 +10,13 @@ use super::clients::Crew;
 use super::lab::Lab;
 use super::prober::{PROBER, probe};
 use super::progress::Progress;
+use crate::cell_row::{CellRow, Verdict};
 use crate::emulator::LinkCounters;
 use crate::engine::Node;
 use crate::host::CpuTicks;
 use crate::plan::Cell;
 use crate::probe::{Measured, ProbePlan, doubts, is_plausible};
-use crate::results::{CellRow, RunFolder, Verdict};
+use crate::results::RunFolder;
 use crate::run_id::UtcTime;
 use crate::scenario::Scenario;
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::clients::Board;
+use crate::cell_row::{CellRow, Verdict};
 use crate::output::say;
 use crate::plan::Cell;
-use crate::results::{CellRow, Verdict};
 
 /// How often the line on a terminal is drawn.
 const REDRAW: Duration = Duration::from_millis(250);

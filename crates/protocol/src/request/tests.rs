@@ -1,0 +1,125 @@
+//! Every request survives the wire, and every mistake names its field.
+
+use super::*;
+use proptest::prelude::*;
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+fn every_request() -> Vec<Request> {
+    let token = TOKEN.to_owned();
+    let name = || "ann".to_owned();
+    let password = || "password-1".to_owned();
+    vec![
+        Request::Register { username: name(), password: password() },
+        Request::Login { username: name(), password: password() },
+        Request::Logout { token: token.clone() },
+        Request::ChangePassword { token: token.clone(), current_password: password(), new_password: password() },
+        Request::ViewCategories {},
+        Request::ViewProducts { category: Some("Tea".into()), page: 2, page_size: 5 },
+        Request::AddProduct {
+            token: token.clone(),
+            name: name(),
+            category: name(),
+            description: String::new(),
+            price_cents: 5,
+            stock: 0,
+        },
+        Request::PlaceOrder {
+            token: token.clone(),
+            items: vec![OrderItem { product_id: 1, quantity: 2 }],
+            idempotency_key: Some("k".into()),
+        },
+        Request::SubmitRating { token: token.clone(), order_id: 1, product_id: 1, stars: 5 },
+        Request::ViewOrderHistory { token, page: 1, page_size: 20 },
+    ]
+}
+
+#[test]
+fn every_request_survives_the_wire_and_is_listed() {
+    let requests = every_request();
+    assert_eq!(requests.len(), COMMANDS.len());
+    for request in requests {
+        let payload = serde_json::to_vec(&request).unwrap();
+        assert!(COMMANDS.contains(&(request.command(), request.port())), "{}", request.command());
+        let back = Request::decode(&payload, request.port());
+        assert!(back.as_ref() == Ok(&request), "{} came back as {:?}", request.command(), back.err());
+    }
+}
+
+#[test]
+fn bad_input_names_its_field() {
+    let long = "x".repeat(65);
+    for (port, text, code, field) in [
+        (Port::Shop, "[]".to_owned(), ErrorCode::MalformedRequest, None),
+        (Port::Shop, "{".to_owned(), ErrorCode::MalformedRequest, None),
+        (Port::Shop, "{}".to_owned(), ErrorCode::InvalidField, Some("command")),
+        (Port::Shop, r#"{"command":"fly"}"#.to_owned(), ErrorCode::UnknownCommand, Some("command")),
+        (Port::Shop, r#"{"command":"login"}"#.to_owned(), ErrorCode::WrongPort, Some("command")),
+        (Port::Accounts, r#"{"command":"view_categories"}"#.to_owned(), ErrorCode::WrongPort, Some("command")),
+        (Port::Accounts, r#"{"command":"login"}"#.to_owned(), ErrorCode::InvalidField, Some("username")),
+        (Port::Accounts, r#"{"command":"login","username":7}"#.to_owned(), ErrorCode::InvalidField, Some("username")),
+        (
+            Port::Accounts,
+            format!(r#"{{"command":"login","username":"{long}"}}"#),
+            ErrorCode::InvalidField,
+            Some("username"),
+        ),
+        (
+            Port::Accounts,
+            r#"{"command":"register","username":"a b","password":"12345678"}"#.to_owned(),
+            ErrorCode::InvalidField,
+            Some("username"),
+        ),
+        (
+            Port::Accounts,
+            r#"{"command":"register","username":"a","password":"short"}"#.to_owned(),
+            ErrorCode::InvalidField,
+            Some("password"),
+        ),
+        (Port::Shop, r#"{"command":"view_categories","x":1}"#.to_owned(), ErrorCode::InvalidField, Some("x")),
+        (Port::Shop, r#"{"command":"view_products","page":0}"#.to_owned(), ErrorCode::InvalidField, Some("page")),
+        (
+            Port::Shop,
+            format!(r#"{{"command":"place_order","token":"{TOKEN}","items":[{{"product_id":1,"quantity":-1}}]}}"#),
+            ErrorCode::InvalidField,
+            Some("items[0].quantity"),
+        ),
+        (
+            Port::Shop,
+            format!(r#"{{"command":"place_order","token":"{TOKEN}","items":[]}}"#),
+            ErrorCode::InvalidField,
+            Some("items"),
+        ),
+        (
+            Port::Shop,
+            format!(r#"{{"command":"place_order","token":"{TOKEN}","items":[3]}}"#),
+            ErrorCode::InvalidField,
+            Some("items[0]"),
+        ),
+        (
+            Port::Shop,
+            format!(
+                r#"{{"command":"place_order","token":"{TOKEN}","items":[{{"product_id":1,"quantity":1}},{{"product_id":1,"quantity":1}}]}}"#
+            ),
+            ErrorCode::InvalidField,
+            Some("items[1].product_id"),
+        ),
+    ] {
+        let error = Request::decode(text.as_bytes(), port).err().unwrap_or_else(|| panic!("{text} was accepted"));
+        assert_eq!((error.code, error.field.as_deref()), (code, field), "{text}: {error}");
+    }
+}
+
+#[test]
+fn passwords_and_tokens_never_stand_in_a_message() {
+    let text = r#"{"command":"register","username":"a","password":"secret!"}"#;
+    let error = Request::decode(text.as_bytes(), Port::Accounts).err().unwrap();
+    assert!(!error.message.contains("secret!"), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn no_payload_makes_the_decoder_panic(payload in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Request::decode(&payload, Port::Shop);
+    }
+}
