@@ -100,7 +100,7 @@ impl Pools {
                 cells.iter().filter_map(|cell| of_cell.get(cell.cell.as_str())).flatten().copied().collect();
             Pool::new(name, cells, &samples)
         };
-        let baseline: Vec<&CellInfo> = cells.iter().filter(|cell| cell.baseline).collect();
+        let baseline = baseline_cells(cells);
         let listed: usize = cells.iter().filter_map(|cell| of_cell.get(cell.cell.as_str())).map(Vec::len).sum();
         Pools {
             baseline: (!baseline.is_empty()).then(|| pool((condition::BASELINE, ""), &baseline)),
@@ -116,6 +116,13 @@ impl Pools {
         let borrowed = self.baseline.iter().filter(|_| !own);
         borrowed.chain(&of.pools).collect()
     }
+}
+
+/// The cells that everything is compared with: the proved ones of the bare link, or all of them when none is proved (the
+/// pool then says so).
+fn baseline_cells(cells: &[CellInfo]) -> Vec<&CellInfo> {
+    let (proved, doubtful): (Vec<_>, Vec<_>) = cells.iter().filter(|cell| cell.baseline).partition(|cell| cell.proved);
+    if proved.is_empty() { doubtful } else { proved }
 }
 
 fn conditions(cells: &[CellInfo], pool: impl Fn((&str, &str), &[&CellInfo]) -> Pool) -> Vec<ConditionPools> {

@@ -4,6 +4,7 @@ use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::CellInfo;
+use crate::condition;
 use crate::distribution::Distribution;
 use crate::format::Format;
 use crate::pool::{Pool, Pools};
@@ -175,6 +176,9 @@ fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
     }
     if rows.iter().any(|row| row.proved_cells < row.cells) {
         notes.push("! not proved: the probe did not confirm this condition in every cell.".to_owned());
+    }
+    if rows.first().is_some_and(|row| row.condition == condition::BASELINE && row.proved_cells == 0) {
+        notes.push("Δ: no baseline cell was proved, so the differences are not, either.".to_owned());
     }
     if unlisted > 0 {
         notes.push(format!("{unlisted} samples belong to no listed cell and are not counted here."));

@@ -137,7 +137,11 @@ async fn measure(
         tokio::select! {
             ended = shoppers.join_next() => match ended {
                 None => return reported.map_err(WorkloadError::Report),
-                Some(Err(error)) if error.is_panic() => return Err(WorkloadError::Task(error.to_string())),
+                Some(Err(error)) if error.is_panic() => {
+                    // The others must be gone before the recorder is waited for: it waits for them.
+                    shoppers.shutdown().await;
+                    return Err(WorkloadError::Task(error.to_string()));
+                }
                 Some(_) => {}
             },
             () = &mut time_over, if !stop.is_draining() => stop.drain(GRACE_AT_END),

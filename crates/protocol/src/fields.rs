@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::response::{ErrorBody, ErrorCode};
 
+/// How much of what a client sent is repeated to it, characters.
+const SHOWN_CHARS: usize = 40;
+
 /// The fields of one object, taken out one by one; what is left at the end is unknown.
 #[derive(Debug)]
 pub struct Fields {
@@ -142,7 +145,9 @@ impl Fields {
     /// When a field is left that the command does not have.
     pub fn finish(self) -> Result<(), ErrorBody> {
         let Some(name) = self.map.keys().next() else { return Ok(()) };
-        let path = format!("{}{name}", self.prefix);
+        // The name is the client's: as long as it may be, the answer must fit into a frame.
+        let shown: String = name.chars().take(SHOWN_CHARS).collect();
+        let path = format!("{}{shown}", self.prefix);
         let message = format!("field '{path}' is not one this command has");
         Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
     }
@@ -153,7 +158,7 @@ fn describe(value: &Value) -> String {
     match value {
         Value::Array(values) => format!("a list of {}", values.len()),
         Value::Object(_) => "an object".to_owned(),
-        Value::String(text) => format!("the text '{}'", text.chars().take(40).collect::<String>()),
+        Value::String(text) => format!("the text '{}'", text.chars().take(SHOWN_CHARS).collect::<String>()),
         scalar => scalar.to_string(),
     }
 }

@@ -103,6 +103,19 @@ pub(crate) async fn remove(kernel: &Kernel) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to shape where somebody routes by policy: our rules come before theirs and copy the main table only, so that
+/// what they send through a VPN, say, would leave by the shaped device in the clear.
+pub(crate) async fn refuse_foreign_rules(kernel: &Kernel) -> anyhow::Result<()> {
+    let foreign = rules::foreign(&kernel.rules().await?);
+    anyhow::ensure!(
+        foreign.is_empty(),
+        "cannot shape where other routing rules are in force ({}; see `ip rule`): the shaper would override them. \
+         Run it in a network namespace or container of its own",
+        foreign.join(", ")
+    );
+    Ok(())
+}
+
 fn ours(mut routes: Vec<RouteMessage>) -> Vec<RouteMessage> {
     routes.retain(|route| plan::table_of(route) == rules::TABLE);
     routes

@@ -22,11 +22,13 @@ const SEND_BUFFER_BYTES: usize = 4 << 20;
 const MIN_HEADER_BYTES: usize = 20;
 
 impl Outlet {
-    /// Opens the socket; sends never block.
-    pub(crate) fn open() -> io::Result<Self> {
+    /// Opens the socket; sends never block, and leave by `device` only. Without that, a packet whose mark somebody's
+    /// firewall rewrites, or for which the main table has lost its route, would come back to the shaper, for ever.
+    pub(crate) fn open(device: &str) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
         socket.set_nonblocking(true)?;
         socket.set_mark(MARK)?;
+        socket.bind_device(Some(device.as_bytes()))?;
         socket.set_broadcast(true)?;
         if setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER_BYTES).is_err() {
             // In a user namespace only up to net.core.wmem_max: a slow device refuses packets sooner, and they are counted.

@@ -30,10 +30,11 @@ impl Shaper {
         let kernel = Kernel::connect()?;
         let link = kernel.link(device).await.context("cannot shape; name the device with --device")?;
         detour::remove(&kernel).await.context("cannot remove what an earlier shaper left")?;
+        detour::refuse_foreign_rules(&kernel).await?;
         let rp_filter = rp_filter::loosen(device)?;
         let tun = Tun::create()?;
         let tun_link = kernel.link(tun::NAME).await?;
-        let outlet = Outlet::open().context("cannot open a raw socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
+        let outlet = Outlet::open(device).context("cannot open a raw socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
         let engine = Engine::start(tun, outlet).context("cannot start the packet thread")?;
         Ok(Self {
             device: device.to_owned(),

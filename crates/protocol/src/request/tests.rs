@@ -123,3 +123,10 @@ proptest! {
         let _ = Request::decode(&payload, Port::Shop);
     }
 }
+
+#[test]
+fn an_unknown_field_with_a_huge_name_is_answered_briefly() {
+    let text = format!(r#"{{"command":"view_categories","{}":1}}"#, "x".repeat(600_000));
+    let error = Request::decode(text.as_bytes(), Port::Shop).err().unwrap();
+    assert!(error.message.len() < 200 && error.field.unwrap().len() < 200);
+}

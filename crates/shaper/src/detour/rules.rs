@@ -10,6 +10,9 @@ pub(crate) const TABLE: u32 = 0x5348;
 /// The firewall mark on packets that have been shaped: "SHAP" in ASCII.
 pub(crate) const MARK: u32 = 0x5348_4150;
 
+/// The tables of the rules that every host has: local, main, default (`enum rt_class_t`, rtnetlink(7)).
+const USUAL_TABLES: [u32; 3] = [255, 254, 253];
+
 /// Ahead of the main table (32766) and of what people usually add.
 const MARK_PRIORITY: u32 = 100;
 const DIVERT_PRIORITY: u32 = 101;
@@ -26,6 +29,14 @@ pub(super) fn wanted() -> [RuleMessage; 2] {
 /// Whether the rule is one of ours, or leads to our table.
 pub(super) fn is_ours(rule: &RuleMessage) -> bool {
     table_of(rule) == TABLE || has(rule, &RuleAttribute::FwMark(MARK))
+}
+
+/// The rules in `present` that are neither ours nor among those every host has, in words.
+pub(super) fn foreign(present: &[RuleMessage]) -> Vec<String> {
+    let leads_to_usual = |rule: &RuleMessage| USUAL_TABLES.contains(&table_of(rule));
+    let is_usual = |rule: &RuleMessage| rule.header.action == RuleAction::ToTable && leads_to_usual(rule);
+    let foreign = present.iter().filter(|rule| !is_usual(rule) && !is_ours(rule));
+    foreign.map(|rule| format!("table {}", table_of(rule))).collect()
 }
 
 /// What `present` lacks of the rules, in words.
@@ -76,6 +87,14 @@ mod tests {
         assert_eq!(missing(&wanted()), Vec::<String>::new());
         assert_eq!(missing(&[mark]), ["rule for this node's packets (priority 101)"]);
         assert_eq!(missing(&[divert]), ["rule for the shaper's own packets (priority 100)"]);
+    }
+
+    #[test]
+    fn only_rules_that_not_every_host_has_are_foreign() {
+        let usual = [255, 254, 253].map(|table| rule(0, table, RuleAttribute::FwMark(0)));
+        assert_eq!(foreign(&[&usual[..], &wanted()].concat()), Vec::<String>::new());
+        let vpn = rule(32_764, 51_820, RuleAttribute::FwMark(0xca6c));
+        assert_eq!(foreign(&[vpn]), ["table 51820"]);
     }
 
     #[test]
