@@ -50,9 +50,9 @@ async fn docker_engine() -> Finding {
         Ok(engine) => match docker::missing_images(&engine).await.as_slice() {
             [] => Ok("an engine answers, the images are there (engine docker)".to_owned()),
             missing => Err(format!(
-                "an engine answers, but images are missing: {}; `docker compose build`, or docker/offline.sh where \
-                 nothing can be pulled",
-                missing.join(", ")
+                "an engine answers, but images are missing: {}; {}",
+                missing.join(", "),
+                docker::HOW_TO_BUILD_IMAGES
             )),
         },
     };

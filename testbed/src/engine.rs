@@ -145,6 +145,12 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join(" | ")
 }
 
+/// How a log ends, for an error message about the program that wrote it.
+pub(crate) fn log_end(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    format!("its log ends with: {}", last_lines(&text, 3))
+}
+
 /// What every engine can do.
 #[async_trait(?Send)]
 pub(crate) trait Engine {

@@ -31,9 +31,6 @@ pub(super) struct ChosenEngine {
     pub(super) why: String,
 }
 
-/// What to do when images are missing.
-const BUILD_IMAGES: &str = "build them with `docker compose build` (or docker/offline.sh where nothing can be pulled)";
-
 /// Takes the wanted engine, or the first that can be used. `folder` is the run's temporary folder. Enters the lab for
 /// namespaces, so the process must have one thread only.
 pub(super) fn choose_engine(choice: EngineChoice, folder: &Path) -> anyhow::Result<ChosenEngine> {
@@ -55,7 +52,7 @@ fn use_docker(why: &str) -> anyhow::Result<ChosenEngine> {
     let docker = runtime.block_on(docker::connect())?;
     let missing = runtime.block_on(docker::missing_images(&docker));
     if !missing.is_empty() {
-        bail!("the images {} are not there: {BUILD_IMAGES}", missing.join(" and "));
+        bail!("the images {} are not there: {}", missing.join(" and "), docker::HOW_TO_BUILD_IMAGES);
     }
     let engine = Box::new(DockerEngine::new(docker));
     Ok(ChosenEngine { runtime, engine, why: format!("engine docker: {why}") })

@@ -10,7 +10,7 @@ use shaper::control::{Event, Status};
 
 use super::{Emulator, LinkCounters, ReadBack, on_server};
 use crate::engine::process::Process;
-use crate::engine::{DEVICE, Engine, Node, NodeCommand, last_lines};
+use crate::engine::{DEVICE, Engine, Node, NodeCommand, log_end};
 use crate::program::Program;
 
 /// How long the daemon may take to start and to stop.
@@ -47,7 +47,7 @@ impl Emulator for ShaperEmulator {
         let log = logs.join("shaper.log");
         let mut process = engine.spawn(Node::Server, &daemon, &log).await?;
         let ready: anyhow::Result<Event> = process.first_event(PATIENCE).await;
-        ready.with_context(|| last_lines(&std::fs::read_to_string(&log).unwrap_or_default(), 3))?;
+        ready.with_context(|| log_end(&log))?;
         self.0 = Some(process);
         Ok(())
     }

@@ -32,6 +32,9 @@ use crate::host;
 /// The images of the two kinds of node; `compose.yaml` and `docker/` build them under these names.
 pub(crate) const IMAGES: [&str; 2] = ["testbed-shop-server:latest", "testbed-shop-client:latest"];
 
+/// What to do when they are missing or old, for the user.
+pub(crate) const HOW_TO_BUILD_IMAGES: &str = "`docker compose build`, or docker/offline.sh where nothing can be pulled";
+
 /// The label with the run's id on everything that is made.
 const RUN_LABEL: &str = "testbed.run";
 /// The label with the name of the driver's host.
@@ -127,12 +130,17 @@ impl DockerEngine {
     }
 
     async fn remove_node(&self, name: &str) -> anyhow::Result<()> {
-        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match self.docker.remove_container(name, Some(options)).await {
+        match force_remove(&self.docker, name).await {
             Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the container {name}")),
             _ => Ok(()),
         }
     }
+}
+
+/// Removes a container, whatever it does, with its anonymous volumes.
+async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<(), bollard::errors::Error> {
+    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    docker.remove_container(name_or_id, Some(options)).await
 }
 
 /// Whether an error only says that there is no such thing.

@@ -1,7 +1,7 @@
 //! The clients of one cell: started, held until the condition is in force, let go together, watched, collected.
 
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::cell::CellContext;
 use super::lab::{ADMIN, ADMIN_PASSWORD, Lab};
 use crate::engine::process::Process;
-use crate::engine::{Engine, Node, NodeCommand, last_lines};
+use crate::engine::{Engine, Node, NodeCommand, log_end};
 use crate::plan::{Cell, split_mix};
 use crate::program::Program;
 use crate::results::{Appended, RunFolder};
@@ -238,11 +238,6 @@ impl Client {
         }
         Self { node, process: Some(process), end, log }
     }
-}
-
-fn log_end(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    format!("its log ends with: {}", last_lines(&text, 3))
 }
 
 /// Follows one client to its end.

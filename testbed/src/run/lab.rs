@@ -7,8 +7,9 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 
 use crate::emulator::{Emulator, EmulatorChoice, choose};
+use crate::engine::docker;
 use crate::engine::process::Process;
-use crate::engine::{Engine, LabPlan, Node, NodeCommand, last_lines};
+use crate::engine::{Engine, LabPlan, Node, NodeCommand, last_lines, log_end};
 use crate::program::Program;
 use crate::scenario::Scenario;
 
@@ -119,8 +120,7 @@ impl<'a> Lab<'a> {
     }
 
     fn shop_log(&self) -> String {
-        let text = std::fs::read_to_string(self.logs.join(SHOP_LOG)).unwrap_or_default();
-        format!("its log ends with: {}", last_lines(&text, 3))
+        log_end(&self.logs.join(SHOP_LOG))
     }
 
     /// A new server node with a new shop, and the emulator started in it.
@@ -158,9 +158,9 @@ async fn check_programs(engine: &dyn Engine) -> anyhow::Result<()> {
         let expected = format!("{} {}", program.name(), shop_protocol::VERSION);
         if said.trim() != expected {
             bail!(
-                "{node} holds another build than this driver: '{}', expected '{expected}'; build the images again with \
-                 `docker compose build` or docker/offline.sh",
-                said.trim()
+                "{node} holds another build than this driver: '{}', expected '{expected}'; make the images again: {}",
+                said.trim(),
+                docker::HOW_TO_BUILD_IMAGES
             );
         }
     }
@@ -197,6 +197,6 @@ async fn start_shop(
     let log = logs.join(SHOP_LOG);
     let mut shop = engine.spawn(Node::Server, &command, &log).await?;
     let ready: anyhow::Result<Ready> = shop.first_event(START_LIMIT).await;
-    ready.with_context(|| last_lines(&std::fs::read_to_string(&log).unwrap_or_default(), 3))?;
+    ready.with_context(|| log_end(&log))?;
     Ok(shop)
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use bollard::Docker;
-use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, RemoveContainerOptionsBuilder};
+use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions};
 
-use super::{FOLDER_LABEL, HOST_LABEL, RUN_LABEL, is_missing};
+use super::{FOLDER_LABEL, HOST_LABEL, RUN_LABEL, force_remove, is_missing};
 use crate::clean::Cleaned;
 
 /// One thing that a driver made.
@@ -43,8 +43,7 @@ pub(crate) async fn remove(docker: &Docker, host: &str, is_dead: impl Fn(&Path) 
         for leftover in all.into_iter().filter(|leftover| leftover.is_dead(host, &is_dead)) {
             let what = format!("{kind} {}", leftover.name);
             let done = if kind == "container" {
-                let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-                docker.remove_container(&leftover.id, Some(options)).await
+                force_remove(docker, &leftover.id).await
             } else {
                 docker.remove_network(&leftover.id).await
             };
