@@ -5,10 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates that run in nodes.
-const CRATES: [&str; 4] = ["protocol", "server", "client", "shaper"];
+const CRATES: [&str; 5] = ["protocol", "server", "client", "shaper", "agent"];
 
 fn main() {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Asked for when run: the script may have been compiled for another copy of the sources.
+    let manifest_dir = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it for build scripts");
+    let crates = Path::new(&manifest_dir).join("..");
     let mut files = Vec::new();
     for name in CRATES {
         let sources = crates.join(name).join("src");

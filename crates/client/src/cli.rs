@@ -27,7 +27,7 @@ enum Command {
     Menu(menu::Args),
     /// Let virtual shoppers go through the shop and write a CSV row for each operation they try.
     Workload(Box<workload::Args>),
-    /// Measure the link with ICMP echo, without the shop. Prints one line of JSON.
+    /// Measure the link with echo or handshakes, without the shop. Prints one line of JSON.
     Probe(probe::Args),
     /// Wait for SIGTERM or SIGINT; keeps a client's container up.
     Idle,

@@ -1,5 +1,6 @@
 //! The probe: round trips through the link by ICMP echo, answered by the server's kernel, so that neither the shop nor
-//! this program's scheduling is in the numbers.
+//! this program's scheduling is in the numbers. Behind a published port, where the host's kernel would answer instead, by
+//! UDP echo ([`shop_protocol::echo`]); and by TCP handshakes, which tell whether something else ends the connections.
 //!
 //! Two ways: paced, for delay and loss, and a burst, whose replies queue up in the link so that their spacing shows its
 //! rate. Requests are sent from a thread of their own, since a runtime's timers are a millisecond late.
@@ -8,9 +9,11 @@
 //! of 1400 bytes: of a longer burst it answers only the beginning, when the link behind it is slow.
 
 mod clock;
-mod echo;
+mod handshake;
+mod icmp;
 pub mod report;
 mod socket;
+mod udp;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -19,6 +22,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clock::Stamp;
+pub use handshake::{HandshakeSettings, handshakes};
 pub use report::ProbeReport;
 use report::Reply;
 use socket::EchoSocket;
@@ -31,16 +35,30 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeSettings {
-    /// Whose kernel answers.
+    /// Who answers.
     pub server: Ipv4Addr,
+    /// By which protocol.
+    pub means: Means,
     /// Echo requests.
     pub count: u16,
     /// When they are sent.
     pub pace: Pace,
-    /// Payload of each, bytes, without the headers of ICMP (8) and IP (20).
+    /// Payload of each, bytes, without the headers of ICMP or UDP (8) and IP (20).
     pub payload_bytes: u16,
     /// How long to go on when nothing was sent and nothing arrived.
     pub patience: Duration,
+}
+
+/// How the echo travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Means {
+    /// ICMP, answered by the kernel that has the address.
+    Icmp,
+    /// UDP, answered by the shop's server on this port.
+    Udp {
+        /// Its port.
+        port: u16,
+    },
 }
 
 /// When echo requests are sent.
@@ -84,7 +102,7 @@ pub enum ProbeError {
 /// # Errors
 /// When the socket can't be opened or used. Replies that never come are no error.
 pub fn run(settings: &ProbeSettings) -> Result<ProbeReport, ProbeError> {
-    let socket = EchoSocket::open(settings.server)?;
+    let socket = EchoSocket::open(settings.server, settings.means)?;
     let sent: Vec<OnceLock<Stamp>> = (0..settings.count).map(|_| OnceLock::new()).collect();
     let finished = OnceLock::new();
     let (sending, replies) = thread::scope(|scope| {

@@ -121,3 +121,38 @@ fn help_names_every_option_with_its_unit() {
         assert!(help.contains(option), "{option} is not in\n{help}");
     }
 }
+
+#[test]
+fn udp_echo_is_answered_by_the_shops_server_and_by_nothing_else() {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port().to_string();
+    std::thread::spawn(move || shop_server::echo::serve(&socket));
+    let probe = |options: &[&str]| {
+        let output = client(&[&["probe", "--server", "127.0.0.1", "--timeout", "300ms"], options].concat()).output();
+        report(&output.unwrap())
+    };
+    let paced = probe(&["--udp", &port, "--count", "100", "--interval", "1ms"]);
+    assert_eq!((paced.sent, paced.received, paced.duplicates, paced.reordered), (100, 100, 0, 0));
+    let burst = probe(&["--udp", &port, "--burst", "40", "--size", "1400"]);
+    assert_eq!((burst.received, burst.arrival_us.map(|all| all.len())), (40, Some(40)));
+    let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let silent = probe(&["--udp", &closed, "--count", "5"]);
+    assert_eq!((silent.sent, silent.received), (5, 0));
+}
+
+#[test]
+fn handshakes_are_timed_and_a_closed_port_is_an_error() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let probe = |port: &str| {
+        let options = ["probe", "--server", "127.0.0.1", "--tcp", port, "--count", "5", "--interval", "0ms"];
+        client(&options).output().unwrap()
+    };
+    let report = report(&probe(&port));
+    assert_eq!((report.sent, report.received), (5, 5));
+    assert!(report.min_us.unwrap() > 0.0);
+    drop(listener);
+    let refused = probe(&port);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("refused"));
+}

@@ -3,6 +3,7 @@
 //! Pure: bytes and JSON come in, typed requests and responses go out, and the other way round. No sockets and no clock
 //! here; the server and the client each have their own thin adapter.
 
+pub mod echo;
 pub mod fields;
 pub mod frame;
 pub mod limits;

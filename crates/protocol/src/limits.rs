@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 pub const ACCOUNTS_PORT: u16 = 5000;
 /// Default TCP port of the shop commands.
 pub const SHOP_PORT: u16 = 5001;
+/// Default UDP port of the echo, where it is served.
+pub const ECHO_PORT: u16 = 5002;
 
 /// Length of a user name, characters out of `A–Z a–z 0–9 _ . -`.
 pub const USERNAME_CHARS: RangeInclusive<usize> = 1..=64;

@@ -18,6 +18,7 @@ mod clock;
 mod commands;
 mod connection;
 mod crew;
+pub mod echo;
 mod envelope;
 mod failure;
 mod passwords;

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::span;
 use crate::output;
-use crate::probe::{self, MOST_IN_BURST, Pace, ProbeSettings};
+use crate::probe::{self, HandshakeSettings, MOST_IN_BURST, Means, Pace, ProbeSettings};
 
 /// The largest payload of one packet.
 const MOST_PAYLOAD_BYTES: i64 = 65_507;
@@ -18,6 +18,12 @@ pub(super) struct Args {
     /// Name or IPv4 address of the host whose kernel answers.
     #[arg(long, value_name = "HOST")]
     server: String,
+    /// UDP echo to a server's --echo-listen PORT instead of ICMP: through a published port, where the host would answer.
+    #[arg(long, value_name = "PORT")]
+    udp: Option<u16>,
+    /// Time TCP handshakes with PORT instead of echo.
+    #[arg(long, value_name = "PORT", conflicts_with_all = ["udp", "burst", "size"])]
+    tcp: Option<u16>,
     /// Echo requests.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     count: u16,
@@ -55,8 +61,15 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
              all the same"
         );
     }
+    let server = address(&args.server)?;
+    if let Some(port) = args.tcp {
+        let (pause, patience) = (args.interval, args.timeout);
+        let settings = HandshakeSettings { server, port, count: args.count, pause, patience };
+        return output::json_line(&probe::handshakes(&settings)?).context("cannot print the report");
+    }
     let settings = ProbeSettings {
-        server: address(&args.server)?,
+        server,
+        means: args.udp.map_or(Means::Icmp, |port| Means::Udp { port }),
         count: args.burst.unwrap_or(args.count),
         pace: if args.burst.is_some() { Pace::Burst } else { Pace::Every(args.interval) },
         payload_bytes: args.size,

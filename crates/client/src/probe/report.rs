@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Pace, ProbeSettings};
 
-/// IP (20) and ICMP (8) headers of each packet, bytes.
+/// IP (20) and ICMP or UDP (8) headers of each packet, bytes.
 const HEADER_BYTES: u32 = 28;
 /// Fewer replies give no rate: of so few, half are no more than the burst that the link lets through.
 const FEWEST_FOR_RATE: usize = 8;
@@ -28,7 +28,7 @@ pub struct Reply {
 pub struct ProbeReport {
     /// Who answered.
     pub server: IpAddr,
-    /// Payload of each echo request, bytes.
+    /// Payload of each echo request, bytes; 0 for handshakes.
     pub payload_bytes: u16,
     /// Echo requests sent.
     pub sent: u32,
@@ -142,6 +142,7 @@ mod tests {
     fn settings(count: u16, pace: Pace) -> ProbeSettings {
         ProbeSettings {
             server: Ipv4Addr::LOCALHOST,
+            means: super::super::Means::Icmp,
             count,
             pace,
             payload_bytes: 1400,

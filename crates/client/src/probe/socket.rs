@@ -1,4 +1,4 @@
-//! The ICMP socket: a raw one where permitted, else the kernel's ping socket.
+//! The socket that echo goes through: for ICMP a raw one where permitted, else the kernel's ping socket; for UDP its own.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -12,18 +12,17 @@ use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::clock::Arrival;
-use super::{ProbeError, echo};
+use super::{Means, ProbeError, icmp, udp};
 
 /// Room for replies that wait to be read; the system may grant less.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
-/// The largest header of IPv4 and that of ICMP echo. What does not fit into the buffer is cut off: only headers count.
-const HEADER_BYTES: usize = 60 + 8;
+/// The largest header of IPv4 and that of echo. What does not fit into the buffer is cut off: only headers count.
+const HEADER_BYTES: usize = 60 + udp::HEADER_BYTES;
 
-/// An ICMP socket that sends to one server and hears only from it.
+/// A socket that sends to one server and hears only from it.
 #[derive(Debug)]
 pub(super) struct EchoSocket {
     socket: Socket,
-    /// Whether packets arrive with their IP header, as raw sockets deliver them.
     form: Form,
     /// Ours among all echo requests of this host; a ping socket has the kernel choose and check it.
     identifier: u16,
@@ -31,40 +30,53 @@ pub(super) struct EchoSocket {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
+    /// ICMP; packets arrive with their IP header.
     Raw,
-    Datagram,
+    /// ICMP through a ping socket.
+    Ping,
+    /// UDP.
+    Udp,
 }
 
 impl EchoSocket {
-    /// Opens the better kind of socket that is permitted.
-    pub(super) fn open(server: Ipv4Addr) -> Result<Self, ProbeError> {
-        let (socket, form) = match Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)) {
-            Ok(socket) => (socket, Form::Raw),
-            Err(raw) => {
-                let datagram = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4));
-                (datagram.map_err(|datagram| ProbeError::Socket { raw, datagram })?, Form::Datagram)
+    /// Opens a socket for these means; for ICMP the better kind that is permitted.
+    pub(super) fn open(server: Ipv4Addr, means: Means) -> Result<Self, ProbeError> {
+        let (socket, form, port) = match means {
+            Means::Icmp => {
+                let (socket, form) = open_icmp()?;
+                (socket, form, 0)
+            }
+            Means::Udp { port } => {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP));
+                (socket.map_err(|error| ProbeError::Send { server, error })?, Form::Udp, port)
             }
         };
-        Self::set_up(&socket, server).map_err(|error| ProbeError::Send { server, error })?;
+        let server = SocketAddrV4::new(server, port);
+        Self::set_up(&socket, server).map_err(|error| ProbeError::Send { server: *server.ip(), error })?;
         let identifier = getrandom::u32().map_or(std::process::id(), |bits| bits) as u16;
         Ok(Self { socket, form, identifier })
     }
 
-    fn set_up(socket: &Socket, server: Ipv4Addr) -> io::Result<()> {
+    fn set_up(socket: &Socket, server: SocketAddrV4) -> io::Result<()> {
         // Without either, the probe is only a little less exact.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
         let _ = setsockopt(socket, ReceiveTimestampns, &true);
-        socket.connect(&SocketAddrV4::new(server, 0).into())
+        socket.connect(&server.into())
     }
 
     /// An echo request of ours, ready to be sent.
     pub(super) fn request(&self, sequence: u16, payload_bytes: u16) -> Vec<u8> {
-        echo::request(self.identifier, sequence, payload_bytes)
+        match self.form {
+            Form::Raw | Form::Ping => icmp::request(self.identifier, sequence, payload_bytes),
+            Form::Udp => udp::request(self.identifier, sequence, payload_bytes),
+        }
     }
 
     /// Sends an echo request. One that finds the buffers full is lost like one that the link loses.
     pub(super) fn send(&self, request: &[u8]) -> io::Result<()> {
         match self.socket.send(request) {
+            // Nobody answers at the port: that was told of an earlier request, and this one is lost, too.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => Err(error),
             _ => Ok(()),
         }
@@ -89,12 +101,22 @@ impl EchoSocket {
     }
 
     fn sequence_of(&self, packet: &[u8]) -> Option<u16> {
-        let message = match self.form {
-            Form::Raw => echo::ipv4_payload(packet)?,
-            Form::Datagram => packet,
+        let (identifier, sequence) = match self.form {
+            Form::Raw => icmp::reply(icmp::ipv4_payload(packet)?)?,
+            Form::Ping => icmp::reply(packet)?,
+            Form::Udp => udp::reply(packet)?,
         };
-        let (identifier, sequence) = echo::reply(message)?;
-        (self.form == Form::Datagram || identifier == self.identifier).then_some(sequence)
+        (self.form == Form::Ping || identifier == self.identifier).then_some(sequence)
+    }
+}
+
+fn open_icmp() -> Result<(Socket, Form), ProbeError> {
+    match Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)) {
+        Ok(socket) => Ok((socket, Form::Raw)),
+        Err(raw) => {
+            let ping = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4));
+            Ok((ping.map_err(|datagram| ProbeError::Socket { raw, datagram })?, Form::Ping))
+        }
     }
 }
 

@@ -53,6 +53,9 @@ pub(super) struct ServeOptions {
     /// Where all other commands are served; port 0 takes a free one
     #[arg(long, env = "SHOP_SHOP_LISTEN", default_value_t = any(limits::SHOP_PORT), value_name = "IP:PORT")]
     pub(super) shop_listen: SocketAddr,
+    /// Where UDP echo is answered, for `shop-client probe --udp` through a published port (default: nowhere)
+    #[arg(long, env = "SHOP_ECHO_LISTEN", value_name = "IP:PORT")]
+    pub(super) echo_listen: Option<SocketAddr>,
     /// The administrator's user name; the account is made when absent
     #[arg(long, env = "SHOP_ADMIN_USERNAME", default_value = default::ADMIN_USERNAME, value_name = "NAME")]
     pub(super) admin_username: String,

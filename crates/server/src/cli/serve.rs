@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,7 +19,7 @@ use super::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, DurabilityName, Ser
 use super::{logging, output};
 use crate::config::{Admin, Catalogue, Config, Connections, Durability, HashCost, Passwords, Storage};
 use crate::settings::Secret;
-use crate::{Listeners, Shop};
+use crate::{Listeners, Shop, echo};
 
 /// Connections that the kernel may hold ready before they are accepted.
 const BACKLOG: u32 = 4096;
@@ -32,6 +32,8 @@ struct Ready {
     event: &'static str,
     accounts: SocketAddr,
     shop: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    echo: Option<SocketAddr>,
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -52,8 +54,12 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
         accounts: listen(options.accounts_listen, congestion_control)?,
         shop: listen(options.shop_listen, congestion_control)?,
     };
-    let ready =
-        Ready { event: "ready", accounts: listeners.accounts.local_addr()?, shop: listeners.shop.local_addr()? };
+    let ready = Ready {
+        event: "ready",
+        accounts: listeners.accounts.local_addr()?,
+        shop: listeners.shop.local_addr()?,
+        echo: options.echo_listen.map(start_echo).transpose()?,
+    };
     let shop = Shop::open(config)?;
     if let Some(password) = shop.invented_password() {
         output::invented_password(&config.admin.username, password.reveal());
@@ -62,6 +68,18 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
     output::json_line(&ready)?;
     shop.serve(listeners, shutdown).await;
     Ok(())
+}
+
+/// Answers UDP echo from a thread of its own, so that the shop's work does not delay it; says where.
+fn start_echo(address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    let socket = UdpSocket::bind(address)
+        .with_context(|| format!("cannot answer echo on UDP {address} (is another program using the port?)"))?;
+    let bound = socket.local_addr()?;
+    std::thread::Builder::new()
+        .name("echo".to_owned())
+        .spawn(move || echo::serve(&socket))
+        .context("the echo's thread")?;
+    Ok(bound)
 }
 
 fn shutdown_on_signals() -> anyhow::Result<CancellationToken> {
