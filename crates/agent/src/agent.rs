@@ -1,0 +1,113 @@
+//! The agent: connects to the hub, again and again, and does what is asked through each connection.
+//!
+//! A connection leaves nothing behind: when it ends all programs are killed and the folder is emptied.
+
+mod child;
+mod children;
+mod file;
+mod folder;
+mod orphans;
+mod session;
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, ensure};
+use tokio::net::TcpStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, timeout};
+
+use crate::output::note;
+use crate::protocol::Introduction;
+use crate::socket;
+use crate::token::Token;
+use children::Children;
+use folder::Folder;
+
+/// Pauses between attempts to connect: the first, and the longest that they grow to.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long an attempt to connect may take. The name's address may be another soon.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// What an agent is told on its command line.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// The hub's host and port.
+    pub(crate) hub: String,
+    /// The number that the driver knows it by.
+    pub(crate) number: u32,
+    /// The machine it runs on.
+    pub(crate) node: String,
+    /// Where programs run; emptied.
+    pub(crate) folder: PathBuf,
+    /// What the hub wants to see.
+    pub(crate) token: Token,
+}
+
+/// What outlives connections.
+struct Agent {
+    hub: String,
+    introduction: Introduction,
+    folder: Folder,
+    children: Arc<Children>,
+}
+
+/// Runs until SIGTERM or SIGINT. Must be called on the process's first thread: programs die with the thread that
+/// started them.
+///
+/// # Errors
+/// When the folder can't be used or signals can't be waited for.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    let Options { hub, number, node, folder, token } = options;
+    let folder = Folder::open(&folder)?;
+    let introduction = Introduction { number, node, version: shop_protocol::VERSION.to_owned(), token };
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let children = Arc::new(Children::default());
+    tokio::spawn(orphans::collect(signal(SignalKind::child())?, Arc::clone(&children)));
+    let agent = Agent { hub, introduction, folder, children: Arc::clone(&children) };
+    tokio::select! {
+        never = agent.serve() => match never {},
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    children.kill_all();
+    Ok(())
+}
+
+impl Agent {
+    /// Connection after connection.
+    async fn serve(&self) -> Infallible {
+        let (first_pause, longest_pause) = PAUSES;
+        let (mut pause, mut noted) = (first_pause, String::new());
+        loop {
+            let (heard, why) = match self.connect().await {
+                Ok(stream) => session::hold(self, stream).await,
+                Err(why) => (session::Heard::Nothing, why),
+            };
+            if heard == session::Heard::Hub {
+                pause = first_pause;
+            }
+            // Once for many attempts in vain: the hub may not be there for minutes.
+            let why = format!("{why:#}");
+            if noted != why {
+                note(format_args!("{}: {why}; trying again", self.hub));
+                noted = why;
+            }
+            sleep(pause).await;
+            pause = longest_pause.min(2 * pause);
+        }
+    }
+
+    async fn connect(&self) -> anyhow::Result<TcpStream> {
+        let connected = timeout(CONNECT_LIMIT, TcpStream::connect(&self.hub)).await;
+        let stream = connected.map_err(|_| anyhow!("no answer within {} s", CONNECT_LIMIT.as_secs()))?;
+        let stream = stream.context("cannot connect")?;
+        // Without a listener TCP may connect a port of this machine to itself, which would then keep the hub from it.
+        ensure!(stream.local_addr()? != stream.peer_addr()?, "cannot connect: nobody listens");
+        socket::tune(&stream)?;
+        Ok(stream)
+    }
+}

@@ -1,0 +1,160 @@
+//! One connection to the hub: requests come in and are done, events go out.
+//!
+//! Reading requests never waits for anything else: what takes time runs in a task of its own, and lines for a program's
+//! stdin go into a queue with a limit. So a `kill` gets through even when events are stuck behind a driver that does not
+//! read, and a program that does not read holds up nobody.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::child::{Program, follow};
+use super::children::Children;
+use super::folder::Folder;
+use super::{Agent, file};
+use crate::lines::{line_of, lines, next_line, parse, write_messages};
+use crate::output::note;
+use crate::protocol::{Event, Introduction, MAX_LINE_BYTES, Request};
+use crate::queue::Full;
+use crate::socket::SILENCE_LIMIT;
+
+/// Events that may wait to be sent, of at most 64 KiB each.
+const EVENTS_WAITING: usize = 64;
+
+/// What came through a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// Nothing: it was refused, or broke early.
+    Nothing,
+    /// The hub has accepted this agent.
+    Hub,
+}
+
+/// What requests need.
+struct Session<'a> {
+    folder: &'a Folder,
+    children: &'a Arc<Children>,
+    events: mpsc::Sender<Event>,
+    /// Everything that runs for this connection.
+    tasks: TaskTracker,
+}
+
+/// Serves a connection until it ends, and leaves nothing of it behind.
+pub(super) async fn hold(agent: &Agent, stream: TcpStream) -> (Heard, anyhow::Error) {
+    let (reader, writer) = stream.into_split();
+    let (events, queue) = mpsc::channel(EVENTS_WAITING);
+    let session = Session { folder: &agent.folder, children: &agent.children, events, tasks: TaskTracker::new() };
+    let mut heard = Heard::Nothing;
+    // The loser of the two is dropped, and with it its end of the socket and of the queue: nobody waits to send any more.
+    let why = tokio::select! {
+        why = session.listen(reader, &mut heard) => why,
+        why = talk(&agent.introduction, queue, writer) => why,
+    };
+    session.end().await;
+    (heard, why)
+}
+
+/// Sends the introduction, then events.
+async fn talk(introduction: &Introduction, mut queue: mpsc::Receiver<Event>, mut hub: OwnedWriteHalf) -> anyhow::Error {
+    let all = async {
+        hub.write_all(line_of(introduction)?.as_bytes()).await?;
+        write_messages(&mut queue, &mut hub).await?;
+        Ok::<_, anyhow::Error>(())
+    };
+    match all.await {
+        Ok(()) => anyhow!("there is nothing left to tell"),
+        Err(error) => error.context("sending to the hub failed"),
+    }
+}
+
+impl Session<'_> {
+    /// Does what is asked until the hub is gone or silent.
+    async fn listen(&self, hub: OwnedReadHalf, heard: &mut Heard) -> anyhow::Error {
+        let mut lines = lines(hub, MAX_LINE_BYTES);
+        loop {
+            let line = match timeout(SILENCE_LIMIT, next_line(&mut lines)).await {
+                Ok(Ok(Some(line))) => line,
+                Ok(Ok(None)) => return anyhow!("the hub closed the connection"),
+                Ok(Err(error)) => return anyhow::Error::new(error).context("reading from the hub"),
+                Err(_) => return anyhow!("the hub was silent for {} s", SILENCE_LIMIT.as_secs()),
+            };
+            *heard = Heard::Hub;
+            // An empty line is a sign of life.
+            if !line.is_empty() {
+                match parse(&line) {
+                    Ok(request) => self.obey(request),
+                    Err(error) => return error.into(),
+                }
+            }
+        }
+    }
+
+    fn obey(&self, request: Request) {
+        match request {
+            Request::Start { id, program, arguments, environment, has_stdin } => {
+                self.start(id, &Program { program, arguments, environment, has_stdin });
+            }
+            Request::Input { id, text } => {
+                if let Err(Full) = self.children.input(id, text + "\n") {
+                    self.children
+                        .kill_because(id, "killed: it does not read its stdin, and too many lines wait for it");
+                }
+            }
+            Request::CloseInput { id } => self.children.close_input(id),
+            Request::Kill { id } => self.children.kill(id),
+            Request::GetFile { id, path } => {
+                let (path, events) = (self.folder.path().join(path), self.events.clone());
+                self.tasks.spawn(async move { file::send(id, &path, &events).await });
+            }
+            Request::Reset { id } => self.reset(id),
+        }
+    }
+
+    fn start(&self, id: u64, program: &Program) {
+        let started = self.children.start(id, || program.spawn(self.folder.path()));
+        match started {
+            Ok(child) => {
+                let (children, events) = (Arc::clone(self.children), self.events.clone());
+                self.tasks.spawn(follow(id, child, children, events));
+            }
+            Err(error) => self.answer(Event::Failed { id, why: format!("{error:#}") }),
+        }
+    }
+
+    fn reset(&self, id: u64) {
+        let (children, folder, events) = (Arc::clone(self.children), self.folder.clone(), self.events.clone());
+        let closed = children.close_to_newcomers();
+        self.tasks.spawn(async move {
+            children.kill_all();
+            children.all_gone().await;
+            let event = match folder.empty().await {
+                Ok(()) => Event::Done { id },
+                Err(error) => Event::Failed { id, why: format!("{error:#}") },
+            };
+            drop(closed);
+            let _ = events.send(event).await;
+        });
+    }
+
+    /// Sends an event without waiting here. What waits is bounded by the requests that were made.
+    fn answer(&self, event: Event) {
+        let events = self.events.clone();
+        // When nobody takes events any more the connection is about to end.
+        self.tasks.spawn(async move { drop(events.send(event).await) });
+    }
+
+    async fn end(self) {
+        self.children.kill_all();
+        self.tasks.close();
+        self.tasks.wait().await;
+        if let Err(error) = self.folder.empty().await {
+            note(format_args!("{error:#}"));
+        }
+    }
+}

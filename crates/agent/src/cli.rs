@@ -1,0 +1,112 @@
+//! The command line: an agent or the hub.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+
+use crate::token::Token;
+use crate::{agent, hub, output};
+
+/// Runs programs in nodes on other machines for the testbed's driver.
+#[derive(Debug, Parser)]
+#[command(name = "testbed-agent", version = shop_protocol::VERSION, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run in a node: connect to the hub and do what the driver asks, until SIGTERM or SIGINT.
+    Serve(ServeArgs),
+    /// Run beside the driver: pass on requests from stdin to agents and their events to stdout, until stdin closes.
+    Hub(HubArgs),
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The hub's name or address, and port.
+    #[arg(long, value_name = "HOST:PORT", env = "TESTBED_HUB")]
+    hub: String,
+    /// The number that the driver knows this agent by.
+    #[arg(long, value_name = "N", env = "TESTBED_SLOT")]
+    number: u32,
+    /// The machine that this agent runs on.
+    #[arg(long, value_name = "NAME", env = "TESTBED_NODE")]
+    node: String,
+    /// Where programs are started and may leave files. EVERYTHING in it is removed when the driver says so, and when the
+    /// connection to the hub is lost.
+    #[arg(long, value_name = "DIR", env = "TESTBED_FOLDER")]
+    folder: PathBuf,
+    #[command(flatten)]
+    token: TokenArgs,
+}
+
+#[derive(Debug, Args)]
+struct HubArgs {
+    /// Where agents connect; with port 0 the kernel chooses one. The first line on stdout tells it.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    token: TokenArgs,
+}
+
+#[derive(Debug, Args)]
+struct TokenArgs {
+    /// The secret that the hub and its agents share. Better given by the variable: everybody sees a command line.
+    #[arg(long, value_name = "TEXT", env = "TESTBED_TOKEN", hide_env_values = true)]
+    token: Token,
+}
+
+/// Everything the program does; `args` begins with the program's name.
+pub fn main_from<I>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = OsString>,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // When even the terminal is gone there is nobody left to tell.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    // One thread, which is this one: programs are tied to the life of the thread that starts them.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let done = match command {
+        Command::Serve(ServeArgs { hub, number, node, folder, token }) => {
+            runtime.block_on(agent::run(agent::Options { hub, number, node, folder, token: token.token }))
+        }
+        Command::Hub(HubArgs { listen, token }) => runtime.block_on(hub::run(listen, token.token)),
+    };
+    // Threads that still look up a name or read stdin must not hold up the end.
+    runtime.shutdown_background();
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

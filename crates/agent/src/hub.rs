@@ -1,0 +1,106 @@
+//! The hub: requests from the driver's stdin to the agents it names, events of all agents to stdout.
+//!
+//! Requests never wait: each agent has a queue with a limit, and one that lets it overflow is given up. Events wait as
+//! long as the driver does not read, and so do the agents and in the end the programs that write.
+
+mod roster;
+mod session;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::io::AsyncRead;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use crate::lines::{line_of, lines, next_message, write_messages};
+use crate::output::{json_line, note};
+use crate::protocol::{Event, FromAgent, Listening, MAX_LINE_BYTES, ToAgent};
+use crate::token::Token;
+use roster::{Roster, Undelivered};
+
+/// Events of all agents that may wait for the driver.
+const EVENTS_WAITING: usize = 64;
+
+/// Before accepting is tried again when the system refuses, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What all of the hub's tasks share.
+struct Hub {
+    /// What agents must know.
+    token: Token,
+    /// Which agents are connected.
+    roster: Roster,
+    /// To the driver.
+    events: mpsc::Sender<FromAgent>,
+}
+
+/// Runs until stdin closes.
+///
+/// # Errors
+/// When it can't listen, the driver sends what is no request, or stdout can't be written.
+pub(crate) async fn run(listen: SocketAddr, token: Token) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}; is the address one of this machine's, and the port free?")
+    })?;
+    json_line(&Listening { listening: listener.local_addr()? })?;
+    let (events, mut queue) = mpsc::channel(EVENTS_WAITING);
+    let mut driver = tokio::io::stdout();
+    let hub = Arc::new(Hub { token, roster: Roster::default(), events });
+    tokio::select! {
+        done = hub.pass_on_requests(tokio::io::stdin()) => done,
+        done = write_messages(&mut queue, &mut driver) => done.context("cannot write events to stdout"),
+        never = accept(&listener, &hub) => match never {},
+    }
+}
+
+/// Takes in agents, each in a task of its own.
+async fn accept(listener: &TcpListener, hub: &Arc<Hub>) -> Infallible {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                tokio::spawn(session::hold(Arc::clone(hub), stream, peer));
+            }
+            Err(error) => {
+                note(format_args!("cannot accept an agent: {error}"));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// Reads requests until there are no more.
+    async fn pass_on_requests(&self, driver: impl AsyncRead + Unpin) -> anyhow::Result<()> {
+        let mut lines = lines(driver, MAX_LINE_BYTES);
+        while let Some(message) = next_message(&mut lines).await.context("stdin")? {
+            self.pass_on(&message)?;
+        }
+        Ok(())
+    }
+
+    fn pass_on(&self, ToAgent { to, request }: &ToAgent) -> anyhow::Result<()> {
+        match self.roster.deliver(*to, line_of(request)?) {
+            Ok(()) => {}
+            Err(Undelivered::Absent) if request.awaits_answer() => {
+                let why = format!("agent {to} is not connected");
+                self.tell_later(FromAgent { from: *to, event: Event::Failed { id: request.id(), why } });
+            }
+            // Its programs are gone, and the driver was told.
+            Err(Undelivered::Absent) => {}
+            Err(Undelivered::TooMuch) => note(format_args!("agent {to} takes no requests any more: given up")),
+        }
+        Ok(())
+    }
+
+    /// Tells the driver without waiting here: a driver that first writes all requests and then reads must not be stuck.
+    /// What waits is bounded by the requests it makes.
+    fn tell_later(&self, event: FromAgent) {
+        let events = self.events.clone();
+        // When nobody takes events any more the hub is about to end.
+        tokio::spawn(async move { drop(events.send(event).await) });
+    }
+}
