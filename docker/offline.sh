@@ -7,7 +7,7 @@ usage() {
     cat <<'TEXT'
 Usage: docker/offline.sh [--refresh] [--help]
 
-Builds testbed-shop-server:latest and testbed-shop-client:latest without pulling an image.
+Builds testbed-shop-client:latest, testbed:latest and testbed-shop-server:latest without pulling an image.
 Needs: a Docker engine, Rust with a C compiler, and root or sudo for debootstrap (first time only).
 
   --refresh   make the base image again, although there is one
@@ -28,7 +28,7 @@ say() { echo "offline.sh: $*"; }
 die() { echo "offline.sh: $*" >&2; exit 1; }
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-programs=(shop-server shop-client shaper)
+read -ra programs < <("$repository/docker/programs.sh" list)
 refresh=no
 scratch=$(mktemp -d)
 
@@ -156,14 +156,15 @@ copy_host_cas() {
 }
 
 build_image() {
-    local target=$1 tag=testbed-shop-$1:latest program=shop-$1
+    local target=$1 tag=$2:latest
+    say "building $tag"
     # The engine's own builder has its context's name; other builders do not see the engine's local images.
     BUILDX_BUILDER=$(docker context show 2>/dev/null || echo default) \
         docker build --quiet --file "$repository/docker/Dockerfile" --target "$target" --tag "$tag" \
         --build-arg BUILD_IMAGE="$base_image" --build-arg BASE_IMAGE="$base_image" \
         --build-arg PROGRAMS=prebuilt "$repository" >/dev/null
     docker run --rm --network none "$tag" --version >/dev/null ||
-        die "$tag does not run '$program --version': is this host's C library newer than that of Debian $suite? Set TESTBED_SUITE to a newer one"
+        die "$tag does not run its program with --version: is this host's C library newer than that of Debian $suite? Set TESTBED_SUITE to a newer one"
 }
 
 for argument in "$@"; do
@@ -178,8 +179,7 @@ check_tools
 build_programs
 copy_host_cas
 make_base
-for target in client server; do
-    say "building testbed-shop-$target:latest"
-    build_image "$target"
-done
-docker images --format 'table {{.Repository}}:{{.Tag}}\t{{.Size}}' | grep -E '^(REPOSITORY|testbed-)'
+build_image client testbed-shop-client
+build_image testbed testbed
+build_image server testbed-shop-server
+docker images --format 'table {{.Repository}}:{{.Tag}}\t{{.Size}}' | grep -E '^(REPOSITORY|testbed[:-])'

@@ -2,13 +2,18 @@
 # The build stage's steps, for both ways of getting the programs:
 #
 #   programs.sh dependencies compile|prebuilt       needs only manifests; its layer is the dependency cache
-#   programs.sh install      compile|prebuilt DIR   puts the finished programs into DIR
+#   programs.sh install      compile|prebuilt DIR   puts the finished programs of each image into DIR/TARGET
+#   programs.sh list                                says which programs there are
 #   programs.sh check-version VERSION               stops a build whose labels would be wrong
 #
 # `compile` compiles here; `prebuilt` takes what docker/offline.sh left in docker/offline/build/bin.
 set -eu
 
-programs="shop-server shop-client shaper"
+# By image; each program is the binary of the package of its name.
+client="shop-client testbed-agent"
+testbed="testbed"
+server="shop-server shaper"
+programs="$client $testbed $server"
 prebuilt=docker/offline/build/bin
 
 # Line tables and symbols are for profiling on a host; in an image they would be most of a program's size.
@@ -32,24 +37,35 @@ with_empty_sources() {
         echo 'fn main() {}' > "$source/main.rs"
     done
     "$@"
-    # The driver's sources never come to this stage: its empty ones stay.
-    rm -r crates/*/src
+    rm -r crates/*/src testbed/src
 }
 
 # COPY keeps the host's times, which may be older than the empty sources: cargo would see nothing to do.
 as_new() {
-    find crates -name '*.rs' -exec touch {} +
+    find crates testbed -name '*.rs' -exec touch {} +
     "$@"
 }
 
-install_from() {
-    for program in $programs; do
-        if [ ! -x "$1/$program" ]; then
-            echo "programs.sh: no program $1/$program: for prebuilt images run docker/offline.sh" >&2
+# `install_image FROM TO PROGRAM…`
+install_image() {
+    from=$1 to=$2
+    shift 2
+    for program in "$@"; do
+        if [ ! -x "$from/$program" ]; then
+            echo "programs.sh: no program $from/$program: for prebuilt images run docker/offline.sh" >&2
             exit 1
         fi
-        install -D "$1/$program" "$2/$program"
+        install -D "$from/$program" "$to/$program"
     done
+}
+
+install_from() {
+    # shellcheck disable=SC2086 # one word for each program
+    {
+        install_image "$1" "$2/client" $client
+        install_image "$1" "$2/testbed" $testbed
+        install_image "$1" "$2/server" $server
+    }
 }
 
 check_version() {
@@ -61,6 +77,7 @@ check_version() {
 }
 
 case "$*" in
+    list) echo "$programs" ;;
     "check-version "*) check_version "$2" ;;
     "dependencies prebuilt") ;;
     "dependencies compile")
@@ -73,7 +90,7 @@ case "$*" in
         install_from target/release "$3"
         ;;
     *)
-        echo "programs.sh: got '$*', expected 'dependencies compile|prebuilt', 'install compile|prebuilt DIR' or 'check-version VERSION'" >&2
+        echo "programs.sh: got '$*', expected 'dependencies compile|prebuilt', 'install compile|prebuilt DIR', 'list' or 'check-version VERSION'" >&2
         exit 2
         ;;
 esac

@@ -1,8 +1,6 @@
 //! `testbed clean`: removes what killed drivers left. Namespaces need no cleaning: they end with their driver.
 
-use bollard::Docker;
-
-use crate::engine::docker::leftovers;
+use crate::engine::docker::{Site, leftovers};
 use crate::host;
 use crate::run_id::{Life, life, remove_dead_folders};
 
@@ -24,17 +22,17 @@ pub(crate) struct Cleaned {
     pub(crate) failures: Vec<String>,
 }
 
-/// Removes temporary folders and, where there is an engine, containers and networks of this host's dead runs.
-pub(crate) async fn clean(docker: Option<&Docker>, care: Care) -> Cleaned {
+/// Removes temporary folders and, on these engines, services, containers and networks of this host's dead runs.
+pub(crate) async fn clean(sites: &[Site], care: Care) -> Cleaned {
     let mut cleaned = Cleaned::default();
-    if let Some(docker) = docker {
+    for site in sites {
         // Containers first: a run is dead when its lock is free, and the folder with the lock goes last.
         let is_dead = |folder: &std::path::Path| match life(folder) {
             Life::Alive => false,
             Life::Dead => true,
             Life::Unknown => care == Care::WhenAsked,
         };
-        leftovers::remove(docker, &host::name(), is_dead, &mut cleaned).await;
+        leftovers::remove(site, &host::name(), is_dead, &mut cleaned).await;
     }
     let (removed, failures) = remove_dead_folders();
     cleaned.removed.extend(removed);

@@ -22,9 +22,9 @@ use crate::report::{ReportRequest, report};
 use crate::results::RunFolder;
 use crate::run::{RunEnd, RunRequest, run};
 use crate::run_id::{RunLock, new_run_id};
-use crate::scenario::{Connection, Overrides, Scenario};
+use crate::scenario::{Combination, Connection, Offloads, Overrides, Scenario};
 use crate::{doctor, plan};
-use choice::{EngineChoice, choose_engine};
+use choice::{EngineUrls, PlaceArgs, choose_engine};
 
 /// Exit codes beside 0 (all cells measured and proved) and 1 (failed).
 const SOME_NOT_PROVED: u8 = 3;
@@ -53,8 +53,11 @@ enum Command {
     Report(ReportArgs),
     /// Say what works on this machine, and what to do about what does not
     Doctor,
-    /// Remove what killed runs left behind: containers, networks, temporary folders
-    Clean,
+    /// Remove what killed runs left behind: services, containers, networks, temporary folders
+    Clean {
+        #[command(flatten)]
+        urls: EngineUrls,
+    },
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -71,7 +74,7 @@ struct RunArgs {
     /// A built-in scenario's name, or a TOML file
     #[arg(long, value_name = "NAME|FILE", default_value = "original")]
     scenario: String,
-    /// Losses to sweep, percent ('0,1,2%'); naming any of loss, delay, rate replaces the scenario's whole sweep
+    /// Losses to sweep, percent ('0,1,2%'); naming any condition replaces the scenario's whole sweep
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     loss: Option<Vec<Loss>>,
     /// Delays to sweep ('0,50ms,100ms')
@@ -80,6 +83,9 @@ struct RunArgs {
     /// Rates to sweep ('1Mbit,500kbit,100kbit')
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     rate: Option<Vec<Rate>>,
+    /// Several at once ('delay=50ms,loss=1%,rate=1Mbit'); may be given more than once
+    #[arg(long, value_name = "CONDITION", action = clap::ArgAction::Append)]
+    combined: Option<Vec<Combination>>,
     /// Measured time of each cell ('30s')
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
@@ -95,12 +101,12 @@ struct RunArgs {
     /// A connection for each request, or one that is kept
     #[arg(long, value_enum)]
     connection: Option<Connection>,
-    /// Where nodes live
-    #[arg(long, value_enum, default_value = "auto")]
-    engine: EngineChoice,
     /// What imposes conditions
     #[arg(long, value_enum, default_value = "auto")]
     emulator: EmulatorChoice,
+    /// Segmentation offload of the server's device; off, the emulator drops single packets and no bundles of them
+    #[arg(long, value_enum)]
+    offloads: Option<Offloads>,
     /// The same seed gives the same plan, workload decisions and shaper drops; made up and recorded when not given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -112,6 +118,8 @@ struct RunArgs {
     dry_run: bool,
     #[command(flatten)]
     shown: ShownArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 #[derive(Args)]
@@ -143,6 +151,8 @@ impl RunArgs {
             loss: self.loss.clone(),
             delay: self.delay.clone(),
             rate: self.rate.clone(),
+            combined: self.combined.clone(),
+            offloads: self.offloads,
             connection: self.connection,
             users: self.users,
             think_time: self.think_time,
@@ -181,7 +191,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let healthy = runtime()?.block_on(doctor::examine());
             Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Clean => clean_command(),
+        Command::Clean { urls } => clean_command(&urls),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "testbed", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -197,11 +207,12 @@ fn run_command(args: &RunArgs) -> anyhow::Result<ExitCode> {
         print_plan(&scenario, seed);
         return Ok(ExitCode::SUCCESS);
     }
-    clean_dead_runs()?;
+    refuse_by_hand_with_emulator(args)?;
+    clean_dead_runs(&args.place.urls)?;
     let run_id = new_run_id()?;
     let lock = RunLock::take(&run_id)?;
     // One thread only until here: namespaces can be entered by a whole process only while it has one.
-    let chosen = choose_engine(args.engine, lock.folder())?;
+    let chosen = choose_engine(&args.place, lock.folder())?;
     let request = RunRequest {
         scenario,
         seed,
@@ -226,10 +237,18 @@ fn run_command(args: &RunArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn clean_command() -> anyhow::Result<ExitCode> {
-    let (cleaned, no_docker) = runtime()?.block_on(clean_everything(Care::WhenAsked));
-    if let Some(error) = no_docker {
-        say(&format!("containers were not looked for: {error:#}"));
+/// Conditions that are set by hand have no emulator of ours.
+fn refuse_by_hand_with_emulator(args: &RunArgs) -> anyhow::Result<()> {
+    if args.place.server.is_some() && args.emulator != EmulatorChoice::Auto {
+        anyhow::bail!("--server: the link of somebody else's shop is set by hand; leave --emulator away");
+    }
+    Ok(())
+}
+
+fn clean_command(urls: &EngineUrls) -> anyhow::Result<ExitCode> {
+    let (cleaned, silent) = runtime()?.block_on(clean_everything(urls, Care::WhenAsked));
+    for error in silent {
+        say(&format!("not looked at: {error:#}"));
     }
     if cleaned.removed.is_empty() && cleaned.failures.is_empty() {
         result("nothing to remove");
@@ -244,8 +263,8 @@ fn clean_command() -> anyhow::Result<ExitCode> {
 }
 
 /// Leftovers of dead runs are removed before a new one begins; a failure to do so is told, and no reason not to run.
-fn clean_dead_runs() -> anyhow::Result<()> {
-    let (cleaned, _) = runtime()?.block_on(clean_everything(Care::BeforeARun));
+fn clean_dead_runs(urls: &EngineUrls) -> anyhow::Result<()> {
+    let (cleaned, _) = runtime()?.block_on(clean_everything(urls, Care::BeforeARun));
     for (what, things) in [("removed what a killed run left", cleaned.removed), ("could not remove", cleaned.failures)]
     {
         if !things.is_empty() {
@@ -255,12 +274,16 @@ fn clean_dead_runs() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Also tells why no Docker engine was looked at, if none was.
-async fn clean_everything(care: Care) -> (Cleaned, Option<anyhow::Error>) {
-    match docker::connect().await {
-        Ok(docker) => (clean(Some(&docker), care).await, None),
-        Err(error) => (clean(None, care).await, Some(error)),
+/// On this host's engine and all that are named. Also tells which of them did not answer.
+async fn clean_everything(urls: &EngineUrls, care: Care) -> (Cleaned, Vec<anyhow::Error>) {
+    let (mut sites, mut silent) = (Vec::new(), Vec::new());
+    for url in std::iter::once(None).chain(urls.all().into_iter().map(Some)) {
+        match docker::connect(url).await {
+            Ok(site) => sites.push(site),
+            Err(error) => silent.push(error),
+        }
     }
+    (clean(&sites, care).await, silent)
 }
 
 fn print_plan(scenario: &Scenario, seed: u64) {

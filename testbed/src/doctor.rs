@@ -1,9 +1,13 @@
 //! `testbed doctor`: what works on this machine, and what to do about what does not.
 
 use std::fs::OpenOptions;
+use std::path::Path;
 
 use crate::engine::{docker, netns};
 use crate::output::result;
+
+/// What the shaper needs.
+const TUN: &str = "/dev/net/tun";
 
 /// What was found about one thing.
 struct Finding {
@@ -20,7 +24,9 @@ pub(crate) async fn examine() -> bool {
     let (tcset, netem) = (tcset(), netem());
     // The server's image brings tcset; namespaces need the host's.
     let has_netem = netem.state.is_ok() && (tcset.state.is_ok() || docker.state.is_ok());
-    let usable = (namespaces.state.is_ok() || docker.state.is_ok()) && (tun.state.is_ok() || has_netem);
+    // The engine, which is root, gives containers the device, whoever may open it here.
+    let shaper_works = tun.state.is_ok() || (docker.state.is_ok() && Path::new(TUN).exists());
+    let usable = (namespaces.state.is_ok() || docker.state.is_ok()) && (shaper_works || has_netem);
     for Finding { what, state } in [namespaces, docker, tun, tcset, netem, open_files()] {
         let line = match state {
             Ok(found) => format!("ok       {what}: {found}"),
@@ -45,9 +51,9 @@ fn namespaces() -> Finding {
 }
 
 async fn docker_engine() -> Finding {
-    let state = match docker::connect().await {
+    let state = match docker::connect(None).await {
         Err(error) => Err(format!("{error:#}")),
-        Ok(engine) => match docker::missing_images(&engine).await.as_slice() {
+        Ok(engine) => match engine.missing_images().await.as_slice() {
             [] => Ok("an engine answers, the images are there (engine docker)".to_owned()),
             missing => Err(format!(
                 "an engine answers, but images are missing: {}; {}",
@@ -60,11 +66,11 @@ async fn docker_engine() -> Finding {
 }
 
 fn tun() -> Finding {
-    let state = match OpenOptions::new().read(true).write(true).open("/dev/net/tun") {
+    let state = match OpenOptions::new().read(true).write(true).open(TUN) {
         Ok(_) => Ok("can be opened (emulator shaper)".to_owned()),
-        Err(error) => Err(format!("{error}; `modprobe tun`, or run as root")),
+        Err(error) => Err(format!("{error}; `modprobe tun`, or run as root; containers get it from their engine")),
     };
-    Finding { what: "/dev/net/tun", state }
+    Finding { what: TUN, state }
 }
 
 fn tcset() -> Finding {

@@ -1,5 +1,6 @@
 //! What imposes a condition on the server's link. Two emulators behind one trait, and the choice between them.
 
+mod by_hand;
 mod shaper;
 mod tcset;
 
@@ -7,11 +8,13 @@ use ::shaper::Condition;
 use anyhow::bail;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, Node, NodeCommand, Output};
 use std::path::Path;
 
 pub(crate) use self::shaper::ShaperEmulator;
+pub(crate) use by_hand::ByHandEmulator;
 pub(crate) use tcset::TcsetEmulator;
 
 /// What an emulator says of itself when asked what is in force.
@@ -64,6 +67,11 @@ pub(crate) trait Emulator {
     /// Replaces what is in force by this condition; the baseline leaves the bare link.
     async fn apply(&mut self, engine: &dyn Engine, condition: &Condition, seed: u64) -> anyhow::Result<()>;
 
+    /// Leaves the bare link while clients get ready, so that what the cell before was about does not slow them down.
+    async fn relax(&mut self, engine: &dyn Engine) -> anyhow::Result<()> {
+        self.apply(engine, &Condition::BASELINE, 0).await
+    }
+
     /// Asks the running link, not its own memory, what is in force.
     async fn read_back(&self, engine: &dyn Engine, asked: &Condition) -> anyhow::Result<ReadBack>;
 
@@ -94,11 +102,21 @@ pub(crate) struct Chosen {
     pub(crate) why: String,
 }
 
-/// Prepares the emulator that the user wants, or the first that works.
+/// Prepares the emulator that the user wants, or the first that works; for a shop that is somebody else's, a
+/// person.
 ///
 /// # Errors
 /// When the wanted one, or all, do not work in the server's node.
-pub(crate) async fn choose(engine: &dyn Engine, choice: EmulatorChoice, logs: &Path) -> anyhow::Result<Chosen> {
+pub(crate) async fn choose(
+    engine: &dyn Engine,
+    choice: EmulatorChoice,
+    logs: &Path,
+    stop: &CancellationToken,
+) -> anyhow::Result<Chosen> {
+    if !engine.has_server() {
+        let by_hand = ByHandEmulator::new(engine.shop().host.clone(), stop.clone());
+        return prepared(engine, Box::new(by_hand), logs, "the shop is somebody else's, so is its link").await;
+    }
     match choice {
         EmulatorChoice::Shaper => prepared(engine, Box::new(ShaperEmulator::default()), logs, "asked for").await,
         EmulatorChoice::Tcset => prepared(engine, Box::new(TcsetEmulator), logs, "asked for").await,

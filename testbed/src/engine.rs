@@ -1,16 +1,19 @@
 //! Where nodes live. Everything that knows namespaces or Docker stands below this trait; nothing outside does.
 
+mod children;
 pub(crate) mod docker;
+pub(crate) mod host_processes;
 pub(crate) mod netns;
 pub(crate) mod process;
+pub(crate) mod swarm;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use shop_protocol::limits;
 
 use crate::program::Program;
 use process::Process;
@@ -52,12 +55,67 @@ pub(crate) struct LabPlan {
     pub(crate) clients: u32,
     /// Kernel settings of each node's own network namespace: name under `net.` → value.
     pub(crate) sysctls: BTreeMap<String, String>,
+    /// More of them, which not every kernel has.
+    pub(crate) optional_sysctls: BTreeMap<String, String>,
 }
 
 impl LabPlan {
+    /// All clients.
+    pub(crate) fn client_nodes(&self) -> impl Iterator<Item = Node> + use<> {
+        (1..=self.clients).map(Node::Client)
+    }
+
     /// The server and all clients.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
-        std::iter::once(Node::Server).chain((1..=self.clients).map(Node::Client))
+        std::iter::once(Node::Server).chain(self.client_nodes())
+    }
+
+    /// All settings, had or not.
+    pub(crate) fn all_sysctls(&self) -> BTreeMap<String, String> {
+        self.sysctls.clone().into_iter().chain(self.optional_sysctls.clone()).collect()
+    }
+
+    /// The settings that the kernel of this host has.
+    pub(crate) fn sysctls_here(&self) -> BTreeMap<String, String> {
+        let is_here = |name: &str| Path::new("/proc/sys/net").join(name.replace('.', "/")).exists();
+        let mut all = self.all_sysctls();
+        all.retain(|name, _| self.sysctls.contains_key(name) || is_here(name));
+        all
+    }
+}
+
+/// Where clients find the shop, and how the link to it is probed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ShopAddress {
+    /// Name or address.
+    pub(crate) host: String,
+    /// TCP port of accounts.
+    pub(crate) accounts_port: u16,
+    /// TCP port of everything else.
+    pub(crate) shop_port: u16,
+    /// UDP port of the server's echo, where the address is not the server's own: a published one, whose host would
+    /// answer ICMP itself.
+    pub(crate) echo_port: Option<u16>,
+}
+
+impl ShopAddress {
+    /// The shop in a node with an address of its own.
+    pub(crate) fn of_node(address: &impl fmt::Display) -> Self {
+        let (accounts_port, shop_port) = (limits::ACCOUNTS_PORT, limits::SHOP_PORT);
+        Self { host: address.to_string(), accounts_port, shop_port, echo_port: None }
+    }
+
+    /// The shop behind three consecutive published ports.
+    pub(crate) fn published(host: &str, first_port: u16) -> anyhow::Result<Self> {
+        let Some(echo_port) = first_port.checked_add(2).filter(|_| first_port > 0) else {
+            anyhow::bail!("--publish-port {first_port}: it and the next two must be ports, 1 to 65535")
+        };
+        Ok(Self {
+            host: host.to_owned(),
+            accounts_port: first_port,
+            shop_port: first_port + 1,
+            echo_port: Some(echo_port),
+        })
     }
 }
 
@@ -160,8 +218,13 @@ pub(crate) trait Engine {
     /// Makes the network and all nodes, in parallel.
     async fn up(&mut self, plan: &LabPlan) -> anyhow::Result<()>;
 
-    /// The server's address on the network.
-    fn server_address(&self) -> Ipv4Addr;
+    /// Where clients find the shop.
+    fn shop(&self) -> &ShopAddress;
+
+    /// Whether there is a server's node; else the shop is somebody else's.
+    fn has_server(&self) -> bool {
+        true
+    }
 
     /// A folder in the node that programs may write to, with the node's own path.
     fn folder(&self, node: Node) -> String;

@@ -31,6 +31,14 @@ pub(crate) fn name() -> String {
     read("/proc/sys/kernel/hostname").unwrap_or_default()
 }
 
+/// The file with an id that the kernel makes up at each boot: the same in all containers on it, and in no others.
+pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The id of the running kernel's boot.
+pub(crate) fn boot_id() -> Option<String> {
+    read(BOOT_ID)
+}
+
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
@@ -79,6 +87,11 @@ impl CpuTicks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_boot_has_an_id() {
+        assert_eq!(boot_id().unwrap().len(), "01234567-89ab-cdef-0123-456789abcdef".len());
+    }
 
     #[test]
     fn cpu_use_is_what_was_neither_idle_nor_waiting() {

@@ -23,6 +23,17 @@ pub(crate) enum Ending {
     Failed,
 }
 
+/// Who sets the conditions of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Control {
+    /// The driver.
+    #[default]
+    Testbed,
+    /// Somebody at the server's machine.
+    ByHand,
+}
+
 /// The manifest of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest {
@@ -58,6 +69,9 @@ pub(crate) struct Manifest {
     pub(crate) emulator: String,
     /// Why that emulator.
     pub(crate) why_emulator: String,
+    /// Who set the conditions. What was set by hand is not controlled by the testbed: only the probe speaks for it.
+    #[serde(default)]
+    pub(crate) condition_control: Control,
     /// Which packets are shaped.
     pub(crate) shaped_direction: String,
     /// Kernel settings of the nodes, names under `net.`.
@@ -82,20 +96,30 @@ pub(crate) const SHAPED_DIRECTION: &str =
     "server to clients: SYN-ACKs, acknowledgements and responses; requests take the bare link";
 
 /// What every run of this scenario should say about its numbers.
-pub(crate) fn remarks(scenario: &Scenario) -> Vec<String> {
+pub(crate) fn remarks(scenario: &Scenario, server_is_ours: bool) -> Vec<String> {
     let server = &scenario.server;
     let workload = &scenario.workload;
+    let closed_loop = format!(
+        "closed loop: each of {} × {} shoppers waits for its answer and then about {} (half to one and a half times \
+         that) before its next operation",
+        scenario.clients, workload.users, workload.think_time
+    );
+    if !server_is_ours {
+        return vec![
+            "the shop was started by somebody else and conditions were set by hand: they are not controlled by the \
+             testbed, nothing was read back, and only the probe speaks for them"
+                .to_owned(),
+            "settings under [server] and [network] in the scenario were not applied".to_owned(),
+            closed_loop,
+        ];
+    }
     vec![
         format!(
             "passwords are hashed with argon2id of {} KiB and {} iteration(s), cheaper than a real shop's, so that \
              register and log in show the link instead of the hash; server_ms stands beside every latency",
             server.password_memory_kib, server.password_iterations
         ),
-        format!(
-            "closed loop: each of {} × {} shoppers waits for its answer and then about {} (half to one and a half times \
-             that) before its next operation",
-            scenario.clients, workload.users, workload.think_time
-        ),
+        closed_loop,
         format!("each product starts with {} pieces, so stock does not run out", server.catalogue_stock),
     ]
 }

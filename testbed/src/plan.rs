@@ -15,6 +15,8 @@ pub(crate) enum Varied {
     Delay,
     /// Bits per second.
     Rate,
+    /// Several at once.
+    Combined,
 }
 
 impl Varied {
@@ -24,6 +26,7 @@ impl Varied {
             Varied::Loss => "loss",
             Varied::Delay => "delay",
             Varied::Rate => "rate",
+            Varied::Combined => "combined",
         }
     }
 }
@@ -37,7 +40,7 @@ pub(crate) struct Cell {
     pub(crate) varied: Varied,
     /// Its value with its unit.
     pub(crate) value: String,
-    /// The value as a number for axes: percent, milliseconds or kbit/s.
+    /// The value as a number for axes: percent, milliseconds, kbit/s, or a combination's place in the list.
     pub(crate) magnitude: f64,
     /// Which repetition, from 1.
     pub(crate) repetition: u32,
@@ -80,7 +83,26 @@ fn sweep_conditions(scenario: &Scenario) -> Vec<(Varied, String, f64, Condition)
         let kilobits = rate.bits_per_second() as f64 / 1_000.0;
         (Varied::Rate, rate.to_string(), kilobits, Condition { rate: Some(rate), ..Condition::BASELINE })
     });
-    loss.chain(delay).chain(rate).collect()
+    let combined = distinct(&sweep.combined).into_iter().zip(1..).map(|(condition, place): (Condition, u32)| {
+        (Varied::Combined, in_short(&condition), f64::from(place), condition)
+    });
+    loss.chain(delay).chain(rate).chain(combined).collect()
+}
+
+/// `50ms+1%+1Mbit`: units tell what is what.
+fn in_short(condition: &Condition) -> String {
+    if condition.is_baseline() {
+        return "none".to_owned();
+    }
+    let Condition { delay, jitter, loss, rate, queue_limit } = condition;
+    let parts = [
+        (*delay != Delay::ZERO).then(|| delay.to_string()),
+        (*jitter != Delay::ZERO).then(|| format!("j{jitter}")),
+        (*loss != Loss::NONE).then(|| loss.to_string()),
+        rate.map(|rate| rate.to_string()),
+        queue_limit.map(|limit| format!("q{}", limit.packets())),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("+")
 }
 
 /// The values without repeats, so that cell ids stay unique.
@@ -144,6 +166,16 @@ mod tests {
         seeds.sort_unstable();
         seeds.dedup();
         assert_eq!(seeds.len(), 27);
+    }
+
+    #[test]
+    fn a_combination_is_one_cell_with_all_its_parts() {
+        let combined = ["delay=50ms,loss=1%,rate=1Mbit", "delay=0"].map(|text| text.parse().unwrap()).to_vec();
+        let scenario = original(Overrides { combined: Some(combined), ..Overrides::default() });
+        let cells = cells(&scenario, 1);
+        let ids: Vec<&str> = cells.iter().map(|cell| cell.id.as_str()).collect();
+        assert_eq!(ids, ["combined-50ms+1%+1Mbit-r1", "combined-none-r1"]);
+        assert_eq!(cells[0].condition.to_string(), "delay 50ms, loss 1%, rate 1Mbit");
     }
 
     #[test]

@@ -84,12 +84,19 @@ pub(crate) struct Measured {
     pub(crate) rtt_median_ms: Option<f64>,
     /// Rate of the burst's replies, bits of IP packets per second.
     pub(crate) rate_bits_per_second: Option<f64>,
+    /// The quickest of some TCP handshakes with the shop, milliseconds; where its port is a published one.
+    pub(crate) handshake_min_ms: Option<f64>,
 }
 
 /// What does not fit, in words; empty when the condition is proved. `floor_ms` is the median round trip of the bare
 /// link.
 pub(crate) fn doubts(asked: &Condition, floor_ms: f64, measured: &Measured) -> Vec<String> {
-    let doubts = [delay_doubt(asked, floor_ms, measured), loss_doubt(asked, measured), rate_doubt(asked, measured)];
+    let doubts = [
+        delay_doubt(asked, floor_ms, measured),
+        loss_doubt(asked, measured),
+        rate_doubt(asked, measured),
+        way_doubt(asked, measured),
+    ];
     doubts.into_iter().flatten().collect()
 }
 
@@ -133,6 +140,16 @@ fn rate_doubt(asked: &Condition, measured: &Measured) -> Option<String> {
     };
     let within = (got / bits as f64 - 1.0).abs() <= RATE_TOLERANCE_SHARE;
     (!within).then(|| format!("rate: asked {rate}, the probe saw {:.1} kbit/s", got / 1_000.0))
+}
+
+/// A handshake that is quicker than the link was with something before the link.
+pub(crate) fn way_doubt(asked: &Condition, measured: &Measured) -> Option<String> {
+    let least = (milliseconds(asked.delay) - milliseconds(asked.jitter)) * (1.0 - DELAY_TOLERANCE_SHARE);
+    let quickest = measured.handshake_min_ms.filter(|quickest| *quickest < least)?;
+    Some(format!(
+        "way: a TCP handshake with the shop took {quickest:.2} ms, less than the link's delay: something before the \
+         link ends the connections (Docker's userland proxy?)"
+    ))
 }
 
 fn milliseconds(delay: Delay) -> f64 {
@@ -212,6 +229,7 @@ mod tests {
             received: 800 - lost,
             rtt_median_ms: Some(rtt),
             rate_bits_per_second: rate,
+            handshake_min_ms: None,
         };
         for (json, measured, doubt) in [
             ("{}", seen(0.1, 0, None), None),
@@ -238,6 +256,20 @@ mod tests {
                 Some(expected) => assert!(doubts.contains(expected), "{json} {measured:?}: {doubts}"),
             }
         }
+    }
+
+    #[test]
+    fn a_handshake_quicker_than_the_link_was_with_a_proxy() {
+        let measured = |quickest| Measured {
+            sent: 100,
+            received: 100,
+            rtt_median_ms: Some(50.2),
+            rate_bits_per_second: None,
+            handshake_min_ms: Some(quickest),
+        };
+        let asked = condition(r#"{"delay":"50ms"}"#);
+        assert_eq!(doubts(&asked, 0.2, &measured(50.1)), Vec::<String>::new());
+        assert!(doubts(&asked, 0.2, &measured(0.3)).join("").contains("proxy"));
     }
 
     #[test]

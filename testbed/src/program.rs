@@ -15,6 +15,8 @@ pub(crate) enum Program {
     ShopClient,
     /// The link emulator.
     Shaper,
+    /// What runs programs in nodes on other machines.
+    Agent,
 }
 
 /// The first argument that turns the driver into one of the programs.
@@ -27,11 +29,14 @@ impl Program {
             Program::ShopServer => "shop-server",
             Program::ShopClient => "shop-client",
             Program::Shaper => "shaper",
+            Program::Agent => "testbed-agent",
         }
     }
 
     fn named(name: &str) -> Option<Self> {
-        [Program::ShopServer, Program::ShopClient, Program::Shaper].into_iter().find(|program| program.name() == name)
+        [Program::ShopServer, Program::ShopClient, Program::Shaper, Program::Agent]
+            .into_iter()
+            .find(|program| program.name() == name)
     }
 
     fn main_from(self, arguments: Vec<OsString>) -> ExitCode {
@@ -39,6 +44,7 @@ impl Program {
             Program::ShopServer => shop_server::cli::main_from(arguments),
             Program::ShopClient => shop_client::cli::main_from(arguments),
             Program::Shaper => shaper::cli::main_from(arguments),
+            Program::Agent => testbed_agent::cli::main_from(arguments),
         }
     }
 }

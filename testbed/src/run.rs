@@ -6,8 +6,7 @@ pub(crate) mod lab;
 mod prober;
 mod progress;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -20,10 +19,9 @@ use crate::cell_row::{CellRow, Verdict};
 use crate::emulator::EmulatorChoice;
 use crate::engine::{Engine, LabPlan, Node};
 use crate::host;
-use crate::manifest::{Ending, Manifest, SHAPED_DIRECTION, remarks};
+use crate::manifest::{Control, Ending, Manifest, SHAPED_DIRECTION, remarks};
 use crate::output::say;
 use crate::plan::{self, Cell};
-use crate::probe::ProbePlan;
 use crate::report::{self, ReportRequest};
 use crate::results::RunFolder;
 use crate::run_id::UtcTime;
@@ -81,6 +79,7 @@ pub(crate) async fn run(
 
     let mut rows = Vec::new();
     let ran = run_cells(engine.as_mut(), &request, &cells, &folder, &mut manifest, &mut rows, &stop).await;
+    let has_server = engine.has_server();
     let removed = engine.down().await.context("removing the nodes (`testbed clean` tries again)");
 
     manifest.ended = Some(UtcTime::now().to_string());
@@ -102,7 +101,7 @@ pub(crate) async fn run(
     }
     ran?;
     let all_proved = rows.iter().all(|row| row.verdict == Verdict::Proved);
-    let books_agree = manifest.audit.is_some_and(lab::Audit::is_good);
+    let books_agree = !has_server || manifest.audit.is_some_and(lab::Audit::is_good);
     Ok(if all_proved && books_agree { RunEnd::Proved } else { RunEnd::Doubtful })
 }
 
@@ -116,13 +115,15 @@ async fn run_cells(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let plan = lab_plan(request);
-    let mut lab = Lab::up(engine, &plan, &request.scenario, request.emulator, folder.logs()).await?;
+    let mut lab = Lab::up(engine, &plan, &request.scenario, request.emulator, folder.logs(), stop).await?;
     say(&lab.why_emulator);
+    // Only now is it known where each client is.
+    manifest.engine_facts = lab.engine.facts().await?;
     for cell in cells {
         lab.emulator.can_express(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
     }
-    let floor = prober::probe(lab.engine, &ProbePlan::for_condition(&Condition::BASELINE)).await;
-    let floor_rtt_ms = floor?.rtt_median_ms.context("the server does not answer echo requests on the bare link")?;
+    let floor_rtt_ms = prober::floor_rtt_ms(lab.engine).await?;
+    lab.check_way().await?;
     manifest.emulator = lab.emulator.name().to_owned();
     manifest.why_emulator = lab.why_emulator.clone();
     manifest.floor_rtt_ms = Some(floor_rtt_ms);
@@ -148,12 +149,15 @@ async fn run_cells(
         }
     }
     progress.finish();
-    match audit(&lab, folder).await {
-        Ok(audit) => manifest.audit = Some(audit),
-        Err(error) => {
-            let why = format!("stock and orders could not be compared: {error:#}");
-            say(&why);
-            manifest.remarks.push(why);
+    manifest.engine_facts = lab.engine.facts().await?;
+    if lab.engine.has_server() {
+        match audit(&lab, folder).await {
+            Ok(audit) => manifest.audit = Some(audit),
+            Err(error) => {
+                let why = format!("stock and orders could not be compared: {error:#}");
+                say(&why);
+                manifest.remarks.push(why);
+            }
         }
     }
     lab.shut_down().await.context("stopping the emulator")
@@ -166,6 +170,9 @@ async fn repair(lab: &mut Lab<'_>, broken: &[Node], failed: bool, progress: &Pro
         lab.engine.renew(*node).await.with_context(|| format!("renewing {node}"))?;
     }
     if !failed {
+        return Ok(());
+    }
+    if !lab.engine.has_server() {
         return Ok(());
     }
     let server_is_ill = broken.contains(&Node::Server) || lab.check_shop().await.is_err();
@@ -217,12 +224,13 @@ async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell
         emulator: String::new(),
         why_emulator: String::new(),
         shaped_direction: SHAPED_DIRECTION.to_owned(),
-        sysctls: lab_plan(request).sysctls,
+        sysctls: lab_plan(request).all_sysctls(),
         host: host::facts(),
         floor_rtt_ms: None,
         setup_seconds: None,
         audit: None,
-        remarks: remarks(&request.scenario),
+        remarks: remarks(&request.scenario, engine.has_server()),
+        condition_control: if engine.has_server() { Control::Testbed } else { Control::ByHand },
     })
 }
 
@@ -239,16 +247,14 @@ fn lab_plan(request: &RunRequest) -> LabPlan {
     ];
     // Not every kernel has these two. The lab is IPv4 only, and its neighbour discovery would be noise; and Linux 6.5
     // began to repeat SYNs after 1, 2, 3, 4 s instead of 1, 3, 7.
-    let where_there = [("ipv6.conf.all.disable_ipv6", "1"), ("ipv4.tcp_syn_linear_timeouts", "0")]
-        .into_iter()
-        .filter(|(name, _)| Path::new("/proc/sys/net").join(name.replace('.', "/")).exists());
-    let all = settings.into_iter().chain(where_there);
-    let sysctls: BTreeMap<String, String> = all.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let optional = [("ipv6.conf.all.disable_ipv6", "1"), ("ipv4.tcp_syn_linear_timeouts", "0")];
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     LabPlan {
         run_id: request.run_id.clone(),
         host: host::name(),
         folder: request.temporary.clone(),
         clients: request.scenario.clients,
-        sysctls,
+        sysctls: settings.map(owned).into(),
+        optional_sysctls: optional.map(owned).into(),
     }
 }

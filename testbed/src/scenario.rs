@@ -1,10 +1,11 @@
 //! The scenario: what a run is to do, from a TOML file or a built-in one, with the command line's flags on top.
 
 use std::path::Path;
+use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
-use shaper::{Delay, Loss, Rate};
+use shaper::{Condition, Delay, Loss, Rate};
 
 use crate::duration::Span;
 
@@ -41,7 +42,7 @@ const fn one() -> u32 {
     1
 }
 
-/// The values of each condition, measured one at a time with the others left alone.
+/// The values of each condition, measured one at a time with the others left alone; and combinations.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sweep {
@@ -51,6 +52,30 @@ pub(crate) struct Sweep {
     pub(crate) delay: Vec<Delay>,
     /// Bits per second.
     pub(crate) rate: Vec<Rate>,
+    /// Several at once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) combined: Vec<Condition>,
+}
+
+/// A condition as the command line spells it: `delay=50ms,loss=1%,rate=1Mbit`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Combination(pub(crate) Condition);
+
+impl FromStr for Combination {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut table = toml::Table::new();
+        for part in text.split(',') {
+            let expected = || format!("'{part}': expected NAME=VALUE, such as delay=50ms,loss=1%,rate=1Mbit");
+            let (name, value) = part.split_once('=').ok_or_else(expected)?;
+            if table.insert(name.trim().to_owned(), value.trim().into()).is_some() {
+                return Err(format!("'{name}' is named twice"));
+            }
+        }
+        let condition: Condition = table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
+        condition.validate().map(Self).map_err(|error| error.to_string())
+    }
 }
 
 /// What the shoppers do; the options of `shop-client workload`.
@@ -134,6 +159,21 @@ pub(crate) struct NetworkSettings {
     /// Congestion control of the server's connections, so that hosts with different defaults measure the same thing.
     /// (A host may keep containers and users from changing the clients'; what they send is small.)
     pub(crate) congestion_control: String,
+    /// Whether the server's device takes segments in bundles (segmentation offload). Off, every packet that the
+    /// emulator sees is one that is on the wire.
+    #[serde(default)]
+    pub(crate) offloads: Offloads,
+}
+
+/// Whether nodes send segments in bundles.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Offloads {
+    /// As the kernel does by itself.
+    #[default]
+    On,
+    /// One segment a packet.
+    Off,
 }
 
 /// What the command line says over the scenario; `None` leaves the scenario's value.
@@ -146,6 +186,8 @@ pub(crate) struct Overrides {
     pub(crate) loss: Option<Vec<Loss>>,
     pub(crate) delay: Option<Vec<Delay>>,
     pub(crate) rate: Option<Vec<Rate>>,
+    pub(crate) combined: Option<Vec<Combination>>,
+    pub(crate) offloads: Option<Offloads>,
     pub(crate) connection: Option<Connection>,
     pub(crate) users: Option<u32>,
     pub(crate) think_time: Option<Span>,
@@ -166,35 +208,40 @@ impl Scenario {
         toml::from_str(&text).with_context(|| format!("scenario '{name_or_file}'"))
     }
 
-    /// The scenario with the command line's wishes. Naming any of loss, delay, rate replaces the whole sweep: who asks
+    /// The scenario with the command line's wishes. Naming any condition replaces the whole sweep: who asks
     /// for `--delay 20ms` does not want the scenario's other cells.
     pub(crate) fn with(mut self, overrides: Overrides) -> Self {
-        let Overrides { clients, duration, repetitions, seed, loss, delay, rate, connection, users, think_time } =
-            overrides;
-        if loss.is_some() || delay.is_some() || rate.is_some() {
+        let Overrides { clients, duration, repetitions, seed, loss, delay, rate, combined, .. } = overrides;
+        if loss.is_some() || delay.is_some() || rate.is_some() || combined.is_some() {
+            let combined = combined.unwrap_or_default();
             self.sweep = Sweep {
                 loss: loss.unwrap_or_default(),
                 delay: delay.unwrap_or_default(),
                 rate: rate.unwrap_or_default(),
+                combined: combined.into_iter().map(|Combination(condition)| condition).collect(),
             };
         }
         self.clients = clients.unwrap_or(self.clients);
         self.duration = duration.unwrap_or(self.duration);
         self.repetitions = repetitions.unwrap_or(self.repetitions);
         self.seed = seed.or(self.seed);
-        self.workload.connection = connection.unwrap_or(self.workload.connection);
-        self.workload.users = users.unwrap_or(self.workload.users);
-        self.workload.think_time = think_time.unwrap_or(self.workload.think_time);
+        self.workload.connection = overrides.connection.unwrap_or(self.workload.connection);
+        self.workload.users = overrides.users.unwrap_or(self.workload.users);
+        self.workload.think_time = overrides.think_time.unwrap_or(self.workload.think_time);
+        self.network.offloads = overrides.offloads.unwrap_or(self.network.offloads);
         self
     }
 
     /// Refuses what can't be run.
     pub(crate) fn validate(self) -> anyhow::Result<Self> {
-        let Sweep { loss, delay, rate } = &self.sweep;
-        if loss.is_empty() && delay.is_empty() && rate.is_empty() {
+        let Sweep { loss, delay, rate, combined } = &self.sweep;
+        if loss.is_empty() && delay.is_empty() && rate.is_empty() && combined.is_empty() {
             bail!("the sweep is empty: give at least one value of loss, delay or rate (a baseline is --delay 0ms)");
         }
-        if loss.iter().any(|loss| loss.fraction() >= 1.0) {
+        for condition in combined {
+            condition.validate().with_context(|| format!("the combination '{condition}'"))?;
+        }
+        if loss.iter().chain(combined.iter().map(|condition| &condition.loss)).any(|loss| loss.fraction() >= 1.0) {
             bail!("a loss of 100% leaves nothing to measure: choose one below");
         }
         for (what, value, most) in [
@@ -247,6 +294,22 @@ mod tests {
         let scenario = Scenario::load("original").unwrap().with(overrides);
         assert!(scenario.sweep.loss.is_empty() && scenario.sweep.rate.is_empty());
         assert_eq!((scenario.sweep.delay.len(), scenario.clients), (1, 2));
+    }
+
+    #[test]
+    fn a_combination_is_spelled_with_names_and_a_wrong_one_is_refused_by_name() {
+        let Combination(condition) = "delay=50ms, jitter=5ms,loss=1%".parse().unwrap();
+        assert_eq!(condition.to_string(), "delay 50ms, jitter 5ms, loss 1%");
+        for (text, expected) in [
+            ("50ms", "expected NAME=VALUE"),
+            ("delay=50ms,delay=60ms", "'delay' is named twice"),
+            ("lag=50ms", "lag"),
+            ("loss=one", "one"),
+            ("jitter=5ms", "jitter"),
+        ] {
+            let error = text.parse::<Combination>().unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -7,10 +7,11 @@ struct Wording {
     unit: &'static str,
 }
 
-const WORDINGS: [Wording; 8] = [
+const WORDINGS: [Wording; 9] = [
     Wording { condition: "loss", title: "Packet loss", unit: "%" },
     Wording { condition: "delay", title: "Delay", unit: "ms" },
     Wording { condition: "rate", title: "Link rate", unit: "kbit/s" },
+    Wording { condition: "combined", title: "Combined conditions", unit: "" },
     Wording { condition: "jitter", title: "Jitter", unit: "ms" },
     Wording { condition: "duplicate", title: "Duplicated packets", unit: "%" },
     Wording { condition: "corrupt", title: "Corrupted packets", unit: "%" },

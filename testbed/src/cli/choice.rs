@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use clap::Args;
+use shop_protocol::limits;
 use tokio::runtime::Runtime;
 
 use super::runtime;
-use crate::engine::Engine;
-use crate::engine::docker::{self, DockerEngine};
+use crate::engine::docker::{self, DockerEngine, Site};
+use crate::engine::host_processes::HostEngine;
 use crate::engine::netns::{self, NetnsEngine};
+use crate::engine::swarm::SwarmEngine;
+use crate::engine::{Engine, ShopAddress};
 
 /// The user's choice of engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -19,6 +23,40 @@ pub(super) enum EngineChoice {
     Docker,
     /// Network namespaces on this host.
     Netns,
+    /// Tasks on all machines of the Swarm that the Docker engine (or --server-engine) is a manager of.
+    Swarm,
+}
+
+/// Docker engines that the user names.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct EngineUrls {
+    /// Docker engine of the server: unix:///PATH, tcp://HOST:PORT (TLS with DOCKER_TLS_VERIFY), https://HOST:PORT or
+    /// ssh://USER@HOST
+    #[arg(long, value_name = "URL")]
+    pub(super) server_engine: Option<String>,
+    /// Docker engines of the clients, which are dealt out to them in turn; none: all nodes are on the server's
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub(super) client_engine: Vec<String>,
+}
+
+/// Where server and clients live.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Where nodes live")]
+pub(super) struct PlaceArgs {
+    /// What nodes are
+    #[arg(long, value_enum, default_value = "auto")]
+    engine: EngineChoice,
+    #[command(flatten)]
+    pub(super) urls: EngineUrls,
+    /// Where clients reach the server's published ports; else the host in --server-engine's URL
+    #[arg(long, value_name = "HOST")]
+    server_address: Option<String>,
+    /// First of the three ports that are published: accounts, shop, and UDP echo for the probe
+    #[arg(long, value_name = "PORT", default_value_t = limits::ACCOUNTS_PORT)]
+    publish_port: u16,
+    /// Use a shop that somebody started by hand on HOST; conditions are set there by hand, as the run then tells
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["server_engine", "server_address"])]
+    pub(super) server: Option<String>,
 }
 
 /// An engine that can be used.
@@ -31,10 +69,34 @@ pub(super) struct ChosenEngine {
     pub(super) why: String,
 }
 
+impl EngineUrls {
+    fn is_empty(&self) -> bool {
+        self.server_engine.is_none() && self.client_engine.is_empty()
+    }
+
+    /// All that are named, each once.
+    pub(super) fn all(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = self.server_engine.iter().chain(&self.client_engine).map(String::as_str).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
 /// Takes the wanted engine, or the first that can be used. `folder` is the run's temporary folder. Enters the lab for
 /// namespaces, so the process must have one thread only.
-pub(super) fn choose_engine(choice: EngineChoice, folder: &Path) -> anyhow::Result<ChosenEngine> {
-    match choice {
+pub(super) fn choose_engine(place: &PlaceArgs, folder: &Path) -> anyhow::Result<ChosenEngine> {
+    if let Some(host) = &place.server {
+        return use_shop_elsewhere(place, host, folder);
+    }
+    if !place.urls.is_empty() && place.engine != EngineChoice::Swarm {
+        return use_several(place);
+    }
+    if place.server_address.is_some() {
+        bail!("--server-address goes with --server-engine or --client-engine");
+    }
+    match place.engine {
+        EngineChoice::Swarm => use_swarm(place, folder),
         EngineChoice::Docker => use_docker("asked for"),
         EngineChoice::Netns => use_netns(folder, "asked for"),
         EngineChoice::Auto => match use_docker("an engine answers and the images are there") {
@@ -47,14 +109,20 @@ pub(super) fn choose_engine(choice: EngineChoice, folder: &Path) -> anyhow::Resu
     }
 }
 
+/// Connects, and sees whether the images are there.
+async fn site(url: Option<&str>) -> anyhow::Result<Site> {
+    let site = docker::connect(url).await?;
+    let missing = site.missing_images().await;
+    if !missing.is_empty() {
+        let (images, how) = (missing.join(" and "), docker::HOW_TO_BUILD_IMAGES);
+        bail!("the images {images} are not there on {}: {how}", site.url());
+    }
+    Ok(site)
+}
+
 fn use_docker(why: &str) -> anyhow::Result<ChosenEngine> {
     let runtime = runtime()?;
-    let docker = runtime.block_on(docker::connect())?;
-    let missing = runtime.block_on(docker::missing_images(&docker));
-    if !missing.is_empty() {
-        bail!("the images {} are not there: {}", missing.join(" and "), docker::HOW_TO_BUILD_IMAGES);
-    }
-    let engine = Box::new(DockerEngine::new(docker));
+    let engine = Box::new(DockerEngine::on_one(runtime.block_on(site(None))?));
     Ok(ChosenEngine { runtime, engine, why: format!("engine docker: {why}") })
 }
 
@@ -62,4 +130,98 @@ fn use_netns(folder: &Path, why: &str) -> anyhow::Result<ChosenEngine> {
     netns::enter_lab()?;
     let engine = Box::new(NetnsEngine::new(folder.to_owned()));
     Ok(ChosenEngine { runtime: runtime()?, engine, why: format!("engine netns: {why}") })
+}
+
+fn use_swarm(place: &PlaceArgs, folder: &Path) -> anyhow::Result<ChosenEngine> {
+    if !place.urls.client_engine.is_empty() || place.server_address.is_some() || place.server.is_some() {
+        bail!("--engine swarm places clients by itself: of the engines only --server-engine can be named, a manager");
+    }
+    let runtime = runtime()?;
+    let engine = runtime.block_on(async {
+        let manager = site(place.urls.server_engine.as_deref()).await?;
+        SwarmEngine::new(manager, folder.to_owned()).await
+    })?;
+    Ok(ChosenEngine { runtime, engine: Box::new(engine), why: "engine swarm: asked for".to_owned() })
+}
+
+/// Server and clients on engines that the user names.
+fn use_several(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
+    if place.engine == EngineChoice::Netns {
+        bail!("--server-engine and --client-engine name Docker engines, --engine netns needs none: leave one out");
+    }
+    let runtime = runtime()?;
+    let (server, clients) = runtime.block_on(async {
+        let server = site(place.urls.server_engine.as_deref()).await.context("the server's engine")?;
+        let mut clients = Vec::new();
+        for url in &place.urls.client_engine {
+            clients.push(site(Some(url)).await.context("a clients' engine")?);
+        }
+        anyhow::Ok((server, clients))
+    })?;
+    if clients.is_empty() {
+        let why = format!("engine docker: all nodes on {}, asked for", server.url());
+        return Ok(ChosenEngine { runtime, engine: Box::new(DockerEngine::on_one(server)), why });
+    }
+    let address = place.server_address.clone().or_else(|| host_in(server.url())).with_context(|| {
+        format!("{} does not say where clients reach the server's ports: give --server-address", server.url())
+    })?;
+    let shop = ShopAddress::published(&address, place.publish_port)?;
+    let why = format!("engine docker: server on {}, its ports published at {address}", server.url());
+    let engine = Box::new(DockerEngine::on_several(server, clients, shop)?);
+    Ok(ChosenEngine { runtime, engine, why })
+}
+
+/// Clients here, for somebody else's shop.
+fn use_shop_elsewhere(place: &PlaceArgs, host: &str, folder: &Path) -> anyhow::Result<ChosenEngine> {
+    if place.engine == EngineChoice::Netns {
+        bail!("--server {host}: the lab of --engine netns has no way out; leave --engine away");
+    }
+    let shop = ShopAddress::published(host, place.publish_port)?;
+    let runtime = runtime()?;
+    let named: Vec<Option<&str>> = match place.urls.client_engine.as_slice() {
+        [] => vec![None],
+        urls => urls.iter().map(|url| Some(url.as_str())).collect(),
+    };
+    let sites = runtime.block_on(async {
+        let mut sites = Vec::new();
+        for url in named {
+            sites.push(site(url).await?);
+        }
+        anyhow::Ok(sites)
+    });
+    let must_be_docker = place.engine == EngineChoice::Docker || !place.urls.client_engine.is_empty();
+    let (engine, what): (Box<dyn Engine>, _) = match sites {
+        Ok(sites) => (Box::new(DockerEngine::clients_only(sites, shop)), "docker".to_owned()),
+        Err(error) if must_be_docker => return Err(error),
+        Err(error) => (
+            Box::new(HostEngine::new(folder.to_owned(), shop)),
+            format!("processes on this host, no Docker ({error:#})"),
+        ),
+    };
+    Ok(ChosenEngine { runtime, engine, why: format!("clients: {what}; the shop at {host} is somebody else's") })
+}
+
+/// `tcp://192.0.2.1:2375` → `192.0.2.1`.
+fn host_in(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    let host = host.split(['/', ':']).next()?;
+    (scheme != "unix" && !host.is_empty()).then(|| host.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_address_is_that_of_its_engine_unless_that_is_a_socket() {
+        for (url, expected) in [
+            ("tcp://192.0.2.1:2375", Some("192.0.2.1")),
+            ("ssh://user@vm-a:22", Some("vm-a")),
+            ("https://vm-a", Some("vm-a")),
+            ("unix:///run/docker.sock", None),
+        ] {
+            assert_eq!(host_in(url).as_deref(), expected, "{url}");
+        }
+    }
 }

@@ -28,7 +28,7 @@ impl ShaperEmulator {
 }
 
 /// The options of `shaper set` for a condition.
-fn options(condition: &Condition) -> Vec<String> {
+pub(super) fn options(condition: &Condition) -> Vec<String> {
     let Condition { delay, jitter, loss, rate, queue_limit } = condition;
     let mut options = vec![format!("--delay={delay}"), format!("--jitter={jitter}"), format!("--loss={loss}")];
     options.extend(rate.map(|rate| format!("--rate={rate}")));

@@ -91,7 +91,7 @@ fn rate_above(handle: &str, classes: &str) -> Option<Rate> {
 }
 
 /// tcset's options for a condition that is not the baseline.
-fn options(condition: &Condition) -> Vec<String> {
+pub(super) fn options(condition: &Condition) -> Vec<String> {
     let mut options = Vec::new();
     if condition.delay != Delay::ZERO {
         options.extend(["--delay".to_owned(), condition.delay.to_string()]);
@@ -143,8 +143,30 @@ fn describe(in_force: &InForce) -> String {
     format!("tc: netem {}", parts.join(", "))
 }
 
+/// Removes what tcset set, which all hangs below one root. `tcdel` would do the same, and start Python for it.
 async fn clear(engine: &dyn Engine) -> anyhow::Result<()> {
-    on_server(engine, NodeCommand::installed("tcdel", [DEVICE, "--all"])).await.map(drop)
+    let delete = NodeCommand::installed("tc", ["qdisc", "del", "dev", DEVICE, "root"]);
+    // It fails when there is nothing to delete, so what counts is what is left.
+    let said = engine.exec(Node::Server, &delete).await?;
+    let left = in_force(engine).await?;
+    if left.kinds.iter().any(|kind| matches!(kind.as_str(), "htb" | "netem")) {
+        bail!("`{delete}` exited {} and left {}: {}", said.code, describe(&left), last_lines(&said.stderr, 2));
+    }
+    Ok(())
+}
+
+/// Whether the kernel has netem at all, which `tc` tells in milliseconds and tcset in a second.
+async fn check_kernel(engine: &dyn Engine) -> anyhow::Result<()> {
+    let add = NodeCommand::installed("tc", ["qdisc", "add", "dev", DEVICE, "root", "netem", "delay", "10ms"]);
+    let Ok(said) = engine.exec(Node::Server, &add).await else {
+        bail!("there is no tc in the server's node: it comes with iproute2");
+    };
+    let found = in_force(engine).await?;
+    clear(engine).await?;
+    if found.netem.is_none() {
+        bail!("the kernel has no netem (`tc` said: {}); {ADVICE}", last_lines(&said.stderr, 1));
+    }
+    Ok(())
 }
 
 #[async_trait(?Send)]
@@ -154,16 +176,12 @@ impl Emulator for TcsetEmulator {
     }
 
     async fn prepare(&mut self, engine: &dyn Engine, _logs: &Path) -> anyhow::Result<()> {
-        for (program, package) in [("tcset", "tcconfig (pip install tcconfig)"), ("tc", "iproute2")] {
-            let command = NodeCommand::installed(program, ["-V"]);
-            let there = engine.exec(Node::Server, &command).await;
-            if !there.is_ok_and(|output| output.code == 0) {
-                bail!("there is no {program} in the server's node: it comes with {package}");
-            }
-        }
+        check_kernel(engine).await?;
         let trial = Condition { delay: "10ms".parse()?, ..Condition::BASELINE };
         let set = NodeCommand::installed("tcset", [vec![DEVICE.to_owned()], options(&trial)].concat());
-        let said = engine.exec(Node::Server, &set).await?;
+        let Ok(said) = engine.exec(Node::Server, &set).await else {
+            bail!("there is no tcset in the server's node: it comes with tcconfig (pip install tcconfig)");
+        };
         let found = in_force(engine).await?;
         let works = agrees(&found, &trial);
         clear(engine).await?;

@@ -1,33 +1,29 @@
-//! Nodes as containers of a Docker engine, on a network of their own.
+//! Nodes as containers of one or several Docker engines.
 //!
-//! A node's container only waits; everything is started in it by exec, as in the other engines. Containers and network
-//! carry the run's id as a label, so that `testbed clean` finds what a killed driver left.
+//! On one engine, server and clients share a network of their own. On several, or when the server's engine is named, the
+//! server's ports are published and clients reach them from outside, as shoppers on other machines do. A node's container
+//! only waits; everything is started in it by exec, as in the other engines. Containers and networks carry the run's id
+//! as a label, so that `testbed clean` finds what a killed driver left.
 
 mod attached;
 mod container;
 pub(crate) mod leftovers;
+mod quirks;
+mod site;
 
-use std::cell::RefCell;
-use std::io::Read;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use bollard::Docker;
-use bollard::models::NetworkCreateRequest;
-use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions,
-    RemoveContainerOptionsBuilder, StartContainerOptions, StatsOptionsBuilder, UploadToContainerOptionsBuilder,
-};
-use futures_util::StreamExt;
 use futures_util::future::join_all;
-use tokio::time::timeout;
 
 use super::process::Process;
-use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output};
+use super::{Engine, LabPlan, Node, NodeCommand, Output, ShopAddress};
 use crate::host;
+pub(super) use container::{NetworkKind, labels, names};
+pub(super) use site::is_missing;
+pub(crate) use site::{Site, connect};
 
 /// The images of the two kinds of node; `compose.yaml` and `docker/` build them under these names.
 pub(crate) const IMAGES: [&str; 2] = ["testbed-shop-server:latest", "testbed-shop-client:latest"];
@@ -43,40 +39,83 @@ const HOST_LABEL: &str = "testbed.host";
 const FOLDER_LABEL: &str = "testbed.folder";
 
 /// Where in a container our programs write.
-const FOLDER: &str = "/testbed";
+pub(super) const FOLDER: &str = "/testbed";
 
-/// Containers of a Docker engine.
+/// How clients get to the shop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Server and clients are on one network of one engine.
+    OneNetwork,
+    /// By ports that the server's engine publishes.
+    Published(ShopAddress),
+    /// The shop is somebody else's; there is no server's node.
+    Elsewhere(ShopAddress),
+}
+
+/// Containers of Docker engines.
 pub(crate) struct DockerEngine {
-    /// The connection to the engine.
-    docker: Docker,
+    /// The engines, each once.
+    sites: Vec<Site>,
+    /// Where the server is, if there is one: an index into `sites`.
+    server: usize,
+    /// Where clients are, in turn: indexes into `sites`.
+    clients: Vec<usize>,
+    reach: Reach,
+    /// Where clients find the shop; known when the nodes are up.
+    shop: ShopAddress,
     /// What is up.
     plan: Option<LabPlan>,
-    /// The server's address, which Docker chose.
-    server_address: Ipv4Addr,
-    /// Log files that exec streams are written to, kept open by their tasks.
-    followers: RefCell<Vec<tokio::task::JoinHandle<()>>>,
-}
-
-/// Connects to the engine that the environment names (DOCKER_HOST), else to the local one.
-///
-/// # Errors
-/// When no engine answers.
-pub(crate) async fn connect() -> anyhow::Result<Docker> {
-    let docker = Docker::connect_with_defaults().context("finding a Docker engine")?;
-    docker.ping().await.context("no Docker engine answers (is it running, and may you use it?)")?;
-    Ok(docker)
-}
-
-/// Which of the images are not there.
-pub(crate) async fn missing_images(docker: &Docker) -> Vec<&'static str> {
-    let looked = IMAGES.map(|image| async move { (image, docker.inspect_image(image).await.is_ok()) });
-    join_all(looked).await.into_iter().filter(|(_, there)| !there).map(|(image, _)| image).collect()
 }
 
 impl DockerEngine {
-    /// An engine on this connection.
-    pub(crate) fn new(docker: Docker) -> Self {
-        Self { docker, plan: None, server_address: Ipv4Addr::UNSPECIFIED, followers: RefCell::default() }
+    /// All nodes on one engine.
+    pub(crate) fn on_one(site: Site) -> Self {
+        Self::with(vec![site], 0, vec![0], Reach::OneNetwork)
+    }
+
+    /// The server on one engine and the clients on the others in turn. Engines that are named twice are one.
+    ///
+    /// # Errors
+    /// When clients would be on the server's engine: from there, published ports lead through its proxy or nowhere.
+    pub(crate) fn on_several(server: Site, others: Vec<Site>, published: ShopAddress) -> anyhow::Result<Self> {
+        let mut sites = vec![server];
+        let mut clients = Vec::new();
+        for site in others {
+            let known = sites.iter().position(|known| known.url() == site.url());
+            if known == Some(0) {
+                bail!(
+                    "{} is the server's engine: clients beside the server do not reach its published ports as others do; \
+                     name other engines for them, or none for everything on one",
+                    site.url()
+                );
+            }
+            clients.push(known.unwrap_or(sites.len()));
+            if known.is_none() {
+                sites.push(site);
+            }
+        }
+        Ok(Self::with(sites, 0, clients, Reach::Published(published)))
+    }
+
+    /// Clients only, for a shop that somebody else has started.
+    pub(crate) fn clients_only(sites: Vec<Site>, shop: ShopAddress) -> Self {
+        let clients = (0..sites.len()).collect();
+        Self::with(sites, 0, clients, Reach::Elsewhere(shop))
+    }
+
+    fn with(sites: Vec<Site>, server: usize, clients: Vec<usize>, reach: Reach) -> Self {
+        let shop = match &reach {
+            Reach::OneNetwork => ShopAddress::of_node(&""),
+            Reach::Published(shop) | Reach::Elsewhere(shop) => shop.clone(),
+        };
+        Self { sites, server, clients, reach, shop, plan: None }
+    }
+
+    fn site(&self, node: Node) -> &Site {
+        &self.sites[match node {
+            Node::Server => self.server,
+            Node::Client(number) => self.clients[(number.saturating_sub(1)) as usize % self.clients.len()],
+        }]
     }
 
     fn plan(&self) -> anyhow::Result<&LabPlan> {
@@ -84,68 +123,31 @@ impl DockerEngine {
     }
 
     fn container(&self, node: Node) -> anyhow::Result<String> {
-        Ok(container::name(&self.plan()?.run_id, node))
+        Ok(names::node(&self.plan()?.run_id, node))
     }
 
-    async fn make_network(&self, plan: &LabPlan) -> anyhow::Result<()> {
-        let request = NetworkCreateRequest {
-            name: container::network(&plan.run_id),
-            driver: Some("bridge".to_owned()),
-            internal: Some(true),
-            labels: Some(container::labels(plan)),
-            ..NetworkCreateRequest::default()
-        };
-        self.docker.create_network(request).await.context("making the run's network")?;
-        Ok(())
+    /// The nodes that there are.
+    fn nodes(&self, plan: &LabPlan) -> Vec<Node> {
+        if self.has_server() { plan.nodes().collect() } else { plan.client_nodes().collect() }
     }
 
     async fn make_node(&self, node: Node, plan: &LabPlan) -> anyhow::Result<()> {
-        let name = container::name(&plan.run_id, node);
-        let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        let body = container::description(node, plan);
-        let created = self.docker.create_container(Some(options), body).await;
-        created.with_context(|| format!("creating the container {name}"))?;
-        let started = self.docker.start_container(&name, None::<StartContainerOptions>).await;
-        started.with_context(|| format!("starting the container {name}"))?;
-        self.make_folder(&name).await
+        let publish = match (&self.reach, node) {
+            (Reach::Published(shop), Node::Server) => Some(shop),
+            _ => None,
+        };
+        self.site(node).make_node(node, plan, publish).await
     }
 
-    /// Makes the folder that the node's programs write to.
-    async fn make_folder(&self, container: &str) -> anyhow::Result<()> {
-        let archive = container::folder_archive(FOLDER).context("packing a folder")?;
-        let options = UploadToContainerOptionsBuilder::default().path("/").build();
-        let body = bollard::body_full(archive.into());
-        let uploaded = self.docker.upload_to_container(container, Some(options), body).await;
-        uploaded.with_context(|| format!("making {FOLDER} in the container {container}"))
-    }
-
-    async fn find_server_address(&self, plan: &LabPlan) -> anyhow::Result<Ipv4Addr> {
-        let name = container::name(&plan.run_id, Node::Server);
-        let inspected = self.docker.inspect_container(&name, None::<InspectContainerOptions>).await;
-        let settings = inspected.with_context(|| format!("inspecting the container {name}"))?.network_settings;
-        let mut networks = settings.and_then(|settings| settings.networks).unwrap_or_default();
-        let endpoint = networks.remove(&container::network(&plan.run_id));
-        let address = endpoint.and_then(|endpoint| endpoint.ip_address).unwrap_or_default();
-        address.parse().with_context(|| format!("container {name} has no IPv4 address on its network, got '{address}'"))
-    }
-
-    async fn remove_node(&self, name: &str) -> anyhow::Result<()> {
-        match force_remove(&self.docker, name).await {
-            Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the container {name}")),
-            _ => Ok(()),
+    /// On one network only the engine knows the address.
+    async fn find_shop(&mut self, plan: &LabPlan) -> anyhow::Result<()> {
+        if self.reach == Reach::OneNetwork {
+            let (container, network) = (names::node(&plan.run_id, Node::Server), names::network(&plan.run_id));
+            let address = self.site(Node::Server).address_of(&container, &network).await?;
+            self.shop = ShopAddress::of_node(&address);
         }
+        Ok(())
     }
-}
-
-/// Removes a container, whatever it does, with its anonymous volumes.
-async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<(), bollard::errors::Error> {
-    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-    docker.remove_container(name_or_id, Some(options)).await
-}
-
-/// Whether an error only says that there is no such thing.
-fn is_missing(error: &bollard::errors::Error) -> bool {
-    matches!(error, bollard::errors::Error::DockerResponseServerError { status_code: 404, .. })
 }
 
 #[async_trait(?Send)]
@@ -157,16 +159,21 @@ impl Engine for DockerEngine {
     async fn up(&mut self, plan: &LabPlan) -> anyhow::Result<()> {
         // Set first: `down` must find what a failure below leaves half done.
         self.plan = Some(plan.clone());
-        self.make_network(plan).await?;
+        let kind = if self.reach == Reach::OneNetwork { NetworkKind::Closed } else { NetworkKind::Open };
         // All of them, also after a failure: the engine would go on making what nobody waits for, and nobody removes.
-        let made = join_all(plan.nodes().map(|node| self.make_node(node, plan))).await;
+        let networks = join_all(self.sites.iter().map(|site| site.make_network(plan, kind))).await;
+        networks.into_iter().collect::<anyhow::Result<()>>()?;
+        let made = join_all(self.nodes(plan).into_iter().map(|node| self.make_node(node, plan))).await;
         made.into_iter().collect::<anyhow::Result<()>>()?;
-        self.server_address = self.find_server_address(plan).await?;
-        Ok(())
+        self.find_shop(plan).await
     }
 
-    fn server_address(&self) -> Ipv4Addr {
-        self.server_address
+    fn shop(&self) -> &ShopAddress {
+        &self.shop
+    }
+
+    fn has_server(&self) -> bool {
+        !matches!(self.reach, Reach::Elsewhere(_))
     }
 
     fn folder(&self, _node: Node) -> String {
@@ -174,99 +181,75 @@ impl Engine for DockerEngine {
     }
 
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output> {
-        let container = self.container(node)?;
-        let ran = timeout(EXEC_LIMIT, attached::run(&self.docker, &container, command)).await;
-        let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
-        ran.with_context(|| format!("running `{command}` in {container}"))
+        self.site(node).exec(&self.container(node)?, command).await
     }
 
     async fn spawn(&self, node: Node, command: &NodeCommand, log: &Path) -> anyhow::Result<Process> {
-        let container = self.container(node)?;
-        let spawned = attached::spawn(&self.docker, &container, command, log).await;
-        let (process, follower) = spawned.with_context(|| format!("starting `{command}` in {container}"))?;
-        self.followers.borrow_mut().push(follower);
-        Ok(process)
+        self.site(node).spawn(&self.container(node)?, command, log).await
     }
 
     async fn get_file(&self, node: Node, path: &str) -> anyhow::Result<Vec<u8>> {
-        let container = self.container(node)?;
-        let what = || format!("getting {path} from the container {container}");
-        let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
-        let mut chunks = self.docker.download_from_container(&container, Some(options));
-        let mut packed = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            packed.extend_from_slice(&chunk.with_context(what)?);
-        }
-        let mut archive = tar::Archive::new(packed.as_slice());
-        let mut entries = archive.entries().with_context(what)?;
-        let Some(entry) = entries.next() else { bail!("{}: the archive is empty", what()) };
-        let mut content = Vec::new();
-        entry.with_context(what)?.read_to_end(&mut content).with_context(what)?;
-        Ok(content)
+        self.site(node).get_file(&self.container(node)?, path).await
     }
 
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
-        let container = self.container(node)?;
-        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
-        let stats = self.docker.stats(&container, Some(options)).next().await;
-        let stats = stats.context("no answer")?.with_context(|| format!("asking for the CPU time of {container}"))?;
-        let usage = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage);
-        Ok(Duration::from_nanos(usage.with_context(|| format!("{container} has no CPU time to tell"))?))
+        self.site(node).cpu_time(&self.container(node)?).await
     }
 
     async fn shares_host(&self) -> bool {
-        let Ok(info) = self.docker.info().await else { return false };
-        info.name == Some(host::name()) && info.kernel_version == host::kernel()
+        let Some(plan) = &self.plan else { return false };
+        let nodes = self.nodes(plan);
+        for site in &self.sites {
+            // A node's word, since a driver in a container has another host name than its engine.
+            let Some(node) = nodes.iter().find(|node| self.site(**node).url() == site.url()) else { continue };
+            let asked = self.exec(*node, &NodeCommand::installed("cat", [host::BOOT_ID])).await;
+            let told = asked.ok().map(|answer| answer.stdout.trim().to_owned());
+            if told.is_none() || told != host::boot_id() {
+                return false;
+            }
+        }
+        true
     }
 
     async fn renew(&mut self, node: Node) -> anyhow::Result<()> {
         let plan = self.plan()?.clone();
-        self.remove_node(&container::name(&plan.run_id, node)).await?;
+        self.site(node).remove_container(&names::node(&plan.run_id, node)).await?;
         self.make_node(node, &plan).await?;
-        if node == Node::Server {
-            self.server_address = self.find_server_address(&plan).await?;
-        }
-        Ok(())
+        if node == Node::Server { self.find_shop(&plan).await } else { Ok(()) }
     }
 
     async fn down(&mut self) -> anyhow::Result<()> {
         let Some(plan) = self.plan.clone() else { return Ok(()) };
-        let names: Vec<String> = plan.nodes().map(|node| container::name(&plan.run_id, node)).collect();
-        let removed = join_all(names.iter().map(|name| self.remove_node(name))).await;
-        for follower in self.followers.get_mut().drain(..) {
-            follower.abort();
-        }
-        let network = container::network(&plan.run_id);
-        let network_removed = match self.docker.remove_network(&network).await {
-            Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the network {network}")),
-            _ => Ok(()),
-        };
-        removed.into_iter().collect::<anyhow::Result<()>>().and(network_removed)?;
+        let nodes = self.nodes(&plan);
+        let removed = join_all(
+            nodes
+                .iter()
+                .map(|node| async { self.site(*node).remove_container(&names::node(&plan.run_id, *node)).await }),
+        )
+        .await;
+        let network = names::network(&plan.run_id);
+        let networks = join_all(self.sites.iter().map(|site| site.remove_network(&network))).await;
+        removed.into_iter().chain(networks).collect::<anyhow::Result<()>>()?;
         self.plan = None;
         Ok(())
     }
 
     async fn facts(&self) -> anyhow::Result<serde_json::Value> {
-        let version = self.docker.version().await.context("asking for the engine's version")?;
-        let mut images = serde_json::Map::new();
-        for image in IMAGES {
-            let inspected = self.docker.inspect_image(image).await.with_context(|| format!("inspecting {image}"))?;
-            images.insert(image.to_owned(), serde_json::json!(inspected.id));
+        let mut engines = Vec::new();
+        for site in &self.sites {
+            engines.push(site.facts().await?);
         }
-        let info = self.docker.info().await.context("asking for the engine's host")?;
-        Ok(serde_json::json!({
-            "version": version.version,
-            "api": version.api_version,
-            "images": images,
-            "kernel": info.kernel_version,
-            "cores": info.ncpu,
-        }))
+        let clients: Vec<&str> = self.clients.iter().map(|index| self.sites[*index].url()).collect();
+        let server = self.has_server().then(|| self.sites[self.server].url());
+        Ok(serde_json::json!({ "engines": engines, "server_on": server, "clients_on_in_turn": clients }))
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    pub(in super::super) use super::container::tests::plan;
 
     #[test]
     fn compose_builds_the_images_that_runs_use() {
@@ -274,5 +257,18 @@ mod tests {
         for image in IMAGES {
             assert!(compose.contains(&format!("image: {image}\n")), "compose.yaml does not name {image}");
         }
+    }
+
+    #[tokio::test]
+    async fn clients_are_dealt_out_to_the_engines_in_turn_and_an_engine_named_twice_is_one() {
+        let site = |url: &str| Site::unchecked(url).unwrap();
+        let shop = ShopAddress::published("192.0.2.1", 5000).unwrap();
+        let [a, b, c] = ["tcp://192.0.2.1:2375", "tcp://192.0.2.2:2375", "tcp://192.0.2.3:2375"];
+        let engine = DockerEngine::on_several(site(a), vec![site(b), site(c), site(b)], shop.clone()).unwrap();
+        assert_eq!(engine.sites.len(), 3);
+        let urls: Vec<&str> = (1..=4).map(|number| engine.site(Node::Client(number)).url()).collect();
+        assert_eq!((engine.site(Node::Server).url(), urls), (a, vec![b, c, b, b]));
+        let error = DockerEngine::on_several(site(a), vec![site(b), site(a)], shop).err().unwrap().to_string();
+        assert!(error.contains(a), "{error}");
     }
 }

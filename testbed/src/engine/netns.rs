@@ -5,14 +5,13 @@
 //! that is in them, when the last process in them ends, and every such process dies with the driver. So nothing is
 //! left behind, not even after kill -9, and nothing of the host's own network is ever touched.
 
-mod children;
 mod namespace;
 mod wiring;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,9 +20,9 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use tokio::time::timeout;
 
+use super::children::{self, Children};
 use super::process::Process;
-use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output};
-use children::Children;
+use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output, ShopAddress};
 use namespace::Namespace;
 pub(crate) use namespace::{enter_lab, try_lab_if_asked, why_not};
 use wiring::{Bridge, NodeLink};
@@ -35,6 +34,7 @@ const NETWORK: [u8; 2] = [10, 77];
 pub(crate) struct NetnsEngine {
     /// Where the nodes' folders are; removed by its owner, not here.
     folder: PathBuf,
+    shop: ShopAddress,
     /// Kept for `renew`.
     plan: Option<LabPlan>,
     /// Where the links of all nodes end.
@@ -48,21 +48,24 @@ pub(crate) struct NetnsEngine {
 impl NetnsEngine {
     /// An engine whose nodes' folders are below `folder`. The process must be in the lab already ([`enter_lab`]).
     pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder, plan: None, bridge: None, nodes: BTreeMap::new(), children: RefCell::new(Children::default()) }
+        let shop = ShopAddress::of_node(&address(Node::Server));
+        Self { folder, shop, plan: None, bridge: None, nodes: BTreeMap::new(), children: RefCell::default() }
     }
 
     fn node_folder(&self, node: Node) -> PathBuf {
         self.folder.join(node.to_string())
     }
 
-    fn namespace(&self, node: Node) -> anyhow::Result<&Namespace> {
-        self.nodes.get(&node).with_context(|| format!("node {node} is not up"))
+    /// A handle on the node's namespace.
+    fn namespace(&self, node: Node) -> anyhow::Result<OwnedFd> {
+        let namespace = self.nodes.get(&node).with_context(|| format!("node {node} is not up"))?;
+        namespace.as_fd().try_clone_to_owned().context("copying a namespace's handle")
     }
 
     async fn make_node(&self, node: Node, plan: &LabPlan, bridge: &Bridge) -> anyhow::Result<Namespace> {
         let folder = self.node_folder(node);
         std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
-        let namespace = Namespace::make(plan.sysctls.clone()).await.with_context(|| format!("making node {node}"))?;
+        let namespace = Namespace::make(plan.sysctls_here()).await.with_context(|| format!("making node {node}"))?;
         let link = NodeLink { lab_end: lab_end(node), address: address(node) };
         bridge.attach(&namespace, &link).await.with_context(|| format!("connecting node {node}"))?;
         Ok(namespace)
@@ -109,8 +112,8 @@ impl Engine for NetnsEngine {
         Ok(())
     }
 
-    fn server_address(&self) -> Ipv4Addr {
-        address(Node::Server)
+    fn shop(&self) -> &ShopAddress {
+        &self.shop
     }
 
     fn folder(&self, node: Node) -> String {
@@ -118,17 +121,15 @@ impl Engine for NetnsEngine {
     }
 
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output> {
-        let namespace = self.namespace(node)?.as_fd().try_clone_to_owned().context("copying a namespace's handle")?;
-        let ran = timeout(EXEC_LIMIT, children::run(command, namespace)).await;
+        let ran = timeout(EXEC_LIMIT, children::run(command, Some(self.namespace(node)?))).await;
         let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
         ran.with_context(|| format!("running `{command}` in {node}"))
     }
 
     async fn spawn(&self, node: Node, command: &NodeCommand, log: &Path) -> anyhow::Result<Process> {
-        let namespace = self.namespace(node)?.as_fd().try_clone_to_owned().context("copying a namespace's handle")?;
-        let what = format!("`{command}` in {node}");
-        let mut children = self.children.borrow_mut();
-        children.spawn(node, command, namespace, log).with_context(|| format!("starting {what}"))
+        let namespace = self.namespace(node)?;
+        let spawned = self.children.borrow_mut().spawn(node, command, Some(namespace), log);
+        spawned.with_context(|| format!("starting `{command}` in {node}"))
     }
 
     async fn get_file(&self, _node: Node, path: &str) -> anyhow::Result<Vec<u8>> {

@@ -19,7 +19,7 @@ pub(crate) struct Process {
     /// Its stdout's lines; closed when stdout is.
     lines: mpsc::Receiver<String>,
     /// Its stdin; `None` once closed.
-    stdin: Option<Pin<Box<dyn AsyncWrite>>>,
+    stdin: Option<Pin<Box<dyn AsyncWrite + Send>>>,
     /// `Some` once it has ended.
     exit: watch::Receiver<Option<ExitStatus>>,
 }
@@ -29,7 +29,7 @@ impl Process {
     pub(crate) fn new(
         what: String,
         lines: mpsc::Receiver<String>,
-        stdin: Pin<Box<dyn AsyncWrite>>,
+        stdin: Pin<Box<dyn AsyncWrite + Send>>,
         exit: watch::Receiver<Option<ExitStatus>>,
     ) -> Self {
         Self { what, lines, stdin: Some(stdin), exit }

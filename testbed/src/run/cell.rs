@@ -87,8 +87,7 @@ struct Measurement<'m, 'l> {
 
 impl Measurement<'_, '_> {
     async fn work(&mut self) -> anyhow::Result<()> {
-        // What the cell before was about must not slow down the making of accounts for this one.
-        self.apply(&Condition::BASELINE).await?;
+        self.lab.emulator.relax(self.lab.engine).await.context("leaving the bare link")?;
         let mut crew = Crew::start(self.lab, self.cell, self.run).await?;
         let worked = if crew.is_well() { self.prove_and_let_work(&mut crew).await } else { Ok(()) };
         if worked.is_err() || !crew.is_well() {
@@ -131,7 +130,7 @@ impl Measurement<'_, '_> {
             self.problems.push(format!("{when}: asked {asked}, read back {}", read.text));
         }
         self.row.read_back = read.text;
-        let probed = probe(engine, &self.plan).await;
+        let probed = probe(engine, &self.plan, asked).await;
         if probed.is_err() {
             self.broken.push(PROBER);
         }

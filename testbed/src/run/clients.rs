@@ -98,8 +98,11 @@ fn csv_path(engine: &dyn Engine, node: Node) -> String {
 fn workload(lab: &Lab<'_>, node: Node, cell: &Cell, scenario: &Scenario, run_id: &str) -> NodeCommand {
     let workload = &scenario.workload;
     let number = if let Node::Client(number) = node { number } else { 0 };
+    let shop = lab.engine.shop();
     let options = [
-        ("--server", lab.engine.server_address().to_string()),
+        ("--server", shop.host.clone()),
+        ("--accounts-port", shop.accounts_port.to_string()),
+        ("--shop-port", shop.shop_port.to_string()),
         ("--csv", csv_path(lab.engine, node)),
         ("--users", workload.users.to_string()),
         ("--duration", scenario.duration.to_string()),
@@ -110,7 +113,6 @@ fn workload(lab: &Lab<'_>, node: Node, cell: &Cell, scenario: &Scenario, run_id:
         ("--request-timeout", workload.request_timeout.to_string()),
         ("--connect-timeout", workload.connect_timeout.to_string()),
         ("--seed", split_mix(cell.seed, u64::from(number)).to_string()),
-        ("--admin-username", ADMIN.to_owned()),
         ("--run-id", run_id.to_owned()),
         ("--cell", cell.id.clone()),
         ("--condition", cell.varied.as_str().to_owned()),
@@ -119,8 +121,15 @@ fn workload(lab: &Lab<'_>, node: Node, cell: &Cell, scenario: &Scenario, run_id:
         ("--client", node.to_string()),
     ];
     let arguments = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-    let arguments = ["workload".to_owned(), "--control".to_owned()].into_iter().chain(arguments);
-    NodeCommand::program(Program::ShopClient, arguments).env(ADMIN_PASSWORD, &lab.admin_password)
+    let mut arguments: Vec<String> =
+        ["workload".to_owned(), "--control".to_owned()].into_iter().chain(arguments).collect();
+    match &lab.admin_password {
+        Some(password) => {
+            arguments.extend(["--admin-username".to_owned(), ADMIN.to_owned()]);
+            NodeCommand::program(Program::ShopClient, arguments).env(ADMIN_PASSWORD, password)
+        }
+        None => NodeCommand::program(Program::ShopClient, arguments),
+    }
 }
 
 impl Crew {

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use shaper::Condition;
+use shop_protocol::limits;
+use tokio_util::sync::CancellationToken;
 
 use crate::emulator::{Emulator, EmulatorChoice, choose};
 use crate::engine::docker;
 use crate::engine::process::Process;
-use crate::engine::{Engine, LabPlan, Node, NodeCommand, last_lines, log_end};
+use crate::engine::{DEVICE, Engine, LabPlan, Node, NodeCommand, last_lines, log_end};
+use crate::probe::{self, ProbePlan};
 use crate::program::Program;
-use crate::scenario::Scenario;
+use crate::run::prober;
+use crate::scenario::{Offloads, Scenario};
 
 /// How long the shop may take to start.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -32,11 +37,12 @@ pub(crate) struct Lab<'a> {
     pub(crate) why_emulator: String,
     /// Where logs go.
     pub(crate) logs: PathBuf,
-    /// Made up for this run.
-    pub(crate) admin_password: String,
+    /// Made up for this run; for somebody else's shop what the environment says, if anything.
+    pub(crate) admin_password: Option<String>,
     /// Whether the server's node, and the database in it, was replaced since the run began.
     pub(crate) server_was_renewed: bool,
-    shop: Process,
+    /// `None`: it is somebody else's.
+    shop: Option<Process>,
     scenario: Scenario,
 }
 
@@ -78,12 +84,18 @@ impl<'a> Lab<'a> {
         scenario: &Scenario,
         choice: EmulatorChoice,
         logs: PathBuf,
+        stop: &CancellationToken,
     ) -> anyhow::Result<Lab<'a>> {
         engine.up(plan).await.context("setting up the nodes")?;
         check_programs(engine).await?;
-        let admin_password = format!("{:016x}", getrandom::u64().context("no randomness for a password")?);
-        let shop = start_shop(engine, scenario, &admin_password, &logs).await?;
-        let chosen = choose(engine, choice, &logs).await.context("choosing the link emulator")?;
+        let (shop, admin_password) = if engine.has_server() {
+            let password = format!("{:016x}", getrandom::u64().context("no randomness for a password")?);
+            set_offloads(engine, scenario.network.offloads).await?;
+            (Some(start_shop(engine, scenario, &password, &logs).await?), Some(password))
+        } else {
+            (None, std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()))
+        };
+        let chosen = choose(engine, choice, &logs, stop).await.context("choosing the link emulator")?;
         let (emulator, why_emulator) = (chosen.emulator, chosen.why);
         Ok(Lab {
             engine,
@@ -102,7 +114,8 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// What is wrong, with its log's last lines.
     pub(crate) async fn check_shop(&self) -> anyhow::Result<()> {
-        if let Some(code) = self.shop.exit_status() {
+        let Some(shop) = &self.shop else { return prober::check_handshake(self.engine).await };
+        if let Some(code) = shop.exit_status() {
             bail!("the server ended with exit code {code}: {}", self.shop_log());
         }
         let ask = ["ready", "--address", "127.0.0.1:5001", "--timeout", ANSWER_LIMIT];
@@ -113,10 +126,30 @@ impl<'a> Lab<'a> {
         Ok(())
     }
 
-    /// Resolves when the shop ends, which it should not.
+    /// Resolves when the shop ends, which it should not. Nobody tells of somebody else's.
     pub(crate) async fn shop_ended(&self) -> anyhow::Error {
-        let code = self.shop.ended().await;
+        let Some(shop) = &self.shop else { return std::future::pending().await };
+        let code = shop.ended().await;
         anyhow::anyhow!("the server ended with exit code {code}: {}", self.shop_log())
+    }
+
+    /// Behind a published port, whether connections really go through the link and are not ended by a proxy before it:
+    /// with a delay on the link, a handshake must take as long.
+    ///
+    /// # Errors
+    /// When they don't.
+    pub(crate) async fn check_way(&mut self) -> anyhow::Result<()> {
+        if self.engine.shop().echo_port.is_none() || self.shop.is_none() {
+            return Ok(());
+        }
+        let trial = Condition { delay: "20ms".parse()?, ..Condition::BASELINE };
+        self.emulator.apply(self.engine, &trial, 0).await.context("trying a delay")?;
+        let measured = prober::probe(self.engine, &ProbePlan::for_condition(&trial), &trial).await?;
+        self.emulator.apply(self.engine, &Condition::BASELINE, 0).await.context("ending the trial")?;
+        match probe::way_doubt(&trial, &measured) {
+            Some(doubt) => bail!("{doubt}; on the server's engine, let published ports go through iptables"),
+            None => Ok(()),
+        }
     }
 
     fn shop_log(&self) -> String {
@@ -129,7 +162,9 @@ impl<'a> Lab<'a> {
         let _ = self.emulator.shut_down(self.engine).await;
         self.server_was_renewed = true;
         self.engine.renew(Node::Server).await.context("renewing the server's node")?;
-        self.shop = start_shop(self.engine, &self.scenario, &self.admin_password, &self.logs).await?;
+        set_offloads(self.engine, self.scenario.network.offloads).await?;
+        let password = self.admin_password.as_deref().unwrap_or_default();
+        self.shop = Some(start_shop(self.engine, &self.scenario, password, &self.logs).await?);
         self.emulator.prepare(self.engine, &self.logs).await.context("starting the emulator in the new node")
     }
 
@@ -152,7 +187,8 @@ impl<'a> Lab<'a> {
 
 /// Whether the nodes hold the programs that this driver was built with: an image may be of yesterday.
 async fn check_programs(engine: &dyn Engine) -> anyhow::Result<()> {
-    for (node, program) in [(Node::Server, Program::ShopServer), (Node::Client(1), Program::ShopClient)] {
+    let server = engine.has_server().then_some((Node::Server, Program::ShopServer));
+    for (node, program) in server.into_iter().chain([(Node::Client(1), Program::ShopClient)]) {
         let command = NodeCommand::program(program, ["--version"]);
         let said = engine.exec(node, &command).await?.success(&command)?.stdout;
         let expected = format!("{} {}", program.name(), shop_protocol::VERSION);
@@ -163,6 +199,24 @@ async fn check_programs(engine: &dyn Engine) -> anyhow::Result<()> {
                 docker::HOW_TO_BUILD_IMAGES
             );
         }
+    }
+    Ok(())
+}
+
+/// Has the server's device take one segment a packet, where that is wanted, and reads it back. TCP bundles segments for
+/// it whatever `ethtool -K … gso off` says; `gso_max_segs` is what it keeps to (`sk_setup_caps` in the kernel's
+/// net/core/sock.c).
+async fn set_offloads(engine: &dyn Engine, offloads: Offloads) -> anyhow::Result<()> {
+    if offloads == Offloads::On {
+        return Ok(());
+    }
+    let set = NodeCommand::installed("ip", ["link", "set", "dev", DEVICE, "gso_max_segs", "1"]);
+    engine.exec(Node::Server, &set).await?.success(&set).context("turning segmentation offload off")?;
+    let show = NodeCommand::installed("ip", ["-d", "link", "show", "dev", DEVICE]);
+    let shown = engine.exec(Node::Server, &show).await?.success(&show)?.stdout;
+    let mut words = shown.split_whitespace().skip_while(|word| *word != "gso_max_segs");
+    if words.nth(1) != Some("1") {
+        bail!("segmentation offload stays on at the server: `{show}` does not say gso_max_segs 1");
     }
     Ok(())
 }
@@ -182,8 +236,9 @@ async fn start_shop(
     let settings = &scenario.server;
     let options = [
         ("--database", database(engine)),
-        ("--accounts-listen", "0.0.0.0:5000".to_owned()),
-        ("--shop-listen", "0.0.0.0:5001".to_owned()),
+        ("--accounts-listen", format!("0.0.0.0:{}", limits::ACCOUNTS_PORT)),
+        ("--shop-listen", format!("0.0.0.0:{}", limits::SHOP_PORT)),
+        ("--echo-listen", format!("0.0.0.0:{}", limits::ECHO_PORT)),
         ("--admin-username", ADMIN.to_owned()),
         ("--catalogue", "demo".to_owned()),
         ("--catalogue-stock", settings.catalogue_stock.to_string()),

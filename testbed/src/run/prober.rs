@@ -1,6 +1,7 @@
-//! Sends the probe through the link: from the first client to the server's kernel and back.
+//! Sends the probe through the link: from the first client to the server and back.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use shaper::Condition;
 use shop_client::probe::ProbeReport;
 
 use crate::engine::{Engine, Node, NodeCommand};
@@ -10,32 +11,82 @@ use crate::program::Program;
 /// The node that probes.
 pub(crate) const PROBER: Node = Node::Client(1);
 
-/// Carries out a plan.
-pub(crate) async fn probe(engine: &dyn Engine, plan: &ProbePlan) -> anyhow::Result<Measured> {
+/// TCP handshakes that look for a proxy before the link: a few, since only the quickest counts.
+const HANDSHAKES: &str = "5";
+/// Longest wait for one of them.
+const HANDSHAKE_PATIENCE: &str = "3s";
+
+/// Carries out a plan for a condition.
+pub(crate) async fn probe(engine: &dyn Engine, plan: &ProbePlan, asked: &Condition) -> anyhow::Result<Measured> {
     let interval = format!("{}us", plan.interval_us);
     let count = plan.echoes.to_string();
     let size = ECHO_PAYLOAD_BYTES.to_string();
     let patience = format!("{}ms", plan.patience_ms);
     let small = ["--count", &count, "--interval", &interval, "--size", &size, "--timeout", &patience];
-    let echoes = ask(engine, &small).await?;
+    let echoes = echo(engine, &small).await?;
     let burst = match plan.burst {
         Some(packets) => {
             let (packets, size) = (packets.to_string(), BURST_PAYLOAD_BYTES.to_string());
-            Some(ask(engine, &["--burst", &packets, "--size", &size, "--timeout", &patience]).await?)
+            Some(echo(engine, &["--burst", &packets, "--size", &size, "--timeout", &patience]).await?)
         }
         None => None,
     };
+    let is_behind_a_port = engine.shop().echo_port.is_some() && !asked.delay.as_duration().is_zero();
+    let handshakes = if is_behind_a_port { Some(handshakes(engine).await?) } else { None };
+    let milliseconds = |microseconds: f64| microseconds / 1_000.0;
     Ok(Measured {
         sent: echoes.sent,
         received: echoes.received,
-        rtt_median_ms: echoes.median_us.map(|microseconds| microseconds / 1_000.0),
+        rtt_median_ms: echoes.median_us.map(milliseconds),
         rate_bits_per_second: burst.and_then(|burst| burst.rate_bits_per_second),
+        handshake_min_ms: handshakes.and_then(|report| report.min_us).map(milliseconds),
     })
 }
 
+/// Median round trip of the bare link, milliseconds.
+///
+/// # Errors
+/// When nobody answers.
+pub(crate) async fn floor_rtt_ms(engine: &dyn Engine) -> anyhow::Result<f64> {
+    let bare = Condition::BASELINE;
+    let measured = probe(engine, &ProbePlan::for_condition(&bare), &bare).await?;
+    let shop = engine.shop();
+    measured.rtt_median_ms.with_context(|| match shop.echo_port {
+        None => "the server does not answer echo requests on the bare link".to_owned(),
+        Some(port) => format!(
+            "no answer from {} to echo requests on UDP port {port}: is it published and let through, and was the shop \
+             started with --echo-listen (compose does)?",
+            shop.host
+        ),
+    })
+}
+
+/// Whether the shop's port takes connections.
+///
+/// # Errors
+/// When it doesn't.
+pub(crate) async fn check_handshake(engine: &dyn Engine) -> anyhow::Result<()> {
+    let report = handshakes(engine).await?;
+    if report.received == 0 {
+        bail!("{}:{} takes no connections", engine.shop().host, engine.shop().shop_port);
+    }
+    Ok(())
+}
+
+async fn echo(engine: &dyn Engine, options: &[&str]) -> anyhow::Result<ProbeReport> {
+    match engine.shop().echo_port {
+        None => ask(engine, options).await,
+        Some(port) => ask(engine, &[&["--udp", &port.to_string()], options].concat()).await,
+    }
+}
+
+async fn handshakes(engine: &dyn Engine) -> anyhow::Result<ProbeReport> {
+    let port = engine.shop().shop_port.to_string();
+    ask(engine, &["--tcp", &port, "--count", HANDSHAKES, "--interval", "0ms", "--timeout", HANDSHAKE_PATIENCE]).await
+}
+
 async fn ask(engine: &dyn Engine, options: &[&str]) -> anyhow::Result<ProbeReport> {
-    let server = engine.server_address().to_string();
-    let arguments = [&["probe", "--server", &server], options].concat();
+    let arguments = [&["probe", "--server", &engine.shop().host], options].concat();
     let command = NodeCommand::program(Program::ShopClient, arguments);
     let output = engine.exec(PROBER, &command).await?.success(&command)?;
     serde_json::from_str(output.stdout.trim()).with_context(|| format!("`{command}` printed no report"))

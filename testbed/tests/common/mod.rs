@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -126,8 +126,22 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_from(arguments, Stdio::null())
+    }
+
+    /// With a stdin that [`Running::press_enter`] writes to.
+    pub(crate) fn start_with_stdin(arguments: &[&str]) -> Self {
+        Self::start_from(arguments, Stdio::piped())
+    }
+
+    pub(crate) fn press_enter(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    fn start_from(arguments: &[&str], stdin: Stdio) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = testbed(folder.path(), arguments);
+        command.stdin(stdin);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = std::sync::mpsc::channel();

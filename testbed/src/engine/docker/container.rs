@@ -1,24 +1,59 @@
-//! What a node looks like as a container. Pure.
+//! What a run's containers and networks look like. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::{ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig};
+use bollard::models::{
+    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, Ipam, IpamConfig, NetworkCreateRequest, PortBinding,
+};
+use shop_protocol::limits;
 
-use super::{FOLDER_LABEL, HOST_LABEL, IMAGES, RUN_LABEL};
-use crate::engine::{LabPlan, Node};
+use super::{FOLDER, FOLDER_LABEL, HOST_LABEL, IMAGES, RUN_LABEL};
+use crate::engine::{LabPlan, Node, ShopAddress};
 
-/// The container's name.
-pub(super) fn name(run_id: &str, node: Node) -> String {
-    format!("testbed-{run_id}-{node}")
+/// What the shaper needs.
+pub(super) const TUN: &str = "/dev/net/tun";
+
+/// Who is on a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum NetworkKind {
+    /// The nodes alone.
+    Closed,
+    /// The nodes, with a way out and published ports in.
+    Open,
+    /// The nodes, on all machines of a Swarm.
+    Overlay {
+        /// Its addresses, where the engine's choice would be too small.
+        subnet: Option<&'static str>,
+    },
 }
 
-/// The name of the run's network.
-pub(super) fn network(run_id: &str) -> String {
-    format!("testbed-{run_id}")
+/// What a run's things are called.
+pub(in super::super) mod names {
+    use crate::engine::Node;
+
+    /// A node's container.
+    pub(crate) fn node(run_id: &str, node: Node) -> String {
+        format!("testbed-{run_id}-{node}")
+    }
+
+    /// The network.
+    pub(crate) fn network(run_id: &str) -> String {
+        format!("testbed-{run_id}")
+    }
+
+    /// The container of a Swarm's hub.
+    pub(crate) fn hub(run_id: &str) -> String {
+        format!("testbed-{run_id}-hub")
+    }
+
+    /// The service whose tasks are the clients.
+    pub(crate) fn clients(run_id: &str) -> String {
+        format!("testbed-{run_id}-clients")
+    }
 }
 
 /// What everything of a run is labelled with.
-pub(super) fn labels(plan: &LabPlan) -> HashMap<String, String> {
+pub(in super::super) fn labels(plan: &LabPlan) -> HashMap<String, String> {
     HashMap::from([
         (RUN_LABEL.to_owned(), plan.run_id.clone()),
         (HOST_LABEL.to_owned(), plan.host.clone()),
@@ -26,8 +61,30 @@ pub(super) fn labels(plan: &LabPlan) -> HashMap<String, String> {
     ])
 }
 
+/// What to create as the run's network on one engine.
+pub(super) fn network_request(plan: &LabPlan, kind: NetworkKind) -> NetworkCreateRequest {
+    let (driver, subnet) = match kind {
+        NetworkKind::Closed | NetworkKind::Open => ("bridge", None),
+        NetworkKind::Overlay { subnet } => ("overlay", subnet),
+    };
+    let ipam = subnet.map(|subnet| Ipam {
+        config: Some(vec![IpamConfig { subnet: Some(subnet.to_owned()), ..IpamConfig::default() }]),
+        ..Ipam::default()
+    });
+    NetworkCreateRequest {
+        name: names::network(&plan.run_id),
+        driver: Some(driver.to_owned()),
+        internal: Some(kind != NetworkKind::Open),
+        // Else only services could be on it.
+        attachable: matches!(kind, NetworkKind::Overlay { .. }).then_some(true),
+        ipam,
+        labels: Some(labels(plan)),
+        ..NetworkCreateRequest::default()
+    }
+}
+
 /// What to create for a node.
-pub(super) fn description(node: Node, plan: &LabPlan) -> ContainerCreateBody {
+pub(super) fn description(node: Node, plan: &LabPlan, sysctls: BTreeMap<String, String>) -> ContainerCreateBody {
     let [server_image, client_image] = IMAGES;
     let (image, idle): (&str, &[&str]) = match node {
         Node::Server => (server_image, &["sleep", "infinity"]),
@@ -41,18 +98,20 @@ pub(super) fn description(node: Node, plan: &LabPlan) -> ContainerCreateBody {
         user: Some("0:0".to_owned()),
         entrypoint: Some(idle),
         cmd: Some(Vec::new()),
+        // The engine makes it when it starts the container.
+        working_dir: Some(FOLDER.to_owned()),
         // The image's check expects the shop as the container's main program.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         labels: Some(labels(plan)),
-        host_config: Some(host_config(node, plan)),
+        host_config: Some(host_config(node, plan, sysctls)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(node: Node, plan: &LabPlan) -> HostConfig {
-    let sysctls = plan.sysctls.iter().map(|(name, value)| (format!("net.{name}"), value.clone())).collect();
+fn host_config(node: Node, plan: &LabPlan, sysctls: BTreeMap<String, String>) -> HostConfig {
+    let sysctls = sysctls.into_iter().map(|(name, value)| (format!("net.{name}"), value)).collect();
     let shared = HostConfig {
-        network_mode: Some(network(&plan.run_id)),
+        network_mode: Some(names::network(&plan.run_id)),
         init: Some(true),
         sysctls: Some(sysctls),
         ..HostConfig::default()
@@ -63,8 +122,8 @@ fn host_config(node: Node, plan: &LabPlan) -> HostConfig {
             // SYS_NICE lets the shaper's packet thread run ahead of busy programs, so that packets leave on time.
             cap_add: Some(vec!["NET_ADMIN".to_owned(), "SYS_NICE".to_owned()]),
             devices: Some(vec![DeviceMapping {
-                path_on_host: Some("/dev/net/tun".to_owned()),
-                path_in_container: Some("/dev/net/tun".to_owned()),
+                path_on_host: Some(TUN.to_owned()),
+                path_in_container: Some(TUN.to_owned()),
                 cgroup_permissions: Some("rwm".to_owned()),
             }]),
             ..shared
@@ -72,29 +131,53 @@ fn host_config(node: Node, plan: &LabPlan) -> HostConfig {
     }
 }
 
-/// A tar archive with an empty folder, to be unpacked at the root.
-pub(super) fn folder_archive(folder: &str) -> std::io::Result<Vec<u8>> {
-    let mut archive = tar::Builder::new(Vec::new());
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(tar::EntryType::Directory);
-    header.set_mode(0o700);
-    header.set_size(0);
-    archive.append_data(&mut header, folder.trim_start_matches('/'), std::io::empty())?;
-    archive.into_inner()
+/// What to create for a container that is no node.
+pub(super) fn helper(plan: &LabPlan) -> ContainerCreateBody {
+    let mut body = description(Node::Client(0), plan, BTreeMap::new());
+    body.hostname = None;
+    body
+}
+
+/// Publishes the server's ports under those of `shop`.
+pub(super) fn publish(body: &mut ContainerCreateBody, shop: &ShopAddress) {
+    let ports = [
+        (format!("{}/tcp", limits::ACCOUNTS_PORT), Some(shop.accounts_port)),
+        (format!("{}/tcp", limits::SHOP_PORT), Some(shop.shop_port)),
+        (format!("{}/udp", limits::ECHO_PORT), shop.echo_port),
+    ];
+    let published = ports.into_iter().filter_map(|(inside, outside)| {
+        let outside = outside.map(|port| port.to_string());
+        outside.map(|port| (inside, Some(vec![PortBinding { host_ip: None, host_port: Some(port) }])))
+    });
+    let bindings: HashMap<_, _> = published.collect();
+    body.exposed_ports = Some(bindings.keys().cloned().collect());
+    if let Some(host) = &mut body.host_config {
+        host.port_bindings = Some(bindings);
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn plan() -> LabPlan {
-        let sysctls = [("ipv4.tcp_no_metrics_save".to_owned(), "1".to_owned())].into();
-        LabPlan { run_id: "r1".to_owned(), host: "h".to_owned(), folder: "/tmp/f".into(), clients: 2, sysctls }
+    pub(in crate::engine) fn plan() -> LabPlan {
+        LabPlan {
+            run_id: "r1".to_owned(),
+            host: "h".to_owned(),
+            folder: "/tmp/f".into(),
+            clients: 2,
+            sysctls: [("ipv4.tcp_no_metrics_save".to_owned(), "1".to_owned())].into(),
+            optional_sysctls: [("ipv4.tcp_syn_linear_timeouts".to_owned(), "0".to_owned())].into(),
+        }
+    }
+
+    fn described(node: Node) -> ContainerCreateBody {
+        description(node, &plan(), plan().sysctls)
     }
 
     #[test]
     fn only_the_server_may_change_its_network() {
-        let caps = |node| description(node, &plan()).host_config.and_then(|host| host.cap_add);
+        let caps = |node| described(node).host_config.and_then(|host| host.cap_add);
         assert_eq!(caps(Node::Server), Some(vec!["NET_ADMIN".to_owned(), "SYS_NICE".to_owned()]));
         assert_eq!(caps(Node::Client(1)), None);
     }
@@ -102,11 +185,22 @@ mod tests {
     #[test]
     fn every_container_carries_the_runs_id_and_its_settings() {
         for node in plan().nodes() {
-            let body = description(node, &plan());
+            let body = described(node);
             let labels = body.labels.unwrap();
             assert_eq!([&labels[RUN_LABEL], &labels[HOST_LABEL], &labels[FOLDER_LABEL]], ["r1", "h", "/tmp/f"]);
             assert_eq!(body.host_config.unwrap().sysctls.unwrap()["net.ipv4.tcp_no_metrics_save"], "1");
-            assert!(name("r1", node).contains("r1"));
+            assert!(names::node("r1", node).contains("r1"));
+        }
+    }
+
+    #[test]
+    fn the_servers_three_ports_are_published_under_the_chosen_ones() {
+        let mut body = described(Node::Server);
+        publish(&mut body, &ShopAddress::published("192.0.2.1", 7000).unwrap());
+        let bindings = body.host_config.unwrap().port_bindings.unwrap();
+        for (inside, outside) in [("5000/tcp", "7000"), ("5001/tcp", "7001"), ("5002/udp", "7002")] {
+            let binding = &bindings[inside].as_ref().unwrap()[0];
+            assert_eq!(binding.host_port.as_deref(), Some(outside), "{inside}");
         }
     }
 }

@@ -5,10 +5,25 @@ use std::path::Path;
 
 use anyhow::Context;
 use bollard::Docker;
-use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions};
+use bollard::errors::Error;
+use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, ListServicesOptions};
 
-use super::{FOLDER_LABEL, HOST_LABEL, RUN_LABEL, force_remove, is_missing};
+use super::site::{Site, force_remove, is_missing, remove_network};
+use super::{FOLDER_LABEL, HOST_LABEL, RUN_LABEL};
 use crate::clean::Cleaned;
+
+/// What drivers make, in the order in which it can be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Service,
+    Container,
+    Network,
+}
+
+impl Kind {
+    const ALL: [(Kind, &'static str); 3] =
+        [(Kind::Service, "service"), (Kind::Container, "container"), (Kind::Network, "network")];
+}
 
 /// One thing that a driver made.
 struct Leftover {
@@ -29,11 +44,12 @@ impl Leftover {
     }
 }
 
-/// Removes containers and networks whose driver ran on `host`, this one, and whose folder `is_dead` says so of. Goes on
-/// after a failure.
-pub(crate) async fn remove(docker: &Docker, host: &str, is_dead: impl Fn(&Path) -> bool, cleaned: &mut Cleaned) {
-    for (kind, listed) in [("container", containers(docker).await), ("network", networks(docker).await)] {
-        let all = match listed {
+/// Removes what the driver made that ran on `host`, this one, and whose folder `is_dead` says so of. Goes on after a
+/// failure.
+pub(crate) async fn remove(site: &Site, host: &str, is_dead: impl Fn(&Path) -> bool, cleaned: &mut Cleaned) {
+    let docker = site.docker();
+    for (kind, word) in Kind::ALL {
+        let all = match list(docker, kind).await {
             Ok(all) => all,
             Err(error) => {
                 cleaned.failures.push(format!("{error:#}"));
@@ -41,13 +57,8 @@ pub(crate) async fn remove(docker: &Docker, host: &str, is_dead: impl Fn(&Path) 
             }
         };
         for leftover in all.into_iter().filter(|leftover| leftover.is_dead(host, &is_dead)) {
-            let what = format!("{kind} {}", leftover.name);
-            let done = if kind == "container" {
-                force_remove(docker, &leftover.id).await
-            } else {
-                docker.remove_network(&leftover.id).await
-            };
-            match done {
+            let what = format!("{word} {}", leftover.name);
+            match remove_one(docker, kind, &leftover.id).await {
                 Ok(()) => cleaned.removed.push(what),
                 // Another driver has removed it meanwhile.
                 Err(error) if is_missing(&error) => {}
@@ -55,6 +66,36 @@ pub(crate) async fn remove(docker: &Docker, host: &str, is_dead: impl Fn(&Path) 
             }
         }
     }
+}
+
+async fn list(docker: &Docker, kind: Kind) -> anyhow::Result<Vec<Leftover>> {
+    match kind {
+        Kind::Service => services(docker).await,
+        Kind::Container => containers(docker).await,
+        Kind::Network => networks(docker).await,
+    }
+}
+
+async fn remove_one(docker: &Docker, kind: Kind, id: &str) -> Result<(), Error> {
+    match kind {
+        Kind::Service => docker.delete_service(id).await,
+        Kind::Container => force_remove(docker, id).await,
+        Kind::Network => remove_network(docker, id).await,
+    }
+}
+
+async fn services(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
+    let options = ListServicesOptions { filters: label_filter(), ..ListServicesOptions::default() };
+    let listed = match docker.list_services(Some(options)).await {
+        // Not a manager of a swarm, which most engines aren't.
+        Err(Error::DockerResponseServerError { status_code: 503, .. }) => Vec::new(),
+        listed => listed.context("listing services")?,
+    };
+    let leftovers = listed.into_iter().filter_map(|service| {
+        let spec = service.spec?;
+        Some(Leftover { id: service.id?, name: spec.name?, labels: spec.labels? })
+    });
+    Ok(leftovers.collect())
 }
 
 fn label_filter() -> Option<HashMap<String, Vec<String>>> {

@@ -1,4 +1,4 @@
-//! Processes in namespaces: started there, tied to the driver's life, ended by their ids.
+//! Processes on this host, in namespaces or not: tied to the driver's life, ended by their ids.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -34,8 +34,8 @@ struct Running {
     exit: watch::Receiver<Option<ExitStatus>>,
 }
 
-/// Runs a command in a namespace to its end.
-pub(crate) async fn run(command: &NodeCommand, namespace: OwnedFd) -> anyhow::Result<Output> {
+/// Runs a command to its end, in a network namespace if one is given.
+pub(crate) async fn run(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<Output> {
     let mut prepared = prepare(command, namespace)?;
     let output = prepared.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output().await?;
     Ok(Output {
@@ -46,12 +46,12 @@ pub(crate) async fn run(command: &NodeCommand, namespace: OwnedFd) -> anyhow::Re
 }
 
 impl Children {
-    /// Starts a command in a namespace.
+    /// Starts a command, in a network namespace if one is given.
     pub(crate) fn spawn(
         &mut self,
         node: Node,
         command: &NodeCommand,
-        namespace: OwnedFd,
+        namespace: Option<OwnedFd>,
         log: &Path,
     ) -> anyhow::Result<Process> {
         let log = File::options().create(true).append(true).open(log);
@@ -100,8 +100,8 @@ fn cpu_ticks(pid: Pid) -> Option<u64> {
     Some(user + system)
 }
 
-/// A command that enters the namespace, gets no signals from the terminal and dies with the driver.
-fn prepare(command: &NodeCommand, namespace: OwnedFd) -> anyhow::Result<Command> {
+/// A command that enters the namespace if there is one, gets no signals from the terminal and dies with the driver.
+fn prepare(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<Command> {
     let mut prepared = match command.executable {
         Executable::Program(program) => {
             let mut me = Command::new("/proc/self/exe");
@@ -120,7 +120,9 @@ fn prepare(command: &NodeCommand, namespace: OwnedFd) -> anyhow::Result<Command>
     // SAFETY: between fork and exec only async-signal-safe calls are made (setns, prctl, getppid), nothing allocates.
     unsafe {
         prepared.pre_exec(move || {
-            setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+            if let Some(namespace) = &namespace {
+                setns(namespace, CloneFlags::CLONE_NEWNET)?;
+            }
             nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
             // The driver may have died before the line above.
             if nix::unistd::getppid() != driver {

@@ -1,0 +1,130 @@
+//! No emulator of ours: somebody sets the condition on the server's machine, told what to type. What is in force is not
+//! read back; the probe alone speaks for it.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use shaper::Condition;
+use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
+use tokio_util::sync::CancellationToken;
+
+use super::{Emulator, LinkCounters, ReadBack, shaper as shaper_emulator, tcset};
+use crate::engine::{DEVICE, Engine};
+use crate::output::say;
+
+/// Somebody who sets conditions.
+pub(crate) struct ByHandEmulator {
+    /// The server's host, as the user named it.
+    host: String,
+    /// Where Enter comes from.
+    answers: BufReader<Stdin>,
+    /// Ctrl-C.
+    stop: CancellationToken,
+    /// What was asked for last and is taken to be in force.
+    in_force: Option<Condition>,
+}
+
+impl ByHandEmulator {
+    /// Conditions on `host`, asked for on stderr and answered on stdin.
+    pub(crate) fn new(host: String, stop: CancellationToken) -> Self {
+        Self { host, answers: BufReader::new(tokio::io::stdin()), stop, in_force: None }
+    }
+
+    async fn enter(&mut self) -> anyhow::Result<()> {
+        let mut line = String::new();
+        let read = tokio::select! {
+            read = self.answers.read_line(&mut line) => read.context("waiting for Enter on stdin")?,
+            () = self.stop.cancelled() => bail!("interrupted while a condition was to be set by hand"),
+        };
+        if read == 0 {
+            bail!("nobody is there to press Enter (stdin has ended), so nobody says that the condition is set");
+        }
+        Ok(())
+    }
+}
+
+/// What to type on the server's machine.
+fn instructions(host: &str, condition: &Condition) -> String {
+    let in_server = "docker compose exec --user 0 server";
+    let (with_tcset, with_shaper) = if condition.is_baseline() {
+        (format!("tcdel {DEVICE} --all"), "shaper clear".to_owned())
+    } else {
+        let tcset = tcset::options(condition).join(" ");
+        (
+            format!("tcset {DEVICE} {tcset} --overwrite"),
+            format!("shaper set {}", shaper_emulator::options(condition).join(" ")),
+        )
+    };
+    format!(
+        "set on {host}: {condition}\n  {in_server} {with_tcset}\n  or, while `{in_server} shaper run` runs there:\n  \
+         {in_server} {with_shaper}\nthen press Enter here"
+    )
+}
+
+#[async_trait(?Send)]
+impl Emulator for ByHandEmulator {
+    fn name(&self) -> &'static str {
+        "by-hand"
+    }
+
+    async fn prepare(&mut self, engine: &dyn Engine, _logs: &Path) -> anyhow::Result<()> {
+        self.apply(engine, &Condition::BASELINE, 0).await
+    }
+
+    fn can_express(&self, _condition: &Condition) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn apply(&mut self, _engine: &dyn Engine, condition: &Condition, _seed: u64) -> anyhow::Result<()> {
+        if self.in_force.as_ref() == Some(condition) {
+            return Ok(());
+        }
+        say(&instructions(&self.host, condition));
+        self.in_force = None;
+        self.enter().await?;
+        self.in_force = Some(*condition);
+        Ok(())
+    }
+
+    async fn relax(&mut self, _engine: &dyn Engine) -> anyhow::Result<()> {
+        // Twice the typing for a cell would be the greater evil.
+        Ok(())
+    }
+
+    async fn read_back(&self, _engine: &dyn Engine, _asked: &Condition) -> anyhow::Result<ReadBack> {
+        Ok(ReadBack { agrees: true, text: "set by hand, not read back".to_owned() })
+    }
+
+    async fn counters(&self, _engine: &dyn Engine) -> anyhow::Result<Option<LinkCounters>> {
+        Ok(None)
+    }
+
+    async fn shut_down(&mut self, _engine: &dyn Engine) -> anyhow::Result<()> {
+        if self.in_force != Some(Condition::BASELINE) {
+            say(&format!(
+                "{} may still have the last condition: tcdel {DEVICE} --all, or shaper clear, ends it",
+                self.host
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_told_what_to_type_for_either_emulator() {
+        let condition: Condition = serde_json::from_str(r#"{"delay":"50ms","loss":"1%"}"#).unwrap();
+        let text = instructions("shop.example", &condition);
+        for part in
+            ["shop.example", "tcset eth0 --delay 50ms --loss 1% --overwrite", "shaper set --delay=50ms", "Enter"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let text = instructions("shop.example", &Condition::BASELINE);
+        assert!(text.contains("tcdel eth0 --all") && text.contains("shaper clear"), "{text}");
+    }
+}

@@ -1,0 +1,266 @@
+//! One Docker engine, and what a run makes on it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListContainersOptions,
+    RemoveContainerOptionsBuilder, StartContainerOptions, StatsOptionsBuilder,
+};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::container::{self, NetworkKind, names};
+use super::quirks::Quirks;
+use super::{IMAGES, RUN_LABEL, attached};
+use crate::engine::process::Process;
+use crate::engine::{EXEC_LIMIT, LabPlan, Node, NodeCommand, Output, ShopAddress};
+
+/// What a site is called that the user did not name.
+const DEFAULT_URL: &str = "unix:///var/run/docker.sock";
+
+/// How long a network may still be in use by what was just removed.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is tried.
+const NETWORK_PAUSE: Duration = Duration::from_millis(200);
+
+/// One Docker engine.
+pub(crate) struct Site {
+    url: String,
+    docker: Docker,
+    /// What it was seen not to have.
+    quirks: RefCell<Quirks>,
+    /// Tasks that follow the streams of commands.
+    followers: RefCell<Vec<JoinHandle<()>>>,
+}
+
+/// Connects to the engine at `url`, else to the one that the environment names (DOCKER_HOST), else to the local one.
+///
+/// # Errors
+/// When no engine answers.
+pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<Site> {
+    let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|url| !url.is_empty());
+    let url = url.map(ToOwned::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_URL.to_owned());
+    let site = Site::unchecked(&url)?;
+    site.docker
+        .ping()
+        .await
+        .with_context(|| format!("no Docker engine answers at {url} (does it run, may you use it?)"))?;
+    Ok(site)
+}
+
+impl Site {
+    /// An engine that may not answer.
+    pub(crate) fn unchecked(url: &str) -> anyhow::Result<Self> {
+        let docker = Docker::connect_with_host(url).with_context(|| {
+            format!(
+                "'{url}' is no engine: expected unix:///PATH, tcp://HOST:PORT, https://HOST:PORT or ssh://USER@HOST"
+            )
+        })?;
+        Ok(Self { url: url.to_owned(), docker, quirks: RefCell::default(), followers: RefCell::default() })
+    }
+
+    /// How the user names it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The connection.
+    pub(crate) fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// Which of the images are not there.
+    pub(crate) async fn missing_images(&self) -> Vec<&'static str> {
+        let looked = IMAGES.map(|image| async move { (image, self.docker.inspect_image(image).await.is_ok()) });
+        join_all(looked).await.into_iter().filter(|(_, there)| !there).map(|(image, _)| image).collect()
+    }
+
+    pub(in super::super) async fn make_network(&self, plan: &LabPlan, kind: NetworkKind) -> anyhow::Result<()> {
+        let request = container::network_request(plan, kind);
+        let made = self.docker.create_network(request).await;
+        made.map(drop).with_context(|| format!("making the run's network on {}", self.url))
+    }
+
+    /// Makes a node's container and starts it; what this engine turns out not to have is left out.
+    pub(in super::super) async fn make_node(
+        &self,
+        node: Node,
+        plan: &LabPlan,
+        publish: Option<&ShopAddress>,
+    ) -> anyhow::Result<()> {
+        let name = names::node(&plan.run_id, node);
+        loop {
+            let quirks = self.quirks.borrow().clone();
+            let sysctls =
+                quirks.without_missing(if self.is_local() { plan.sysctls_here() } else { plan.all_sysctls() });
+            let mut body = container::description(node, plan, sysctls);
+            quirks.adapt(&mut body);
+            publish.inspect(|shop| container::publish(&mut body, shop));
+            let options = CreateContainerOptionsBuilder::default().name(&name).build();
+            let Err(error) = self.create_and_start(&name, options, body).await else { return Ok(()) };
+            if !self.quirks.borrow_mut().learn(&error.to_string(), plan) && *self.quirks.borrow() == quirks {
+                return Err(error).with_context(|| format!("starting the container {name} on {}", self.url));
+            }
+            self.remove_container(&name).await?;
+        }
+    }
+
+    async fn create_and_start(
+        &self,
+        name: &str,
+        options: bollard::query_parameters::CreateContainerOptions,
+        body: bollard::models::ContainerCreateBody,
+    ) -> Result<(), Error> {
+        self.docker.create_container(Some(options), body).await?;
+        self.docker.start_container(name, None::<StartContainerOptions>).await
+    }
+
+    fn is_local(&self) -> bool {
+        self.url.starts_with("unix:")
+    }
+
+    /// The address of a container on a network.
+    pub(in super::super) async fn address_of(&self, container: &str, network: &str) -> anyhow::Result<Ipv4Addr> {
+        let inspected = self.docker.inspect_container(container, None::<InspectContainerOptions>).await;
+        let settings = inspected.with_context(|| format!("inspecting the container {container}"))?.network_settings;
+        let mut networks = settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let address = networks.remove(network).and_then(|endpoint| endpoint.ip_address).unwrap_or_default();
+        address.parse().with_context(|| format!("{container} has no IPv4 address on {network}, got '{address}'"))
+    }
+
+    pub(in super::super) async fn remove_container(&self, name: &str) -> anyhow::Result<()> {
+        match force_remove(&self.docker, name).await {
+            Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the container {name}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a network, and ends with that everything that was followed here.
+    pub(in super::super) async fn remove_network(&self, name: &str) -> anyhow::Result<()> {
+        for follower in self.followers.borrow_mut().drain(..) {
+            follower.abort();
+        }
+        match remove_network(&self.docker, name).await {
+            Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the network {name}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until the engine itself has removed all containers of a run, for a while.
+    pub(in super::super) async fn wait_for_no_container(&self, run_id: &str) {
+        let label = format!("{RUN_LABEL}={run_id}");
+        let deadline = Instant::now() + NETWORK_PATIENCE;
+        while Instant::now() < deadline {
+            let filters = Some(HashMap::from([("label".to_owned(), vec![label.clone()])]));
+            let options = ListContainersOptions { all: true, filters, ..ListContainersOptions::default() };
+            match self.docker.list_containers(Some(options)).await {
+                Ok(there) if !there.is_empty() => tokio::time::sleep(NETWORK_PAUSE).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// A container that is no node, with nothing in it but our programs.
+    pub(in super::super) async fn make_helper(&self, name: &str, plan: &LabPlan) -> anyhow::Result<()> {
+        let body = container::helper(plan);
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let made = self.create_and_start(name, options, body).await;
+        made.with_context(|| format!("starting the container {name} on {}", self.url))
+    }
+
+    pub(in super::super) async fn exec(&self, container: &str, command: &NodeCommand) -> anyhow::Result<Output> {
+        let ran = timeout(EXEC_LIMIT, attached::run(&self.docker, container, command)).await;
+        let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
+        ran.with_context(|| format!("running `{command}` in {container}"))
+    }
+
+    pub(in super::super) async fn spawn(
+        &self,
+        container: &str,
+        command: &NodeCommand,
+        log: &Path,
+    ) -> anyhow::Result<Process> {
+        let spawned = attached::spawn(&self.docker, container, command, log).await;
+        let (process, follower) = spawned.with_context(|| format!("starting `{command}` in {container}"))?;
+        self.followers.borrow_mut().push(follower);
+        Ok(process)
+    }
+
+    pub(in super::super) async fn get_file(&self, container: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+        let what = || format!("getting {path} from the container {container}");
+        let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
+        let mut chunks = self.docker.download_from_container(container, Some(options));
+        let mut packed = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            packed.extend_from_slice(&chunk.with_context(what)?);
+        }
+        let mut archive = tar::Archive::new(packed.as_slice());
+        let mut entries = archive.entries().with_context(what)?;
+        let Some(entry) = entries.next() else { bail!("{}: the archive is empty", what()) };
+        let mut content = Vec::new();
+        entry.with_context(what)?.read_to_end(&mut content).with_context(what)?;
+        Ok(content)
+    }
+
+    pub(in super::super) async fn cpu_time(&self, container: &str) -> anyhow::Result<Duration> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let stats = self.docker.stats(container, Some(options)).next().await;
+        let stats = stats.context("no answer")?.with_context(|| format!("asking for the CPU time of {container}"))?;
+        let usage = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage);
+        Ok(Duration::from_nanos(usage.with_context(|| format!("{container} has no CPU time to tell"))?))
+    }
+
+    /// What the manifest says of it.
+    pub(in super::super) async fn facts(&self) -> anyhow::Result<serde_json::Value> {
+        let version = self.docker.version().await.context("asking for the engine's version")?;
+        let mut images = serde_json::Map::new();
+        for image in IMAGES {
+            let inspected = self.docker.inspect_image(image).await.with_context(|| format!("inspecting {image}"))?;
+            images.insert(image.to_owned(), serde_json::json!(inspected.id));
+        }
+        let info = self.docker.info().await.context("asking for the engine's host")?;
+        Ok(serde_json::json!({
+            "url": self.url,
+            "host": info.name,
+            "version": version.version,
+            "api": version.api_version,
+            "images": images,
+            "kernel": info.kernel_version,
+            "cores": info.ncpu,
+        }))
+    }
+}
+
+/// Removes a container, whatever it does, with its anonymous volumes.
+pub(super) async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<(), Error> {
+    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    docker.remove_container(name_or_id, Some(options)).await
+}
+
+/// Removes a network; what was just removed may still be leaving it, above all a service's tasks.
+pub(super) async fn remove_network(docker: &Docker, id: &str) -> Result<(), Error> {
+    let deadline = Instant::now() + NETWORK_PATIENCE;
+    loop {
+        match docker.remove_network(id).await {
+            Err(Error::DockerResponseServerError { status_code: 400..=403 | 409, .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(NETWORK_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Whether an error only says that there is no such thing.
+pub(in super::super) fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
+}

@@ -1,0 +1,278 @@
+//! The server and a hub as containers on this engine, a manager of a Docker Swarm; clients as tasks of a service, spread
+//! over all its machines; all of them on one overlay network.
+//!
+//! The server is no task: Swarm gives tasks no devices, and the driver could not exec into one on another machine. Into
+//! client tasks it can't either, so each runs an agent that connects to the hub, and the driver talks to the hub
+//! (`testbed-agent`). No disk is shared, and no other machine's engine is needed.
+
+mod hub;
+mod service;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use bollard::models::LocalNodeState;
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::docker::{FOLDER, HOW_TO_BUILD_IMAGES, NetworkKind, Site, names};
+use super::process::Process;
+use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output, ShopAddress};
+use crate::program::Program;
+use hub::Hub;
+
+/// Where the hub listens on the overlay network.
+const HUB_PORT: u16 = 7700;
+/// How long tasks may take to come up: this, and for each …
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// … so much more.
+const START_LIMIT_EACH: Duration = Duration::from_millis(1_500);
+/// How often the service's tasks are looked at while they come up.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an agent may take to clean up, or a new task to take a lost one's place.
+const RENEW_LIMIT: Duration = Duration::from_secs(60);
+/// More clients than the usual overlay network has addresses for, with the server and the hub.
+const MOST_ON_A_SMALL_NETWORK: u32 = 240;
+/// The network for more of them.
+const LARGE_NETWORK: &str = "10.77.0.0/16";
+
+/// Clients on the machines of a Swarm.
+pub(crate) struct SwarmEngine {
+    /// A manager.
+    site: Site,
+    /// Where the hub's log goes.
+    folder: PathBuf,
+    plan: Option<LabPlan>,
+    shop: ShopAddress,
+    hub: Option<Hub>,
+    /// Where each client was seen, in order: Swarm may move one.
+    machines: BTreeMap<u32, Vec<String>>,
+}
+
+impl SwarmEngine {
+    /// On the Swarm that `site` is a manager of. `folder` is the run's temporary folder.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) async fn new(site: Site, folder: PathBuf) -> anyhow::Result<Self> {
+        let info = site.docker().info().await.with_context(|| format!("asking {} for its Swarm", site.url()))?;
+        let swarm = info.swarm.unwrap_or_default();
+        if swarm.local_node_state != Some(LocalNodeState::ACTIVE) || swarm.control_available != Some(true) {
+            bail!(
+                "{} is no manager of a Swarm: `docker swarm init` makes it one, `docker swarm join` adds machines",
+                site.url()
+            );
+        }
+        let shop = ShopAddress::of_node(&"");
+        Ok(Self { site, folder, plan: None, shop, hub: None, machines: BTreeMap::new() })
+    }
+
+    fn plan(&self) -> anyhow::Result<&LabPlan> {
+        self.plan.as_ref().context("the lab is not up")
+    }
+
+    fn hub(&self) -> anyhow::Result<&Hub> {
+        self.hub.as_ref().context("the lab is not up")
+    }
+
+    fn server(&self) -> anyhow::Result<String> {
+        Ok(names::node(&self.plan()?.run_id, Node::Server))
+    }
+
+    async fn make_server(&mut self, plan: &LabPlan) -> anyhow::Result<()> {
+        self.site.make_node(Node::Server, plan, None).await?;
+        let (server, network) = (names::node(&plan.run_id, Node::Server), names::network(&plan.run_id));
+        self.shop = ShopAddress::of_node(&self.site.address_of(&server, &network).await?);
+        Ok(())
+    }
+
+    /// Starts the hub in a container of its own: in the server's, its traffic would take the link that is shaped. Gives
+    /// its address: a name that is looked up too early costs an agent five seconds.
+    async fn start_hub(&mut self, plan: &LabPlan, token: &str) -> anyhow::Result<SocketAddrV4> {
+        let container = names::hub(&plan.run_id);
+        self.site.make_helper(&container, plan).await?;
+        let listen = format!("0.0.0.0:{HUB_PORT}");
+        let command = NodeCommand::program(Program::Agent, ["hub", "--listen", &listen]).env(service::TOKEN, token);
+        let process = self.site.spawn(&container, &command, &self.folder.join("hub.log")).await?;
+        self.hub = Some(Hub::new(process).await?);
+        let address = self.site.address_of(&container, &names::network(&plan.run_id)).await?;
+        Ok(SocketAddrV4::new(address, HUB_PORT))
+    }
+
+    /// Makes the service and waits for all its agents. Kernel settings that a machine turns out not to have are left out.
+    async fn start_clients(&mut self, plan: &LabPlan, hub: SocketAddrV4, token: &str) -> anyhow::Result<()> {
+        let mut sysctls = plan.sysctls_here();
+        loop {
+            let spec = service::description(plan, &sysctls, hub, token);
+            let made = self.site.docker().create_service(spec, None).await;
+            let id = made.context("making the service of clients")?.id.context("the service has no id")?;
+            let Err(complaint) = self.wait_for_agents(plan, &id).await else { return Ok(()) };
+            let words = format!("{complaint:#}");
+            let missing = plan
+                .optional_sysctls
+                .keys()
+                .find(|name| sysctls.contains_key(*name) && words.contains(&format!("net/{}", name.replace('.', "/"))));
+            let Some(missing) = missing else { return Err(complaint) };
+            sysctls.remove(missing);
+            self.remove_service(plan).await?;
+        }
+    }
+
+    async fn wait_for_agents(&mut self, plan: &LabPlan, service: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_LIMIT + START_LIMIT_EACH * plan.clients;
+        loop {
+            let hub = self.hub.as_mut().context("the hub is not up")?;
+            let agents = hub.agents();
+            if agents.values().filter(|agent| agent.is_there).count() == plan.clients as usize {
+                break;
+            }
+            let (there, wanted) = (agents.len(), plan.clients);
+            if Instant::now() >= deadline {
+                let tasks = service::states(self.site.docker(), service).await?;
+                bail!("{there} of {wanted} clients came up; the service's tasks: {tasks}");
+            }
+            if timeout(LOOK_INTERVAL, hub.changed()).await.is_err() {
+                service::check(self.site.docker(), service).await?;
+            }
+        }
+        self.note_machines();
+        self.check_versions()
+    }
+
+    fn note_machines(&mut self) {
+        let Some(hub) = &self.hub else { return };
+        for (number, agent) in hub.agents() {
+            let seen = self.machines.entry(number).or_default();
+            if seen.last() != Some(&agent.machine) {
+                seen.push(agent.machine);
+            }
+        }
+    }
+
+    /// Every machine has its own copy of the image, which may be of yesterday.
+    fn check_versions(&self) -> anyhow::Result<()> {
+        let expected = shop_protocol::VERSION;
+        let agents = self.hub()?.agents();
+        match agents.values().find(|agent| agent.version != expected) {
+            None => Ok(()),
+            Some(other) => bail!(
+                "machine {} holds another build than this driver: '{}', expected '{expected}'; make the images there \
+                 again: {HOW_TO_BUILD_IMAGES}",
+                other.machine,
+                other.version
+            ),
+        }
+    }
+
+    async fn remove_service(&self, plan: &LabPlan) -> anyhow::Result<()> {
+        service::remove(self.site.docker(), &names::clients(&plan.run_id)).await
+    }
+
+    async fn renew_client(&mut self, number: u32) -> anyhow::Result<()> {
+        let deadline = Instant::now() + RENEW_LIMIT;
+        loop {
+            let hub = self.hub.as_mut().context("the hub is not up")?;
+            if matches!(timeout_at(deadline, hub.reset(number)).await, Ok(Ok(()))) {
+                break;
+            }
+            if Instant::now() >= deadline {
+                bail!("client-{number} does not come back: is its machine there?");
+            }
+            // Lost: Swarm starts another task in its place.
+            let _ = timeout(LOOK_INTERVAL, hub.changed()).await;
+        }
+        self.note_machines();
+        Ok(())
+    }
+}
+
+#[async_trait(?Send)]
+impl Engine for SwarmEngine {
+    fn name(&self) -> &'static str {
+        "swarm"
+    }
+
+    async fn up(&mut self, plan: &LabPlan) -> anyhow::Result<()> {
+        // Set first: `down` must find what a failure below leaves half done.
+        self.plan = Some(plan.clone());
+        let subnet = (plan.clients > MOST_ON_A_SMALL_NETWORK).then_some(LARGE_NETWORK);
+        self.site.make_network(plan, NetworkKind::Overlay { subnet }).await?;
+        let token = format!("{:016x}", getrandom::u64().context("no randomness for the hub's token")?);
+        // A network reaches another machine with its first task there, so the hub is there before the clients.
+        self.make_server(plan).await?;
+        let hub = self.start_hub(plan, &token).await?;
+        self.start_clients(plan, hub, &token).await
+    }
+
+    fn shop(&self) -> &ShopAddress {
+        &self.shop
+    }
+
+    fn folder(&self, _node: Node) -> String {
+        FOLDER.to_owned()
+    }
+
+    async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output> {
+        let Node::Client(number) = node else { return self.site.exec(&self.server()?, command).await };
+        let ran = timeout(EXEC_LIMIT, self.hub()?.run(number, command)).await;
+        let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
+        ran.with_context(|| format!("running `{command}` in {node}"))
+    }
+
+    async fn spawn(&self, node: Node, command: &NodeCommand, log: &Path) -> anyhow::Result<Process> {
+        let Node::Client(number) = node else { return self.site.spawn(&self.server()?, command, log).await };
+        let spawned = self.hub()?.spawn(number, command, log).await;
+        spawned.with_context(|| format!("starting `{command}` in {node}"))
+    }
+
+    async fn get_file(&self, node: Node, path: &str) -> anyhow::Result<Vec<u8>> {
+        let Node::Client(number) = node else { return self.site.get_file(&self.server()?, path).await };
+        let got = timeout(EXEC_LIMIT, self.hub()?.get_file(number, path)).await;
+        let got = got.unwrap_or_else(|_| bail!("it did not come within {} s", EXEC_LIMIT.as_secs()));
+        got.with_context(|| format!("getting {path} from {node}"))
+    }
+
+    async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
+        let Node::Client(_) = node else { return self.site.cpu_time(&self.server()?).await };
+        bail!("the CPU time of a task elsewhere is not known")
+    }
+
+    async fn shares_host(&self) -> bool {
+        false
+    }
+
+    async fn renew(&mut self, node: Node) -> anyhow::Result<()> {
+        let Node::Client(number) = node else {
+            let plan = self.plan()?.clone();
+            self.site.remove_container(&names::node(&plan.run_id, Node::Server)).await?;
+            return self.make_server(&plan).await;
+        };
+        self.renew_client(number).await
+    }
+
+    async fn down(&mut self) -> anyhow::Result<()> {
+        let Some(plan) = self.plan.clone() else { return Ok(()) };
+        self.note_machines();
+        let service = self.remove_service(&plan).await;
+        self.hub = None;
+        let containers = [names::node(&plan.run_id, Node::Server), names::hub(&plan.run_id)];
+        let removed = join_all(containers.iter().map(|name| self.site.remove_container(name))).await;
+        let network = self.site.remove_network(&names::network(&plan.run_id)).await;
+        // The containers of tasks go some seconds after them, here and on the other machines alike.
+        self.site.wait_for_no_container(&plan.run_id).await;
+        std::iter::once(service).chain(removed).chain([network]).collect::<anyhow::Result<()>>()?;
+        self.plan = None;
+        Ok(())
+    }
+
+    async fn facts(&self) -> anyhow::Result<serde_json::Value> {
+        let machines = service::machines(self.site.docker()).await?;
+        let clients: BTreeMap<String, &Vec<String>> =
+            self.machines.iter().map(|(number, seen)| (Node::Client(*number).to_string(), seen)).collect();
+        Ok(serde_json::json!({ "manager": self.site.facts().await?, "machines": machines, "clients_on": clients }))
+    }
+}

@@ -1,0 +1,307 @@
+//! The driver's end of the hub: programs in client nodes on other machines, started and followed through agents there.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use testbed_agent::protocol::{Event, FromAgent, Listening, Request, ToAgent};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::engine::process::{ExitStatus, Process};
+use crate::engine::{Executable, NodeCommand, Output};
+
+/// Lines of a program's stdout that may wait to be read.
+const LINES_WAITING: usize = 1_024;
+/// Bytes that may wait on their way to a program's stdin.
+const STDIN_BYTES: usize = 64 * 1024;
+/// How long the hub may take to listen.
+const START_LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// An agent that is, or was, connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AgentState {
+    /// The machine it runs on.
+    pub(super) machine: String,
+    /// The build of its programs.
+    pub(super) version: String,
+    /// Whether it is connected now.
+    pub(super) is_there: bool,
+}
+
+/// What is known of all agents, and who waits for what.
+#[derive(Default)]
+struct Switchboard {
+    /// By number.
+    agents: HashMap<u32, AgentState>,
+    /// By agent and id: where events go.
+    calls: HashMap<(u32, u64), mpsc::UnboundedSender<Event>>,
+    next_id: u64,
+    /// Why there will be no events any more.
+    broken: Option<String>,
+}
+
+/// A running hub. Dropping it ends it, and with it everything that was started through it.
+pub(super) struct Hub {
+    board: Arc<Mutex<Switchboard>>,
+    requests: mpsc::UnboundedSender<ToAgent>,
+    /// Counts changes of the agents, for those who wait for one.
+    changes: watch::Receiver<u64>,
+    pump: JoinHandle<()>,
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // Its process goes with it, whose closed stdin ends the hub.
+        self.pump.abort();
+    }
+}
+
+impl Hub {
+    /// Takes over a hub that has just been started.
+    pub(super) async fn new(mut process: Process) -> anyhow::Result<Self> {
+        let _: Listening = process.first_event(START_LIMIT).await.context("starting the hub")?;
+        let board = Arc::new(Mutex::new(Switchboard::default()));
+        let (requests, waiting) = mpsc::unbounded_channel();
+        let (tell_change, changes) = watch::channel(0);
+        let pump = tokio::spawn(pump(process, waiting, Arc::clone(&board), tell_change));
+        Ok(Self { board, requests, changes, pump })
+    }
+
+    /// All agents that ever connected.
+    pub(super) fn agents(&self) -> HashMap<u32, AgentState> {
+        lock(&self.board).agents.clone()
+    }
+
+    /// Waits until something about the agents changes.
+    pub(super) async fn changed(&mut self) {
+        // The sender lives as long as the pump; when that has ended, nothing changes any more.
+        if self.changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Runs a command to its end.
+    pub(super) async fn run(&self, agent: u32, command: &NodeCommand) -> anyhow::Result<Output> {
+        let mut call = self.call(agent, |id| start(id, command, false))?;
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        loop {
+            match call.next().await? {
+                Event::Stdout { line, continues, .. } => {
+                    stdout.push_str(&line);
+                    if !continues {
+                        stdout.push('\n');
+                    }
+                }
+                Event::Stderr { text, .. } => stderr.push_str(&text),
+                Event::Exited { code, .. } => return Ok(Output { code, stdout, stderr }),
+                other => bail!("unexpected event {other:?}"),
+            }
+        }
+    }
+
+    /// Starts a command and leaves it running; its stderr goes to the file `log`.
+    pub(super) async fn spawn(&self, agent: u32, command: &NodeCommand, log: &Path) -> anyhow::Result<Process> {
+        let log =
+            tokio::fs::File::options().create(true).append(true).open(log).await.context("opening its log file")?;
+        let call = self.call(agent, |id| start(id, command, true))?;
+        let (sender, lines) = mpsc::channel(LINES_WAITING);
+        let (tell_exit, exit) = watch::channel(None);
+        let (stdin, to_pass_on) = tokio::io::duplex(STDIN_BYTES);
+        tokio::spawn(pass_input_on(to_pass_on, self.requests.clone(), agent, call.id));
+        tokio::spawn(follow(call, log, sender, tell_exit));
+        Ok(Process::new(format!("`{command}` in client-{agent}"), lines, Box::pin(stdin), exit))
+    }
+
+    /// The content of a text file.
+    pub(super) async fn get_file(&self, agent: u32, path: &str) -> anyhow::Result<Vec<u8>> {
+        let mut call = self.call(agent, |id| Request::GetFile { id, path: path.to_owned() })?;
+        let mut content = String::new();
+        loop {
+            let Event::File { text, last, .. } = call.next().await? else { bail!("{path}: an unexpected answer") };
+            content.push_str(&text);
+            if last {
+                return Ok(content.into_bytes());
+            }
+        }
+    }
+
+    /// Ends everything that runs at an agent and empties its folder.
+    pub(super) async fn reset(&self, agent: u32) -> anyhow::Result<()> {
+        let mut call = self.call(agent, |id| Request::Reset { id })?;
+        call.next().await.map(drop)
+    }
+
+    fn call(&self, agent: u32, request: impl FnOnce(u64) -> Request) -> anyhow::Result<Call> {
+        let (sender, events) = mpsc::unbounded_channel();
+        let id = {
+            let mut board = lock(&self.board);
+            if let Some(why) = &board.broken {
+                bail!("{why}");
+            }
+            board.next_id += 1;
+            let id = board.next_id;
+            board.calls.insert((agent, id), sender);
+            id
+        };
+        self.requests.send(ToAgent { to: agent, request: request(id) }).ok().context("the hub has ended")?;
+        Ok(Call { agent, id, events, board: Arc::clone(&self.board), requests: self.requests.clone(), is_over: false })
+    }
+}
+
+fn lock(board: &Mutex<Switchboard>) -> std::sync::MutexGuard<'_, Switchboard> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Something asked of an agent. Dropping it before its end kills what was started.
+struct Call {
+    agent: u32,
+    id: u64,
+    events: mpsc::UnboundedReceiver<Event>,
+    board: Arc<Mutex<Switchboard>>,
+    requests: mpsc::UnboundedSender<ToAgent>,
+    is_over: bool,
+}
+
+impl Call {
+    /// The next event.
+    ///
+    /// # Errors
+    /// When it failed, the agent is lost, or the hub has ended.
+    async fn next(&mut self) -> anyhow::Result<Event> {
+        let event = self.events.recv().await;
+        self.is_over = event.as_ref().is_none_or(Event::is_final);
+        match event {
+            Some(Event::Failed { why, .. }) => bail!("{why}"),
+            Some(Event::Lost) => bail!("the connection to client-{} is lost", self.agent),
+            Some(event) => Ok(event),
+            None => bail!("{}", lock(&self.board).broken.as_deref().unwrap_or("the hub has ended")),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        lock(&self.board).calls.remove(&(self.agent, self.id));
+        if !self.is_over {
+            let _ = self.requests.send(ToAgent { to: self.agent, request: Request::Kill { id: self.id } });
+        }
+    }
+}
+
+fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
+    let program = match command.executable {
+        Executable::Program(program) => program.name(),
+        Executable::Installed(name) => name,
+    };
+    Request::Start {
+        id,
+        program: program.to_owned(),
+        arguments: command.arguments.clone(),
+        environment: command.environment.clone(),
+        has_stdin,
+    }
+}
+
+/// Between the hub's process and everybody else.
+async fn pump(
+    mut process: Process,
+    mut requests: mpsc::UnboundedReceiver<ToAgent>,
+    board: Arc<Mutex<Switchboard>>,
+    tell_change: watch::Sender<u64>,
+) {
+    let why = loop {
+        tokio::select! {
+            line = process.next_line() => match line.as_deref().map(serde_json::from_str) {
+                Some(Ok(FromAgent { from, event })) => {
+                    let is_change = matches!(event, Event::Hello { .. } | Event::Lost);
+                    lock(&board).route(from, event);
+                    if is_change {
+                        tell_change.send_modify(|count| *count += 1);
+                    }
+                }
+                Some(Err(error)) => break format!("the hub printed something else than an event: {error}"),
+                None => break "the hub has ended".to_owned(),
+            },
+            request = requests.recv() => {
+                let Some(request) = request else { return };
+                let written = match serde_json::to_string(&request) {
+                    Ok(line) => process.write_line(&line).await,
+                    Err(error) => Err(error.into()),
+                };
+                if let Err(error) = written {
+                    break format!("the hub takes no requests: {error:#}");
+                }
+            }
+        }
+    };
+    let mut board = lock(&board);
+    board.broken = Some(why);
+    board.calls.clear();
+}
+
+impl Switchboard {
+    fn route(&mut self, from: u32, event: Event) {
+        match event {
+            Event::Hello { node, version } => {
+                self.agents.insert(from, AgentState { machine: node, version, is_there: true });
+            }
+            Event::Lost => {
+                if let Some(agent) = self.agents.get_mut(&from) {
+                    agent.is_there = false;
+                }
+                for (_, call) in self.calls.iter().filter(|((agent, _), _)| *agent == from) {
+                    let _ = call.send(Event::Lost);
+                }
+            }
+            event => {
+                // Nobody waits any more for what was given up.
+                if let Some(call) = event.id().and_then(|id| self.calls.get(&(from, id))) {
+                    let _ = call.send(event);
+                }
+            }
+        }
+    }
+}
+
+/// Lines of the program's stdin, until it is closed.
+async fn pass_input_on(from: DuplexStream, requests: mpsc::UnboundedSender<ToAgent>, agent: u32, id: u64) {
+    let mut lines = BufReader::new(from).lines();
+    while let Ok(Some(text)) = lines.next_line().await {
+        let _ = requests.send(ToAgent { to: agent, request: Request::Input { id, text } });
+    }
+    let _ = requests.send(ToAgent { to: agent, request: Request::CloseInput { id } });
+}
+
+/// Passes stdout on line by line and stderr to the log; tells how the program ended.
+async fn follow(
+    mut call: Call,
+    mut log: tokio::fs::File,
+    sender: mpsc::Sender<String>,
+    tell_exit: watch::Sender<Option<ExitStatus>>,
+) {
+    let mut partial = String::new();
+    let status = loop {
+        match call.next().await {
+            Ok(Event::Stdout { line, continues, .. }) => {
+                partial.push_str(&line);
+                if !continues {
+                    // Nobody reads any more: go on, so that the program does not block.
+                    let _ = sender.send(std::mem::take(&mut partial)).await;
+                }
+            }
+            // A full disk must not stop the streams; the samples are what counts.
+            Ok(Event::Stderr { text, .. }) => drop(log.write_all(text.as_bytes()).await),
+            Ok(Event::Exited { code, .. }) => break code,
+            Ok(_) => {}
+            Err(error) => {
+                let _ = log.write_all(format!("({error:#})\n").as_bytes()).await;
+                break -1;
+            }
+        }
+    };
+    let _ = log.flush().await;
+    let _ = tell_exit.send(Some(status));
+}

@@ -1,0 +1,178 @@
+//! The service whose tasks are the clients.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use bollard::Docker;
+use bollard::models::{
+    EndpointSpec, EndpointSpecModeEnum, HealthConfig, NetworkAttachmentConfig, ServiceSpec, ServiceSpecMode,
+    ServiceSpecModeReplicated, Task, TaskSpec, TaskSpecContainerSpec, TaskSpecRestartPolicy,
+    TaskSpecRestartPolicyConditionEnum, TaskState,
+};
+use bollard::query_parameters::{InspectServiceOptions, ListNodesOptions, ListTasksOptions, UpdateServiceOptions};
+use serde_json::{Value, json};
+
+use crate::engine::LabPlan;
+use crate::engine::docker::{FOLDER, IMAGES, is_missing, labels, names};
+
+/// How long tasks may take to end; one on a machine that is gone never does.
+const END_LIMIT: Duration = Duration::from_secs(40);
+/// How often they are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The variable with the secret that hub and agents share.
+pub(super) const TOKEN: &str = "TESTBED_TOKEN";
+
+/// What to create. The agents' settings are filled in by Swarm for each task.
+pub(super) fn description(
+    plan: &LabPlan,
+    sysctls: &BTreeMap<String, String>,
+    hub: SocketAddrV4,
+    token: &str,
+) -> ServiceSpec {
+    let [_, client_image] = IMAGES;
+    let hub = hub.to_string();
+    let environment = [
+        ("TESTBED_HUB", hub.as_str()),
+        ("TESTBED_SLOT", "{{.Task.Slot}}"),
+        ("TESTBED_NODE", "{{.Node.Hostname}}"),
+        ("TESTBED_FOLDER", FOLDER),
+        (TOKEN, token),
+    ];
+    let container = TaskSpecContainerSpec {
+        image: Some(client_image.to_owned()),
+        labels: Some(labels(plan)),
+        command: Some(vec!["testbed-agent".to_owned(), "serve".to_owned()]),
+        env: Some(environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        dir: Some(FOLDER.to_owned()),
+        // A throw-away node: the probe needs a raw socket.
+        user: Some("0:0".to_owned()),
+        init: Some(true),
+        stop_grace_period: Some(0),
+        sysctls: Some(sysctls.iter().map(|(name, value)| (format!("net.{name}"), value.clone())).collect()),
+        health_check: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        ..TaskSpecContainerSpec::default()
+    };
+    let network =
+        NetworkAttachmentConfig { target: Some(names::network(&plan.run_id)), ..NetworkAttachmentConfig::default() };
+    let restart = TaskSpecRestartPolicy {
+        condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
+        delay: Some(0),
+        ..TaskSpecRestartPolicy::default()
+    };
+    ServiceSpec {
+        name: Some(names::clients(&plan.run_id)),
+        labels: Some(labels(plan)),
+        task_template: Some(TaskSpec {
+            container_spec: Some(container),
+            networks: Some(vec![network]),
+            restart_policy: Some(restart),
+            ..TaskSpec::default()
+        }),
+        mode: Some(replicas(plan.clients)),
+        // Virtual addresses need IPVS, which not every kernel has, and nobody asks for the service by name.
+        endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: None }),
+        ..ServiceSpec::default()
+    }
+}
+
+async fn tasks(docker: &Docker, service: &str) -> anyhow::Result<Vec<Task>> {
+    let filters = HashMap::from([("service".to_owned(), vec![service.to_owned()])]);
+    let options = ListTasksOptions { filters: Some(filters) };
+    docker.list_tasks(Some(options)).await.context("listing the service's tasks")
+}
+
+/// A task's own words on why it does not run.
+fn complaint(task: &Task) -> Option<&str> {
+    let status = task.status.as_ref()?;
+    let failed = matches!(status.state, Some(TaskState::FAILED | TaskState::REJECTED));
+    status.err.as_deref().filter(|words| failed && !words.is_empty())
+}
+
+/// Looks whether tasks fail instead of coming up.
+///
+/// # Errors
+/// With the words of the first one that does.
+pub(super) async fn check(docker: &Docker, service: &str) -> anyhow::Result<()> {
+    match tasks(docker, service).await?.iter().find_map(complaint) {
+        None => Ok(()),
+        Some(words) => bail!("a client's task does not start: {words}"),
+    }
+}
+
+/// How many tasks are in which state, for people.
+pub(super) async fn states(docker: &Docker, service: &str) -> anyhow::Result<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for task in tasks(docker, service).await? {
+        let status = task.status.unwrap_or_default();
+        let state = status.state.map_or_else(|| "unknown".to_owned(), |state| state.to_string());
+        let message = status.err.or(status.message).unwrap_or_default();
+        *counts.entry(format!("{state} ({message})")).or_default() += 1;
+    }
+    Ok(counts.into_iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", "))
+}
+
+/// Removes the service, after its tasks have ended on all machines: those of a service that is gone are listed no more, and
+/// linger.
+pub(super) async fn remove(docker: &Docker, name: &str) -> anyhow::Result<()> {
+    let what = || format!("removing the service {name}");
+    let service = match docker.inspect_service(name, None::<InspectServiceOptions>).await {
+        Err(error) if is_missing(&error) => return Ok(()),
+        service => service.with_context(what)?,
+    };
+    let mut spec = service.spec.unwrap_or_default();
+    spec.mode = Some(replicas(0));
+    let version = service.version.and_then(|version| version.index).unwrap_or_default();
+    let options = UpdateServiceOptions { version: version.try_into().unwrap_or_default(), ..Default::default() };
+    docker.update_service(name, spec, options, None).await.with_context(what)?;
+    let deadline = Instant::now() + END_LIMIT;
+    while Instant::now() < deadline && !tasks(docker, name).await?.is_empty() {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    docker.delete_service(name).await.with_context(what)
+}
+
+fn replicas(count: u32) -> ServiceSpecMode {
+    let replicated = ServiceSpecModeReplicated { replicas: Some(i64::from(count)) };
+    ServiceSpecMode { replicated: Some(replicated), ..ServiceSpecMode::default() }
+}
+
+/// The machines of the Swarm, for the manifest.
+pub(super) async fn machines(docker: &Docker) -> anyhow::Result<Value> {
+    let nodes = docker.list_nodes(None::<ListNodesOptions>).await.context("listing the Swarm's machines")?;
+    let machines: Vec<Value> = nodes
+        .into_iter()
+        .map(|node| {
+            let description = node.description.unwrap_or_default();
+            json!({
+                "host": description.hostname,
+                "engine": description.engine.and_then(|engine| engine.engine_version),
+                "nano_cpus": description.resources.as_ref().and_then(|resources| resources.nano_cpus),
+                "memory_bytes": description.resources.and_then(|resources| resources.memory_bytes),
+                "role": node.spec.and_then(|spec| spec.role),
+                "state": node.status.and_then(|status| status.state),
+            })
+        })
+        .collect();
+    Ok(Value::Array(machines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_gets_its_number_and_tells_its_machine() {
+        let plan = crate::engine::docker::tests::plan();
+        let spec = description(&plan, &plan.sysctls, "10.0.1.2:7700".parse().unwrap(), "secret");
+        let task = spec.task_template.unwrap().container_spec.unwrap();
+        let environment = task.env.unwrap();
+        for expected in ["TESTBED_SLOT={{.Task.Slot}}", "TESTBED_NODE={{.Node.Hostname}}", "TESTBED_TOKEN=secret"] {
+            assert!(environment.iter().any(|variable| variable == expected), "{expected}: {environment:?}");
+        }
+        assert_eq!(spec.mode.unwrap().replicated.unwrap().replicas, Some(2));
+        assert_eq!(spec.labels, Some(labels(&plan)));
+    }
+}

@@ -1,0 +1,264 @@
+//! The driver on two Docker engines, as on two machines: `testing/two-engines up DIR` makes them, and these tests run in
+//! the first one's network (`testing/two-engines exec DIR a cargo test …`) with their URLs in TESTBED_ENGINES.
+
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
+
+mod common;
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Finished, Running, alone, finish, testbed};
+use nix::sys::signal::Signal;
+
+/// The two engines.
+struct Engines {
+    a: String,
+    b: String,
+    /// Where the first one's published ports are reached.
+    address: String,
+}
+
+/// `None`, and why is printed, where there are none.
+fn engines() -> Option<Engines> {
+    let Ok(urls) = std::env::var("TESTBED_ENGINES") else {
+        println!("skipped: TESTBED_ENGINES does not name two engines; `testing/two-engines` makes them");
+        return None;
+    };
+    let (a, b) = urls.split_once(' ').expect("TESTBED_ENGINES is two URLs with a blank between");
+    let address = a.trim_start_matches("tcp://").split(':').next().unwrap().to_owned();
+    Some(Engines { a: a.to_owned(), b: b.to_owned(), address })
+}
+
+impl Engines {
+    fn both(&self) -> [&str; 2] {
+        [&self.a, &self.b]
+    }
+
+    /// Everything on both with the run's id.
+    fn things_of(&self, run_id: &str) -> Vec<String> {
+        let filter = format!("label=testbed.run={run_id}");
+        let lists = [["ps", "--all"], ["network", "ls"], ["service", "ls"]];
+        let mut things = Vec::new();
+        for (engine, list) in self.both().into_iter().flat_map(|engine| lists.map(|list| (engine, list))) {
+            // The second engine is a worker of the Swarm, which lists no services.
+            let output = docker(engine, &[&list[..], &["--quiet", "--filter", &filter]].concat());
+            things.extend(output.lines().map(|id| format!("{engine} {list:?} {id}")));
+        }
+        things
+    }
+
+    /// Waits until nothing is there: what Swarm removes, it removes in its own time.
+    fn assert_nothing_is_left(&self, run_id: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.things_of(run_id).is_empty() {
+            assert!(Instant::now() < deadline, "left: {:?}", self.things_of(run_id));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn docker(engine: &str, arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(["--host", engine]).args(arguments).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn assert_delay_shows(finished: &Finished, cell: &str, milliseconds: f64) {
+    let run = finished.run();
+    let rtt = |cell| run.summary(cell, "view_products", "rtt_p50_ms");
+    let added = rtt(cell) - rtt("delay-0-r1");
+    let expected = milliseconds * 0.95..=milliseconds * 1.05;
+    assert!(expected.contains(&added), "delay {milliseconds} ms added {added} ms to the round trip");
+}
+
+fn on_two(engines: &Engines, more: &[&'static str]) -> Vec<String> {
+    let common = ["run", "--clients", "3", "--emulator", "shaper", "--delay", "0,40ms", "--duration", "3s"];
+    let mut arguments: Vec<String> = common.iter().chain(more).map(ToString::to_string).collect();
+    arguments.extend(["--server-engine".to_owned(), engines.a.clone()]);
+    arguments.extend(["--client-engine".to_owned(), engines.b.clone()]);
+    arguments
+}
+
+fn as_strs(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+#[test]
+fn server_and_clients_on_two_engines_are_measured_through_published_ports() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    // Not the usual ports: somebody's shop may be up there.
+    let finished = finish(&as_strs(&on_two(&engines, &["--publish-port", "6000"])));
+    assert_eq!(finished.code(), Some(0), "{}", finished.words());
+    assert_delay_shows(&finished, "delay-40ms-r1", 40.0);
+    let run = finished.run();
+    let facts = &run.manifest()["engine_facts"];
+    assert_eq!(facts["server_on"], engines.a.as_str());
+    assert_eq!(facts["clients_on_in_turn"][0], engines.b.as_str());
+    assert_eq!(run.manifest()["audit"]["consistent"], true);
+    engines.assert_nothing_is_left(&run.id);
+}
+
+#[test]
+fn what_a_killed_driver_left_on_both_engines_is_removed_by_clean() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    let mut running = Running::start(&as_strs(&on_two(&engines, &["--duration", "30s"])));
+    running.wait_for_line("emulator shaper");
+    running.signal(Signal::SIGKILL);
+    let finished = running.end();
+    let run_id = finished.run().id;
+    assert_eq!(engines.things_of(&run_id).len(), 6, "server, three clients, two networks");
+    let clean = ["clean", "--server-engine", &engines.a, "--client-engine", &engines.b];
+    let cleaned = testbed(finished.folder.path(), &clean).output().unwrap();
+    assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
+    engines.assert_nothing_is_left(&run_id);
+}
+
+#[test]
+fn a_shop_started_by_hand_is_measured_and_labelled_as_not_controlled() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    let shop = ShopByHand::start(&engines.a);
+    let arguments = ["run", "--server", &engines.address, "--client-engine", &engines.b, "--clients", "2"];
+    let mut running = Running::start_with_stdin(&[&arguments[..], &["--delay", "0,40ms", "--duration", "3s"]].concat());
+    running.wait_for_line("press Enter");
+    running.press_enter();
+    running.wait_for_line("delay 40ms");
+    running.wait_for_line("press Enter");
+    shop.set(&["--delay", "40ms"]);
+    running.press_enter();
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(0), "{}", finished.words());
+    assert_delay_shows(&finished, "delay-40ms-r1", 40.0);
+    let manifest = finished.run().manifest();
+    assert_eq!((&manifest["condition_control"], &manifest["emulator"]), (&"by_hand".into(), &"by-hand".into()));
+    assert!(manifest["remarks"].to_string().contains("not controlled"), "{}", manifest["remarks"]);
+}
+
+#[test]
+fn a_condition_that_nobody_set_is_not_proved() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    let _shop = ShopByHand::start(&engines.a);
+    let arguments = ["run", "--server", &engines.address, "--client-engine", &engines.b, "--clients", "1"];
+    let mut running = Running::start_with_stdin(&[&arguments[..], &["--delay", "40ms", "--duration", "2s"]].concat());
+    for _ in 0..2 {
+        running.wait_for_line("press Enter");
+        running.press_enter();
+    }
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(3), "{}", finished.words());
+    let problems = &finished.run().csv("cells.csv")[0]["problems"];
+    assert!(problems.contains("delay: asked 40 ms") && problems.contains("way: a TCP handshake"), "{problems}");
+}
+
+/// A shop as `docker compose up` makes it, with a shaper that somebody started. Removed when dropped.
+struct ShopByHand {
+    engine: String,
+    shaper: std::process::Child,
+}
+
+const BY_HAND: &str = "testbed-test-shop-by-hand";
+
+impl ShopByHand {
+    fn start(engine: &str) -> Self {
+        docker(engine, &["rm", "--force", "--volumes", BY_HAND]);
+        let rights = ["--cap-add", "NET_ADMIN", "--cap-add", "SYS_NICE", "--device", "/dev/net/tun"];
+        let ports =
+            ["-p", "5000:5000", "-p", "5001:5001", "-p", "5002:5002/udp", "-e", "SHOP_ECHO_LISTEN=0.0.0.0:5002"];
+        let run =
+            [&["run", "--detach", "--name", BY_HAND], &rights[..], &ports, &["testbed-shop-server:latest"]].concat();
+        assert!(!docker(engine, &run).is_empty(), "the shop did not start");
+        let exec = ["--host", engine, "exec", "--interactive", "--user", "0", BY_HAND];
+        let command = ["shaper", "run", "--until-stdin-closes"];
+        let mut shaper = Command::new("docker");
+        shaper.args(exec).args(command).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut shaper = shaper.spawn().unwrap();
+        let mut ready = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(shaper.stdout.take().unwrap()), &mut ready).unwrap();
+        assert!(ready.contains("ready"), "{ready}");
+        let wait = ["exec", BY_HAND, "shop-server", "ready"];
+        docker(engine, &wait);
+        Self { engine: engine.to_owned(), shaper }
+    }
+
+    fn set(&self, options: &[&str]) {
+        docker(&self.engine, &[&["exec", "--user", "0", BY_HAND, "shaper", "set"], options].concat());
+    }
+}
+
+impl Drop for ShopByHand {
+    fn drop(&mut self) {
+        docker(&self.engine, &["rm", "--force", "--volumes", BY_HAND]);
+        let _ = self.shaper.kill();
+        let _ = self.shaper.wait();
+    }
+}
+
+/// Makes the two engines a Swarm, as far as they are none.
+fn make_swarm(engines: &Engines) {
+    if docker(&engines.a, &["node", "ls", "--quiet"]).lines().count() == 2 {
+        return;
+    }
+    docker(&engines.a, &["swarm", "init", "--advertise-addr", &engines.address]);
+    let token = docker(&engines.a, &["swarm", "join-token", "--quiet", "worker"]);
+    docker(&engines.b, &["swarm", "join", "--token", token.trim(), &format!("{}:2377", engines.address)]);
+    assert_eq!(docker(&engines.a, &["node", "ls", "--quiet"]).lines().count(), 2, "the Swarm has two machines");
+}
+
+#[test]
+fn a_swarm_spreads_clients_over_its_machines_and_is_left_empty() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    make_swarm(&engines);
+    let arguments = ["run", "--engine", "swarm", "--server-engine", &engines.a, "--clients", "6", "--delay", "0,40ms"];
+    let finished = finish(&[&arguments[..], &["--loss", "5%", "--duration", "3s"]].concat());
+    assert_eq!(finished.code(), Some(0), "{}", finished.words());
+    assert_delay_shows(&finished, "delay-40ms-r1", 40.0);
+    let run = finished.run();
+    let clients_on = run.manifest()["engine_facts"]["clients_on"].clone();
+    let machines: Vec<&str> = clients_on.as_object().unwrap().values().map(|seen| seen[0].as_str().unwrap()).collect();
+    assert_eq!(machines.len(), 6);
+    for machine in ["vm-a", "vm-b"] {
+        assert!(machines.iter().filter(|seen| **seen == machine).count() >= 2, "{machine}: {machines:?}");
+    }
+    engines.assert_nothing_is_left(&run.id);
+}
+
+#[test]
+fn a_lost_client_of_a_swarm_costs_one_cell_and_comes_back() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    make_swarm(&engines);
+    let arguments = ["run", "--engine", "swarm", "--server-engine", &engines.a, "--clients", "2", "--delay", "0,40ms"];
+    let mut running = Running::start(&[&arguments[..], &["--repetitions", "2", "--duration", "4s"]].concat());
+    running.wait_for_line("cell 1/4");
+    let victim = docker(&engines.b, &["ps", "--quiet", "--filter", "label=testbed.run"]);
+    docker(&engines.b, &["kill", victim.lines().next().expect("a client on the second machine")]);
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(3), "{}", finished.words());
+    let run = finished.run();
+    let verdicts: Vec<String> = run.csv("cells.csv").iter().map(|cell| cell["verdict"].clone()).collect();
+    assert_eq!(verdicts.len(), 4, "{verdicts:?}");
+    assert!(verdicts.contains(&"failed".to_owned()), "{verdicts:?}");
+    assert_eq!(verdicts.last().unwrap(), "proved", "{verdicts:?}");
+    engines.assert_nothing_is_left(&run.id);
+}
+
+#[test]
+fn what_a_killed_driver_left_in_a_swarm_is_removed_by_clean() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    make_swarm(&engines);
+    let arguments = ["run", "--engine", "swarm", "--server-engine", &engines.a, "--clients", "2", "--delay", "0"];
+    let mut running = Running::start(&[&arguments[..], &["--duration", "30s"]].concat());
+    running.wait_for_line("emulator shaper");
+    running.signal(Signal::SIGKILL);
+    let finished = running.end();
+    let run_id = finished.run().id;
+    assert!(!engines.things_of(&run_id).is_empty());
+    let cleaned = testbed(finished.folder.path(), &["clean", "--server-engine", &engines.a]).output().unwrap();
+    assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
+    engines.assert_nothing_is_left(&run_id);
+}
