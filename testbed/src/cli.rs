@@ -1,6 +1,7 @@
 //! The command line: literal flags, turned into what each command needs.
 
 mod choice;
+mod clean;
 mod interrupt;
 
 use std::ffi::OsString;
@@ -13,11 +14,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use shaper::{Delay, Loss, Rate};
 use testbed_analysis::Format;
 
-use crate::clean::{Care, Cleaned, clean};
 use crate::duration::Span;
 use crate::emulator::EmulatorChoice;
-use crate::engine::docker;
-use crate::output::{failure, result, say};
+use crate::output::{failure, result};
 use crate::report::{ReportRequest, report};
 use crate::results::RunFolder;
 use crate::run::{RunEnd, RunRequest, run};
@@ -191,7 +190,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let healthy = runtime()?.block_on(doctor::examine());
             Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Clean { urls } => clean_command(&urls),
+        Command::Clean { urls } => clean::when_asked(&urls),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "testbed", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -208,7 +207,7 @@ fn run_command(args: &RunArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     refuse_by_hand_with_emulator(args)?;
-    clean_dead_runs(&args.place.urls)?;
+    clean::before_a_run(&args.place.urls)?;
     let run_id = new_run_id()?;
     let lock = RunLock::take(&run_id)?;
     // One thread only until here: namespaces can be entered by a whole process only while it has one.
@@ -243,47 +242,6 @@ fn refuse_by_hand_with_emulator(args: &RunArgs) -> anyhow::Result<()> {
         anyhow::bail!("--server: the link of somebody else's shop is set by hand; leave --emulator away");
     }
     Ok(())
-}
-
-fn clean_command(urls: &EngineUrls) -> anyhow::Result<ExitCode> {
-    let (cleaned, silent) = runtime()?.block_on(clean_everything(urls, Care::WhenAsked));
-    for error in silent {
-        say(&format!("not looked at: {error:#}"));
-    }
-    if cleaned.removed.is_empty() && cleaned.failures.is_empty() {
-        result("nothing to remove");
-    }
-    for what in &cleaned.removed {
-        result(&format!("removed {what}"));
-    }
-    for what in &cleaned.failures {
-        say(&format!("could not remove {what}"));
-    }
-    Ok(if cleaned.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Leftovers of dead runs are removed before a new one begins; a failure to do so is told, and no reason not to run.
-fn clean_dead_runs(urls: &EngineUrls) -> anyhow::Result<()> {
-    let (cleaned, _) = runtime()?.block_on(clean_everything(urls, Care::BeforeARun));
-    for (what, things) in [("removed what a killed run left", cleaned.removed), ("could not remove", cleaned.failures)]
-    {
-        if !things.is_empty() {
-            say(&format!("{what}: {}", things.join(", ")));
-        }
-    }
-    Ok(())
-}
-
-/// On this host's engine and all that are named. Also tells which of them did not answer.
-async fn clean_everything(urls: &EngineUrls, care: Care) -> (Cleaned, Vec<anyhow::Error>) {
-    let (mut sites, mut silent) = (Vec::new(), Vec::new());
-    for url in std::iter::once(None).chain(urls.all().into_iter().map(Some)) {
-        match docker::connect(url).await {
-            Ok(site) => sites.push(site),
-            Err(error) => silent.push(error),
-        }
-    }
-    (clean(&sites, care).await, silent)
 }
 
 fn print_plan(scenario: &Scenario, seed: u64) {

@@ -1,5 +1,6 @@
 //! `testbed run`: from a scenario to a folder of results. The table of contents of the driver.
 
+mod board;
 mod cell;
 mod clients;
 pub(crate) mod lab;

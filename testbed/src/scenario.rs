@@ -1,13 +1,17 @@
 //! The scenario: what a run is to do, from a TOML file or a built-in one, with the command line's flags on top.
 
+mod combination;
+mod workload;
+
 use std::path::Path;
-use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use shaper::{Condition, Delay, Loss, Rate};
 
 use crate::duration::Span;
+pub(crate) use combination::Combination;
+pub(crate) use workload::{Connection, Workload};
 
 /// The built-in scenarios by name.
 pub(crate) const BUILT_IN: [(&str, &str); 1] = [("original", include_str!("../scenarios/original.toml"))];
@@ -55,87 +59,6 @@ pub(crate) struct Sweep {
     /// Several at once.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) combined: Vec<Condition>,
-}
-
-/// A condition as the command line spells it: `delay=50ms,loss=1%,rate=1Mbit`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Combination(pub(crate) Condition);
-
-impl FromStr for Combination {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut table = toml::Table::new();
-        for part in text.split(',') {
-            let expected = || format!("'{part}': expected NAME=VALUE, such as delay=50ms,loss=1%,rate=1Mbit");
-            let (name, value) = part.split_once('=').ok_or_else(expected)?;
-            if table.insert(name.trim().to_owned(), value.trim().into()).is_some() {
-                return Err(format!("'{name}' is named twice"));
-            }
-        }
-        let condition: Condition = table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
-        condition.validate().map(Self).map_err(|error| error.to_string())
-    }
-}
-
-/// What the shoppers do; the options of `shop-client workload`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Workload {
-    /// Virtual shoppers per client.
-    pub(crate) users: u32,
-    /// Mean pause between two operations of a shopper.
-    pub(crate) think_time: Span,
-    /// A connection per request, or one that is kept.
-    pub(crate) connection: Connection,
-    /// New accounts in the measured time, or made before it.
-    pub(crate) accounts: Accounts,
-    /// Products on a page.
-    pub(crate) page_size: u32,
-    /// When an unanswered request is given up.
-    pub(crate) request_timeout: Span,
-    /// When an unanswered handshake is given up.
-    pub(crate) connect_timeout: Span,
-}
-
-/// How shoppers connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Connection {
-    /// A new TCP connection for each request, as the original did.
-    PerRequest,
-    /// One TCP connection per shopper and port, kept.
-    Persistent,
-}
-
-impl Connection {
-    /// The word in files and options.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Connection::PerRequest => "per-request",
-            Connection::Persistent => "persistent",
-        }
-    }
-}
-
-/// Where the shoppers' accounts come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Accounts {
-    /// Each turn of the workload registers a new one.
-    Fresh,
-    /// Made before the measured time.
-    Prepared,
-}
-
-impl Accounts {
-    /// The word in files and options.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Accounts::Fresh => "fresh",
-            Accounts::Prepared => "prepared",
-        }
-    }
 }
 
 /// Settings of the shop that influence the numbers.
@@ -294,22 +217,6 @@ mod tests {
         let scenario = Scenario::load("original").unwrap().with(overrides);
         assert!(scenario.sweep.loss.is_empty() && scenario.sweep.rate.is_empty());
         assert_eq!((scenario.sweep.delay.len(), scenario.clients), (1, 2));
-    }
-
-    #[test]
-    fn a_combination_is_spelled_with_names_and_a_wrong_one_is_refused_by_name() {
-        let Combination(condition) = "delay=50ms, jitter=5ms,loss=1%".parse().unwrap();
-        assert_eq!(condition.to_string(), "delay 50ms, jitter 5ms, loss 1%");
-        for (text, expected) in [
-            ("50ms", "expected NAME=VALUE"),
-            ("delay=50ms,delay=60ms", "'delay' is named twice"),
-            ("lag=50ms", "lag"),
-            ("loss=one", "one"),
-            ("jitter=5ms", "jitter"),
-        ] {
-            let error = text.parse::<Combination>().unwrap_err();
-            assert!(error.contains(expected), "{text}: {error}");
-        }
     }
 
     #[test]

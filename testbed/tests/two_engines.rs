@@ -2,6 +2,7 @@
 //! the first one's network (`testing/two-engines exec DIR a cargo test …`) with their URLs in TESTBED_ENGINES.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
+#![allow(clippy::print_stdout, reason = "a test that cannot run here says why")]
 
 mod common;
 

@@ -1,8 +1,6 @@
 //! The clients of one cell: started, held until the condition is in force, let go together, watched, collected.
 
-use std::cell::RefCell;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,6 +9,7 @@ use shop_client::control::{Event, GO};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::board::Board;
 use super::cell::CellContext;
 use super::lab::{ADMIN, ADMIN_PASSWORD, Lab};
 use crate::engine::process::Process;
@@ -26,32 +25,6 @@ const READY_LIMIT: Duration = Duration::from_secs(150);
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a client that is told to stop may take: it gives operations under way one second.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
-
-/// Operations and errors so far, over all clients.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Count {
-    /// Operations that ended.
-    pub(crate) operations: u64,
-    /// Of these, other than `ok`.
-    pub(crate) errors: u64,
-    /// Under way when clients had to stop.
-    pub(crate) cut_off: u64,
-}
-
-/// Where the clients' counts meet; shared with the progress display.
-#[derive(Clone, Default)]
-pub(crate) struct Board(Rc<RefCell<Vec<Count>>>);
-
-impl Board {
-    /// The sum over all clients.
-    pub(crate) fn total(&self) -> Count {
-        self.0.borrow().iter().fold(Count::default(), |sum, count| Count {
-            operations: sum.operations + count.operations,
-            errors: sum.errors + count.errors,
-            cut_off: sum.cut_off + count.cut_off,
-        })
-    }
-}
 
 /// How a client's part in the cell ended.
 #[derive(Debug, Clone)]
@@ -150,7 +123,7 @@ impl Crew {
             // Clients that have started lose their stdin with their handle, or their node at the run's end.
             () = run.stop.cancelled() => bail!("interrupted while the clients got ready"),
         };
-        let board = Board(Rc::new(RefCell::new(vec![Count::default(); clients.len()])));
+        let board = Board::new(clients.len());
         Ok(Self { clients, board })
     }
 
@@ -282,25 +255,5 @@ async fn stop_client(process: &mut Process, board: &Board, index: usize) -> End 
         Ok(true) => End::Done,
         Ok(false) => End::Failed("ended without its last word".to_owned()),
         Err(_) => End::Failed(format!("did not stop within {} s", STOP_LIMIT.as_secs())),
-    }
-}
-
-impl Board {
-    /// What one client has told.
-    fn of(&self, index: usize) -> Count {
-        self.0.borrow().get(index).copied().unwrap_or_default()
-    }
-
-    /// Takes an event in; says whether it was the last.
-    fn note(&self, index: usize, event: Event) -> bool {
-        let (count, last) = match event {
-            Event::Ready => return false,
-            Event::Progress { operations, errors } => (Count { operations, errors, cut_off: 0 }, false),
-            Event::Done { operations, errors, cut_off } => (Count { operations, errors, cut_off }, true),
-        };
-        if let Some(place) = self.0.borrow_mut().get_mut(index) {
-            *place = count;
-        }
-        last
     }
 }

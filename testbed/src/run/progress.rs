@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::clients::Board;
+use super::board::Board;
 use crate::cell_row::{CellRow, Verdict};
 use crate::output::say;
 use crate::plan::Cell;

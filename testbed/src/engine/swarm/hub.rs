@@ -1,17 +1,19 @@
 //! The driver's end of the hub: programs in client nodes on other machines, started and followed through agents there.
 
+mod call;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use testbed_agent::protocol::{Event, FromAgent, Listening, Request, ToAgent};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::engine::process::{ExitStatus, Process};
+use crate::engine::process::Process;
 use crate::engine::{Executable, NodeCommand, Output};
+use call::{Call, follow, pass_input_on};
 
 /// Lines of a program's stdout that may wait to be read.
 const LINES_WAITING: usize = 1_024;
@@ -155,42 +157,6 @@ fn lock(board: &Mutex<Switchboard>) -> std::sync::MutexGuard<'_, Switchboard> {
     board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Something asked of an agent. Dropping it before its end kills what was started.
-struct Call {
-    agent: u32,
-    id: u64,
-    events: mpsc::UnboundedReceiver<Event>,
-    board: Arc<Mutex<Switchboard>>,
-    requests: mpsc::UnboundedSender<ToAgent>,
-    is_over: bool,
-}
-
-impl Call {
-    /// The next event.
-    ///
-    /// # Errors
-    /// When it failed, the agent is lost, or the hub has ended.
-    async fn next(&mut self) -> anyhow::Result<Event> {
-        let event = self.events.recv().await;
-        self.is_over = event.as_ref().is_none_or(Event::is_final);
-        match event {
-            Some(Event::Failed { why, .. }) => bail!("{why}"),
-            Some(Event::Lost) => bail!("the connection to client-{} is lost", self.agent),
-            Some(event) => Ok(event),
-            None => bail!("{}", lock(&self.board).broken.as_deref().unwrap_or("the hub has ended")),
-        }
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        lock(&self.board).calls.remove(&(self.agent, self.id));
-        if !self.is_over {
-            let _ = self.requests.send(ToAgent { to: self.agent, request: Request::Kill { id: self.id } });
-        }
-    }
-}
-
 fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
     let program = match command.executable {
         Executable::Program(program) => program.name(),
@@ -264,44 +230,4 @@ impl Switchboard {
             }
         }
     }
-}
-
-/// Lines of the program's stdin, until it is closed.
-async fn pass_input_on(from: DuplexStream, requests: mpsc::UnboundedSender<ToAgent>, agent: u32, id: u64) {
-    let mut lines = BufReader::new(from).lines();
-    while let Ok(Some(text)) = lines.next_line().await {
-        let _ = requests.send(ToAgent { to: agent, request: Request::Input { id, text } });
-    }
-    let _ = requests.send(ToAgent { to: agent, request: Request::CloseInput { id } });
-}
-
-/// Passes stdout on line by line and stderr to the log; tells how the program ended.
-async fn follow(
-    mut call: Call,
-    mut log: tokio::fs::File,
-    sender: mpsc::Sender<String>,
-    tell_exit: watch::Sender<Option<ExitStatus>>,
-) {
-    let mut partial = String::new();
-    let status = loop {
-        match call.next().await {
-            Ok(Event::Stdout { line, continues, .. }) => {
-                partial.push_str(&line);
-                if !continues {
-                    // Nobody reads any more: go on, so that the program does not block.
-                    let _ = sender.send(std::mem::take(&mut partial)).await;
-                }
-            }
-            // A full disk must not stop the streams; the samples are what counts.
-            Ok(Event::Stderr { text, .. }) => drop(log.write_all(text.as_bytes()).await),
-            Ok(Event::Exited { code, .. }) => break code,
-            Ok(_) => {}
-            Err(error) => {
-                let _ = log.write_all(format!("({error:#})\n").as_bytes()).await;
-                break -1;
-            }
-        }
-    };
-    let _ = log.flush().await;
-    let _ = tell_exit.send(Some(status));
 }

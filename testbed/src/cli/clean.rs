@@ -1,0 +1,51 @@
+//! Cleaning up after dead runs, on this host and on all engines that are named.
+
+use std::process::ExitCode;
+
+use super::choice::EngineUrls;
+use super::runtime;
+use crate::clean::{Care, Cleaned, clean};
+use crate::engine::docker;
+use crate::output::{result, say};
+
+/// `testbed clean`.
+pub(super) fn when_asked(urls: &EngineUrls) -> anyhow::Result<ExitCode> {
+    let (cleaned, silent) = runtime()?.block_on(clean_everything(urls, Care::WhenAsked));
+    for error in silent {
+        say(&format!("not looked at: {error:#}"));
+    }
+    if cleaned.removed.is_empty() && cleaned.failures.is_empty() {
+        result("nothing to remove");
+    }
+    for what in &cleaned.removed {
+        result(&format!("removed {what}"));
+    }
+    for what in &cleaned.failures {
+        say(&format!("could not remove {what}"));
+    }
+    Ok(if cleaned.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Leftovers of dead runs are removed before a new one begins; a failure to do so is told, and no reason not to run.
+pub(super) fn before_a_run(urls: &EngineUrls) -> anyhow::Result<()> {
+    let (cleaned, _) = runtime()?.block_on(clean_everything(urls, Care::BeforeARun));
+    for (what, things) in [("removed what a killed run left", cleaned.removed), ("could not remove", cleaned.failures)]
+    {
+        if !things.is_empty() {
+            say(&format!("{what}: {}", things.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// On this host's engine and all that are named. Also tells which of them did not answer.
+async fn clean_everything(urls: &EngineUrls, care: Care) -> (Cleaned, Vec<anyhow::Error>) {
+    let (mut sites, mut silent) = (Vec::new(), Vec::new());
+    for url in std::iter::once(None).chain(urls.all().into_iter().map(Some)) {
+        match docker::connect(url).await {
+            Ok(site) => sites.push(site),
+            Err(error) => silent.push(error),
+        }
+    }
+    (clean(&sites, care).await, silent)
+}
