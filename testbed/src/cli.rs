@@ -228,8 +228,10 @@ fn run_command(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let end = chosen.runtime.block_on(async {
         let stop = interrupt::listen()?;
         run(chosen.engine, request, stop).await
-    })?;
-    Ok(match end {
+    });
+    // A read of stdin that nobody answers must not keep the program.
+    chosen.runtime.shutdown_background();
+    Ok(match end? {
         RunEnd::Proved => ExitCode::SUCCESS,
         RunEnd::Doubtful => ExitCode::from(SOME_NOT_PROVED),
         RunEnd::Interrupted => ExitCode::from(INTERRUPTED),

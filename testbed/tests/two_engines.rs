@@ -154,6 +154,31 @@ fn a_condition_that_nobody_set_is_not_proved() {
     assert!(problems.contains("delay: asked 40 ms") && problems.contains("way: a TCP handshake"), "{problems}");
 }
 
+#[test]
+fn ctrl_c_while_somebody_is_to_set_a_condition_ends_the_run_at_once() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    let _shop = ShopByHand::start(&engines.a);
+    let arguments = ["run", "--server", &engines.address, "--client-engine", &engines.b, "--clients", "1"];
+    let mut running = Running::start_with_stdin(&[&arguments[..], &["--delay", "40ms"]].concat());
+    running.wait_for_line("press Enter");
+    running.signal(Signal::SIGINT);
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(130), "{}", finished.words());
+    engines.assert_nothing_is_left(&finished.run().id);
+}
+
+#[test]
+fn a_published_port_that_is_taken_is_told_with_what_to_do() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    let _shop = ShopByHand::start(&engines.a);
+    let finished = finish(&as_strs(&on_two(&engines, &[])));
+    assert_eq!(finished.code(), Some(1), "{}", finished.words());
+    assert!(finished.words().contains("--publish-port"), "{}", finished.words());
+    engines.assert_nothing_is_left(&finished.run().id);
+}
+
 /// A shop as `docker compose up` makes it, with a shaper that somebody started. Removed when dropped.
 struct ShopByHand {
     engine: String,
@@ -259,7 +284,8 @@ fn what_a_killed_driver_left_in_a_swarm_is_removed_by_clean() {
     let finished = running.end();
     let run_id = finished.run().id;
     assert!(!engines.things_of(&run_id).is_empty());
-    let cleaned = testbed(finished.folder.path(), &["clean", "--server-engine", &engines.a]).output().unwrap();
+    let clean = ["clean", "--server-engine", &engines.a, "--client-engine", &engines.b];
+    let cleaned = testbed(finished.folder.path(), &clean).output().unwrap();
     assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
     engines.assert_nothing_is_left(&run_id);
 }

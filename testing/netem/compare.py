@@ -43,8 +43,9 @@ class Run:
     def median(self, cell):
         return f"{statistics.median(self.rtt[cell]):.1f} ms"
 
-    def p95(self, cell):
-        return f"{statistics.quantiles(self.rtt[cell], n=20)[-1]:.0f} ms"
+    def slow_pages(self, cell):
+        slow = sum(rtt > 100 for rtt in self.rtt[cell])
+        return f"{100 * slow / len(self.rtt[cell]):.0f} % ({slow} of {len(self.rtt[cell])})"
 
     def verdict(self, cell):
         return self.cells[cell]["verdict"].replace("_", " ")
@@ -60,25 +61,25 @@ def main():
     runs = [Run(folder) for folder in sorted(pathlib.Path(sys.argv[1]).iterdir())]
     page = next(iter(runs[0].page.values()))
     combined = "combined-50ms+1%+1Mbit-r1"
-    at_1mbit = f"{ideal_page_ms(page, 1e6):.0f} ms alone on the link"
+    at_1mbit = f"{ideal_page_ms(page, 1e6):.0f} ms"
     rows = [
         ("nothing: median RTT of a page", "", Run.median, "loss-0%-r1"),
         ("delay 50 ms: probe", "50 ms added", Run.added_delay, "delay-50ms-r1"),
         ("delay 50 ms: median RTT of a page", "50 ms more", Run.median, "delay-50ms-r1"),
         ("loss 5 %: probe", "5 %", Run.probe_loss, "loss-5%-r1"),
         ("loss 5 %: the emulator's counters", "5 %", Run.link_loss, "loss-5%-r1"),
-        ("loss 5 %: p95 of a page's RTT", "", Run.p95, "loss-5%-r1"),
+        ("loss 5 %: pages that took over 100 ms", "", Run.slow_pages, "loss-5%-r1"),
         ("rate 1 Mbit/s: probe", "1000 kbit/s", Run.rate, "rate-1Mbit-r1"),
         ("rate 1 Mbit/s: median RTT of a page", at_1mbit, Run.median, "rate-1Mbit-r1"),
         ("rate 10 Mbit/s: probe", "10000 kbit/s", Run.rate, "rate-10Mbit-r1"),
-        ("rate 10 Mbit/s: median RTT of a page", f"{ideal_page_ms(page, 1e7):.1f} ms alone", Run.median, "rate-10Mbit-r1"),
+        ("rate 10 Mbit/s: median RTT of a page", f"{ideal_page_ms(page, 1e7):.1f} ms", Run.median, "rate-10Mbit-r1"),
         ("all of 50 ms, 1 %, 1 Mbit/s: delay", "50 ms added", Run.added_delay, combined),
         ("… loss, by the probe", "1 %", Run.probe_loss, combined),
         ("… rate", "1000 kbit/s", Run.rate, combined),
-        ("… median RTT of a page", at_1mbit, Run.median, combined),
+        ("… median RTT of a page", f"{ideal_page_ms(page, 1e6) + 50:.0f} ms", Run.median, combined),
         ("… verdict", "proved", Run.verdict, combined),
     ]
-    print(f"A page is {page} bytes; two clients fetch pages at once.\n")
+    print(f"A page is {page} bytes, fetched over one kept connection.\n")
     print("| condition | asked | " + " | ".join(run.name for run in runs) + " |")
     print("|---|---|" + "---|" * len(runs))
     for what, asked, measure, cell in rows:

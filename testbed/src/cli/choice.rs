@@ -110,9 +110,9 @@ pub(super) fn choose_engine(place: &PlaceArgs, folder: &Path) -> anyhow::Result<
 }
 
 /// Connects, and sees whether the images are there.
-async fn site(url: Option<&str>) -> anyhow::Result<Site> {
+async fn site(url: Option<&str>, wanted: &[&'static str]) -> anyhow::Result<Site> {
     let site = docker::connect(url).await?;
-    let missing = site.missing_images().await;
+    let missing = site.missing_images(wanted).await;
     if !missing.is_empty() {
         let (images, how) = (missing.join(" and "), docker::HOW_TO_BUILD_IMAGES);
         bail!("the images {images} are not there on {}: {how}", site.url());
@@ -122,7 +122,7 @@ async fn site(url: Option<&str>) -> anyhow::Result<Site> {
 
 fn use_docker(why: &str) -> anyhow::Result<ChosenEngine> {
     let runtime = runtime()?;
-    let engine = Box::new(DockerEngine::on_one(runtime.block_on(site(None))?));
+    let engine = Box::new(DockerEngine::on_one(runtime.block_on(site(None, &docker::IMAGES))?));
     Ok(ChosenEngine { runtime, engine, why: format!("engine docker: {why}") })
 }
 
@@ -138,7 +138,7 @@ fn use_swarm(place: &PlaceArgs, folder: &Path) -> anyhow::Result<ChosenEngine> {
     }
     let runtime = runtime()?;
     let engine = runtime.block_on(async {
-        let manager = site(place.urls.server_engine.as_deref()).await?;
+        let manager = site(place.urls.server_engine.as_deref(), &docker::IMAGES).await?;
         SwarmEngine::new(manager, folder.to_owned()).await
     })?;
     Ok(ChosenEngine { runtime, engine: Box::new(engine), why: "engine swarm: asked for".to_owned() })
@@ -151,10 +151,12 @@ fn use_several(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
     }
     let runtime = runtime()?;
     let (server, clients) = runtime.block_on(async {
-        let server = site(place.urls.server_engine.as_deref()).await.context("the server's engine")?;
+        let [server_image, client_image] = docker::IMAGES;
+        let wanted: &[_] = if place.urls.client_engine.is_empty() { &docker::IMAGES } else { &[server_image] };
+        let server = site(place.urls.server_engine.as_deref(), wanted).await.context("the server's engine")?;
         let mut clients = Vec::new();
         for url in &place.urls.client_engine {
-            clients.push(site(Some(url)).await.context("a clients' engine")?);
+            clients.push(site(Some(url), &[client_image]).await.context("a clients' engine")?);
         }
         anyhow::Ok((server, clients))
     })?;
@@ -185,7 +187,7 @@ fn use_shop_elsewhere(place: &PlaceArgs, host: &str, folder: &Path) -> anyhow::R
     let sites = runtime.block_on(async {
         let mut sites = Vec::new();
         for url in named {
-            sites.push(site(url).await?);
+            sites.push(site(url, &docker::IMAGES[1..]).await?);
         }
         anyhow::Ok(sites)
     });

@@ -60,8 +60,8 @@ pub(crate) async fn remove(site: &Site, host: &str, is_dead: impl Fn(&Path) -> b
             let what = format!("{word} {}", leftover.name);
             match remove_one(docker, kind, &leftover.id).await {
                 Ok(()) => cleaned.removed.push(what),
-                // Another driver has removed it meanwhile.
-                Err(error) if is_missing(&error) => {}
+                // Another driver has removed it meanwhile, or it is the business of the Swarm's manager.
+                Err(error) if is_missing(&error) || is_no_manager(&error) => {}
                 Err(error) => cleaned.failures.push(format!("{what}: {error}")),
             }
         }
@@ -87,8 +87,7 @@ async fn remove_one(docker: &Docker, kind: Kind, id: &str) -> Result<(), Error> 
 async fn services(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
     let options = ListServicesOptions { filters: label_filter(), ..ListServicesOptions::default() };
     let listed = match docker.list_services(Some(options)).await {
-        // Not a manager of a swarm, which most engines aren't.
-        Err(Error::DockerResponseServerError { status_code: 503, .. }) => Vec::new(),
+        Err(error) if is_no_manager(&error) => Vec::new(),
         listed => listed.context("listing services")?,
     };
     let leftovers = listed.into_iter().filter_map(|service| {
@@ -96,6 +95,11 @@ async fn services(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
         Some(Leftover { id: service.id?, name: spec.name?, labels: spec.labels? })
     });
     Ok(leftovers.collect())
+}
+
+/// Whether an engine says that it is no manager of a Swarm, as most aren't.
+fn is_no_manager(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code: 503, .. })
 }
 
 fn label_filter() -> Option<HashMap<String, Vec<String>>> {

@@ -18,18 +18,14 @@ pub(super) struct Quirks {
 }
 
 impl Quirks {
-    /// Takes in why a container could not be started; false when nothing can be learnt from it that is not known.
-    pub(super) fn learn(&mut self, complaint: &str, plan: &LabPlan) -> bool {
-        if complaint.contains(TUN) && !self.no_tun {
-            self.no_tun = true;
-            return true;
-        }
+    /// Takes in why a container could not be started.
+    pub(super) fn learn(&mut self, complaint: &str, plan: &LabPlan) {
+        self.no_tun |= complaint.contains(TUN);
         let is_named = |name: &&String| {
             let path = name.replace('.', "/");
             complaint.contains(&format!("net.{name}")) || complaint.contains(&format!("net/{path}"))
         };
-        let missing = plan.optional_sysctls.keys().find(is_named);
-        missing.is_some_and(|name| self.missing_sysctls.insert(name.clone()))
+        self.missing_sysctls.extend(plan.optional_sysctls.keys().filter(is_named).cloned());
     }
 
     /// The settings that there are.
@@ -57,11 +53,16 @@ mod tests {
     fn what_the_engine_complains_about_is_left_out_once() {
         let mut quirks = Quirks::default();
         let no_tun = "error gathering device information while adding custom device \"/dev/net/tun\": no such file";
-        assert!(quirks.learn(no_tun, &plan()));
-        assert!(!quirks.learn(no_tun, &plan()), "the same complaint again is no news");
         let no_sysctl = "open /proc/sys/net/ipv4/tcp_syn_linear_timeouts: no such file or directory";
-        assert!(quirks.learn(no_sysctl, &plan()));
-        assert!(!quirks.learn("pull access denied", &plan()));
+        for complaint in [no_tun, no_sysctl] {
+            let before = quirks.clone();
+            quirks.learn(complaint, &plan());
+            assert_ne!(quirks, before, "{complaint}");
+        }
+        let before = quirks.clone();
+        quirks.learn(no_tun, &plan());
+        quirks.learn("pull access denied", &plan());
+        assert_eq!(quirks, before, "the same again, or something else, is no news");
         assert_eq!(quirks.without_missing(plan().all_sysctls()), plan().sysctls);
     }
 }

@@ -79,9 +79,9 @@ impl Site {
         &self.docker
     }
 
-    /// Which of the images are not there.
-    pub(crate) async fn missing_images(&self) -> Vec<&'static str> {
-        let looked = IMAGES.map(|image| async move { (image, self.docker.inspect_image(image).await.is_ok()) });
+    /// Which of these images are not there.
+    pub(crate) async fn missing_images(&self, wanted: &[&'static str]) -> Vec<&'static str> {
+        let looked = wanted.iter().map(|image| async { (*image, self.docker.inspect_image(image).await.is_ok()) });
         join_all(looked).await.into_iter().filter(|(_, there)| !there).map(|(image, _)| image).collect()
     }
 
@@ -108,8 +108,12 @@ impl Site {
             publish.inspect(|shop| container::publish(&mut body, shop));
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             let Err(error) = self.create_and_start(&name, options, body).await else { return Ok(()) };
-            if !self.quirks.borrow_mut().learn(&error.to_string(), plan) && *self.quirks.borrow() == quirks {
-                return Err(error).with_context(|| format!("starting the container {name} on {}", self.url));
+            self.quirks.borrow_mut().learn(&error.to_string(), plan);
+            // Another node may have learnt it meanwhile.
+            let knows_more = *self.quirks.borrow() != quirks;
+            if !knows_more {
+                let advice = if is_port_taken(&error) { "; --publish-port names other ports" } else { "" };
+                return Err(error).with_context(|| format!("starting the container {name} on {}{advice}", self.url));
             }
             self.remove_container(&name).await?;
         }
@@ -225,8 +229,9 @@ impl Site {
         let version = self.docker.version().await.context("asking for the engine's version")?;
         let mut images = serde_json::Map::new();
         for image in IMAGES {
-            let inspected = self.docker.inspect_image(image).await.with_context(|| format!("inspecting {image}"))?;
-            images.insert(image.to_owned(), serde_json::json!(inspected.id));
+            // An engine need not have the image of nodes that it has not.
+            let id = self.docker.inspect_image(image).await.ok().and_then(|inspected| inspected.id);
+            images.insert(image.to_owned(), serde_json::json!(id));
         }
         let info = self.docker.info().await.context("asking for the engine's host")?;
         Ok(serde_json::json!({
@@ -241,10 +246,19 @@ impl Site {
     }
 }
 
-/// Removes a container, whatever it does, with its anonymous volumes.
+/// Removes a container, whatever it does, with its anonymous volumes. One that the engine is removing already is left to it.
 pub(super) async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<(), Error> {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-    docker.remove_container(name_or_id, Some(options)).await
+    match docker.remove_container(name_or_id, Some(options)).await {
+        Err(Error::DockerResponseServerError { status_code: 409, message }) if message.contains("in progress") => Ok(()),
+        done => done,
+    }
+}
+
+/// Whether a container could not start because a port of its host is in use.
+fn is_port_taken(error: &Error) -> bool {
+    let words = error.to_string();
+    words.contains("port is already allocated") || words.contains("address already in use")
 }
 
 /// Removes a network; what was just removed may still be leaving it, above all a service's tasks.
