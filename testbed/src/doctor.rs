@@ -53,9 +53,10 @@ fn namespaces() -> Finding {
 async fn docker_engine() -> Finding {
     let state = match docker::connect(None).await {
         Err(error) => Err(format!("{error:#}")),
-        Ok(engine) => match engine.missing_images(&docker::IMAGES).await.as_slice() {
-            [] => Ok("an engine answers, the images are there (engine docker)".to_owned()),
-            missing => Err(format!(
+        Ok(engine) => match engine.missing_images(&docker::IMAGES).await.as_deref() {
+            Err(error) => Err(format!("{error:#}")),
+            Ok([]) => Ok("an engine answers, the images are there (engine docker)".to_owned()),
+            Ok(missing) => Err(format!(
                 "an engine answers, but images are missing: {}; {}",
                 missing.join(", "),
                 docker::HOW_TO_BUILD_IMAGES

@@ -112,7 +112,7 @@ pub(super) fn choose_engine(place: &PlaceArgs, folder: &Path) -> anyhow::Result<
 /// Connects, and sees whether the images are there.
 async fn site(url: Option<&str>, wanted: &[&'static str]) -> anyhow::Result<Site> {
     let site = docker::connect(url).await?;
-    let missing = site.missing_images(wanted).await;
+    let missing = site.missing_images(wanted).await?;
     if !missing.is_empty() {
         let (images, how) = (missing.join(" and "), docker::HOW_TO_BUILD_IMAGES);
         bail!("the images {images} are not there on {}: {how}", site.url());

@@ -100,7 +100,7 @@ fn cpu_ticks(pid: Pid) -> Option<u64> {
     Some(user + system)
 }
 
-/// A command that enters the namespace if there is one, gets no signals from the terminal and dies with the driver.
+/// A command that is tied to the driver, with none of its settings.
 fn prepare(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<Command> {
     let mut prepared = match command.executable {
         Executable::Program(program) => {
@@ -115,11 +115,17 @@ fn prepare(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<
         prepared.env_remove(name);
     }
     prepared.args(&command.arguments).envs(command.environment.iter().map(|(name, value)| (name, value)));
-    prepared.process_group(0).kill_on_drop(true);
+    tie_to_driver(&mut prepared, namespace);
+    Ok(prepared)
+}
+
+/// Has the process enter the namespace if there is one, get no signals from the terminal and die with the driver.
+pub(super) fn tie_to_driver(command: &mut Command, namespace: Option<OwnedFd>) {
+    command.process_group(0).kill_on_drop(true);
     let driver = nix::unistd::getpid();
     // SAFETY: between fork and exec only async-signal-safe calls are made (setns, prctl, getppid), nothing allocates.
     unsafe {
-        prepared.pre_exec(move || {
+        command.pre_exec(move || {
             if let Some(namespace) = &namespace {
                 setns(namespace, CloneFlags::CLONE_NEWNET)?;
             }
@@ -131,7 +137,6 @@ fn prepare(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<
             Ok(())
         });
     }
-    Ok(prepared)
 }
 
 /// Passes stdout on line by line, reaps the process and tells how it ended.

@@ -10,6 +10,7 @@ mod container;
 pub(crate) mod leftovers;
 mod quirks;
 mod site;
+mod tunnel;
 
 use std::path::Path;
 use std::time::Duration;

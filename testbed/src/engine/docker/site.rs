@@ -15,12 +15,12 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, StartContainerOptions, StatsOptionsBuilder,
 };
 use futures_util::StreamExt;
-use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::container::{self, NetworkKind, names};
 use super::quirks::Quirks;
+use super::tunnel::Tunnel;
 use super::{IMAGES, RUN_LABEL, attached};
 use crate::engine::process::Process;
 use crate::engine::{EXEC_LIMIT, LabPlan, Node, NodeCommand, Output, ShopAddress};
@@ -37,6 +37,8 @@ const NETWORK_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Site {
     url: String,
     docker: Docker,
+    /// Where it is reached through one.
+    _tunnel: Option<Tunnel>,
     /// What it was seen not to have.
     quirks: RefCell<Quirks>,
     /// Tasks that follow the streams of commands.
@@ -50,7 +52,7 @@ pub(crate) struct Site {
 pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<Site> {
     let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|url| !url.is_empty());
     let url = url.map(ToOwned::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_URL.to_owned());
-    let site = Site::unchecked(&url)?;
+    let site = if url.starts_with("ssh:") { Site::by_ssh(&url).await? } else { Site::unchecked(&url)? };
     site.docker
         .ping()
         .await
@@ -66,7 +68,19 @@ impl Site {
                 "'{url}' is no engine: expected unix:///PATH, tcp://HOST:PORT, https://HOST:PORT or ssh://USER@HOST"
             )
         })?;
-        Ok(Self { url: url.to_owned(), docker, quirks: RefCell::default(), followers: RefCell::default() })
+        Ok(Self::with(url, docker, None))
+    }
+
+    async fn by_ssh(url: &str) -> anyhow::Result<Self> {
+        let tunnel = Tunnel::open(url).await?;
+        let socket = format!("unix://{}", tunnel.socket().display());
+        let docker = Docker::connect_with_host(&socket).with_context(|| format!("connecting to {socket}"))?;
+        Ok(Self::with(url, docker, Some(tunnel)))
+    }
+
+    fn with(url: &str, docker: Docker, tunnel: Option<Tunnel>) -> Self {
+        let (quirks, followers) = (RefCell::default(), RefCell::default());
+        Self { url: url.to_owned(), docker, _tunnel: tunnel, quirks, followers }
     }
 
     /// How the user names it.
@@ -80,9 +94,19 @@ impl Site {
     }
 
     /// Which of these images are not there.
-    pub(crate) async fn missing_images(&self, wanted: &[&'static str]) -> Vec<&'static str> {
-        let looked = wanted.iter().map(|image| async { (*image, self.docker.inspect_image(image).await.is_ok()) });
-        join_all(looked).await.into_iter().filter(|(_, there)| !there).map(|(image, _)| image).collect()
+    ///
+    /// # Errors
+    /// When the engine does not tell.
+    pub(crate) async fn missing_images(&self, wanted: &[&'static str]) -> anyhow::Result<Vec<&'static str>> {
+        let mut missing = Vec::new();
+        for image in wanted {
+            match self.docker.inspect_image(image).await {
+                Ok(_) => {}
+                Err(error) if is_missing(&error) => missing.push(*image),
+                Err(error) => return Err(error).with_context(|| format!("looking for {image} on {}", self.url)),
+            }
+        }
+        Ok(missing)
     }
 
     pub(in super::super) async fn make_network(&self, plan: &LabPlan, kind: NetworkKind) -> anyhow::Result<()> {
@@ -250,7 +274,9 @@ impl Site {
 pub(super) async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<(), Error> {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     match docker.remove_container(name_or_id, Some(options)).await {
-        Err(Error::DockerResponseServerError { status_code: 409, message }) if message.contains("in progress") => Ok(()),
+        Err(Error::DockerResponseServerError { status_code: 409, message }) if message.contains("in progress") => {
+            Ok(())
+        }
         done => done,
     }
 }

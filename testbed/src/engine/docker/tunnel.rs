@@ -1,0 +1,130 @@
+//! An engine that is reached by ssh: its socket, forwarded to a socket here by one `ssh` process for all connections.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use crate::engine::children::tie_to_driver;
+use crate::engine::last_lines;
+use crate::run_id::RunLock;
+
+/// The engine's socket there, when the URL does not say.
+const SOCKET: &str = "/var/run/docker.sock";
+/// How long ssh may take to connect.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A running `ssh`, which ends when this is dropped.
+pub(super) struct Tunnel {
+    _ssh: Child,
+    /// Holds the socket; removed when dropped, or found by `testbed clean`.
+    folder: RunLock,
+}
+
+/// What stands in `ssh://USER@HOST:PORT/SOCKET`.
+#[derive(Debug, PartialEq, Eq)]
+struct Target<'a> {
+    host: &'a str,
+    port: Option<&'a str>,
+    socket: String,
+}
+
+impl<'a> Target<'a> {
+    fn parse(url: &'a str) -> Option<Self> {
+        let rest = url.strip_prefix("ssh://")?;
+        let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+        let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+        let socket = path.filter(|path| !path.is_empty()).map_or_else(|| SOCKET.to_owned(), |path| format!("/{path}"));
+        let is_option = host.starts_with('-');
+        (!host.is_empty() && !is_option).then_some(Self { host, port, socket })
+    }
+}
+
+impl Tunnel {
+    /// Connects by ssh, which must need no password typed.
+    ///
+    /// # Errors
+    /// What ssh said.
+    pub(super) async fn open(url: &str) -> anyhow::Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let target =
+            Target::parse(url).with_context(|| format!("'{url}': expected ssh://USER@HOST[:PORT][/SOCKET]"))?;
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = RunLock::take(&format!("ssh-{}-{number}", std::process::id()))?;
+        let socket = socket_in(&folder);
+        let mut command = Command::new("ssh");
+        command.args([
+            "-N",
+            "-T",
+            "-o",
+            "BatchMode=yes",
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-o",
+            "ServerAliveInterval=5",
+        ]);
+        command.arg("-L").arg(format!("{}:{}", socket.display(), target.socket));
+        command.args(target.port.into_iter().flat_map(|port| ["-p", port])).arg(target.host);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        tie_to_driver(&mut command, None);
+        let mut ssh = command.spawn().context("starting ssh (is it installed?)")?;
+        wait_until_forwarded(&mut ssh, &socket).await.with_context(|| format!("reaching {} by ssh", target.host))?;
+        Ok(Self { _ssh: ssh, folder })
+    }
+
+    /// The socket here.
+    pub(super) fn socket(&self) -> PathBuf {
+        socket_in(&self.folder)
+    }
+}
+
+fn socket_in(folder: &RunLock) -> PathBuf {
+    folder.folder().join("docker.sock")
+}
+
+async fn wait_until_forwarded(ssh: &mut Child, socket: &Path) -> anyhow::Result<()> {
+    let deadline = Instant::now() + START_LIMIT;
+    while UnixStream::connect(socket).await.is_err() {
+        if let Some(status) = ssh.try_wait().context("looking after ssh")? {
+            let mut words = String::new();
+            if let Some(stderr) = &mut ssh.stderr {
+                // Without its words the status has to do.
+                let _ = stderr.read_to_string(&mut words).await;
+            }
+            bail!("ssh ended ({status}): {}", last_lines(&words, 3));
+        }
+        if Instant::now() >= deadline {
+            bail!("no connection within {} s", START_LIMIT.as_secs());
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_host_port_and_socket() {
+        let target = |host, port, socket: &str| Some(Target { host, port, socket: socket.to_owned() });
+        for (url, expected) in [
+            ("ssh://vm-a", target("vm-a", None, SOCKET)),
+            ("ssh://user@vm-a:2222", target("user@vm-a", Some("2222"), SOCKET)),
+            ("ssh://vm-a/run/user/1000/docker.sock", target("vm-a", None, "/run/user/1000/docker.sock")),
+            ("ssh://", None),
+            ("ssh://-oProxyCommand=x", None),
+            ("tcp://vm-a", None),
+        ] {
+            assert_eq!(Target::parse(url), expected, "{url}");
+        }
+    }
+}
