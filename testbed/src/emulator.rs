@@ -58,6 +58,11 @@ pub(crate) trait Emulator {
     /// Why it doesn't, and what to do about it.
     async fn prepare(&mut self, engine: &dyn Engine, logs: &Path) -> anyhow::Result<()>;
 
+    /// Whether it handles bundles of segments as one packet when the server's device takes them (segmentation offload).
+    fn bundles_segments(&self) -> bool {
+        false
+    }
+
     /// Whether it can impose this condition.
     ///
     /// # Errors

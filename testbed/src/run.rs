@@ -26,10 +26,14 @@ use crate::plan::{self, Cell};
 use crate::report::{self, ReportRequest};
 use crate::results::RunFolder;
 use crate::run_id::UtcTime;
-use crate::scenario::Scenario;
+use crate::scenario::{Offloads, Scenario};
 use cell::{CellContext, measure};
 use lab::Lab;
 use progress::Progress;
+
+/// What loss and rate mean to netem.
+const BUNDLES: &str = "segmentation offload is on: netem loses bundles of segments as one packet, and lets a whole response \
+                       past an idle rate; --offloads off makes both per packet";
 
 /// A run, resolved.
 pub(crate) struct RunRequest {
@@ -118,6 +122,12 @@ async fn run_cells(
     let plan = lab_plan(request);
     let mut lab = Lab::up(engine, &plan, &request.scenario, request.emulator, folder.logs(), stop).await?;
     say(&lab.why_emulator);
+    let is_per_packet = |cell: &Cell| cell.condition.rate.is_some() || cell.condition.loss.fraction() > 0.0;
+    let offloads = request.scenario.network.offloads;
+    if lab.emulator.bundles_segments() && offloads == Offloads::On && cells.iter().any(is_per_packet) {
+        say(BUNDLES);
+        manifest.remarks.push(BUNDLES.to_owned());
+    }
     // Only now is it known where each client is.
     manifest.engine_facts = lab.engine.facts().await?;
     for cell in cells {

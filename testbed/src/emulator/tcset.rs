@@ -175,6 +175,10 @@ impl Emulator for TcsetEmulator {
         "tcset"
     }
 
+    fn bundles_segments(&self) -> bool {
+        true
+    }
+
     async fn prepare(&mut self, engine: &dyn Engine, _logs: &Path) -> anyhow::Result<()> {
         check_kernel(engine).await?;
         let trial = Condition { delay: "10ms".parse()?, ..Condition::BASELINE };
