@@ -23,8 +23,7 @@ pub(crate) struct Cleaned {
 }
 
 /// Removes temporary folders and, on these engines, services, containers and networks of this host's dead runs.
-pub(crate) async fn clean(sites: &[Site], care: Care) -> Cleaned {
-    let mut cleaned = Cleaned::default();
+pub(crate) async fn clean(sites: &[Site], care: Care, mut cleaned: Cleaned) -> Cleaned {
     for site in sites {
         // Containers first: a run is dead when its lock is free, and the folder with the lock goes last.
         let is_dead = |folder: &std::path::Path| match life(folder) {
@@ -34,8 +33,11 @@ pub(crate) async fn clean(sites: &[Site], care: Care) -> Cleaned {
         };
         leftovers::remove(site, &host::name(), is_dead, &mut cleaned).await;
     }
-    let (removed, failures) = remove_dead_folders();
+    let looked_at: Vec<&str> = sites.iter().map(Site::url).collect();
+    let (removed, failures) = remove_dead_folders(&looked_at);
     cleaned.removed.extend(removed);
-    cleaned.failures.extend(failures);
+    if care == Care::WhenAsked {
+        cleaned.failures.extend(failures);
+    }
     cleaned
 }

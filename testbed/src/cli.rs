@@ -210,6 +210,7 @@ fn run_command(args: &RunArgs) -> anyhow::Result<ExitCode> {
     clean::before_a_run(&args.place.urls)?;
     let run_id = new_run_id()?;
     let lock = RunLock::take(&run_id)?;
+    lock.note_engines(&args.place.urls.all())?;
     // One thread only until here: namespaces can be entered by a whole process only while it has one.
     let chosen = choose_engine(&args.place, lock.folder())?;
     let request = RunRequest {

@@ -107,7 +107,7 @@ pub(crate) struct Chosen {
     pub(crate) why: String,
 }
 
-/// Prepares the emulator that the user wants, or the first that works; for a shop that is somebody else's, a
+/// Prepares the emulator that the user wants, or the first that works and can impose all the conditions; for a shop that is somebody else's, a
 /// person.
 ///
 /// # Errors
@@ -115,6 +115,7 @@ pub(crate) struct Chosen {
 pub(crate) async fn choose(
     engine: &dyn Engine,
     choice: EmulatorChoice,
+    conditions: &[Condition],
     logs: &Path,
     stop: &CancellationToken,
 ) -> anyhow::Result<Chosen> {
@@ -126,12 +127,15 @@ pub(crate) async fn choose(
         EmulatorChoice::Shaper => prepared(engine, Box::new(ShaperEmulator::default()), logs, "asked for").await,
         EmulatorChoice::Tcset => prepared(engine, Box::new(TcsetEmulator), logs, "asked for").await,
         EmulatorChoice::Auto => {
-            let tcset = prepared(engine, Box::new(TcsetEmulator), logs, "it works in the server's node").await;
+            let tcset = match conditions.iter().try_for_each(|condition| TcsetEmulator.can_express(condition)) {
+                Ok(()) => prepared(engine, Box::new(TcsetEmulator), logs, "it works in the server's node").await,
+                Err(cannot) => Err(cannot),
+            };
             let no_tcset = match tcset {
                 Ok(chosen) => return Ok(chosen),
                 Err(error) => format!("{error:#}"),
             };
-            let why = format!("tcset does not work here: {no_tcset}");
+            let why = format!("tcset does not do here: {no_tcset}");
             match prepared(engine, Box::new(ShaperEmulator::default()), logs, &why).await {
                 Ok(chosen) => Ok(chosen),
                 Err(error) => bail!("no emulator works in the server's node\n  tcset: {no_tcset}\n  shaper: {error:#}"),

@@ -241,6 +241,11 @@ pub(crate) trait Engine {
     /// CPU time that the node's processes have used so far.
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration>;
 
+    /// The kernel settings that nodes have of those in the plan; names under `net.`.
+    fn sysctls(&self, plan: &LabPlan) -> BTreeMap<String, String> {
+        plan.sysctls_here()
+    }
+
     /// Whether the nodes run on the host of the driver, so that its CPU is theirs.
     async fn shares_host(&self) -> bool;
 

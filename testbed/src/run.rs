@@ -7,6 +7,7 @@ pub(crate) mod lab;
 mod prober;
 mod progress;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -120,7 +121,7 @@ async fn run_cells(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let plan = lab_plan(request);
-    let mut lab = Lab::up(engine, &plan, &request.scenario, request.emulator, folder.logs(), stop).await?;
+    let mut lab = Lab::up(engine, &plan, request, cells, folder.logs(), stop).await?;
     say(&lab.why_emulator);
     let is_per_packet = |cell: &Cell| cell.condition.rate.is_some() || cell.condition.loss.fraction() > 0.0;
     let offloads = request.scenario.network.offloads;
@@ -130,6 +131,7 @@ async fn run_cells(
     }
     // Only now is it known where each client is.
     manifest.engine_facts = lab.engine.facts().await?;
+    manifest.sysctls = lab.engine.sysctls(&plan);
     for cell in cells {
         lab.emulator.can_express(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
     }
@@ -235,7 +237,7 @@ async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell
         emulator: String::new(),
         why_emulator: String::new(),
         shaped_direction: SHAPED_DIRECTION.to_owned(),
-        sysctls: lab_plan(request).all_sysctls(),
+        sysctls: BTreeMap::new(),
         host: host::facts(),
         floor_rtt_ms: None,
         setup_seconds: None,

@@ -66,6 +66,8 @@ pub(crate) struct RunLock {
 const PREFIX: &str = "testbed-";
 /// The locked file in them.
 const LOCK: &str = "lock";
+/// The file in them with the engines that were named for the run, a line each.
+const ENGINES: &str = "engines";
 
 impl RunLock {
     /// Makes and locks the folder. It gets its name only with the lock held, so that nobody takes it for a dead one.
@@ -83,6 +85,12 @@ impl RunLock {
     /// The folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Notes the engines that the run makes things on, besides this host's: until all of them were looked at, the folder
+    /// is what its leftovers there are known by.
+    pub(crate) fn note_engines(&self, urls: &[&str]) -> anyhow::Result<()> {
+        fs::write(self.folder.join(ENGINES), urls.join("\n")).context("noting the run's engines")
     }
 }
 
@@ -116,13 +124,21 @@ pub(crate) fn life(folder: &Path) -> Life {
     }
 }
 
-/// Removes the temporary folders of drivers that are dead. Returns what was removed and what could not be, in words.
-pub(crate) fn remove_dead_folders() -> (Vec<String>, Vec<String>) {
+/// Removes the temporary folders of drivers that are dead, but not those whose engines were not all looked at. Returns
+/// what was removed and what could not be, in words.
+pub(crate) fn remove_dead_folders(looked_at: &[&str]) -> (Vec<String>, Vec<String>) {
     let (mut removed, mut failures) = (Vec::new(), Vec::new());
     let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
         let path = entry.path();
         if life(&path) != Life::Dead {
+            continue;
+        }
+        let engines = fs::read_to_string(path.join(ENGINES)).unwrap_or_default();
+        let unseen: Vec<&str> = engines.lines().filter(|url| !looked_at.contains(url)).collect();
+        if !unseen.is_empty() {
+            let urls = unseen.join(",");
+            failures.push(format!("folder {}: its run was on {urls}, too: name them, too", path.display()));
             continue;
         }
         match fs::remove_dir_all(&path) {
@@ -161,6 +177,10 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join(LOCK), "").unwrap();
         assert_eq!(life(&folder), Life::Dead);
-        fs::remove_dir_all(&folder).unwrap();
+        fs::write(folder.join(ENGINES), "tcp://192.0.2.1:2375").unwrap();
+        let (_, kept) = remove_dead_folders(&[]);
+        assert!(folder.exists() && kept.iter().any(|words| words.contains("192.0.2.1")), "{kept:?}");
+        let (removed, _) = remove_dead_folders(&["tcp://192.0.2.1:2375"]);
+        assert!(!folder.exists() && removed.iter().any(|words| words.contains(&run_id)), "{removed:?}");
     }
 }

@@ -128,7 +128,7 @@ fn udp_echo_is_answered_by_the_shops_server_and_by_nothing_else() {
     let port = socket.local_addr().unwrap().port().to_string();
     std::thread::spawn(move || shop_server::echo::serve(&socket));
     let probe = |options: &[&str]| {
-        let output = client(&[&["probe", "--server", "127.0.0.1", "--timeout", "300ms"], options].concat()).output();
+        let output = client([&["probe", "--server", "127.0.0.1", "--timeout", "300ms"], options].concat()).output();
         report(&output.unwrap())
     };
     let paced = probe(&["--udp", &port, "--count", "100", "--interval", "1ms"]);
@@ -146,7 +146,7 @@ fn handshakes_are_timed_and_a_closed_port_is_an_error() {
     let port = listener.local_addr().unwrap().port().to_string();
     let probe = |port: &str| {
         let options = ["probe", "--server", "127.0.0.1", "--tcp", port, "--count", "5", "--interval", "0ms"];
-        client(&options).output().unwrap()
+        client(options).output().unwrap()
     };
     let report = report(&probe(&port));
     assert_eq!((report.sent, report.received), (5, 5));

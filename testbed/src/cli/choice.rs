@@ -31,7 +31,7 @@ pub(super) enum EngineChoice {
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct EngineUrls {
     /// Docker engine of the server: unix:///PATH, tcp://HOST:PORT (TLS with DOCKER_TLS_VERIFY), https://HOST:PORT or
-    /// ssh://USER@HOST
+    /// ssh://USER@HOST[:PORT][/SOCKET]
     #[arg(long, value_name = "URL")]
     pub(super) server_engine: Option<String>,
     /// Docker engines of the clients, which are dealt out to them in turn; none: all nodes are on the server's
@@ -51,9 +51,9 @@ pub(super) struct PlaceArgs {
     /// Where clients reach the server's published ports; else the host in --server-engine's URL
     #[arg(long, value_name = "HOST")]
     server_address: Option<String>,
-    /// First of the three ports that are published: accounts, shop, and UDP echo for the probe
-    #[arg(long, value_name = "PORT", default_value_t = limits::ACCOUNTS_PORT)]
-    publish_port: u16,
+    #[arg(long, value_name = "PORT", help = format!("First of the three ports that are published: accounts, shop, and UDP echo \
+          for the probe [default: {}]", limits::ACCOUNTS_PORT))]
+    publish_port: Option<u16>,
     /// Use a shop that somebody started by hand on HOST; conditions are set there by hand, as the run then tells
     #[arg(long, value_name = "HOST", conflicts_with_all = ["server_engine", "server_address"])]
     pub(super) server: Option<String>,
@@ -67,6 +67,12 @@ pub(super) struct ChosenEngine {
     pub(super) engine: Box<dyn Engine>,
     /// Why it was taken, for the user and the manifest.
     pub(super) why: String,
+}
+
+impl PlaceArgs {
+    fn first_port(&self) -> u16 {
+        self.publish_port.unwrap_or(limits::ACCOUNTS_PORT)
+    }
 }
 
 impl EngineUrls {
@@ -89,11 +95,12 @@ pub(super) fn choose_engine(place: &PlaceArgs, folder: &Path) -> anyhow::Result<
     if let Some(host) = &place.server {
         return use_shop_elsewhere(place, host, folder);
     }
+    let is_published = !place.urls.client_engine.is_empty() && place.engine != EngineChoice::Swarm;
+    if !is_published && (place.server_address.is_some() || place.publish_port.is_some()) {
+        bail!("--server-address and --publish-port go with --client-engine or --server: else no port is published");
+    }
     if !place.urls.is_empty() && place.engine != EngineChoice::Swarm {
         return use_several(place);
-    }
-    if place.server_address.is_some() {
-        bail!("--server-address goes with --server-engine or --client-engine");
     }
     match place.engine {
         EngineChoice::Swarm => use_swarm(place, folder),
@@ -133,7 +140,7 @@ fn use_netns(folder: &Path, why: &str) -> anyhow::Result<ChosenEngine> {
 }
 
 fn use_swarm(place: &PlaceArgs, folder: &Path) -> anyhow::Result<ChosenEngine> {
-    if !place.urls.client_engine.is_empty() || place.server_address.is_some() || place.server.is_some() {
+    if !place.urls.client_engine.is_empty() {
         bail!("--engine swarm places clients by itself: of the engines only --server-engine can be named, a manager");
     }
     let runtime = runtime()?;
@@ -167,7 +174,7 @@ fn use_several(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
     let address = place.server_address.clone().or_else(|| host_in(server.url())).with_context(|| {
         format!("{} does not say where clients reach the server's ports: give --server-address", server.url())
     })?;
-    let shop = ShopAddress::published(&address, place.publish_port)?;
+    let shop = ShopAddress::published(&address, place.first_port())?;
     let why = format!("engine docker: server on {}, its ports published at {address}", server.url());
     let engine = Box::new(DockerEngine::on_several(server, clients, shop)?);
     Ok(ChosenEngine { runtime, engine, why })
@@ -175,10 +182,10 @@ fn use_several(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
 
 /// Clients here, for somebody else's shop.
 fn use_shop_elsewhere(place: &PlaceArgs, host: &str, folder: &Path) -> anyhow::Result<ChosenEngine> {
-    if place.engine == EngineChoice::Netns {
-        bail!("--server {host}: the lab of --engine netns has no way out; leave --engine away");
+    if matches!(place.engine, EngineChoice::Netns | EngineChoice::Swarm) {
+        bail!("--server {host}: clients are containers or processes on this host; leave --engine away, or give docker");
     }
-    let shop = ShopAddress::published(host, place.publish_port)?;
+    let shop = ShopAddress::published(host, place.first_port())?;
     let runtime = runtime()?;
     let named: Vec<Option<&str>> = match place.urls.client_engine.as_slice() {
         [] => vec![None],

@@ -10,10 +10,7 @@ use crate::output::{result, say};
 
 /// `testbed clean`.
 pub(super) fn when_asked(urls: &EngineUrls) -> anyhow::Result<ExitCode> {
-    let (cleaned, silent) = runtime()?.block_on(clean_everything(urls, Care::WhenAsked));
-    for error in silent {
-        say(&format!("not looked at: {error:#}"));
-    }
+    let cleaned = runtime()?.block_on(clean_everything(urls, Care::WhenAsked));
     if cleaned.removed.is_empty() && cleaned.failures.is_empty() {
         result("nothing to remove");
     }
@@ -28,7 +25,7 @@ pub(super) fn when_asked(urls: &EngineUrls) -> anyhow::Result<ExitCode> {
 
 /// Leftovers of dead runs are removed before a new one begins; a failure to do so is told, and no reason not to run.
 pub(super) fn before_a_run(urls: &EngineUrls) -> anyhow::Result<()> {
-    let (cleaned, _) = runtime()?.block_on(clean_everything(urls, Care::BeforeARun));
+    let cleaned = runtime()?.block_on(clean_everything(urls, Care::BeforeARun));
     for (what, things) in [("removed what a killed run left", cleaned.removed), ("could not remove", cleaned.failures)]
     {
         if !things.is_empty() {
@@ -38,14 +35,20 @@ pub(super) fn before_a_run(urls: &EngineUrls) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// On this host's engine and all that are named. Also tells which of them did not answer.
-async fn clean_everything(urls: &EngineUrls, care: Care) -> (Cleaned, Vec<anyhow::Error>) {
-    let (mut sites, mut silent) = (Vec::new(), Vec::new());
-    for url in std::iter::once(None).chain(urls.all().into_iter().map(Some)) {
-        match docker::connect(url).await {
+/// On this host's engine, if there is one, and all that are named.
+async fn clean_everything(urls: &EngineUrls, care: Care) -> Cleaned {
+    let mut cleaned = Cleaned::default();
+    let mut sites = Vec::new();
+    match docker::connect(None).await {
+        Ok(site) => sites.push(site),
+        Err(error) if care == Care::WhenAsked => say(&format!("not looked at: {error:#}")),
+        Err(_) => {}
+    }
+    for url in urls.all() {
+        match docker::connect(Some(url)).await {
             Ok(site) => sites.push(site),
-            Err(error) => silent.push(error),
+            Err(error) => cleaned.failures.push(format!("what may be on {url}: {error:#}")),
         }
     }
-    (clean(&sites, care).await, silent)
+    clean(&sites, care, cleaned).await
 }

@@ -9,7 +9,7 @@ use shaper::Condition;
 use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
 use tokio_util::sync::CancellationToken;
 
-use super::{Emulator, LinkCounters, ReadBack, shaper as shaper_emulator, tcset};
+use super::{Emulator, LinkCounters, ReadBack, TcsetEmulator, shaper as shaper_emulator, tcset};
 use crate::engine::{DEVICE, Engine};
 use crate::output::say;
 
@@ -48,17 +48,17 @@ impl ByHandEmulator {
 fn instructions(host: &str, condition: &Condition) -> String {
     let in_server = "docker compose exec --user 0 server";
     let (with_tcset, with_shaper) = if condition.is_baseline() {
-        (format!("tcdel {DEVICE} --all"), "shaper clear".to_owned())
+        (format!("{in_server} tcdel {DEVICE} --all"), "shaper clear".to_owned())
     } else {
-        let tcset = tcset::options(condition).join(" ");
-        (
-            format!("tcset {DEVICE} {tcset} --overwrite"),
-            format!("shaper set {}", shaper_emulator::options(condition).join(" ")),
-        )
+        let with_tcset = match TcsetEmulator.can_express(condition) {
+            Ok(()) => format!("{in_server} tcset {DEVICE} {} --overwrite", tcset::options(condition).join(" ")),
+            Err(why) => format!("({why})"),
+        };
+        (with_tcset, format!("shaper set {}", shaper_emulator::options(condition).join(" ")))
     };
     format!(
-        "set on {host}: {condition}\n  {in_server} {with_tcset}\n  or, while `{in_server} shaper run` runs there:\n  \
-         {in_server} {with_shaper}\nthen press Enter here"
+        "set on {host}: {condition}\n  {with_tcset}\n  or, while `{in_server} shaper run` runs there:\n  {in_server} \
+         {with_shaper}\nthen press Enter here"
     )
 }
 
@@ -124,6 +124,9 @@ mod tests {
         {
             assert!(text.contains(part), "{part}: {text}");
         }
+        let uneven: Condition = serde_json::from_str(r#"{"delay":"50ms","jitter":"5ms"}"#).unwrap();
+        let text = instructions("shop.example", &uneven);
+        assert!(!text.contains("tcset eth0") && text.contains("--jitter=5ms"), "tcset can't do that: {text}");
         let text = instructions("shop.example", &Condition::BASELINE);
         assert!(text.contains("tcdel eth0 --all") && text.contains("shaper clear"), "{text}");
     }

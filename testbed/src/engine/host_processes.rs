@@ -2,6 +2,7 @@
 //! server's node, and nothing of the host's network is changed.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,6 +84,10 @@ impl Engine for HostEngine {
 
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
         self.children.borrow().cpu_time(node)
+    }
+
+    fn sysctls(&self, _plan: &LabPlan) -> BTreeMap<String, String> {
+        BTreeMap::new()
     }
 
     async fn shares_host(&self) -> bool {

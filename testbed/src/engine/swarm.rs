@@ -51,6 +51,8 @@ pub(crate) struct SwarmEngine {
     hub: Option<Hub>,
     /// Where each client was seen, in order: Swarm may move one.
     machines: BTreeMap<u32, Vec<String>>,
+    /// What the clients were given.
+    sysctls: BTreeMap<String, String>,
 }
 
 impl SwarmEngine {
@@ -68,7 +70,7 @@ impl SwarmEngine {
             );
         }
         let shop = ShopAddress::of_node(&"");
-        Ok(Self { site, folder, plan: None, shop, hub: None, machines: BTreeMap::new() })
+        Ok(Self { site, folder, plan: None, shop, hub: None, machines: BTreeMap::new(), sysctls: BTreeMap::new() })
     }
 
     fn plan(&self) -> anyhow::Result<&LabPlan> {
@@ -110,6 +112,7 @@ impl SwarmEngine {
             let spec = service::description(plan, &sysctls, hub, token);
             let made = self.site.docker().create_service(spec, None).await;
             let id = made.context("making the service of clients")?.id.context("the service has no id")?;
+            self.sysctls.clone_from(&sysctls);
             let Err(complaint) = self.wait_for_agents(plan, &id).await else { return Ok(()) };
             let words = format!("{complaint:#}");
             let missing = plan
@@ -239,6 +242,10 @@ impl Engine for SwarmEngine {
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
         let Node::Client(_) = node else { return self.site.cpu_time(&self.server()?).await };
         bail!("the CPU time of a task elsewhere is not known")
+    }
+
+    fn sysctls(&self, _plan: &LabPlan) -> BTreeMap<String, String> {
+        self.sysctls.clone()
     }
 
     async fn shares_host(&self) -> bool {

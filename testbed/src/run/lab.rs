@@ -9,13 +9,14 @@ use shaper::Condition;
 use shop_protocol::limits;
 use tokio_util::sync::CancellationToken;
 
-use crate::emulator::{Emulator, EmulatorChoice, choose};
+use crate::emulator::{Emulator, choose};
 use crate::engine::docker;
 use crate::engine::process::Process;
 use crate::engine::{DEVICE, Engine, LabPlan, Node, NodeCommand, last_lines, log_end};
+use crate::plan::Cell;
 use crate::probe::{self, ProbePlan};
 use crate::program::Program;
-use crate::run::prober;
+use crate::run::{RunRequest, prober};
 use crate::scenario::{Offloads, Scenario};
 
 /// How long the shop may take to start.
@@ -81,11 +82,12 @@ impl<'a> Lab<'a> {
     pub(crate) async fn up(
         engine: &'a mut dyn Engine,
         plan: &LabPlan,
-        scenario: &Scenario,
-        choice: EmulatorChoice,
+        request: &RunRequest,
+        cells: &[Cell],
         logs: PathBuf,
         stop: &CancellationToken,
     ) -> anyhow::Result<Lab<'a>> {
+        let scenario = &request.scenario;
         engine.up(plan).await.context("setting up the nodes")?;
         check_programs(engine).await?;
         let (shop, admin_password) = if engine.has_server() {
@@ -95,7 +97,9 @@ impl<'a> Lab<'a> {
         } else {
             (None, std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()))
         };
-        let chosen = choose(engine, choice, &logs, stop).await.context("choosing the link emulator")?;
+        let conditions: Vec<Condition> = cells.iter().map(|cell| cell.condition).collect();
+        let chosen = choose(engine, request.emulator, &conditions, &logs, stop).await;
+        let chosen = chosen.context("choosing the link emulator")?;
         let (emulator, why_emulator) = (chosen.emulator, chosen.why);
         Ok(Lab {
             engine,

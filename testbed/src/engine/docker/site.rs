@@ -1,7 +1,7 @@
 //! One Docker engine, and what a run makes on it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -65,7 +65,7 @@ impl Site {
     pub(crate) fn unchecked(url: &str) -> anyhow::Result<Self> {
         let docker = Docker::connect_with_host(url).with_context(|| {
             format!(
-                "'{url}' is no engine: expected unix:///PATH, tcp://HOST:PORT, https://HOST:PORT or ssh://USER@HOST"
+                "'{url}' is no engine: expected unix:///PATH, tcp://HOST:PORT, https://HOST:PORT or ssh://USER@HOST[:PORT]"
             )
         })?;
         Ok(Self::with(url, docker, None))
@@ -125,9 +125,7 @@ impl Site {
         let name = names::node(&plan.run_id, node);
         loop {
             let quirks = self.quirks.borrow().clone();
-            let sysctls =
-                quirks.without_missing(if self.is_local() { plan.sysctls_here() } else { plan.all_sysctls() });
-            let mut body = container::description(node, plan, sysctls);
+            let mut body = container::description(node, plan, self.sysctls(plan));
             quirks.adapt(&mut body);
             publish.inspect(|shop| container::publish(&mut body, shop));
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
@@ -153,8 +151,10 @@ impl Site {
         self.docker.start_container(name, None::<StartContainerOptions>).await
     }
 
-    fn is_local(&self) -> bool {
-        self.url.starts_with("unix:")
+    /// The settings that its kernel has, as far as is known.
+    pub(super) fn sysctls(&self, plan: &LabPlan) -> BTreeMap<String, String> {
+        let is_local = self.url.starts_with("unix:");
+        self.quirks.borrow().without_missing(if is_local { plan.sysctls_here() } else { plan.all_sysctls() })
     }
 
     /// The address of a container on a network.
