@@ -53,10 +53,7 @@ enum Command {
     /// Say what works on this machine, and what to do about what does not
     Doctor,
     /// Remove what killed runs left behind: services, containers, networks, temporary folders
-    Clean {
-        #[command(flatten)]
-        urls: EngineUrls,
-    },
+    Clean(CleanArgs),
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -119,6 +116,17 @@ struct RunArgs {
     shown: ShownArgs,
     #[command(flatten)]
     place: PlaceArgs,
+}
+
+/// What to look at besides this host and its own engine.
+#[derive(Args)]
+struct CleanArgs {
+    /// Also clean the engine that a run's server was on
+    #[arg(long, value_name = "URL")]
+    server_engine: Option<String>,
+    /// Also clean the engines that a run's clients were on
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    client_engine: Vec<String>,
 }
 
 #[derive(Args)]
@@ -190,7 +198,9 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let healthy = runtime()?.block_on(doctor::examine());
             Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Clean { urls } => clean::when_asked(&urls),
+        Command::Clean(CleanArgs { server_engine, client_engine }) => {
+            clean::when_asked(&EngineUrls { server_engine, client_engine })
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "testbed", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

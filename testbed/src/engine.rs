@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_protocol::limits;
+use tokio_util::sync::CancellationToken;
 
 use crate::program::Program;
 use process::Process;
@@ -51,6 +52,10 @@ pub(crate) struct LabPlan {
     pub(crate) host: String,
     /// The driver's temporary folder, which is locked as long as the driver lives.
     pub(crate) folder: PathBuf,
+    /// Where logs go.
+    pub(crate) logs: PathBuf,
+    /// Ctrl-C.
+    pub(crate) stop: CancellationToken,
     /// How many clients.
     pub(crate) clients: u32,
     /// Kernel settings of each node's own network namespace: name under `net.` → value.
@@ -240,6 +245,11 @@ pub(crate) trait Engine {
 
     /// CPU time that the node's processes have used so far.
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration>;
+
+    /// One client of each machine that may hold programs of its own.
+    fn clients_by_machine(&self) -> Vec<Node> {
+        vec![Node::Client(1)]
+    }
 
     /// The kernel settings that nodes have of those in the plan; names under `net.`.
     fn sysctls(&self, plan: &LabPlan) -> BTreeMap<String, String> {

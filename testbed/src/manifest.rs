@@ -109,7 +109,8 @@ pub(crate) fn remarks(scenario: &Scenario, server_is_ours: bool) -> Vec<String> 
             "the shop was started by somebody else and conditions were set by hand: they are not controlled by the \
              testbed, nothing was read back, and only the probe speaks for them"
                 .to_owned(),
-            "settings under [server] and [network] in the scenario were not applied".to_owned(),
+            "settings under [server] and [network] in the scenario, and kernel settings of the server, were not applied"
+                .to_owned(),
             closed_loop,
         ];
     }

@@ -17,6 +17,10 @@ const LOSS_SIGNIFICANCE: f64 = 0.001;
 
 /// Echo requests when no loss has to be counted.
 const FEW_ECHOES: u32 = 100;
+/// Echo requests whose median is sharp although jitter spreads them.
+const ECHOES_FOR_JITTER: u32 = 400;
+/// How long the small echoes may take, on a slow link: what they can't show then is doubted.
+const LONGEST_PROBE_US: u64 = 60_000_000;
 /// Most echo requests that are sent to count losses.
 const MOST_ECHOES: u32 = 8_000;
 /// Expected losses that make "none at all" improbable enough (e^-8 = 0.0003).
@@ -58,10 +62,14 @@ impl ProbePlan {
         let for_loss = if loss > 0.0 { (EXPECTED_LOSSES / loss).ceil().min(f64::from(MOST_ECHOES)) as u32 } else { 0 };
         let rate = condition.rate.map(|rate| rate.bits_per_second() as f64);
         let paced = rate.map_or(0, |rate| (ECHO_PACKET_BITS / (rate * ECHO_SHARE_OF_RATE) * 1e6).ceil() as u64);
-        let echoes = match rate {
-            Some(_) => for_loss.max(FEW_ECHOES / 4),
-            None => for_loss.max(FEW_ECHOES),
+        let interval_us = paced.max(1_000);
+        let few = match rate {
+            _ if condition.jitter != Delay::ZERO => ECHOES_FOR_JITTER,
+            Some(_) => FEW_ECHOES / 4,
+            None => FEW_ECHOES,
         };
+        let in_time = u32::try_from(LONGEST_PROBE_US / interval_us).unwrap_or(u32::MAX);
+        let echoes = for_loss.max(few).min(in_time);
         let burst = rate.map(|rate| {
             let (fewest, most) = BURST_PACKETS;
             ((rate * BURST_SECONDS / BURST_PACKET_BITS) as u32).clamp(fewest, most)
@@ -69,7 +77,7 @@ impl ProbePlan {
         let packet_ms = rate.map_or(0.0, |rate| BURST_PACKET_BITS / rate * 1_000.0);
         let slow_ms = 4.0 * (milliseconds(condition.delay) + milliseconds(condition.jitter) + packet_ms);
         let patience_ms = PATIENCE_MS + slow_ms.ceil() as u64;
-        Self { echoes, interval_us: paced.max(1_000), burst, patience_ms }
+        Self { echoes, interval_us, burst, patience_ms }
     }
 }
 
@@ -95,7 +103,7 @@ pub(crate) fn doubts(asked: &Condition, floor_ms: f64, measured: &Measured) -> V
         delay_doubt(asked, floor_ms, measured),
         loss_doubt(asked, measured),
         rate_doubt(asked, measured),
-        way_doubt(asked, measured),
+        way_doubt(asked, floor_ms, measured),
     ];
     doubts.into_iter().flatten().collect()
 }
@@ -142,12 +150,13 @@ fn rate_doubt(asked: &Condition, measured: &Measured) -> Option<String> {
     (!within).then(|| format!("rate: asked {rate}, the probe saw {:.1} kbit/s", got / 1_000.0))
 }
 
-/// A handshake that is quicker than the link was with something before the link.
-pub(crate) fn way_doubt(asked: &Condition, measured: &Measured) -> Option<String> {
-    let least = (milliseconds(asked.delay) - milliseconds(asked.jitter)) * (1.0 - DELAY_TOLERANCE_SHARE);
+/// A handshake that is quicker than the way with the link's delay was with something before the link.
+pub(crate) fn way_doubt(asked: &Condition, floor_ms: f64, measured: &Measured) -> Option<String> {
+    let whole = floor_ms + milliseconds(asked.delay);
+    let least = whole - milliseconds(asked.jitter) - DELAY_TOLERANCE_MS.max(whole * DELAY_TOLERANCE_SHARE);
     let quickest = measured.handshake_min_ms.filter(|quickest| *quickest < least)?;
     Some(format!(
-        "way: a TCP handshake with the shop took {quickest:.2} ms, less than the link's delay: something before the \
+        "way: a TCP handshake with the shop took {quickest:.2} ms, less than the link's {whole:.2}: something before the \
          link ends the connections (Docker's userland proxy?)"
     ))
 }
@@ -216,6 +225,8 @@ mod tests {
             (r#"{"loss":"0.01%"}"#, 8_000, 1_000, None, 500),
             (r#"{"rate":"100kbit"}"#, 25, 33_600, Some(13), 957),
             (r#"{"rate":"1Mbit"}"#, 25, 3_360, Some(40), 546),
+            (r#"{"loss":"1%","rate":"20kbit"}"#, 357, 168_000, Some(12), 2_785),
+            (r#"{"delay":"50ms","jitter":"10ms"}"#, 400, 1_000, None, 740),
         ] {
             let expected = ProbePlan { echoes, interval_us, burst, patience_ms };
             assert_eq!(ProbePlan::for_condition(&condition(json)), expected, "{json}");
@@ -270,6 +281,9 @@ mod tests {
         let asked = condition(r#"{"delay":"50ms"}"#);
         assert_eq!(doubts(&asked, 0.2, &measured(50.1)), Vec::<String>::new());
         assert!(doubts(&asked, 0.2, &measured(0.3)).join("").contains("proxy"));
+        // A proxy at the far end of a long way.
+        let far = Measured { rtt_median_ms: Some(110.0), ..measured(60.3) };
+        assert!(doubts(&asked, 60.0, &far).join("").contains("proxy"));
     }
 
     #[test]

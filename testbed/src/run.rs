@@ -101,11 +101,15 @@ pub(crate) async fn run(
         report::report(&folder, &ReportRequest { graphs: request.graphs.clone(), format: request.format })?;
     }
     say(&format!("results: {}", folder.path().display()));
-    removed?;
+    if let (Err(error), true) = (&removed, ran.is_err() || stop.is_cancelled()) {
+        // What is returned below came first.
+        say(&format!("{error:#}"));
+    }
     if stop.is_cancelled() {
         return Ok(RunEnd::Interrupted);
     }
     ran?;
+    removed?;
     let all_proved = rows.iter().all(|row| row.verdict == Verdict::Proved);
     let books_agree = !has_server || manifest.audit.is_some_and(lab::Audit::is_good);
     Ok(if all_proved && books_agree { RunEnd::Proved } else { RunEnd::Doubtful })
@@ -120,7 +124,7 @@ async fn run_cells(
     rows: &mut Vec<CellRow>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let plan = lab_plan(request);
+    let plan = lab_plan(request, folder, stop);
     let mut lab = Lab::up(engine, &plan, request, cells, folder.logs(), stop).await?;
     say(&lab.why_emulator);
     let is_per_packet = |cell: &Cell| cell.condition.rate.is_some() || cell.condition.loss.fraction() > 0.0;
@@ -136,7 +140,7 @@ async fn run_cells(
         lab.emulator.can_express(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
     }
     let floor_rtt_ms = prober::floor_rtt_ms(lab.engine).await?;
-    lab.check_way().await?;
+    lab.check_way(floor_rtt_ms).await?;
     manifest.emulator = lab.emulator.name().to_owned();
     manifest.why_emulator = lab.why_emulator.clone();
     manifest.floor_rtt_ms = Some(floor_rtt_ms);
@@ -162,7 +166,10 @@ async fn run_cells(
         }
     }
     progress.finish();
-    manifest.engine_facts = lab.engine.facts().await?;
+    match lab.engine.facts().await {
+        Ok(facts) => manifest.engine_facts = facts,
+        Err(error) => manifest.remarks.push(format!("engine_facts are those of the beginning: {error:#}")),
+    }
     if lab.engine.has_server() {
         match audit(&lab, folder).await {
             Ok(audit) => manifest.audit = Some(audit),
@@ -248,7 +255,7 @@ async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell
 }
 
 /// The nodes, and the kernel settings that make hosts comparable.
-fn lab_plan(request: &RunRequest) -> LabPlan {
+fn lab_plan(request: &RunRequest, folder: &RunFolder, stop: &CancellationToken) -> LabPlan {
     let settings = [
         // Else what TCP learnt of a peer in one cell (round-trip time, slow-start threshold) begins the next.
         ("ipv4.tcp_no_metrics_save", "1"),
@@ -266,6 +273,8 @@ fn lab_plan(request: &RunRequest) -> LabPlan {
         run_id: request.run_id.clone(),
         host: host::name(),
         folder: request.temporary.clone(),
+        logs: folder.logs(),
+        stop: stop.clone(),
         clients: request.scenario.clients,
         sysctls: settings.map(owned).into(),
         optional_sysctls: optional.map(owned).into(),

@@ -22,6 +22,13 @@ class Run:
                 self.rtt.setdefault(sample["cell"], []).append(float(sample["rtt_ms"]))
                 self.page[sample["cell"]] = int(sample["response_bytes"])
 
+    def value(self, measure, cell):
+        """What was measured, or a dash."""
+        try:
+            return measure(self, cell)
+        except (KeyError, ValueError, statistics.StatisticsError):
+            return "—"
+
     def added_delay(self, cell):
         row = self.cells[cell]
         both = (float(row["before_rtt_ms"]) + float(row["after_rtt_ms"])) / 2
@@ -83,8 +90,13 @@ def main():
     print("| condition | asked | " + " | ".join(run.name for run in runs) + " |")
     print("|---|---|" + "---|" * len(runs))
     for what, asked, measure, cell in rows:
-        print(f"| {what} | {asked} | " + " | ".join(measure(run, cell) for run in runs) + " |")
-    doubted = [f"{run.name} {cell}: {row['problems']}" for run in runs for cell, row in run.cells.items() if row["problems"]]
+        print(f"| {what} | {asked} | " + " | ".join(run.value(measure, cell) for run in runs) + " |")
+    doubted = [
+        f"{run.name} {cell} is {row['verdict']}: {row['problems']}"
+        for run in runs
+        for cell, row in run.cells.items()
+        if row["verdict"] != "proved"
+    ]
     print("\n" + ("\n".join(doubted) if doubted else "All cells proved."))
 
 

@@ -103,7 +103,7 @@ pub(super) fn choose_engine(place: &PlaceArgs, folder: &Path) -> anyhow::Result<
         return use_several(place);
     }
     match place.engine {
-        EngineChoice::Swarm => use_swarm(place, folder),
+        EngineChoice::Swarm => use_swarm(place),
         EngineChoice::Docker => use_docker("asked for"),
         EngineChoice::Netns => use_netns(folder, "asked for"),
         EngineChoice::Auto => match use_docker("an engine answers and the images are there") {
@@ -139,14 +139,14 @@ fn use_netns(folder: &Path, why: &str) -> anyhow::Result<ChosenEngine> {
     Ok(ChosenEngine { runtime: runtime()?, engine, why: format!("engine netns: {why}") })
 }
 
-fn use_swarm(place: &PlaceArgs, folder: &Path) -> anyhow::Result<ChosenEngine> {
+fn use_swarm(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
     if !place.urls.client_engine.is_empty() {
         bail!("--engine swarm places clients by itself: of the engines only --server-engine can be named, a manager");
     }
     let runtime = runtime()?;
     let engine = runtime.block_on(async {
         let manager = site(place.urls.server_engine.as_deref(), &docker::IMAGES).await?;
-        SwarmEngine::new(manager, folder.to_owned()).await
+        SwarmEngine::new(manager).await
     })?;
     Ok(ChosenEngine { runtime, engine: Box::new(engine), why: "engine swarm: asked for".to_owned() })
 }
@@ -215,7 +215,9 @@ fn host_in(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
     let host = host.split(['/', ':']).next()?;
-    (scheme != "unix" && !host.is_empty()).then(|| host.to_owned())
+    // An IPv6 address can't be the server's: the testbed is IPv4 only.
+    let is_ipv6 = host.starts_with('[');
+    (scheme != "unix" && !host.is_empty() && !is_ipv6).then(|| host.to_owned())
 }
 
 #[cfg(test)]
@@ -228,6 +230,7 @@ mod tests {
             ("tcp://192.0.2.1:2375", Some("192.0.2.1")),
             ("ssh://user@vm-a:22", Some("vm-a")),
             ("https://vm-a", Some("vm-a")),
+            ("tcp://[fd00::1]:2375", None),
             ("unix:///run/docker.sock", None),
         ] {
             assert_eq!(host_in(url).as_deref(), expected, "{url}");

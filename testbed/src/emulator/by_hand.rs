@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use shaper::Condition;
+use shaper::{Condition, Delay};
 use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
 use tokio_util::sync::CancellationToken;
 
-use super::{Emulator, LinkCounters, ReadBack, TcsetEmulator, shaper as shaper_emulator, tcset};
+use super::{Emulator, LinkCounters, ReadBack, shaper as shaper_emulator, tcset};
 use crate::engine::{DEVICE, Engine};
 use crate::output::say;
 
@@ -48,17 +48,15 @@ impl ByHandEmulator {
 fn instructions(host: &str, condition: &Condition) -> String {
     let in_server = "docker compose exec --user 0 server";
     let (with_tcset, with_shaper) = if condition.is_baseline() {
-        (format!("{in_server} tcdel {DEVICE} --all"), "shaper clear".to_owned())
+        (format!("tcdel {DEVICE} --all"), "shaper clear".to_owned())
     } else {
-        let with_tcset = match TcsetEmulator.can_express(condition) {
-            Ok(()) => format!("{in_server} tcset {DEVICE} {} --overwrite", tcset::options(condition).join(" ")),
-            Err(why) => format!("({why})"),
-        };
-        (with_tcset, format!("shaper set {}", shaper_emulator::options(condition).join(" ")))
+        let tcset = tcset::options(condition).join(" ");
+        let shaper = shaper_emulator::options(condition).join(" ");
+        (format!("tcset {DEVICE} {tcset} --overwrite"), format!("shaper set {shaper}"))
     };
     format!(
-        "set on {host}: {condition}\n  {with_tcset}\n  or, while `{in_server} shaper run` runs there:\n  {in_server} \
-         {with_shaper}\nthen press Enter here"
+        "set on {host}: {condition}\n  {in_server} {with_tcset}\n  or, while `{in_server} shaper run` runs there (but one \
+         of the two for the whole run):\n  {in_server} {with_shaper}\nthen press Enter here"
     )
 }
 
@@ -72,7 +70,10 @@ impl Emulator for ByHandEmulator {
         self.apply(engine, &Condition::BASELINE, 0).await
     }
 
-    fn can_express(&self, _condition: &Condition) -> anyhow::Result<()> {
+    fn can_express(&self, condition: &Condition) -> anyhow::Result<()> {
+        if condition.jitter != Delay::ZERO || condition.queue_limit.is_some() {
+            bail!("{condition}: the probe sees neither jitter nor a queue's limit, so by hand nobody could tell them");
+        }
         Ok(())
     }
 
@@ -124,9 +125,6 @@ mod tests {
         {
             assert!(text.contains(part), "{part}: {text}");
         }
-        let uneven: Condition = serde_json::from_str(r#"{"delay":"50ms","jitter":"5ms"}"#).unwrap();
-        let text = instructions("shop.example", &uneven);
-        assert!(!text.contains("tcset eth0") && text.contains("--jitter=5ms"), "tcset can't do that: {text}");
         let text = instructions("shop.example", &Condition::BASELINE);
         assert!(text.contains("tcdel eth0 --all") && text.contains("shaper clear"), "{text}");
     }

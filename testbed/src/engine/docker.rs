@@ -12,7 +12,7 @@ mod quirks;
 mod site;
 mod tunnel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ impl DockerEngine {
         let mut sites = vec![server];
         let mut clients = Vec::new();
         for site in others {
-            let known = sites.iter().position(|known| known.url() == site.url());
+            let known = sites.iter().position(|known| known.id() == site.id());
             if known == Some(0) {
                 bail!(
                     "{} is the server's engine: clients beside the server do not reach its published ports as others do; \
@@ -100,7 +100,9 @@ impl DockerEngine {
     }
 
     /// Clients only, for a shop that somebody else has started.
-    pub(crate) fn clients_only(sites: Vec<Site>, shop: ShopAddress) -> Self {
+    pub(crate) fn clients_only(mut sites: Vec<Site>, shop: ShopAddress) -> Self {
+        let mut seen = HashSet::new();
+        sites.retain(|site| seen.insert(site.id().to_owned()));
         let clients = (0..sites.len()).collect();
         Self::with(sites, 0, clients, Reach::Elsewhere(shop))
     }
@@ -196,6 +198,12 @@ impl Engine for DockerEngine {
 
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
         self.site(node).cpu_time(&self.container(node)?).await
+    }
+
+    fn clients_by_machine(&self) -> Vec<Node> {
+        let clients = self.plan.as_ref().map_or(0, |plan| plan.clients);
+        let machines = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        (1..=clients.min(machines)).map(Node::Client).collect()
     }
 
     fn sysctls(&self, plan: &LabPlan) -> BTreeMap<String, String> {

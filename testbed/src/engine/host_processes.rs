@@ -83,6 +83,7 @@ impl Engine for HostEngine {
     }
 
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
+        Self::refuse_server(node)?;
         self.children.borrow().cpu_time(node)
     }
 

@@ -8,20 +8,21 @@
 mod hub;
 mod service;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use bollard::models::LocalNodeState;
 use futures_util::future::join_all;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::docker::{FOLDER, HOW_TO_BUILD_IMAGES, NetworkKind, Site, names};
 use super::process::Process;
-use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output, ShopAddress};
+use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output, ShopAddress, log_end};
 use crate::program::Program;
 use hub::Hub;
 
@@ -44,23 +45,21 @@ const LARGE_NETWORK: &str = "10.77.0.0/16";
 pub(crate) struct SwarmEngine {
     /// A manager.
     site: Site,
-    /// Where the hub's log goes.
-    folder: PathBuf,
     plan: Option<LabPlan>,
     shop: ShopAddress,
     hub: Option<Hub>,
     /// Where each client was seen, in order: Swarm may move one.
-    machines: BTreeMap<u32, Vec<String>>,
+    machines: RefCell<BTreeMap<u32, Vec<String>>>,
     /// What the clients were given.
     sysctls: BTreeMap<String, String>,
 }
 
 impl SwarmEngine {
-    /// On the Swarm that `site` is a manager of. `folder` is the run's temporary folder.
+    /// On the Swarm that `site` is a manager of.
     ///
     /// # Errors
     /// When it is none.
-    pub(crate) async fn new(site: Site, folder: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) async fn new(site: Site) -> anyhow::Result<Self> {
         let info = site.docker().info().await.with_context(|| format!("asking {} for its Swarm", site.url()))?;
         let swarm = info.swarm.unwrap_or_default();
         if swarm.local_node_state != Some(LocalNodeState::ACTIVE) || swarm.control_available != Some(true) {
@@ -69,8 +68,8 @@ impl SwarmEngine {
                 site.url()
             );
         }
-        let shop = ShopAddress::of_node(&"");
-        Ok(Self { site, folder, plan: None, shop, hub: None, machines: BTreeMap::new(), sysctls: BTreeMap::new() })
+        let (machines, sysctls) = (RefCell::default(), BTreeMap::new());
+        Ok(Self { site, plan: None, shop: ShopAddress::of_node(&""), hub: None, machines, sysctls })
     }
 
     fn plan(&self) -> anyhow::Result<&LabPlan> {
@@ -99,28 +98,25 @@ impl SwarmEngine {
         self.site.make_helper(&container, plan).await?;
         let listen = format!("0.0.0.0:{HUB_PORT}");
         let command = NodeCommand::program(Program::Agent, ["hub", "--listen", &listen]).env(service::TOKEN, token);
-        let process = self.site.spawn(&container, &command, &self.folder.join("hub.log")).await?;
-        self.hub = Some(Hub::new(process).await?);
+        let log = plan.logs.join("hub.log");
+        let process = self.site.spawn(&container, &command, &log).await?;
+        self.hub = Some(Hub::new(process).await.with_context(|| log_end(&log))?);
         let address = self.site.address_of(&container, &names::network(&plan.run_id)).await?;
         Ok(SocketAddrV4::new(address, HUB_PORT))
     }
 
     /// Makes the service and waits for all its agents. Kernel settings that a machine turns out not to have are left out.
     async fn start_clients(&mut self, plan: &LabPlan, hub: SocketAddrV4, token: &str) -> anyhow::Result<()> {
-        let mut sysctls = plan.sysctls_here();
         loop {
-            let spec = service::description(plan, &sysctls, hub, token);
+            self.sysctls = self.site.sysctls(plan);
+            let spec = service::description(plan, &self.sysctls, hub, token);
             let made = self.site.docker().create_service(spec, None).await;
             let id = made.context("making the service of clients")?.id.context("the service has no id")?;
-            self.sysctls.clone_from(&sysctls);
             let Err(complaint) = self.wait_for_agents(plan, &id).await else { return Ok(()) };
-            let words = format!("{complaint:#}");
-            let missing = plan
-                .optional_sysctls
-                .keys()
-                .find(|name| sysctls.contains_key(*name) && words.contains(&format!("net/{}", name.replace('.', "/"))));
-            let Some(missing) = missing else { return Err(complaint) };
-            sysctls.remove(missing);
+            self.site.learn(&format!("{complaint:#}"), plan);
+            if self.site.sysctls(plan) == self.sysctls {
+                return Err(complaint);
+            }
             self.remove_service(plan).await?;
         }
     }
@@ -129,27 +125,29 @@ impl SwarmEngine {
         let deadline = Instant::now() + START_LIMIT + START_LIMIT_EACH * plan.clients;
         loop {
             let hub = self.hub.as_mut().context("the hub is not up")?;
-            let agents = hub.agents();
-            if agents.values().filter(|agent| agent.is_there).count() == plan.clients as usize {
+            let (there, wanted) = (hub.agents().values().filter(|agent| agent.is_there).count(), plan.clients);
+            if there == wanted as usize {
                 break;
             }
-            let (there, wanted) = (agents.len(), plan.clients);
             if Instant::now() >= deadline {
                 let tasks = service::states(self.site.docker(), service).await?;
                 bail!("{there} of {wanted} clients came up; the service's tasks: {tasks}");
             }
-            if timeout(LOOK_INTERVAL, hub.changed()).await.is_err() {
-                service::check(self.site.docker(), service).await?;
+            tokio::select! {
+                changed = hub.changed() => changed?,
+                () = sleep(LOOK_INTERVAL) => service::check(self.site.docker(), service).await?,
+                () = plan.stop.cancelled() => bail!("interrupted while the clients came up"),
             }
         }
         self.note_machines();
         self.check_versions()
     }
 
-    fn note_machines(&mut self) {
+    fn note_machines(&self) {
         let Some(hub) = &self.hub else { return };
+        let mut machines = self.machines.borrow_mut();
         for (number, agent) in hub.agents() {
-            let seen = self.machines.entry(number).or_default();
+            let seen = machines.entry(number).or_default();
             if seen.last() != Some(&agent.machine) {
                 seen.push(agent.machine);
             }
@@ -176,20 +174,25 @@ impl SwarmEngine {
     }
 
     async fn renew_client(&mut self, number: u32) -> anyhow::Result<()> {
+        let stop = self.plan()?.stop.clone();
         let deadline = Instant::now() + RENEW_LIMIT;
         loop {
             let hub = self.hub.as_mut().context("the hub is not up")?;
-            if matches!(timeout_at(deadline, hub.reset(number)).await, Ok(Ok(()))) {
-                break;
-            }
+            let reset = timeout_at(deadline, hub.reset(number)).await;
+            let Err(error) = reset.unwrap_or_else(|_| bail!("its agent does not answer")) else { break };
             if Instant::now() >= deadline {
-                bail!("client-{number} does not come back: is its machine there?");
+                return Err(error)
+                    .with_context(|| format!("client-{number} does not come back: is its machine there?"));
             }
             // Lost: Swarm starts another task in its place.
-            let _ = timeout(LOOK_INTERVAL, hub.changed()).await;
+            tokio::select! {
+                changed = hub.changed() => changed?,
+                () = sleep(LOOK_INTERVAL) => {}
+                () = stop.cancelled() => bail!("interrupted while client-{number} was renewed"),
+            }
         }
         self.note_machines();
-        Ok(())
+        self.check_versions()
     }
 }
 
@@ -277,9 +280,11 @@ impl Engine for SwarmEngine {
     }
 
     async fn facts(&self) -> anyhow::Result<serde_json::Value> {
+        self.note_machines();
         let machines = service::machines(self.site.docker()).await?;
-        let clients: BTreeMap<String, &Vec<String>> =
-            self.machines.iter().map(|(number, seen)| (Node::Client(*number).to_string(), seen)).collect();
+        let clients = self.machines.borrow().clone().into_iter();
+        let clients: BTreeMap<String, Vec<String>> =
+            clients.map(|(number, seen)| (Node::Client(number).to_string(), seen)).collect();
         Ok(serde_json::json!({ "manager": self.site.facts().await?, "machines": machines, "clients_on": clients }))
     }
 }

@@ -118,7 +118,9 @@ impl<'a> Lab<'a> {
     /// # Errors
     /// What is wrong, with its log's last lines.
     pub(crate) async fn check_shop(&self) -> anyhow::Result<()> {
-        let Some(shop) = &self.shop else { return prober::check_handshake(self.engine).await };
+        let Some(shop) = &self.shop else {
+            return prober::check_handshake(self.engine, self.engine.shop().shop_port).await;
+        };
         if let Some(code) = shop.exit_status() {
             bail!("the server ended with exit code {code}: {}", self.shop_log());
         }
@@ -142,15 +144,22 @@ impl<'a> Lab<'a> {
     ///
     /// # Errors
     /// When they don't.
-    pub(crate) async fn check_way(&mut self) -> anyhow::Result<()> {
-        if self.engine.shop().echo_port.is_none() || self.shop.is_none() {
+    pub(crate) async fn check_way(&mut self, floor_rtt_ms: f64) -> anyhow::Result<()> {
+        let shop = self.engine.shop();
+        if shop.echo_port.is_none() {
+            return Ok(());
+        }
+        for port in [shop.accounts_port, shop.shop_port] {
+            prober::check_handshake(self.engine, port).await?;
+        }
+        if self.shop.is_none() {
             return Ok(());
         }
         let trial = Condition { delay: "20ms".parse()?, ..Condition::BASELINE };
         self.emulator.apply(self.engine, &trial, 0).await.context("trying a delay")?;
         let measured = prober::probe(self.engine, &ProbePlan::for_condition(&trial), &trial).await?;
         self.emulator.apply(self.engine, &Condition::BASELINE, 0).await.context("ending the trial")?;
-        match probe::way_doubt(&trial, &measured) {
+        match probe::way_doubt(&trial, floor_rtt_ms, &measured) {
             Some(doubt) => bail!("{doubt}; on the server's engine, let published ports go through iptables"),
             None => Ok(()),
         }
@@ -192,7 +201,8 @@ impl<'a> Lab<'a> {
 /// Whether the nodes hold the programs that this driver was built with: an image may be of yesterday.
 async fn check_programs(engine: &dyn Engine) -> anyhow::Result<()> {
     let server = engine.has_server().then_some((Node::Server, Program::ShopServer));
-    for (node, program) in server.into_iter().chain([(Node::Client(1), Program::ShopClient)]) {
+    let clients = engine.clients_by_machine().into_iter().map(|node| (node, Program::ShopClient));
+    for (node, program) in server.into_iter().chain(clients) {
         let command = NodeCommand::program(program, ["--version"]);
         let said = engine.exec(node, &command).await?.success(&command)?.stdout;
         let expected = format!("{} {}", program.name(), shop_protocol::VERSION);

@@ -32,7 +32,7 @@ pub(crate) async fn probe(engine: &dyn Engine, plan: &ProbePlan, asked: &Conditi
         None => None,
     };
     let is_behind_a_port = engine.shop().echo_port.is_some() && !asked.delay.as_duration().is_zero();
-    let handshakes = if is_behind_a_port { Some(handshakes(engine).await?) } else { None };
+    let handshakes = if is_behind_a_port { Some(handshakes(engine, engine.shop().shop_port).await?) } else { None };
     let milliseconds = |microseconds: f64| microseconds / 1_000.0;
     Ok(Measured {
         sent: echoes.sent,
@@ -61,14 +61,14 @@ pub(crate) async fn floor_rtt_ms(engine: &dyn Engine) -> anyhow::Result<f64> {
     })
 }
 
-/// Whether the shop's port takes connections.
+/// Whether one of the shop's ports takes connections.
 ///
 /// # Errors
 /// When it doesn't.
-pub(crate) async fn check_handshake(engine: &dyn Engine) -> anyhow::Result<()> {
-    let report = handshakes(engine).await?;
+pub(crate) async fn check_handshake(engine: &dyn Engine, port: u16) -> anyhow::Result<()> {
+    let report = handshakes(engine, port).await?;
     if report.received == 0 {
-        bail!("{}:{} takes no connections", engine.shop().host, engine.shop().shop_port);
+        bail!("{}:{port} takes no connections: is it published and let through?", engine.shop().host);
     }
     Ok(())
 }
@@ -80,8 +80,8 @@ async fn echo(engine: &dyn Engine, options: &[&str]) -> anyhow::Result<ProbeRepo
     }
 }
 
-async fn handshakes(engine: &dyn Engine) -> anyhow::Result<ProbeReport> {
-    let port = engine.shop().shop_port.to_string();
+async fn handshakes(engine: &dyn Engine, port: u16) -> anyhow::Result<ProbeReport> {
+    let port = port.to_string();
     ask(engine, &["--tcp", &port, "--count", HANDSHAKES, "--interval", "0ms", "--timeout", HANDSHAKE_PATIENCE]).await
 }
 

@@ -158,6 +158,8 @@ pub(super) fn publish(body: &mut ContainerCreateBody, shop: &ShopAddress) {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     pub(in crate::engine) fn plan() -> LabPlan {
@@ -165,6 +167,8 @@ pub(super) mod tests {
             run_id: "r1".to_owned(),
             host: "h".to_owned(),
             folder: "/tmp/f".into(),
+            logs: "/tmp/l".into(),
+            stop: CancellationToken::new(),
             clients: 2,
             sysctls: [("ipv4.tcp_no_metrics_save".to_owned(), "1".to_owned())].into(),
             optional_sysctls: [("ipv4.tcp_syn_linear_timeouts".to_owned(), "0".to_owned())].into(),

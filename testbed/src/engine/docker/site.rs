@@ -36,6 +36,8 @@ const NETWORK_PAUSE: Duration = Duration::from_millis(200);
 /// One Docker engine.
 pub(crate) struct Site {
     url: String,
+    /// The engine's own id, by whatever URL it is reached.
+    id: String,
     docker: Docker,
     /// Where it is reached through one.
     _tunnel: Option<Tunnel>,
@@ -53,10 +55,10 @@ pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<Site> {
     let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|url| !url.is_empty());
     let url = url.map(ToOwned::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_URL.to_owned());
     let site = if url.starts_with("ssh:") { Site::by_ssh(&url).await? } else { Site::unchecked(&url)? };
-    site.docker
-        .ping()
-        .await
-        .with_context(|| format!("no Docker engine answers at {url} (does it run, may you use it?)"))?;
+    let silent = || format!("no Docker engine answers at {url} (does it run, may you use it?)");
+    let docker = site.docker.negotiate_version().await.with_context(silent)?;
+    let id = docker.info().await.with_context(silent)?.id;
+    let site = Site { id: id.unwrap_or_else(|| url.clone()), docker, ..site };
     Ok(site)
 }
 
@@ -80,12 +82,17 @@ impl Site {
 
     fn with(url: &str, docker: Docker, tunnel: Option<Tunnel>) -> Self {
         let (quirks, followers) = (RefCell::default(), RefCell::default());
-        Self { url: url.to_owned(), docker, _tunnel: tunnel, quirks, followers }
+        Self { url: url.to_owned(), id: url.to_owned(), docker, _tunnel: tunnel, quirks, followers }
     }
 
     /// How the user names it.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What tells it from others.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// The connection.
@@ -130,7 +137,7 @@ impl Site {
             publish.inspect(|shop| container::publish(&mut body, shop));
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             let Err(error) = self.create_and_start(&name, options, body).await else { return Ok(()) };
-            self.quirks.borrow_mut().learn(&error.to_string(), plan);
+            self.learn(&error.to_string(), plan);
             // Another node may have learnt it meanwhile.
             let knows_more = *self.quirks.borrow() != quirks;
             if !knows_more {
@@ -151,8 +158,13 @@ impl Site {
         self.docker.start_container(name, None::<StartContainerOptions>).await
     }
 
+    /// Takes in why a node could not be started.
+    pub(in super::super) fn learn(&self, complaint: &str, plan: &LabPlan) {
+        self.quirks.borrow_mut().learn(complaint, plan);
+    }
+
     /// The settings that its kernel has, as far as is known.
-    pub(super) fn sysctls(&self, plan: &LabPlan) -> BTreeMap<String, String> {
+    pub(in super::super) fn sysctls(&self, plan: &LabPlan) -> BTreeMap<String, String> {
         let is_local = self.url.starts_with("unix:");
         self.quirks.borrow().without_missing(if is_local { plan.sysctls_here() } else { plan.all_sysctls() })
     }
@@ -225,18 +237,23 @@ impl Site {
     }
 
     pub(in super::super) async fn get_file(&self, container: &str, path: &str) -> anyhow::Result<Vec<u8>> {
-        let what = || format!("getting {path} from the container {container}");
+        let got = timeout(EXEC_LIMIT, self.download(container, path)).await;
+        got.unwrap_or_else(|_| bail!("it did not come within {} s", EXEC_LIMIT.as_secs()))
+            .with_context(|| format!("getting {path} from the container {container}"))
+    }
+
+    async fn download(&self, container: &str, path: &str) -> anyhow::Result<Vec<u8>> {
         let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
         let mut chunks = self.docker.download_from_container(container, Some(options));
         let mut packed = Vec::new();
         while let Some(chunk) = chunks.next().await {
-            packed.extend_from_slice(&chunk.with_context(what)?);
+            packed.extend_from_slice(&chunk?);
         }
         let mut archive = tar::Archive::new(packed.as_slice());
-        let mut entries = archive.entries().with_context(what)?;
-        let Some(entry) = entries.next() else { bail!("{}: the archive is empty", what()) };
+        let mut entries = archive.entries()?;
+        let Some(entry) = entries.next() else { bail!("the archive is empty") };
         let mut content = Vec::new();
-        entry.with_context(what)?.read_to_end(&mut content).with_context(what)?;
+        entry?.read_to_end(&mut content)?;
         Ok(content)
     }
 

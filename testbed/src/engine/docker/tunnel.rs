@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -17,6 +16,10 @@ use crate::run_id::RunLock;
 
 /// The engine's socket there, when the URL does not say.
 const SOCKET: &str = "/var/run/docker.sock";
+/// No questions asked, an end when the engine can't be reached, and none of the user's sharing of connections, which would
+/// leave a process behind that is not ours.
+const OPTIONS: [&str; 5] =
+    ["BatchMode=yes", "ExitOnForwardFailure=yes", "ServerAliveInterval=5", "ControlMaster=no", "ControlPath=none"];
 /// How long ssh may take to connect.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How often it is looked whether it has.
@@ -60,23 +63,18 @@ impl Tunnel {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = RunLock::take(&format!("ssh-{}-{number}", std::process::id()))?;
         let socket = socket_in(&folder);
+        let words = folder.folder().join("ssh.log");
+        let log = std::fs::File::create(&words).with_context(|| format!("making {}", words.display()))?;
         let mut command = Command::new("ssh");
-        command.args([
-            "-N",
-            "-T",
-            "-o",
-            "BatchMode=yes",
-            "-o",
-            "ExitOnForwardFailure=yes",
-            "-o",
-            "ServerAliveInterval=5",
-        ]);
+        command.args(["-N", "-T"]).args(OPTIONS.iter().flat_map(|option| ["-o", option]));
         command.arg("-L").arg(format!("{}:{}", socket.display(), target.socket));
         command.args(target.port.into_iter().flat_map(|port| ["-p", port])).arg(target.host);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         tie_to_driver(&mut command, None);
         let mut ssh = command.spawn().context("starting ssh (is it installed?)")?;
-        wait_until_forwarded(&mut ssh, &socket).await.with_context(|| format!("reaching {} by ssh", target.host))?;
+        wait_until_forwarded(&mut ssh, &socket, &words)
+            .await
+            .with_context(|| format!("reaching {} by ssh", target.host))?;
         Ok(Self { _ssh: ssh, folder })
     }
 
@@ -90,15 +88,12 @@ fn socket_in(folder: &RunLock) -> PathBuf {
     folder.folder().join("docker.sock")
 }
 
-async fn wait_until_forwarded(ssh: &mut Child, socket: &Path) -> anyhow::Result<()> {
+async fn wait_until_forwarded(ssh: &mut Child, socket: &Path, words: &Path) -> anyhow::Result<()> {
     let deadline = Instant::now() + START_LIMIT;
     while UnixStream::connect(socket).await.is_err() {
         if let Some(status) = ssh.try_wait().context("looking after ssh")? {
-            let mut words = String::new();
-            if let Some(stderr) = &mut ssh.stderr {
-                // Without its words the status has to do.
-                let _ = stderr.read_to_string(&mut words).await;
-            }
+            // Without its words the status has to do.
+            let words = std::fs::read_to_string(words).unwrap_or_default();
             bail!("ssh ended ({status}): {}", last_lines(&words, 3));
         }
         if Instant::now() >= deadline {

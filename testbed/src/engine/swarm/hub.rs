@@ -78,11 +78,15 @@ impl Hub {
     }
 
     /// Waits until something about the agents changes.
-    pub(super) async fn changed(&mut self) {
-        // The sender lives as long as the pump; when that has ended, nothing changes any more.
+    ///
+    /// # Errors
+    /// When nothing will any more: the hub has ended.
+    pub(super) async fn changed(&mut self) -> anyhow::Result<()> {
+        // The sender lives as long as the pump.
         if self.changes.changed().await.is_err() {
-            std::future::pending::<()>().await;
+            bail!("{}", lock(&self.board).broken.as_deref().unwrap_or("the hub has ended"));
         }
+        Ok(())
     }
 
     /// Runs a command to its end.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use bollard::Docker;
 use bollard::models::{
-    EndpointSpec, EndpointSpecModeEnum, HealthConfig, NetworkAttachmentConfig, ServiceSpec, ServiceSpecMode,
+    EndpointSpec, EndpointSpecModeEnum, HealthConfig, NetworkAttachmentConfig, Service, ServiceSpec, ServiceSpecMode,
     ServiceSpecModeReplicated, Task, TaskSpec, TaskSpecContainerSpec, TaskSpecRestartPolicy,
     TaskSpecRestartPolicyConditionEnum, TaskState,
 };
@@ -122,16 +122,23 @@ pub(super) async fn remove(docker: &Docker, name: &str) -> anyhow::Result<()> {
         Err(error) if is_missing(&error) => return Ok(()),
         service => service.with_context(what)?,
     };
+    // Whatever comes of it, the service goes.
+    let ended = end_tasks(docker, name, service).await;
+    docker.delete_service(name).await.with_context(what)?;
+    ended.with_context(|| format!("ending the tasks of the service {name}"))
+}
+
+async fn end_tasks(docker: &Docker, name: &str, service: Service) -> anyhow::Result<()> {
     let mut spec = service.spec.unwrap_or_default();
     spec.mode = Some(replicas(0));
-    let version = service.version.and_then(|version| version.index).unwrap_or_default();
-    let options = UpdateServiceOptions { version: version.try_into().unwrap_or_default(), ..Default::default() };
-    docker.update_service(name, spec, options, None).await.with_context(what)?;
+    let version = service.version.and_then(|version| version.index).context("the service has no version")?;
+    let options = UpdateServiceOptions { version: version.try_into()?, ..Default::default() };
+    docker.update_service(name, spec, options, None).await?;
     let deadline = Instant::now() + END_LIMIT;
     while Instant::now() < deadline && !tasks(docker, name).await?.is_empty() {
         tokio::time::sleep(LOOK_INTERVAL).await;
     }
-    docker.delete_service(name).await.with_context(what)
+    Ok(())
 }
 
 fn replicas(count: u32) -> ServiceSpecMode {
