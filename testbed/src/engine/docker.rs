@@ -86,7 +86,7 @@ impl DockerEngine {
             let known = sites.iter().position(|known| known.id() == site.id());
             if known == Some(0) {
                 bail!(
-                    "{} is the server's engine: clients beside the server do not reach its published ports as others do; \
+                    "{} is the server's engine (same id, same host name): clients beside the server do not reach its published ports as others do; \
                      name other engines for them, or none for everything on one",
                     site.url()
                 );

@@ -36,7 +36,7 @@ const NETWORK_PAUSE: Duration = Duration::from_millis(200);
 /// One Docker engine.
 pub(crate) struct Site {
     url: String,
-    /// The engine's own id, by whatever URL it is reached.
+    /// The engine's own id and its host's name, by whatever URL it is reached.
     id: String,
     docker: Docker,
     /// Where it is reached through one.
@@ -57,8 +57,10 @@ pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<Site> {
     let site = if url.starts_with("ssh:") { Site::by_ssh(&url).await? } else { Site::unchecked(&url)? };
     let silent = || format!("no Docker engine answers at {url} (does it run, may you use it?)");
     let docker = site.docker.negotiate_version().await.with_context(silent)?;
-    let id = docker.info().await.with_context(silent)?.id;
-    let site = Site { id: id.unwrap_or_else(|| url.clone()), docker, ..site };
+    let info = docker.info().await.with_context(silent)?;
+    // Machines that were copied from one another may have the same id, but hardly the same name.
+    let id = format!("{} on {}", info.id.as_deref().unwrap_or(&url), info.name.unwrap_or_default());
+    let site = Site { id, docker, ..site };
     Ok(site)
 }
 
