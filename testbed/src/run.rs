@@ -125,25 +125,9 @@ async fn run_cells(
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let plan = lab_plan(request, folder, stop);
-    let mut lab = Lab::up(engine, &plan, request, cells, folder.logs(), stop).await?;
-    say(&lab.why_emulator);
-    let is_per_packet = |cell: &Cell| cell.condition.rate.is_some() || cell.condition.loss.fraction() > 0.0;
-    let offloads = request.scenario.network.offloads;
-    if lab.emulator.bundles_segments() && offloads == Offloads::On && cells.iter().any(is_per_packet) {
-        say(BUNDLES);
-        manifest.remarks.push(BUNDLES.to_owned());
-    }
-    // Only now is it known where each client is.
-    manifest.engine_facts = lab.engine.facts().await?;
+    let mut lab = Lab::up(engine, &plan, request, cells).await?;
+    let floor_rtt_ms = get_ready(&mut lab, request, cells, manifest).await?;
     manifest.sysctls = lab.engine.sysctls(&plan);
-    for cell in cells {
-        lab.emulator.can_express(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
-    }
-    let floor_rtt_ms = prober::floor_rtt_ms(lab.engine).await?;
-    lab.check_way(floor_rtt_ms).await?;
-    manifest.emulator = lab.emulator.name().to_owned();
-    manifest.why_emulator = lab.why_emulator.clone();
-    manifest.floor_rtt_ms = Some(floor_rtt_ms);
     manifest.setup_seconds = Some(request.began.elapsed().as_secs_f64());
     folder.write_manifest(manifest)?;
 
@@ -181,6 +165,34 @@ async fn run_cells(
         }
     }
     lab.shut_down().await.context("stopping the emulator")
+}
+
+/// Whether the cells can be measured in the lab as it came up; what the manifest says of it. Gives the median round trip
+/// of the bare link, milliseconds.
+async fn get_ready(
+    lab: &mut Lab<'_>,
+    request: &RunRequest,
+    cells: &[Cell],
+    manifest: &mut Manifest,
+) -> anyhow::Result<f64> {
+    say(&lab.why_emulator);
+    manifest.emulator = lab.emulator.name().to_owned();
+    manifest.why_emulator = lab.why_emulator.clone();
+    // Only now is it known where each client is.
+    manifest.engine_facts = lab.engine.facts().await?;
+    let is_per_packet = |cell: &Cell| cell.condition.rate.is_some() || cell.condition.loss.fraction() > 0.0;
+    let offloads = request.scenario.network.offloads;
+    if lab.emulator.bundles_segments() && offloads == Offloads::On && cells.iter().any(is_per_packet) {
+        say(BUNDLES);
+        manifest.remarks.push(BUNDLES.to_owned());
+    }
+    for cell in cells {
+        lab.emulator.can_express(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
+    }
+    let floor_rtt_ms = prober::floor_rtt_ms(lab.engine).await?;
+    manifest.floor_rtt_ms = Some(floor_rtt_ms);
+    lab.check_way(floor_rtt_ms).await?;
+    Ok(floor_rtt_ms)
 }
 
 /// After a cell: new nodes for the broken ones, and a new server if shop or emulator do not answer.

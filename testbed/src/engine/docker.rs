@@ -9,6 +9,7 @@ mod attached;
 mod container;
 pub(crate) mod leftovers;
 mod quirks;
+mod removal;
 mod site;
 mod tunnel;
 
@@ -24,7 +25,7 @@ use super::process::Process;
 use super::{Engine, LabPlan, Node, NodeCommand, Output, ShopAddress};
 use crate::host;
 pub(super) use container::{NetworkKind, labels, names};
-pub(super) use site::is_missing;
+pub(super) use removal::is_missing;
 pub(crate) use site::{Site, connect};
 
 /// The images of the two kinds of node; `compose.yaml` and `docker/` build them under these names.

@@ -7,7 +7,6 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use shaper::Condition;
 use shop_protocol::limits;
-use tokio_util::sync::CancellationToken;
 
 use crate::emulator::{Emulator, choose};
 use crate::engine::docker;
@@ -84,10 +83,8 @@ impl<'a> Lab<'a> {
         plan: &LabPlan,
         request: &RunRequest,
         cells: &[Cell],
-        logs: PathBuf,
-        stop: &CancellationToken,
     ) -> anyhow::Result<Lab<'a>> {
-        let scenario = &request.scenario;
+        let (scenario, logs) = (&request.scenario, plan.logs.clone());
         engine.up(plan).await.context("setting up the nodes")?;
         check_programs(engine).await?;
         let (shop, admin_password) = if engine.has_server() {
@@ -98,7 +95,7 @@ impl<'a> Lab<'a> {
             (None, std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()))
         };
         let conditions: Vec<Condition> = cells.iter().map(|cell| cell.condition).collect();
-        let chosen = choose(engine, request.emulator, &conditions, &logs, stop).await;
+        let chosen = choose(engine, request.emulator, &conditions, &logs, &plan.stop).await;
         let chosen = chosen.context("choosing the link emulator")?;
         let (emulator, why_emulator) = (chosen.emulator, chosen.why);
         Ok(Lab {

@@ -8,7 +8,8 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, ListServicesOptions};
 
-use super::site::{Site, force_remove, is_missing, remove_network};
+use super::removal::{force_remove, is_missing, remove_network};
+use super::site::Site;
 use super::{FOLDER_LABEL, HOST_LABEL, RUN_LABEL};
 use crate::clean::Cleaned;
 

@@ -12,7 +12,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListContainersOptions,
-    RemoveContainerOptionsBuilder, StartContainerOptions, StatsOptionsBuilder,
+    StartContainerOptions, StatsOptionsBuilder,
 };
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::container::{self, NetworkKind, names};
 use super::quirks::Quirks;
+use super::removal::{self, force_remove, is_missing, remove_network};
 use super::tunnel::Tunnel;
 use super::{IMAGES, RUN_LABEL, attached};
 use crate::engine::process::Process;
@@ -27,11 +28,6 @@ use crate::engine::{EXEC_LIMIT, LabPlan, Node, NodeCommand, Output, ShopAddress}
 
 /// What a site is called that the user did not name.
 const DEFAULT_URL: &str = "unix:///var/run/docker.sock";
-
-/// How long a network may still be in use by what was just removed.
-const NETWORK_PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is tried.
-const NETWORK_PAUSE: Duration = Duration::from_millis(200);
 
 /// One Docker engine.
 pub(crate) struct Site {
@@ -201,12 +197,12 @@ impl Site {
     /// Waits until the engine itself has removed all containers of a run, for a while.
     pub(in super::super) async fn wait_for_no_container(&self, run_id: &str) {
         let label = format!("{RUN_LABEL}={run_id}");
-        let deadline = Instant::now() + NETWORK_PATIENCE;
+        let deadline = Instant::now() + removal::PATIENCE;
         while Instant::now() < deadline {
             let filters = Some(HashMap::from([("label".to_owned(), vec![label.clone()])]));
             let options = ListContainersOptions { all: true, filters, ..ListContainersOptions::default() };
             match self.docker.list_containers(Some(options)).await {
-                Ok(there) if !there.is_empty() => tokio::time::sleep(NETWORK_PAUSE).await,
+                Ok(there) if !there.is_empty() => tokio::time::sleep(removal::PAUSE).await,
                 _ => return,
             }
         }
@@ -289,37 +285,8 @@ impl Site {
     }
 }
 
-/// Removes a container, whatever it does, with its anonymous volumes. One that the engine is removing already is left to it.
-pub(super) async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<(), Error> {
-    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-    match docker.remove_container(name_or_id, Some(options)).await {
-        Err(Error::DockerResponseServerError { status_code: 409, message }) if message.contains("in progress") => {
-            Ok(())
-        }
-        done => done,
-    }
-}
-
 /// Whether a container could not start because a port of its host is in use.
 fn is_port_taken(error: &Error) -> bool {
     let words = error.to_string();
     words.contains("port is already allocated") || words.contains("address already in use")
-}
-
-/// Removes a network; what was just removed may still be leaving it, above all a service's tasks.
-pub(super) async fn remove_network(docker: &Docker, id: &str) -> Result<(), Error> {
-    let deadline = Instant::now() + NETWORK_PATIENCE;
-    loop {
-        match docker.remove_network(id).await {
-            Err(Error::DockerResponseServerError { status_code: 400..=403 | 409, .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(NETWORK_PAUSE).await;
-            }
-            done => return done,
-        }
-    }
-}
-
-/// Whether an error only says that there is no such thing.
-pub(in super::super) fn is_missing(error: &Error) -> bool {
-    matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
 }
