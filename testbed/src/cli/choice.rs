@@ -31,7 +31,7 @@ pub(super) enum EngineChoice {
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct EngineUrls {
     /// Docker engine of the server: unix:///PATH, tcp://HOST:PORT (TLS with DOCKER_TLS_VERIFY), https://HOST:PORT or
-    /// ssh://USER@HOST[:PORT][/SOCKET]
+    /// ssh://USER@HOST, which may go on with :PORT and /SOCKET
     #[arg(long, value_name = "URL")]
     pub(super) server_engine: Option<String>,
     /// Docker engines of the clients, which are dealt out to them in turn; none: all nodes are on the server's
