@@ -5,7 +5,7 @@ mod shaper;
 mod tcset;
 
 use ::shaper::Condition;
-use anyhow::bail;
+use anyhow::{Context, bail};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -125,7 +125,9 @@ pub(crate) async fn choose(
     }
     match choice {
         EmulatorChoice::Shaper => prepared(engine, Box::new(ShaperEmulator::default()), logs, "asked for").await,
-        EmulatorChoice::Tcset => prepared(engine, Box::new(TcsetEmulator), logs, "asked for").await,
+        EmulatorChoice::Tcset => {
+            prepared(engine, Box::new(TcsetEmulator), logs, "asked for").await.context("tcset does not work here")
+        }
         EmulatorChoice::Auto => {
             let tcset = match conditions.iter().try_for_each(|condition| TcsetEmulator.can_express(condition)) {
                 Ok(()) => prepared(engine, Box::new(TcsetEmulator), logs, "it works in the server's node").await,
@@ -135,7 +137,7 @@ pub(crate) async fn choose(
                 Ok(chosen) => return Ok(chosen),
                 Err(error) => format!("{error:#}"),
             };
-            let why = format!("tcset does not do here: {no_tcset}");
+            let why = format!("tcset does not work here: {no_tcset}");
             match prepared(engine, Box::new(ShaperEmulator::default()), logs, &why).await {
                 Ok(chosen) => Ok(chosen),
                 Err(error) => bail!("no emulator works in the server's node\n  tcset: {no_tcset}\n  shaper: {error:#}"),
