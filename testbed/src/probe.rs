@@ -39,6 +39,8 @@ const BURST_PACKETS: (u32, u32) = (12, 40);
 const BURST_SECONDS: f64 = 1.5;
 /// How long a reply is waited for on a link without delay, milliseconds.
 const PATIENCE_MS: u64 = 500;
+/// A burst this slow, where no rate was asked and the bare link is faster, met one all the same, bits per second.
+const UNASKED_RATE: f64 = 20_000_000.0;
 /// Above this rate a burst is over too soon to be timed, bits per second.
 const FASTEST_PROVABLE_RATE: u64 = 200_000_000;
 
@@ -78,6 +80,12 @@ impl ProbePlan {
         let slow_ms = 4.0 * (milliseconds(condition.delay) + milliseconds(condition.jitter) + packet_ms);
         let patience_ms = PATIENCE_MS + slow_ms.ceil() as u64;
         Self { echoes, interval_us, burst, patience_ms }
+    }
+
+    /// With a burst also where no rate is asked, to see one that is in force all the same.
+    pub(crate) fn watching_the_rate(self) -> Self {
+        let (_, most) = BURST_PACKETS;
+        Self { burst: self.burst.or(Some(most)), ..self }
     }
 }
 
@@ -134,8 +142,16 @@ fn loss_doubt(asked: &Condition, measured: &Measured) -> Option<String> {
     Some(format!("loss: asked {}%, the probe lost {lost} of {} packets", loss * 100.0, measured.sent))
 }
 
+/// Whether a bare link is fast enough to tell by a burst that a rate is in force which nobody asked for.
+pub(crate) fn shows_unasked_rates(bare: &Measured) -> bool {
+    bare.rate_bits_per_second.is_some_and(|rate| rate > 2.5 * UNASKED_RATE)
+}
+
 fn rate_doubt(asked: &Condition, measured: &Measured) -> Option<String> {
-    let rate = asked.rate?;
+    let Some(rate) = asked.rate else {
+        let got = measured.rate_bits_per_second.filter(|got| *got < UNASKED_RATE)?;
+        return Some(format!("rate: none was asked, the probe saw {:.1} kbit/s", got / 1_000.0));
+    };
     let bits = rate.bits_per_second();
     if bits > FASTEST_PROVABLE_RATE {
         return Some(format!(
@@ -246,6 +262,8 @@ mod tests {
             ("{}", seen(0.1, 0, None), None),
             ("{}", seen(0.1, 1, None), Some("loss: asked 0%, the probe lost 1 of 800")),
             ("{}", seen(50.1, 0, None), Some("delay: asked 0 ms, the probe saw 50.00 ms")),
+            ("{}", seen(0.1, 0, Some(9e8)), None),
+            ("{}", seen(0.1, 0, Some(1e6)), Some("rate: none was asked, the probe saw 1000.0 kbit/s")),
             (r#"{"delay":"50ms"}"#, seen(50.3, 0, None), None),
             (r#"{"delay":"50ms"}"#, seen(0.1, 0, None), Some("delay: asked 50 ms, the probe saw 0.00 ms")),
             (r#"{"delay":"1ms"}"#, seen(1.2, 0, None), None),

@@ -30,6 +30,7 @@ use crate::run_id::UtcTime;
 use crate::scenario::{Offloads, Scenario};
 use cell::{CellContext, measure};
 use lab::Lab;
+use prober::Floor;
 use progress::Progress;
 
 /// What loss and rate mean to netem.
@@ -126,14 +127,14 @@ async fn run_cells(
 ) -> anyhow::Result<()> {
     let plan = lab_plan(request, folder, stop);
     let mut lab = Lab::up(engine, &plan, request, cells).await?;
-    let floor_rtt_ms = get_ready(&mut lab, request, cells, manifest).await?;
+    let floor = get_ready(&mut lab, request, cells, manifest).await?;
     manifest.sysctls = lab.engine.sysctls(&plan);
     manifest.setup_seconds = Some(request.began.elapsed().as_secs_f64());
     folder.write_manifest(manifest)?;
 
     let scenario = &request.scenario;
     let nodes_are_here = lab.engine.shares_host().await;
-    let run = CellContext { run_id: &request.run_id, scenario, folder, floor_rtt_ms, nodes_are_here, stop };
+    let run = CellContext { run_id: &request.run_id, scenario, folder, floor, nodes_are_here, stop };
     let progress = Progress::new(cells.len(), scenario.duration.as_duration());
     for cell in cells {
         if stop.is_cancelled() {
@@ -167,14 +168,14 @@ async fn run_cells(
     lab.shut_down().await.context("stopping the emulator")
 }
 
-/// Whether the cells can be measured in the lab as it came up; what the manifest says of it. Gives the median round trip
-/// of the bare link, milliseconds.
+/// Whether the cells can be measured in the lab as it came up; what the manifest says of it. Gives what the bare
+/// link is like.
 async fn get_ready(
     lab: &mut Lab<'_>,
     request: &RunRequest,
     cells: &[Cell],
     manifest: &mut Manifest,
-) -> anyhow::Result<f64> {
+) -> anyhow::Result<Floor> {
     say(&lab.why_emulator);
     manifest.emulator = lab.emulator.name().to_owned();
     manifest.why_emulator = lab.why_emulator.clone();
@@ -189,10 +190,10 @@ async fn get_ready(
     for cell in cells {
         lab.emulator.can_express(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
     }
-    let floor_rtt_ms = prober::floor_rtt_ms(lab.engine).await?;
-    manifest.floor_rtt_ms = Some(floor_rtt_ms);
-    lab.check_way(floor_rtt_ms).await?;
-    Ok(floor_rtt_ms)
+    let floor = prober::floor(lab.engine).await?;
+    manifest.floor_rtt_ms = Some(floor.rtt_ms);
+    lab.check_way(floor.rtt_ms).await?;
+    Ok(floor)
 }
 
 /// After a cell: new nodes for the broken ones, and a new server if shop or emulator do not answer.

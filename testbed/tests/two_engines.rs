@@ -155,6 +155,24 @@ fn a_condition_that_nobody_set_is_not_proved() {
 }
 
 #[test]
+fn a_rate_that_nobody_asked_for_is_seen() {
+    let _alone = alone();
+    let Some(engines) = engines() else { return };
+    let shop = ShopByHand::start(&engines.a);
+    let arguments = ["run", "--server", &engines.address, "--client-engine", &engines.b, "--clients", "1"];
+    let mut running = Running::start_with_stdin(&[&arguments[..], &["--delay", "40ms", "--duration", "2s"]].concat());
+    running.wait_for_line("press Enter");
+    running.press_enter();
+    running.wait_for_line("press Enter");
+    shop.set(&["--delay", "40ms", "--rate", "2Mbit"]);
+    running.press_enter();
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(3), "{}", finished.words());
+    let problems = &finished.run().csv("cells.csv")[0]["problems"];
+    assert!(problems.contains("rate: none was asked, the probe saw"), "{problems}");
+}
+
+#[test]
 fn ctrl_c_while_somebody_is_to_set_a_condition_ends_the_run_at_once() {
     let _alone = alone();
     let Some(engines) = engines() else { return };

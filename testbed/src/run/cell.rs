@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Crew;
 use super::lab::Lab;
-use super::prober::{PROBER, probe};
+use super::prober::{Floor, PROBER, probe};
 use super::progress::Progress;
 use crate::cell_row::{CellRow, Verdict};
 use crate::emulator::LinkCounters;
@@ -37,8 +37,8 @@ pub(crate) struct CellContext<'a> {
     pub(crate) scenario: &'a Scenario,
     /// Where samples go.
     pub(crate) folder: &'a RunFolder,
-    /// Median round trip of the bare link, milliseconds.
-    pub(crate) floor_rtt_ms: f64,
+    /// What the bare link is like.
+    pub(crate) floor: Floor,
     /// Whether this host's CPU is the nodes' CPU.
     pub(crate) nodes_are_here: bool,
     /// Ctrl-C.
@@ -55,8 +55,9 @@ pub(crate) struct Outcome {
 
 /// Measures one cell. Whatever goes wrong becomes the row's verdict.
 pub(crate) async fn measure(lab: &mut Lab<'_>, run: &CellContext<'_>, cell: &Cell, progress: &Progress) -> Outcome {
-    let row = CellRow::new(cell, run.floor_rtt_ms);
+    let row = CellRow::new(cell, run.floor.rtt_ms);
     let plan = ProbePlan::for_condition(&cell.condition);
+    let plan = if run.floor.watches_the_rate { plan.watching_the_rate() } else { plan };
     let mut measurement = Measurement {
         lab,
         run,
@@ -142,7 +143,7 @@ impl Measurement<'_, '_> {
             (Some(before), Some(after)) => Some(f64::midpoint(before, after)),
             (before, after) => before.or(after),
         };
-        let doubts = doubts(asked, self.run.floor_rtt_ms, &measured);
+        let doubts = doubts(asked, self.run.floor.rtt_ms, &measured);
         self.problems.extend(doubts.into_iter().map(|doubt| format!("{when}: {doubt}")));
         Ok(measured)
     }

@@ -5,7 +5,7 @@ use shaper::Condition;
 use shop_client::probe::ProbeReport;
 
 use crate::engine::{Engine, Node, NodeCommand};
-use crate::probe::{BURST_PAYLOAD_BYTES, ECHO_PAYLOAD_BYTES, Measured, ProbePlan};
+use crate::probe::{BURST_PAYLOAD_BYTES, ECHO_PAYLOAD_BYTES, Measured, ProbePlan, shows_unasked_rates};
 use crate::program::Program;
 
 /// The node that probes.
@@ -43,22 +43,35 @@ pub(crate) async fn probe(engine: &dyn Engine, plan: &ProbePlan, asked: &Conditi
     })
 }
 
-/// Median round trip of the bare link, milliseconds.
+/// What the bare link is like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Floor {
+    /// Median round trip, milliseconds.
+    pub(crate) rtt_ms: f64,
+    /// Whether a rate that nobody asked for is to be looked for: conditions are set by hand, and the link is fast.
+    pub(crate) watches_the_rate: bool,
+}
+
+/// Measures the bare link.
 ///
 /// # Errors
 /// When nobody answers.
-pub(crate) async fn floor_rtt_ms(engine: &dyn Engine) -> anyhow::Result<f64> {
+pub(crate) async fn floor(engine: &dyn Engine) -> anyhow::Result<Floor> {
     let bare = Condition::BASELINE;
-    let measured = probe(engine, &ProbePlan::for_condition(&bare), &bare).await?;
+    let is_by_hand = !engine.has_server();
+    let plan = ProbePlan::for_condition(&bare);
+    let plan = if is_by_hand { plan.watching_the_rate() } else { plan };
+    let measured = probe(engine, &plan, &bare).await?;
     let shop = engine.shop();
-    measured.rtt_median_ms.with_context(|| match shop.echo_port {
+    let rtt_ms = measured.rtt_median_ms.with_context(|| match shop.echo_port {
         None => "the server does not answer echo requests on the bare link".to_owned(),
         Some(port) => format!(
             "no answer from {} to echo requests on UDP port {port}: is it published and let through, and was the shop \
              started with --echo-listen (compose does)?",
             shop.host
         ),
-    })
+    })?;
+    Ok(Floor { rtt_ms, watches_the_rate: is_by_hand && shows_unasked_rates(&measured) })
 }
 
 /// Whether one of the shop's ports takes connections.
