@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_protocol::limits;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::program::Program;
@@ -24,6 +25,12 @@ pub(crate) const DEVICE: &str = "eth0";
 
 /// How long a command that is waited for may take; the longest are probes of slow links.
 pub(crate) const EXEC_LIMIT: Duration = Duration::from_secs(120);
+
+/// Waits for something in a node, but not longer than [`EXEC_LIMIT`].
+async fn in_time<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let done = timeout(EXEC_LIMIT, work).await;
+    done.unwrap_or_else(|_| anyhow::bail!("it did not end within {} s", EXEC_LIMIT.as_secs()))
+}
 
 /// A server or a client with a network namespace of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -167,12 +174,19 @@ impl NodeCommand {
     }
 }
 
+impl Executable {
+    /// The name that a node with programs of its own finds it by.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Executable::Program(program) => program.name(),
+            Executable::Installed(name) => name,
+        }
+    }
+}
+
 impl fmt::Display for NodeCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.executable {
-            Executable::Program(program) => f.write_str(program.name())?,
-            Executable::Installed(name) => f.write_str(name)?,
-        }
+        f.write_str(self.executable.name())?;
         self.arguments.iter().try_for_each(|argument| write!(f, " {argument}"))
     }
 }

@@ -80,6 +80,20 @@ fn on_two(engines: &Engines, more: &[&'static str]) -> Vec<String> {
     arguments
 }
 
+/// A driver for a shop that was started by hand on the first engine, with its clients on the second.
+fn start_by_hand(engines: &Engines, clients: &str, more: &[&str]) -> Running {
+    let common = ["run", "--server", &engines.address, "--client-engine", &engines.b, "--clients", clients];
+    Running::start_with_stdin(&[&common, more].concat())
+}
+
+/// After the driver was killed: `clean` removes what it left on both engines.
+fn assert_clean_removes(engines: &Engines, killed: &Finished) {
+    let clean = ["clean", "--server-engine", &engines.a, "--client-engine", &engines.b];
+    let cleaned = testbed(killed.folder.path(), &clean).output().unwrap();
+    assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
+    engines.assert_nothing_is_left(&killed.run().id);
+}
+
 fn as_strs(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
@@ -108,12 +122,8 @@ fn what_a_killed_driver_left_on_both_engines_is_removed_by_clean() {
     running.wait_for_line("emulator shaper");
     running.signal(Signal::SIGKILL);
     let finished = running.end();
-    let run_id = finished.run().id;
-    assert_eq!(engines.things_of(&run_id).len(), 6, "server, three clients, two networks");
-    let clean = ["clean", "--server-engine", &engines.a, "--client-engine", &engines.b];
-    let cleaned = testbed(finished.folder.path(), &clean).output().unwrap();
-    assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
-    engines.assert_nothing_is_left(&run_id);
+    assert_eq!(engines.things_of(&finished.run().id).len(), 6, "server, three clients, two networks");
+    assert_clean_removes(&engines, &finished);
 }
 
 #[test]
@@ -121,8 +131,7 @@ fn a_shop_started_by_hand_is_measured_and_labelled_as_not_controlled() {
     let _alone = alone();
     let Some(engines) = engines() else { return };
     let shop = ShopByHand::start(&engines.a);
-    let arguments = ["run", "--server", &engines.address, "--client-engine", &engines.b, "--clients", "2"];
-    let mut running = Running::start_with_stdin(&[&arguments[..], &["--delay", "0,40ms", "--duration", "3s"]].concat());
+    let mut running = start_by_hand(&engines, "2", &["--delay", "0,40ms", "--duration", "3s"]);
     running.wait_for_line("press Enter");
     running.press_enter();
     running.wait_for_line("delay 40ms");
@@ -142,8 +151,7 @@ fn a_condition_that_nobody_set_is_not_proved() {
     let _alone = alone();
     let Some(engines) = engines() else { return };
     let _shop = ShopByHand::start(&engines.a);
-    let arguments = ["run", "--server", &engines.address, "--client-engine", &engines.b, "--clients", "1"];
-    let mut running = Running::start_with_stdin(&[&arguments[..], &["--delay", "40ms", "--duration", "2s"]].concat());
+    let mut running = start_by_hand(&engines, "1", &["--delay", "40ms", "--duration", "2s"]);
     for _ in 0..2 {
         running.wait_for_line("press Enter");
         running.press_enter();
@@ -159,8 +167,7 @@ fn a_rate_that_nobody_asked_for_is_seen() {
     let _alone = alone();
     let Some(engines) = engines() else { return };
     let shop = ShopByHand::start(&engines.a);
-    let arguments = ["run", "--server", &engines.address, "--client-engine", &engines.b, "--clients", "1"];
-    let mut running = Running::start_with_stdin(&[&arguments[..], &["--delay", "40ms", "--duration", "2s"]].concat());
+    let mut running = start_by_hand(&engines, "1", &["--delay", "40ms", "--duration", "2s"]);
     running.wait_for_line("press Enter");
     running.press_enter();
     running.wait_for_line("press Enter");
@@ -177,8 +184,7 @@ fn ctrl_c_while_somebody_is_to_set_a_condition_ends_the_run_at_once() {
     let _alone = alone();
     let Some(engines) = engines() else { return };
     let _shop = ShopByHand::start(&engines.a);
-    let arguments = ["run", "--server", &engines.address, "--client-engine", &engines.b, "--clients", "1"];
-    let mut running = Running::start_with_stdin(&[&arguments[..], &["--delay", "40ms"]].concat());
+    let mut running = start_by_hand(&engines, "1", &["--delay", "40ms"]);
     running.wait_for_line("press Enter");
     running.signal(Signal::SIGINT);
     let finished = running.end();
@@ -300,10 +306,6 @@ fn what_a_killed_driver_left_in_a_swarm_is_removed_by_clean() {
     running.wait_for_line("emulator shaper");
     running.signal(Signal::SIGKILL);
     let finished = running.end();
-    let run_id = finished.run().id;
-    assert!(!engines.things_of(&run_id).is_empty());
-    let clean = ["clean", "--server-engine", &engines.a, "--client-engine", &engines.b];
-    let cleaned = testbed(finished.folder.path(), &clean).output().unwrap();
-    assert!(cleaned.status.success(), "{}", String::from_utf8_lossy(&cleaned.stderr));
-    engines.assert_nothing_is_left(&run_id);
+    assert!(!engines.things_of(&finished.run().id).is_empty());
+    assert_clean_removes(&engines, &finished);
 }

@@ -144,11 +144,9 @@ fn use_swarm(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
         bail!("--engine swarm places clients by itself: of the engines only --server-engine can be named, a manager");
     }
     let runtime = runtime()?;
-    let engine = runtime.block_on(async {
-        let manager = site(place.urls.server_engine.as_deref(), &docker::IMAGES).await?;
-        SwarmEngine::new(manager).await
-    })?;
-    Ok(ChosenEngine { runtime, engine: Box::new(engine), why: "engine swarm: asked for".to_owned() })
+    let manager = runtime.block_on(site(place.urls.server_engine.as_deref(), &docker::IMAGES))?;
+    let engine = Box::new(SwarmEngine::new(manager)?);
+    Ok(ChosenEngine { runtime, engine, why: "engine swarm: asked for".to_owned() })
 }
 
 /// Server and clients on engines that the user names.

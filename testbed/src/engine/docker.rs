@@ -103,7 +103,7 @@ impl DockerEngine {
     /// Clients only, for a shop that somebody else has started.
     pub(crate) fn clients_only(mut sites: Vec<Site>, shop: ShopAddress) -> Self {
         let mut seen = HashSet::new();
-        sites.retain(|site| seen.insert(site.id().to_owned()));
+        sites.retain(|site| seen.insert(site.id()));
         let clients = (0..sites.len()).collect();
         Self::with(sites, 0, clients, Reach::Elsewhere(shop))
     }

@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use tokio::time::timeout;
 
 use super::children::{self, Children};
 use super::process::Process;
-use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output, ShopAddress};
+use super::{Engine, LabPlan, Node, NodeCommand, Output, ShopAddress, in_time};
 
 /// Clients on this host.
 pub(crate) struct HostEngine {
@@ -67,9 +66,7 @@ impl Engine for HostEngine {
 
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output> {
         Self::refuse_server(node)?;
-        let ran = timeout(EXEC_LIMIT, children::run(command, None)).await;
-        let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
-        ran.with_context(|| format!("running `{command}` as {node}"))
+        in_time(children::run(command, None)).await.with_context(|| format!("running `{command}` as {node}"))
     }
 
     async fn spawn(&self, node: Node, command: &NodeCommand, log: &Path) -> anyhow::Result<Process> {

@@ -15,14 +15,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use tokio::time::timeout;
 
 use super::children::{self, Children};
 use super::process::Process;
-use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output, ShopAddress};
+use super::{Engine, LabPlan, Node, NodeCommand, Output, ShopAddress, in_time};
 use namespace::Namespace;
 pub(crate) use namespace::{enter_lab, try_lab_if_asked, why_not};
 use wiring::{Bridge, NodeLink};
@@ -121,8 +120,7 @@ impl Engine for NetnsEngine {
     }
 
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output> {
-        let ran = timeout(EXEC_LIMIT, children::run(command, Some(self.namespace(node)?))).await;
-        let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
+        let ran = in_time(children::run(command, Some(self.namespace(node)?))).await;
         ran.with_context(|| format!("running `{command}` in {node}"))
     }
 

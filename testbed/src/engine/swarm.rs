@@ -18,11 +18,11 @@ use anyhow::{Context, bail};
 use async_trait::async_trait;
 use bollard::models::LocalNodeState;
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::docker::{FOLDER, HOW_TO_BUILD_IMAGES, NetworkKind, Site, names};
 use super::process::Process;
-use super::{EXEC_LIMIT, Engine, LabPlan, Node, NodeCommand, Output, ShopAddress, log_end};
+use super::{Engine, LabPlan, Node, NodeCommand, Output, ShopAddress, in_time, log_end};
 use crate::program::Program;
 use hub::Hub;
 
@@ -59,10 +59,11 @@ impl SwarmEngine {
     ///
     /// # Errors
     /// When it is none.
-    pub(crate) async fn new(site: Site) -> anyhow::Result<Self> {
-        let info = site.docker().info().await.with_context(|| format!("asking {} for its Swarm", site.url()))?;
-        let swarm = info.swarm.unwrap_or_default();
-        if swarm.local_node_state != Some(LocalNodeState::ACTIVE) || swarm.control_available != Some(true) {
+    pub(crate) fn new(site: Site) -> anyhow::Result<Self> {
+        let is_manager = site.swarm().is_some_and(|swarm| {
+            swarm.local_node_state == Some(LocalNodeState::ACTIVE) && swarm.control_available == Some(true)
+        });
+        if !is_manager {
             bail!(
                 "{} is no manager of a Swarm: `docker swarm init` makes it one, `docker swarm join` adds machines",
                 site.url()
@@ -224,8 +225,7 @@ impl Engine for SwarmEngine {
 
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<Output> {
         let Node::Client(number) = node else { return self.site.exec(&self.server()?, command).await };
-        let ran = timeout(EXEC_LIMIT, self.hub()?.run(number, command)).await;
-        let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
+        let ran = in_time(self.hub()?.run(number, command)).await;
         ran.with_context(|| format!("running `{command}` in {node}"))
     }
 
@@ -237,9 +237,7 @@ impl Engine for SwarmEngine {
 
     async fn get_file(&self, node: Node, path: &str) -> anyhow::Result<Vec<u8>> {
         let Node::Client(number) = node else { return self.site.get_file(&self.server()?, path).await };
-        let got = timeout(EXEC_LIMIT, self.hub()?.get_file(number, path)).await;
-        let got = got.unwrap_or_else(|_| bail!("it did not come within {} s", EXEC_LIMIT.as_secs()));
-        got.with_context(|| format!("getting {path} from {node}"))
+        in_time(self.hub()?.get_file(number, path)).await.with_context(|| format!("getting {path} from {node}"))
     }
 
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {

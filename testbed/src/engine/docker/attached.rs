@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::engine::process::{ExitStatus, Process};
-use crate::engine::{Executable, NodeCommand, Output};
+use crate::engine::{NodeCommand, Output};
 
 /// Lines of a process's stdout that may wait to be read.
 const LINES_WAITING: usize = 1_024;
@@ -70,11 +70,7 @@ async fn start(
     command: &NodeCommand,
     with_stdin: bool,
 ) -> anyhow::Result<(String, Streams, Stdin)> {
-    let program = match command.executable {
-        Executable::Program(program) => program.name(),
-        Executable::Installed(name) => name,
-    };
-    let mut words = vec![program.to_owned()];
+    let mut words = vec![command.executable.name().to_owned()];
     words.extend(command.arguments.iter().cloned());
     let options = CreateExecOptions {
         attach_stdin: Some(with_stdin),

@@ -8,7 +8,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, ListServicesOptions};
 
-use super::removal::{force_remove, is_missing, remove_network};
+use super::removal::{force_remove, is_missing, labelled, remove_network};
 use super::site::Site;
 use super::{FOLDER_LABEL, HOST_LABEL, RUN_LABEL};
 use crate::clean::Cleaned;
@@ -86,7 +86,7 @@ async fn remove_one(docker: &Docker, kind: Kind, id: &str) -> Result<(), Error> 
 }
 
 async fn services(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
-    let options = ListServicesOptions { filters: label_filter(), ..ListServicesOptions::default() };
+    let options = ListServicesOptions { filters: labelled(RUN_LABEL), ..ListServicesOptions::default() };
     let listed = match docker.list_services(Some(options)).await {
         Err(error) if is_no_manager(&error) => Vec::new(),
         listed => listed.context("listing services")?,
@@ -103,12 +103,8 @@ fn is_no_manager(error: &Error) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code: 503, .. })
 }
 
-fn label_filter() -> Option<HashMap<String, Vec<String>>> {
-    Some(HashMap::from([("label".to_owned(), vec![RUN_LABEL.to_owned()])]))
-}
-
 async fn containers(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
-    let options = ListContainersOptions { all: true, filters: label_filter(), ..ListContainersOptions::default() };
+    let options = ListContainersOptions { all: true, filters: labelled(RUN_LABEL), ..ListContainersOptions::default() };
     let listed = docker.list_containers(Some(options)).await.context("listing containers")?;
     let leftovers = listed.into_iter().filter_map(|container| {
         let name = container.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned();
@@ -118,7 +114,7 @@ async fn containers(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
 }
 
 async fn networks(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
-    let listed = docker.list_networks(Some(ListNetworksOptions { filters: label_filter() })).await;
+    let listed = docker.list_networks(Some(ListNetworksOptions { filters: labelled(RUN_LABEL) })).await;
     let leftovers = listed
         .context("listing networks")?
         .into_iter()

@@ -1,5 +1,6 @@
 //! Removing what a run made on an engine.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
@@ -10,6 +11,11 @@ use bollard::query_parameters::RemoveContainerOptionsBuilder;
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
+
+/// What lists things with this label, or label and value, only.
+pub(super) fn labelled(label: &str) -> Option<HashMap<String, Vec<String>>> {
+    Some(HashMap::from([("label".to_owned(), vec![label.to_owned()])]))
+}
 
 /// Removes a container, whatever it does, with its anonymous volumes. One that the engine is removing already is left to it.
 pub(super) async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! One Docker engine, and what a run makes on it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use bollard::Docker;
 use bollard::errors::Error;
+use bollard::models::{SwarmInfo, SystemInfo};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListContainersOptions,
     StartContainerOptions, StatsOptionsBuilder,
 };
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use super::container::{self, NetworkKind, names};
 use super::quirks::Quirks;
@@ -24,7 +24,7 @@ use super::removal::{self, force_remove, is_missing, remove_network};
 use super::tunnel::Tunnel;
 use super::{IMAGES, RUN_LABEL, attached};
 use crate::engine::process::Process;
-use crate::engine::{EXEC_LIMIT, LabPlan, Node, NodeCommand, Output, ShopAddress};
+use crate::engine::{LabPlan, Node, NodeCommand, Output, ShopAddress, in_time};
 
 /// What a site is called that the user did not name.
 const DEFAULT_URL: &str = "unix:///var/run/docker.sock";
@@ -32,8 +32,8 @@ const DEFAULT_URL: &str = "unix:///var/run/docker.sock";
 /// One Docker engine.
 pub(crate) struct Site {
     url: String,
-    /// The engine's own id and its host's name, by whatever URL it is reached.
-    id: String,
+    /// What it said of itself when it was connected to.
+    info: SystemInfo,
     docker: Docker,
     /// Where it is reached through one.
     _tunnel: Option<Tunnel>,
@@ -54,10 +54,7 @@ pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<Site> {
     let silent = || format!("no Docker engine answers at {url} (does it run, may you use it?)");
     let docker = site.docker.negotiate_version().await.with_context(silent)?;
     let info = docker.info().await.with_context(silent)?;
-    // Machines that were copied from one another may have the same id, but hardly the same name.
-    let id = format!("{} on {}", info.id.as_deref().unwrap_or(&url), info.name.unwrap_or_default());
-    let site = Site { id, docker, ..site };
-    Ok(site)
+    Ok(Site { info, docker, ..site })
 }
 
 impl Site {
@@ -80,7 +77,7 @@ impl Site {
 
     fn with(url: &str, docker: Docker, tunnel: Option<Tunnel>) -> Self {
         let (quirks, followers) = (RefCell::default(), RefCell::default());
-        Self { url: url.to_owned(), id: url.to_owned(), docker, _tunnel: tunnel, quirks, followers }
+        Self { url: url.to_owned(), info: SystemInfo::default(), docker, _tunnel: tunnel, quirks, followers }
     }
 
     /// How the user names it.
@@ -88,9 +85,15 @@ impl Site {
         &self.url
     }
 
-    /// What tells it from others.
-    pub(crate) fn id(&self) -> &str {
-        &self.id
+    /// What tells it from others, by whatever URL it is reached: machines that were copied from one another may have the
+    /// same id, but hardly the same name.
+    pub(crate) fn id(&self) -> String {
+        format!("{} on {}", self.info.id.as_ref().unwrap_or(&self.url), self.info.name.as_deref().unwrap_or_default())
+    }
+
+    /// Its part in a Swarm.
+    pub(in super::super) fn swarm(&self) -> Option<&SwarmInfo> {
+        self.info.swarm.as_ref()
     }
 
     /// The connection.
@@ -199,7 +202,7 @@ impl Site {
         let label = format!("{RUN_LABEL}={run_id}");
         let deadline = Instant::now() + removal::PATIENCE;
         while Instant::now() < deadline {
-            let filters = Some(HashMap::from([("label".to_owned(), vec![label.clone()])]));
+            let filters = removal::labelled(&label);
             let options = ListContainersOptions { all: true, filters, ..ListContainersOptions::default() };
             match self.docker.list_containers(Some(options)).await {
                 Ok(there) if !there.is_empty() => tokio::time::sleep(removal::PAUSE).await,
@@ -217,8 +220,7 @@ impl Site {
     }
 
     pub(in super::super) async fn exec(&self, container: &str, command: &NodeCommand) -> anyhow::Result<Output> {
-        let ran = timeout(EXEC_LIMIT, attached::run(&self.docker, container, command)).await;
-        let ran = ran.unwrap_or_else(|_| bail!("it did not end within {} s", EXEC_LIMIT.as_secs()));
+        let ran = in_time(attached::run(&self.docker, container, command)).await;
         ran.with_context(|| format!("running `{command}` in {container}"))
     }
 
@@ -235,9 +237,8 @@ impl Site {
     }
 
     pub(in super::super) async fn get_file(&self, container: &str, path: &str) -> anyhow::Result<Vec<u8>> {
-        let got = timeout(EXEC_LIMIT, self.download(container, path)).await;
-        got.unwrap_or_else(|_| bail!("it did not come within {} s", EXEC_LIMIT.as_secs()))
-            .with_context(|| format!("getting {path} from the container {container}"))
+        let got = in_time(self.download(container, path)).await;
+        got.with_context(|| format!("getting {path} from the container {container}"))
     }
 
     async fn download(&self, container: &str, path: &str) -> anyhow::Result<Vec<u8>> {
@@ -272,15 +273,14 @@ impl Site {
             let id = self.docker.inspect_image(image).await.ok().and_then(|inspected| inspected.id);
             images.insert(image.to_owned(), serde_json::json!(id));
         }
-        let info = self.docker.info().await.context("asking for the engine's host")?;
         Ok(serde_json::json!({
             "url": self.url,
-            "host": info.name,
+            "host": self.info.name,
             "version": version.version,
             "api": version.api_version,
             "images": images,
-            "kernel": info.kernel_version,
-            "cores": info.ncpu,
+            "kernel": self.info.kernel_version,
+            "cores": self.info.ncpu,
         }))
     }
 }

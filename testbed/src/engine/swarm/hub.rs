@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::engine::process::Process;
-use crate::engine::{Executable, NodeCommand, Output};
+use crate::engine::{NodeCommand, Output};
 use call::{Call, follow, pass_input_on};
 
 /// Lines of a program's stdout that may wait to be read.
@@ -162,13 +162,9 @@ fn lock(board: &Mutex<Switchboard>) -> std::sync::MutexGuard<'_, Switchboard> {
 }
 
 fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
-    let program = match command.executable {
-        Executable::Program(program) => program.name(),
-        Executable::Installed(name) => name,
-    };
     Request::Start {
         id,
-        program: program.to_owned(),
+        program: command.executable.name().to_owned(),
         arguments: command.arguments.clone(),
         environment: command.environment.clone(),
         has_stdin,
