@@ -129,6 +129,8 @@ impl CellRow {
             baseline: self.baseline,
             magnitude: self.magnitude,
             proved: self.verdict == Verdict::Proved,
+            overloaded: false,
+            rate_kbit: None,
         }
     }
 }

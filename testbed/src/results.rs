@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::scenario::{Overrides, Scenario};
 
-    const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,5,0.1,0.2,0.3,,,,60,90,ok";
+    const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,measured,5,0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
 
     fn folder(base: &tempfile::TempDir) -> RunFolder {
         RunFolder::create(base.path(), "r1").unwrap()

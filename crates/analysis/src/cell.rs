@@ -19,4 +19,8 @@ pub struct CellInfo {
     pub magnitude: f64,
     /// Whether the probe confirmed that the condition held.
     pub proved: bool,
+    /// Whether the machine was so busy that the cell may have measured it instead of the link.
+    pub overloaded: bool,
+    /// The link's rate where one was set, kbit/s.
+    pub rate_kbit: Option<f64>,
 }

@@ -159,6 +159,8 @@ mod tests {
             baseline: magnitude == 0.0,
             magnitude,
             proved: repetition == 1,
+            overloaded: false,
+            rate_kbit: None,
         }
     }
 

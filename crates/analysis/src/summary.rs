@@ -156,7 +156,6 @@ pub(crate) mod tests {
 
     /// A sample of `cell`, of which only what the statistics use is set.
     pub(crate) fn sample(cell: &str, operation: &str, outcome: Outcome, latency_ms: f64) -> Sample {
-        let ok = outcome == Outcome::Ok;
         Sample {
             run_id: "run".to_owned(),
             cell: cell.to_owned(),
@@ -164,19 +163,8 @@ pub(crate) mod tests {
             value: "1%".to_owned(),
             repetition: Some(1),
             client: "client-1".to_owned(),
-            user: 0,
-            sequence: 0,
-            operation: operation.to_owned(),
-            start_us: 0,
-            connect_ms: None,
-            rtt_ms: ok.then_some(latency_ms / 2.0),
-            latency_ms,
-            server_ms: None,
-            tcp_rtt_ms: None,
-            tcp_retransmits: None,
-            request_bytes: None,
-            response_bytes: None,
-            outcome,
+            rtt_ms: (outcome == Outcome::Ok).then_some(latency_ms / 2.0),
+            ..Sample::tried(operation, outcome, latency_ms)
         }
     }
 

@@ -99,6 +99,8 @@ fn a_cell_without_samples_is_a_row_of_nothing() {
         baseline: false,
         magnitude: 9.0,
         proved: false,
+        overloaded: false,
+        rate_kbit: Some(9.0),
     };
     let rows = condition_rows(&[], &[cell]);
     assert_eq!((rows.len(), rows[0].n, rows[0].error_percent, rows[0].latency_p50_ms), (1, 0, None, None));

@@ -31,7 +31,25 @@ pub enum Event {
         /// Operations that were still under way when the client had to stop. They are neither rows nor errors, since
         /// nobody knows how they would have ended.
         cut_off: u64,
+        /// How late operations began that arrive by a timetable (open loop).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pacing: Option<Pacing>,
     },
+}
+
+/// How late operations of an open loop began although a shopper was free, microseconds: the pacer's own error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pacing {
+    /// Operations that began by the timetable in the measured time with a shopper free.
+    pub paced: u64,
+    /// Operations that had to wait until a shopper was free; their waiting is in `wait_ms` of the samples and not here.
+    pub waited: u64,
+    /// Median lateness.
+    pub p50_us: u64,
+    /// 99th percentile of the lateness.
+    pub p99_us: u64,
+    /// The greatest lateness.
+    pub max_us: u64,
 }
 
 #[cfg(test)]
@@ -44,7 +62,7 @@ mod tests {
             (Event::Ready, r#"{"event":"ready"}"#),
             (Event::Progress { operations: 3, errors: 1 }, r#"{"event":"progress","operations":3,"errors":1}"#),
             (
-                Event::Done { operations: 9, errors: 0, cut_off: 2 },
+                Event::Done { operations: 9, errors: 0, cut_off: 2, pacing: None },
                 r#"{"event":"done","operations":9,"errors":0,"cut_off":2}"#,
             ),
         ] {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// The names of all columns, in the order in which they are written.
-pub const COLUMNS: [&str; 19] = [
+pub const COLUMNS: [&str; 31] = [
     "run_id",
     "cell",
     "condition",
@@ -19,13 +19,25 @@ pub const COLUMNS: [&str; 19] = [
     "user",
     "sequence",
     "operation",
+    "phase",
     "start_us",
+    "wait_ms",
     "connect_ms",
+    "first_byte_ms",
     "rtt_ms",
+    "service_ms",
     "latency_ms",
     "server_ms",
+    "server_queue_ms",
+    "server_disk_ms",
     "tcp_rtt_ms",
+    "tcp_min_rtt_ms",
+    "tcp_rto_ms",
     "tcp_retransmits",
+    "exchange",
+    "server_tcp_rtt_ms",
+    "server_tcp_rto_ms",
+    "server_tcp_retransmits",
     "request_bytes",
     "response_bytes",
     "outcome",
@@ -52,26 +64,102 @@ pub struct Sample {
     pub sequence: u64,
     /// What the shopper did, as the protocol names the command (`view_products`).
     pub operation: String,
-    /// Intended start, microseconds since the cell's start.
-    pub start_us: u64,
+    /// Whether it belongs to what is measured or to the warm-up before.
+    pub phase: Phase,
+    /// Intended start, microseconds since the cell's start; that of the measured time when there is a warm-up, so
+    /// negative in it.
+    pub start_us: i64,
+    /// Intended start to actual start, milliseconds: behind earlier work, when operations arrive by a timetable (open
+    /// loop); 0 in a closed loop.
+    pub wait_ms: f64,
     /// TCP handshake, milliseconds; empty on a reused connection.
     pub connect_ms: Option<f64>,
+    /// First byte of the request sent to first bytes of the response read, milliseconds.
+    pub first_byte_ms: Option<f64>,
     /// First byte of the request sent to last byte of the response read, milliseconds.
     pub rtt_ms: Option<f64>,
+    /// Actual start to response decoded (or to giving up), milliseconds: `latency_ms` without `wait_ms`.
+    pub service_ms: f64,
     /// Intended start to response decoded (or to giving up), milliseconds.
     pub latency_ms: f64,
     /// The server's own handling time, milliseconds, as the response carries it.
     pub server_ms: Option<f64>,
+    /// Of this, waiting for a thread of the server, milliseconds.
+    pub server_queue_ms: Option<f64>,
+    /// Of this, in the database: statements and, for what writes, the commit, milliseconds.
+    pub server_disk_ms: Option<f64>,
     /// The kernel's smoothed round-trip time of the connection after the operation (`tcpi_rtt`), milliseconds.
     pub tcp_rtt_ms: Option<f64>,
+    /// The shortest round trip that the kernel saw on the connection (`tcpi_min_rtt`), milliseconds.
+    pub tcp_min_rtt_ms: Option<f64>,
+    /// The client's retransmission timeout of the connection after the operation (`tcpi_rto`), milliseconds.
+    pub tcp_rto_ms: Option<f64>,
     /// Segments the client's side of the connection sent again (`tcpi_total_retrans`) during this operation.
     pub tcp_retransmits: Option<u32>,
+    /// The server's number of this exchange, by which what only the server's side can tell is joined.
+    pub exchange: Option<u64>,
+    /// The server's side of the connection: smoothed round-trip time after the response was acknowledged, milliseconds.
+    pub server_tcp_rtt_ms: Option<f64>,
+    /// The server's side: retransmission timeout, milliseconds.
+    pub server_tcp_rto_ms: Option<f64>,
+    /// The server's side: segments sent again for this exchange, SYN-ACKs of a new connection included.
+    pub server_tcp_retransmits: Option<u32>,
     /// Bytes of the request frame, its length prefix included.
     pub request_bytes: Option<u64>,
     /// Bytes of the response frame, its length prefix included.
     pub response_bytes: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+impl Sample {
+    /// An operation of which only this is known: its latency was all service, and everything else is empty.
+    #[must_use]
+    pub fn tried(operation: &str, outcome: Outcome, latency_ms: f64) -> Self {
+        Self {
+            run_id: String::new(),
+            cell: String::new(),
+            condition: String::new(),
+            value: String::new(),
+            repetition: None,
+            client: String::new(),
+            user: 0,
+            sequence: 0,
+            operation: operation.to_owned(),
+            phase: Phase::Measured,
+            start_us: 0,
+            wait_ms: 0.0,
+            connect_ms: None,
+            first_byte_ms: None,
+            rtt_ms: None,
+            service_ms: latency_ms,
+            latency_ms,
+            server_ms: None,
+            server_queue_ms: None,
+            server_disk_ms: None,
+            tcp_rtt_ms: None,
+            tcp_min_rtt_ms: None,
+            tcp_rto_ms: None,
+            tcp_retransmits: None,
+            exchange: None,
+            server_tcp_rtt_ms: None,
+            server_tcp_rto_ms: None,
+            server_tcp_retransmits: None,
+            request_bytes: None,
+            response_bytes: None,
+            outcome,
+        }
+    }
+}
+
+/// Which part of a cell an operation belongs to, by its intended start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Before the measured time: kept as a row, and part of no statistics.
+    WarmUp,
+    /// The measured time.
+    Measured,
 }
 
 /// How an operation ended.

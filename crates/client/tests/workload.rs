@@ -169,7 +169,7 @@ fn an_absent_shop_is_tried_again_and_again_with_longer_pauses() {
     let rows = samples(&csv);
     assert_eq!(rows.len(), 5);
     assert!(rows.iter().all(|row| row.outcome == Outcome::ConnectFailed && row.operation == "register"), "{rows:?}");
-    let pauses: Vec<u64> = rows.windows(2).map(|pair| (pair[1].start_us - pair[0].start_us) / 1000).collect();
+    let pauses: Vec<i64> = rows.windows(2).map(|pair| (pair[1].start_us - pair[0].start_us) / 1000).collect();
     for (pause, least) in pauses.iter().zip([50, 100, 200, 400]) {
         assert!(*pause >= least, "{pauses:?}");
     }

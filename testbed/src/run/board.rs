@@ -45,7 +45,7 @@ impl Board {
         let (count, last) = match event {
             Event::Ready => return false,
             Event::Progress { operations, errors } => (Count { operations, errors, cut_off: 0 }, false),
-            Event::Done { operations, errors, cut_off } => (Count { operations, errors, cut_off }, true),
+            Event::Done { operations, errors, cut_off, .. } => (Count { operations, errors, cut_off }, true),
         };
         if let Some(place) = self.0.borrow_mut().get_mut(index) {
             *place = count;

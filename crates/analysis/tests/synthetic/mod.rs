@@ -72,6 +72,8 @@ pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) ->
             baseline: magnitude == 0.0,
             magnitude,
             proved: true,
+            overloaded: false,
+            rate_kbit: link.rate_kbit,
         };
         made.samples.extend((0..operations_per_cell).map(|sequence| sample(&mut random, &cell, link, sequence)));
         made.cells.push(cell);
@@ -91,6 +93,7 @@ fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, sequence: u64) -
     let rtt_ms = server_ms + wire_ms + retransmission_ms;
     let outcome = outcome(random, link, lost);
     let ok = outcome == Outcome::Ok;
+    let latency_ms = if outcome == Outcome::Timeout { 5000.0 } else { rtt_ms + connect_ms };
     Sample {
         run_id: "20250301-101500-synthetic".to_owned(),
         cell: cell.cell.clone(),
@@ -98,19 +101,16 @@ fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, sequence: u64) -
         value: cell.value.clone(),
         repetition: Some(cell.repetition),
         client: format!("client-{}", 1 + sequence % 8),
-        user: 0,
         sequence,
-        operation: operation.to_owned(),
-        start_us: sequence * 20_000,
+        start_us: sequence as i64 * 20_000,
         connect_ms: (outcome != Outcome::ConnectFailed).then_some(connect_ms),
         rtt_ms: ok.then_some(rtt_ms),
-        latency_ms: if outcome == Outcome::Timeout { 5000.0 } else { rtt_ms + connect_ms },
         server_ms: ok.then_some(server_ms),
         tcp_rtt_ms: Some(wire_ms),
         tcp_retransmits: Some(lost as u32),
         request_bytes: Some(120),
         response_bytes: ok.then_some(bytes as u64),
-        outcome,
+        ..Sample::tried(operation, outcome, latency_ms)
     }
 }
 

@@ -16,12 +16,26 @@ pub struct Measured {
     pub connect: Option<Duration>,
     /// First byte of the request sent to last byte of the response read.
     pub rtt: Option<Duration>,
+    /// First byte of the request sent to first bytes of the response read.
+    pub first_byte: Option<Duration>,
+    /// Actual start to response decoded or to giving up.
+    pub service: Duration,
     /// Intended start to response decoded or to giving up.
     pub latency: Duration,
     /// The server's own handling time.
     pub server: Option<Duration>,
+    /// Of this, waiting for a thread.
+    pub server_queue: Option<Duration>,
+    /// Of this, in the database.
+    pub server_disk: Option<Duration>,
+    /// The server's number of the exchange.
+    pub exchange: Option<u64>,
     /// The kernel's smoothed round-trip time of the connection.
     pub tcp_rtt: Option<Duration>,
+    /// The shortest round trip that the kernel saw on the connection.
+    pub tcp_min_rtt: Option<Duration>,
+    /// The kernel's retransmission timeout of the connection.
+    pub tcp_rto: Option<Duration>,
     /// Segments sent again during the operation; with a new connection its SYNs too.
     pub tcp_retransmits: Option<u32>,
     /// Bytes of the request frame with its prefix.
@@ -50,6 +64,7 @@ impl<T> Answer<T> {
 impl Measured {
     pub(super) fn finish<T>(mut self, latency: Duration, result: Result<T, Failure>) -> Answer<T> {
         self.latency = latency;
+        self.service = latency;
         Answer { measured: self, result }
     }
 }

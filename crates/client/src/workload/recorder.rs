@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::settings::Labels;
-use crate::sample::{COLUMNS, Outcome, Sample};
+use crate::sample::{COLUMNS, Outcome, Phase, Sample};
 use crate::wire::Measured;
 
 /// Rows that may wait for the disk.
@@ -120,13 +120,25 @@ fn sample(labels: &Labels, row: &Row) -> Sample {
         user: row.user,
         sequence: row.sequence,
         operation: row.operation.to_owned(),
-        start_us: u64::try_from(row.start.as_micros()).unwrap_or(u64::MAX),
+        phase: Phase::Measured,
+        start_us: i64::try_from(row.start.as_micros()).unwrap_or(i64::MAX),
+        wait_ms: milliseconds(measured.latency.saturating_sub(measured.service)),
         connect_ms: measured.connect.map(milliseconds),
+        first_byte_ms: measured.first_byte.map(milliseconds),
         rtt_ms: measured.rtt.map(milliseconds),
+        service_ms: milliseconds(measured.service),
         latency_ms: milliseconds(measured.latency),
         server_ms: measured.server.map(milliseconds),
+        server_queue_ms: measured.server_queue.map(milliseconds),
+        server_disk_ms: measured.server_disk.map(milliseconds),
         tcp_rtt_ms: measured.tcp_rtt.map(milliseconds),
+        tcp_min_rtt_ms: measured.tcp_min_rtt.map(milliseconds),
+        tcp_rto_ms: measured.tcp_rto.map(milliseconds),
         tcp_retransmits: measured.tcp_retransmits,
+        exchange: measured.exchange,
+        server_tcp_rtt_ms: None,
+        server_tcp_rto_ms: None,
+        server_tcp_retransmits: None,
         request_bytes: measured.request_bytes,
         response_bytes: measured.response_bytes,
         outcome: row.outcome,

@@ -41,6 +41,7 @@ impl Tally {
             operations: self.operations.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
             cut_off: self.cut_off.load(Ordering::Relaxed),
+            pacing: None,
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>, path: &P
         match event {
             Event::Ready => start = Instant::now(),
             Event::Progress { operations, errors } => output::status(&running(start, *operations, *errors)),
-            Event::Done { operations, errors, cut_off } => {
+            Event::Done { operations, errors, cut_off, .. } => {
                 output::clear_status();
                 output::note(&ended(start, (*operations, *errors, *cut_off), path));
             }
