@@ -1,23 +1,47 @@
-//! What the shop answers: a result or an error, and how long the server took.
+//! What the shop answers: a result or an error, and what the server says of its own handling of the request.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// One response. On the wire either `{"ok":true,"server_us":…,"result":{…}}` or
-/// `{"ok":false,"server_us":…,"error":{"code":…,"message":…,"field":…}}`.
+/// One response. On the wire either `{"ok":true,"server_us":…,…,"result":{…}}` or
+/// `{"ok":false,"server_us":…,…,"error":{"code":…,"message":…,"field":…}}`, with the fields of [`Handling`] for `…`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// Whether the shop did what was asked.
     pub ok: bool,
     /// The server's own handling time: request complete in memory to response ready to be written, microseconds.
     pub server_us: u64,
+    /// See [`Handling::queue_us`]; absent from servers that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_us: Option<u64>,
+    /// See [`Handling::disk_us`]; absent from servers that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_us: Option<u64>,
+    /// See [`Handling::exchange`]; absent from servers that do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<u64>,
     /// What came of it; present exactly when `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// Why not; present exactly when not `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
+}
+
+/// What the server says of its own handling of a request. `queue_us + disk_us <= server_us`, always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handling {
+    /// Request complete in memory to response ready to be written, microseconds.
+    pub server_us: u64,
+    /// Of this, waiting for a thread of the database or of the password crew, and for what it did for others,
+    /// microseconds.
+    pub queue_us: u64,
+    /// Of this, in the database for this request: its statements and, for what writes, the transaction's beginning and
+    /// commit, microseconds.
+    pub disk_us: u64,
+    /// The response's number, unique in the server's lifetime.
+    pub exchange: u64,
 }
 
 /// Why a request was not carried out.
@@ -88,14 +112,20 @@ impl ErrorBody {
 impl Response {
     /// A success.
     #[must_use]
-    pub fn success(result: Value, server_us: u64) -> Self {
-        Self { ok: true, server_us, result: Some(result), error: None }
+    pub fn success(result: Value, handling: Handling) -> Self {
+        Self::new(Some(result), None, handling)
     }
 
     /// A failure.
     #[must_use]
-    pub fn failure(error: ErrorBody, server_us: u64) -> Self {
-        Self { ok: false, server_us, result: None, error: Some(error) }
+    pub fn failure(error: ErrorBody, handling: Handling) -> Self {
+        Self::new(None, Some(error), handling)
+    }
+
+    fn new(result: Option<Value>, error: Option<ErrorBody>, handling: Handling) -> Self {
+        let Handling { server_us, queue_us, disk_us, exchange } = handling;
+        let (queue_us, disk_us, exchange) = (Some(queue_us), Some(disk_us), Some(exchange));
+        Self { ok: error.is_none(), server_us, queue_us, disk_us, exchange, result, error }
     }
 
     /// The result as its type.

@@ -13,8 +13,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::envelope;
+use crate::envelope::{self, Course};
 use crate::shop::Shop;
+use crate::spent::Spent;
 
 /// Responses are written out when so many bytes of them wait, even if more requests do.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -56,6 +57,23 @@ pub(crate) struct Connection<'a> {
     frame_began: Instant,
     /// Requests answered.
     requests: u64,
+}
+
+/// A request that was looked at.
+struct Handled {
+    /// The command, or "none".
+    operation: &'static str,
+    /// The result's JSON, or why there is none.
+    result: Result<Vec<u8>, ErrorBody>,
+    /// Where its time went.
+    spent: Spent,
+}
+
+impl Handled {
+    /// Refused without having been carried out.
+    fn refused(error: ErrorBody) -> Self {
+        Self { operation: "none", result: Err(error), spent: Spent::default() }
+    }
 }
 
 /// Why a connection ends.
@@ -122,7 +140,7 @@ impl<'a> Connection<'a> {
 
     /// Tells the client why it is not served any more, and makes sure that this arrives.
     pub(crate) async fn reject(mut self, error: ErrorBody) {
-        self.append("none", Err(error));
+        self.append(Handled::refused(error));
         if self.flush().await.is_ok() {
             self.linger().await;
         }
@@ -208,11 +226,11 @@ impl<'a> Connection<'a> {
             };
             // Whatever follows in the buffer came with the last read.
             self.frame_began = self.arrived;
-            let (operation, result) = match request {
-                Ok(request) => (request.command(), self.carry_out(request).await),
-                Err(error) => ("none", Err(error)),
+            let handled = match request {
+                Ok(request) => self.carry_out(request).await,
+                Err(error) => Handled::refused(error),
             };
-            self.append(operation, result);
+            self.append(handled);
             self.requests += 1;
             if self.output.len() >= FLUSH_BYTES {
                 self.flush().await?;
@@ -220,18 +238,24 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn carry_out(&self, request: Request) -> Result<Vec<u8>, ErrorBody> {
+    async fn carry_out(&self, request: Request) -> Handled {
         let operation = request.command();
-        self.shop.answer(request).await.map_err(|failure| failure.into_error_body(operation))
+        let (answer, spent) = self.shop.answer(request).await;
+        Handled { operation, result: answer.map_err(|failure| failure.into_error_body(operation)), spent }
     }
 
-    fn append(&mut self, operation: &'static str, result: Result<Vec<u8>, ErrorBody>) {
-        let sent = envelope::append(&mut self.output, result, self.arrived.into_std());
+    fn append(&mut self, Handled { operation, result, spent }: Handled) {
+        let exchange = self.shop.next_exchange();
+        let arrived = self.arrived.into_std();
+        let sent = envelope::append(&mut self.output, result, Course { arrived, spent, exchange });
         tracing::debug!(
             target: "shop_server::operation",
             operation,
             outcome = %Outcome(sent.error),
-            server_us = u64::try_from(sent.server_time.as_micros()).unwrap_or(u64::MAX),
+            server_us = sent.handling.server_us,
+            queue_us = sent.handling.queue_us,
+            disk_us = sent.handling.disk_us,
+            exchange,
             peer = %self.peer.address,
             port = self.peer.port.name(),
             "operation"

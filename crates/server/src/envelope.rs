@@ -6,45 +6,75 @@
 use std::time::{Duration, Instant};
 
 use shop_protocol::frame::PREFIX_BYTES;
+use shop_protocol::response::Handling;
 use shop_protocol::{ErrorBody, ErrorCode, MAX_FRAME_BYTES, Response};
+
+use crate::spent::Spent;
+
+/// The course that a request took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Course {
+    /// When it was complete in memory.
+    pub(crate) arrived: Instant,
+    /// Where its time went since.
+    pub(crate) spent: Spent,
+    /// Its response's number.
+    pub(crate) exchange: u64,
+}
+
+impl Course {
+    /// What the response says of it, if it is ready now. Each part is rounded down to whole microseconds, so that the
+    /// parts are never more than the whole.
+    fn handling(&self) -> Handling {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        Handling {
+            server_us: micros(self.arrived.elapsed()),
+            queue_us: micros(self.spent.queue),
+            disk_us: micros(self.spent.disk),
+            exchange: self.exchange,
+        }
+    }
+}
 
 /// What was put into the envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sent {
     /// `None` for a success.
     pub(crate) error: Option<ErrorCode>,
-    /// The handling time the response states.
-    pub(crate) server_time: Duration,
+    /// What the response states.
+    pub(crate) handling: Handling,
 }
 
-/// Appends the response to a request that was complete in memory at `arrived`.
-pub(crate) fn append(output: &mut Vec<u8>, result: Result<Vec<u8>, ErrorBody>, arrived: Instant) -> Sent {
+/// Appends the response to a request.
+pub(crate) fn append(output: &mut Vec<u8>, result: Result<Vec<u8>, ErrorBody>, course: Course) -> Sent {
     match result {
         Ok(result) if result.len() > MAX_FRAME_BYTES - LARGEST_ENVELOPE => {
-            append_error(output, too_long(result.len()), arrived)
+            append_error(output, too_long(result.len()), course)
         }
-        Ok(result) => append_success(output, &result, arrived),
-        Err(error) => append_error(output, error, arrived),
+        Ok(result) => append_success(output, &result, course),
+        Err(error) => append_error(output, error, course),
     }
 }
 
-/// More than what stands around a result.
-const LARGEST_ENVELOPE: usize = 128;
+/// More than what stands around a result: four numbers of 20 digits at most, and their names.
+const LARGEST_ENVELOPE: usize = 256;
 
-fn append_success(output: &mut Vec<u8>, result: &[u8], arrived: Instant) -> Sent {
-    let server_time = arrived.elapsed();
-    let head = format!(r#"{{"ok":true,"server_us":{},"result":"#, server_time.as_micros());
+fn append_success(output: &mut Vec<u8>, result: &[u8], course: Course) -> Sent {
+    let handling = course.handling();
+    let Handling { server_us, queue_us, disk_us, exchange } = handling;
+    let head = format!(
+        r#"{{"ok":true,"server_us":{server_us},"queue_us":{queue_us},"disk_us":{disk_us},"exchange":{exchange},"result":"#
+    );
     append_frame(output, &[head.as_bytes(), result, b"}"]);
-    Sent { error: None, server_time }
+    Sent { error: None, handling }
 }
 
-fn append_error(output: &mut Vec<u8>, error: ErrorBody, arrived: Instant) -> Sent {
-    let (code, server_time) = (error.code, arrived.elapsed());
-    let server_us = u64::try_from(server_time.as_micros()).unwrap_or(u64::MAX);
+fn append_error(output: &mut Vec<u8>, error: ErrorBody, course: Course) -> Sent {
+    let (code, handling) = (error.code, course.handling());
     // A response is texts and numbers: there is no way for its serialisation to fail.
-    let payload = serde_json::to_vec(&Response::failure(error, server_us)).unwrap_or_default();
+    let payload = serde_json::to_vec(&Response::failure(error, handling)).unwrap_or_default();
     append_frame(output, &[&payload]);
-    Sent { error: Some(code), server_time }
+    Sent { error: Some(code), handling }
 }
 
 /// The caller has made sure that the parts together fit into a frame.
@@ -71,26 +101,34 @@ mod tests {
     use shop_protocol::FrameDecoder;
 
     fn response(result: Result<Vec<u8>, ErrorBody>) -> Response {
+        append_and_read(result).0
+    }
+
+    fn append_and_read(result: Result<Vec<u8>, ErrorBody>) -> (Response, Handling) {
         let mut output = Vec::new();
-        append(&mut output, result, Instant::now());
+        let spent = Spent { queue: Duration::from_nanos(40_999), disk: Duration::from_micros(30) };
+        let arrived = Instant::now().checked_sub(Duration::from_micros(71)).unwrap();
+        let sent = append(&mut output, result, Course { arrived, spent, exchange: 17 });
         let mut decoder = FrameDecoder::default();
         decoder.feed(&output);
         let response = serde_json::from_slice(decoder.next_frame().unwrap().unwrap()).unwrap();
         assert!(!decoder.is_mid_frame());
-        response
+        (response, sent.handling)
     }
 
     #[test]
     fn a_success_is_a_response_of_the_protocol() {
-        let response = response(Ok(br#"{"order_id":7}"#.to_vec()));
-        assert_eq!(response, Response::success(serde_json::json!({"order_id": 7}), response.server_us));
+        let (response, handling) = append_and_read(Ok(br#"{"order_id":7}"#.to_vec()));
+        assert_eq!(response, Response::success(serde_json::json!({"order_id": 7}), handling));
+        assert_eq!((response.queue_us, response.disk_us, response.exchange), (Some(40), Some(30), Some(17)));
+        assert!(response.server_us >= 71);
     }
 
     #[test]
     fn an_error_is_a_response_of_the_protocol() {
         let error = ErrorBody::in_field(ErrorCode::InvalidField, "items[0].quantity", "say \"one\"");
-        let response = response(Err(error.clone()));
-        assert_eq!(response, Response::failure(error, response.server_us));
+        let (response, handling) = append_and_read(Err(error.clone()));
+        assert_eq!(response, Response::failure(error, handling));
     }
 
     #[test]

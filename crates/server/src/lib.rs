@@ -4,6 +4,8 @@
 //! accept ─► connection (frames in order) ─► shop ─► commands ─┬─► store: one writer thread, some reader threads
 //!                                                             └─► passwords: a bounded crew that hashes
 //! ```
+//! An errand goes with each request and counts what it waits and what the database takes.
+//!
 //! [`run`] is the whole server with its sockets, settings and shutdown as arguments; [`cli`] is the program around it.
 
 pub mod cli;
@@ -20,9 +22,11 @@ mod connection;
 mod crew;
 pub mod echo;
 mod envelope;
+mod errand;
 mod failure;
 mod passwords;
 mod shop;
+mod spent;
 mod store;
 mod token;
 

@@ -6,6 +6,7 @@
 //! accounts made before: their hashes keep the cost that they were made at.)
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -17,6 +18,7 @@ use crate::config::{HashCost, Passwords};
 use crate::crew::{Crew, QueueSettings};
 use crate::error::ServerError;
 use crate::failure::{Answer, Failure};
+use crate::spent::Spent;
 use crate::token;
 
 /// The threads that hash.
@@ -47,34 +49,42 @@ impl PasswordCrew {
         Ok(Self { crew, cost: settings.cost.clone(), nobody })
     }
 
-    /// Hashes a new password.
-    pub(crate) async fn hash(&self, password: String) -> Answer<String> {
+    /// Hashes a new password. Also tells how long that waited for a thread.
+    pub(crate) async fn hash(&self, password: String) -> (Answer<String>, Spent) {
         let cost = self.cost.clone();
         self.compute(move || hash(&cost, &password)).await
     }
 
     /// Whether `password` belongs to the hash `stored`; for `None`, an unknown user, it never does, and takes as long.
-    pub(crate) async fn verify(&self, password: String, stored: Option<String>) -> Answer<bool> {
+    /// Also tells how long that waited for a thread.
+    pub(crate) async fn verify(&self, password: String, stored: Option<String>) -> (Answer<bool>, Spent) {
         let known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.nobody.clone());
-        let same = self.compute(move || verify(&password, &stored)).await?;
-        Ok(known && same)
+        let (same, spent) = self.compute(move || verify(&password, &stored)).await;
+        (same.map(|same| known && same), spent)
     }
 
-    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> Answer<T> + Send + 'static) -> Answer<T> {
+    async fn compute<T, W>(&self, work: W) -> (Answer<T>, Spent)
+    where
+        T: Send + 'static,
+        W: FnOnce() -> Answer<T> + Send + 'static,
+    {
+        let submitted = Instant::now();
         let (reply, answer) = oneshot::channel();
         let job = move || {
             // Nobody waits for it when the connection is gone; then it isn't worth its cost.
             if !reply.is_closed() {
+                let spent = Spent::waiting_since(submitted);
                 let result = catch_unwind(AssertUnwindSafe(work));
-                let _ = reply.send(result.unwrap_or_else(|panic| Err(Failure::panicked(&*panic))));
+                let _ = reply.send((result.unwrap_or_else(|panic| Err(Failure::panicked(&*panic))), spent));
             }
         };
         if !self.crew.try_send(Box::new(job)) {
             let message = "too many passwords are waiting to be checked; try again later";
-            return Err(Failure::refused(ErrorCode::Overloaded, message));
+            return (Err(Failure::refused(ErrorCode::Overloaded, message)), Spent::default());
         }
-        answer.await.unwrap_or_else(|_| Err(Failure::Broken("a password thread gave no answer".to_owned())))
+        let lost = || Err(Failure::Broken("a password thread gave no answer".to_owned()));
+        answer.await.unwrap_or_else(|_| (lost(), Spent::waiting_since(submitted)))
     }
 }
 
@@ -119,17 +129,17 @@ mod tests {
     #[tokio::test]
     async fn a_password_belongs_to_its_own_hash_only() {
         let crew = crew(cheap(), 4);
-        let stored = crew.hash("password-1".into()).await.unwrap();
+        let stored = crew.hash("password-1".into()).await.0.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{stored}");
-        assert!(crew.verify("password-1".into(), Some(stored.clone())).await.unwrap());
-        assert!(!crew.verify("password-2".into(), Some(stored)).await.unwrap());
-        assert!(!crew.verify("password-1".into(), None).await.unwrap());
+        assert!(crew.verify("password-1".into(), Some(stored.clone())).await.0.unwrap());
+        assert!(!crew.verify("password-2".into(), Some(stored)).await.0.unwrap());
+        assert!(!crew.verify("password-1".into(), None).await.0.unwrap());
     }
 
     #[tokio::test]
     async fn a_hash_made_at_another_cost_still_verifies() {
         let stored = hash(&HashCost::new(128, 3, 2).unwrap(), "password-1").unwrap();
-        assert!(crew(cheap(), 4).verify("password-1".into(), Some(stored)).await.unwrap());
+        assert!(crew(cheap(), 4).verify("password-1".into(), Some(stored)).await.0.unwrap());
     }
 
     #[tokio::test]
@@ -144,30 +154,30 @@ mod tests {
         let refused = async {
             running.await.unwrap();
             let (waiting, refused) = tokio::join!(crew.hash("waits for the thread".into()), async {
-                let refused = crew.hash("finds no room".into()).await;
+                let refused = crew.hash("finds no room".into()).await.0;
                 release.send(()).unwrap();
                 refused
             });
-            waiting.unwrap();
+            waiting.0.unwrap();
             refused
         };
         let (busy, refused) = tokio::join!(busy, refused);
-        assert!(busy.unwrap());
+        assert!(busy.0.unwrap());
         assert!(matches!(refused, Err(Failure::Refused(error)) if error.code == ErrorCode::Overloaded));
     }
 
     #[tokio::test]
     async fn a_panic_is_an_answer_and_the_thread_goes_on() {
         let crew = crew(cheap(), 4);
-        let broken = crew.compute::<()>(|| panic!("as the test wants it")).await;
+        let broken = crew.compute::<(), _>(|| panic!("as the test wants it")).await.0;
         assert!(matches!(broken, Err(Failure::Broken(reason)) if reason.contains("as the test wants it")));
-        crew.hash("password-1".into()).await.unwrap();
+        crew.hash("password-1".into()).await.0.unwrap();
     }
 
     #[tokio::test]
     async fn an_unknown_user_takes_as_long_as_a_wrong_password() {
         let crew = crew(HashCost::new(1024, 2, 1).unwrap(), 4);
-        let stored = crew.hash("password-1".into()).await.unwrap();
+        let stored = crew.hash("password-1".into()).await.0.unwrap();
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         // In turns, so that whatever else the machine does falls on both alike.
         for _ in 0..60 {
@@ -181,7 +191,7 @@ mod tests {
 
     async fn time(crew: &PasswordCrew, stored: Option<String>) -> Duration {
         let start = Instant::now();
-        assert!(!crew.verify("password-2".into(), stored).await.unwrap());
+        assert!(!crew.verify("password-2".into(), stored).await.0.unwrap());
         start.elapsed()
     }
 

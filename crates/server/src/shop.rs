@@ -1,5 +1,6 @@
 //! The shop without its sockets: made ready at the start, then answers requests.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,10 +15,12 @@ use crate::catalogue;
 use crate::clock::now_ms;
 use crate::commands::{accounts, orders, products};
 use crate::config::{Admin, Catalogue, Config, Connections};
+use crate::errand::Errand;
 use crate::error::ServerError;
 use crate::failure::{Answer, Failure};
 use crate::passwords::{self, PasswordCrew};
 use crate::settings::Secret;
+use crate::spent::Spent;
 use crate::store::users::{self, Role};
 use crate::store::{self, Store};
 use crate::token::{self, TokenHash};
@@ -33,6 +36,8 @@ pub struct Shop {
     pub(crate) token_lifetime: Duration,
     /// What connections may do.
     pub(crate) connections: Connections,
+    /// Responses made so far.
+    exchanges: AtomicU64,
     /// The password that was invented for the administrator just now.
     invented_password: Option<Secret>,
 }
@@ -48,7 +53,8 @@ impl Shop {
         let invented_password = fill(&mut connection, config)?;
         let store = Store::start(&config.database, connection, &config.storage)?;
         let (token_lifetime, connections) = (config.token_lifetime.duration(), config.connections.clone());
-        Ok(Self { store, passwords, token_lifetime, connections, invented_password })
+        let exchanges = AtomicU64::new(0);
+        Ok(Self { store, passwords, token_lifetime, connections, exchanges, invented_password })
     }
 
     /// The administrator's password, if it was invented because none was set and there was no such account. It is kept
@@ -63,38 +69,45 @@ impl Shop {
         accept::serve(self, listeners, shutdown).await;
     }
 
-    /// Carries out a request; gives the JSON of its result. A panic on the way is an answer like any other.
-    pub(crate) async fn answer(&self, request: Request) -> Answer<Vec<u8>> {
-        let caught = AssertUnwindSafe(self.carry_out(request)).catch_unwind().await;
-        caught.unwrap_or_else(|panic| Err(Failure::panicked(&*panic)))
+    /// A number for the next response, from 1, that no other has.
+    pub(crate) fn next_exchange(&self) -> u64 {
+        self.exchanges.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    async fn carry_out(&self, request: Request) -> Answer<Vec<u8>> {
-        match request {
-            Request::Register { username, password } => json(&accounts::register(self, username, password).await?),
-            Request::Login { username, password } => json(&accounts::login(self, username, password).await?),
-            Request::Logout { token } => json(&accounts::logout(self, TokenHash::of(&token)).await?),
-            Request::ChangePassword { token, current_password, new_password } => {
-                let token = TokenHash::of(&token);
-                json(&accounts::change_password(self, token, current_password, new_password).await?)
-            }
-            Request::ViewCategories {} => json(&products::view_categories(self).await?),
-            Request::ViewProducts { category, page, page_size } => {
-                json(&products::view_products(self, category, page, page_size).await?)
-            }
-            Request::AddProduct { token, name, category, description, price_cents, stock } => {
-                let product = products::Product { name, category, description, price_cents, stock };
-                json(&products::add_product(self, TokenHash::of(&token), product).await?)
-            }
-            Request::PlaceOrder { token, items, idempotency_key } => {
-                json(&orders::place_order(self, TokenHash::of(&token), items, idempotency_key).await?)
-            }
-            Request::SubmitRating { token, order_id, product_id, stars } => {
-                json(&orders::submit_rating(self, TokenHash::of(&token), order_id, product_id, stars).await?)
-            }
-            Request::ViewOrderHistory { token, page, page_size } => {
-                json(&orders::view_order_history(self, TokenHash::of(&token), page, page_size).await?)
-            }
+    /// Carries out a request; gives the JSON of its result, and what it spent. A panic on the way is an answer like any
+    /// other.
+    pub(crate) async fn answer(&self, request: Request) -> (Answer<Vec<u8>>, Spent) {
+        let mut errand = Errand::new(self);
+        let caught = AssertUnwindSafe(carry_out(&mut errand, request)).catch_unwind().await;
+        (caught.unwrap_or_else(|panic| Err(Failure::panicked(&*panic))), errand.spent())
+    }
+}
+
+async fn carry_out(errand: &mut Errand<'_>, request: Request) -> Answer<Vec<u8>> {
+    match request {
+        Request::Register { username, password } => json(&accounts::register(errand, username, password).await?),
+        Request::Login { username, password } => json(&accounts::login(errand, username, password).await?),
+        Request::Logout { token } => json(&accounts::logout(errand, TokenHash::of(&token)).await?),
+        Request::ChangePassword { token, current_password, new_password } => {
+            let token = TokenHash::of(&token);
+            json(&accounts::change_password(errand, token, current_password, new_password).await?)
+        }
+        Request::ViewCategories {} => json(&products::view_categories(errand).await?),
+        Request::ViewProducts { category, page, page_size } => {
+            json(&products::view_products(errand, category, page, page_size).await?)
+        }
+        Request::AddProduct { token, name, category, description, price_cents, stock } => {
+            let product = products::Product { name, category, description, price_cents, stock };
+            json(&products::add_product(errand, TokenHash::of(&token), product).await?)
+        }
+        Request::PlaceOrder { token, items, idempotency_key } => {
+            json(&orders::place_order(errand, TokenHash::of(&token), items, idempotency_key).await?)
+        }
+        Request::SubmitRating { token, order_id, product_id, stars } => {
+            json(&orders::submit_rating(errand, TokenHash::of(&token), order_id, product_id, stars).await?)
+        }
+        Request::ViewOrderHistory { token, page, page_size } => {
+            json(&orders::view_order_history(errand, TokenHash::of(&token), page, page_size).await?)
         }
     }
 }

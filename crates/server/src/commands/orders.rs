@@ -4,15 +4,15 @@ use shop_protocol::request::OrderItem;
 use shop_protocol::response::{Done, OrderHistory, OrderPlaced};
 
 use crate::clock::now_ms;
+use crate::errand::Errand;
 use crate::failure::Answer;
-use crate::shop::Shop;
 use crate::store::orders::{self, NewOrder};
 use crate::store::users;
 use crate::token::TokenHash;
 
 /// Orders all items or none.
 pub(crate) async fn place_order(
-    shop: &Shop,
+    errand: &mut Errand<'_>,
     token: TokenHash,
     items: Vec<OrderItem>,
     idempotency_key: Option<String>,
@@ -23,12 +23,12 @@ pub(crate) async fn place_order(
         let idempotency_key = idempotency_key.as_deref();
         orders::place(connection, NewOrder { user_id, items: &items, idempotency_key, placed_at_ms: now })
     };
-    shop.store.write(work).await
+    errand.write(work).await
 }
 
 /// Rates a product of an order.
 pub(crate) async fn submit_rating(
-    shop: &Shop,
+    errand: &mut Errand<'_>,
     token: TokenHash,
     order_id: i64,
     product_id: i64,
@@ -38,13 +38,13 @@ pub(crate) async fn submit_rating(
         let user_id = users::session(connection, token, now_ms())?.user_id;
         orders::rate(connection, user_id, order_id, product_id, stars)
     };
-    shop.store.write(work).await?;
+    errand.write(work).await?;
     Ok(Done {})
 }
 
 /// Lists a page of one's own orders.
 pub(crate) async fn view_order_history(
-    shop: &Shop,
+    errand: &mut Errand<'_>,
     token: TokenHash,
     page: u32,
     page_size: u32,
@@ -53,5 +53,5 @@ pub(crate) async fn view_order_history(
         let user_id = users::session(connection, token, now_ms())?.user_id;
         orders::history(connection, user_id, page, page_size)
     };
-    shop.store.read(work).await
+    errand.read(work).await
 }

@@ -4,24 +4,24 @@ use shop_protocol::ErrorCode;
 use shop_protocol::response::{Categories, ProductAdded, Products};
 
 use crate::clock::now_ms;
+use crate::errand::Errand;
 use crate::failure::{Answer, Failure};
-use crate::shop::Shop;
 use crate::store::{products, users};
 use crate::token::TokenHash;
 
 /// Lists the categories.
-pub(crate) async fn view_categories(shop: &Shop) -> Answer<Categories> {
-    Ok(Categories { categories: shop.store.read(products::categories).await? })
+pub(crate) async fn view_categories(errand: &mut Errand<'_>) -> Answer<Categories> {
+    Ok(Categories { categories: errand.read(products::categories).await? })
 }
 
 /// Lists a page of products.
 pub(crate) async fn view_products(
-    shop: &Shop,
+    errand: &mut Errand<'_>,
     category: Option<String>,
     page: u32,
     page_size: u32,
 ) -> Answer<Products> {
-    shop.store.read(move |connection| products::page(connection, category.as_deref(), page, page_size)).await
+    errand.read(move |connection| products::page(connection, category.as_deref(), page, page_size)).await
 }
 
 /// A product to be added, as it came.
@@ -35,7 +35,7 @@ pub(crate) struct Product {
 }
 
 /// Adds a product, for administrators.
-pub(crate) async fn add_product(shop: &Shop, token: TokenHash, product: Product) -> Answer<ProductAdded> {
+pub(crate) async fn add_product(errand: &mut Errand<'_>, token: TokenHash, product: Product) -> Answer<ProductAdded> {
     let work = move |connection: &_| {
         if !users::session(connection, token, now_ms())?.admin {
             return Err(Failure::refused(ErrorCode::Forbidden, "only an administrator may add products"));
@@ -44,5 +44,5 @@ pub(crate) async fn add_product(shop: &Shop, token: TokenHash, product: Product)
         let (price_cents, stock) = (*price_cents, *stock);
         products::insert(connection, products::NewProduct { name, category, description, price_cents, stock })
     };
-    Ok(ProductAdded { product_id: shop.store.write(work).await? })
+    Ok(ProductAdded { product_id: errand.write(work).await? })
 }

@@ -1,14 +1,60 @@
-//! A closure over a connection on its way to a database thread, and its answer on its way back.
+//! A closure over a connection on its way to a database thread, and its answer on its way back, with what it spent.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::failure::{Answer, Failure};
+use crate::spent::Spent;
 
-/// A job of any type.
-pub(super) type BoxedJob = Box<dyn Job>;
+/// A job of any type that waits for a database thread, or is being done by one.
+pub(super) struct Queued {
+    job: Box<dyn Job>,
+    /// When it was asked for.
+    submitted: Instant,
+    /// In the database for this job alone.
+    own: Duration,
+}
+
+impl Queued {
+    /// `work`, asked for at `submitted`, whose result goes to `reply`.
+    pub(super) fn new<T, W>(work: W, submitted: Instant, reply: oneshot::Sender<(Answer<T>, Spent)>) -> Self
+    where
+        T: Send + 'static,
+        W: FnOnce(&Connection) -> Answer<T> + Send + 'static,
+    {
+        let result = Err(Failure::Broken("the job was never run".to_owned()));
+        Self { job: Box::new(Task { work: Some(work), result, reply }), submitted, own: Duration::ZERO }
+    }
+
+    /// Lets `run` do the job, and counts what that takes as the job's own.
+    pub(super) fn timed<R>(&mut self, run: impl FnOnce(&mut dyn Job) -> R) -> R {
+        let start = Instant::now();
+        let outcome = run(&mut *self.job);
+        self.own += start.elapsed();
+        outcome
+    }
+
+    /// In the database for this job alone, so far.
+    pub(super) fn own(&self) -> Duration {
+        self.own
+    }
+
+    /// Replaces the result, whatever it was.
+    pub(super) fn spoil(&mut self, failure: Failure) {
+        self.job.spoil(failure);
+    }
+
+    /// Sends the result to whoever waits for it. The job was over at `end`, and took part in database work of
+    /// `shared`; whatever else passed since it was asked for was waiting.
+    pub(super) fn answer(self, shared: Duration, end: Instant) {
+        let disk = self.own + shared;
+        let queue = end.saturating_duration_since(self.submitted).saturating_sub(disk);
+        self.job.answer(Spent { queue, disk });
+    }
+}
 
 /// Work for a database thread.
 pub(super) trait Job: Send {
@@ -17,24 +63,17 @@ pub(super) trait Job: Send {
     /// Replaces the result, whatever it was.
     fn spoil(&mut self, failure: Failure);
     /// Sends the result to whoever waits for it.
-    fn answer(self: Box<Self>);
+    fn answer(self: Box<Self>, spent: Spent);
 }
 
 /// Work that gives a `T`.
-pub(super) struct Task<T, W> {
+struct Task<T, W> {
     /// The work, until it was run.
     work: Option<W>,
     /// What came of it.
     result: Answer<T>,
     /// Who waits for it.
-    reply: oneshot::Sender<Answer<T>>,
-}
-
-impl<T, W> Task<T, W> {
-    /// `work`, whose result goes to `reply`.
-    pub(super) fn new(work: W, reply: oneshot::Sender<Answer<T>>) -> Self {
-        Self { work: Some(work), result: Err(Failure::Broken("the job was never run".to_owned())), reply }
-    }
+    reply: oneshot::Sender<(Answer<T>, Spent)>,
 }
 
 impl<T, W> Job for Task<T, W>
@@ -54,8 +93,8 @@ where
         self.result = Err(failure);
     }
 
-    fn answer(self: Box<Self>) {
+    fn answer(self: Box<Self>, spent: Spent) {
         // Whoever asked may be gone; what was done stays done.
-        let _ = self.reply.send(self.result);
+        let _ = self.reply.send((self.result, spent));
     }
 }

@@ -13,6 +13,7 @@ mod schema;
 mod writer;
 
 use std::path::Path;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -21,7 +22,8 @@ use crate::config::Storage;
 use crate::crew::{Crew, QueueSettings};
 use crate::error::ServerError;
 use crate::failure::{Answer, Failure};
-use job::{BoxedJob, Task};
+use crate::spent::Spent;
+use job::Queued;
 
 pub(crate) use schema::{open_for_reading, open_for_writing};
 
@@ -32,8 +34,8 @@ const QUEUE: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Store {
     // Dropped in this order: the checkpoint at the writer's end wants no reader in its way.
-    readers: Crew<BoxedJob>,
-    writer: Crew<BoxedJob>,
+    readers: Crew<Queued>,
+    writer: Crew<Queued>,
 }
 
 impl Store {
@@ -49,8 +51,8 @@ impl Store {
         Ok(Self { readers, writer })
     }
 
-    /// Runs `work` on a connection that only reads.
-    pub(crate) async fn read<T, W>(&self, work: W) -> Answer<T>
+    /// Runs `work` on a connection that only reads. Also tells what it spent.
+    pub(crate) async fn read<T, W>(&self, work: W) -> (Answer<T>, Spent)
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Answer<T> + Send + 'static,
@@ -59,7 +61,10 @@ impl Store {
     }
 
     /// Runs `work` in a transaction and answers after its commit. What a failed `work` did is undone.
-    pub(crate) async fn write<T, W>(&self, work: W) -> Answer<T>
+    ///
+    /// Also tells what it spent: in the database its own statements and the transaction's beginning (with waiting for
+    /// other programs' locks) and commit, in the queue all else, with the statements of others in the transaction.
+    pub(crate) async fn write<T, W>(&self, work: W) -> (Answer<T>, Spent)
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> Answer<T> + Send + 'static,
@@ -68,16 +73,18 @@ impl Store {
     }
 }
 
-async fn submit<T, W>(crew: &Crew<BoxedJob>, work: W) -> Answer<T>
+async fn submit<T, W>(crew: &Crew<Queued>, work: W) -> (Answer<T>, Spent)
 where
     T: Send + 'static,
     W: FnOnce(&Connection) -> Answer<T> + Send + 'static,
 {
+    let submitted = Instant::now();
+    let broken = |reason: &str| (Err(Failure::Broken(reason.to_owned())), Spent::waiting_since(submitted));
     let (reply, answer) = oneshot::channel();
-    if !crew.send(Box::new(Task::new(work, reply))).await {
-        return Err(Failure::Broken("the database threads have ended".to_owned()));
+    if !crew.send(Queued::new(work, submitted, reply)).await {
+        return broken("the database threads have ended");
     }
-    answer.await.unwrap_or_else(|_| Err(Failure::Broken("a database thread gave no answer".to_owned())))
+    answer.await.unwrap_or_else(|_| broken("a database thread gave no answer"))
 }
 
 #[cfg(test)]
@@ -102,7 +109,7 @@ mod tests {
             let mut statement = connection.prepare_cached("SELECT name FROM categories ORDER BY name")?;
             Ok(statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?)
         });
-        read.await.unwrap()
+        read.await.0.unwrap()
     }
 
     #[tokio::test]
@@ -118,16 +125,16 @@ mod tests {
         });
         let works = store.write(|connection| insert(connection, "kept"));
         let (fails, panics, works) = tokio::join!(fails, panics, works);
-        assert!(matches!(fails, Err(Failure::Broken(_))));
-        assert!(matches!(panics, Err(Failure::Broken(reason)) if reason.starts_with("panic")));
-        works.unwrap();
+        assert!(matches!(fails.0, Err(Failure::Broken(_))));
+        assert!(matches!(panics.0, Err(Failure::Broken(reason)) if reason.starts_with("panic")));
+        works.0.unwrap();
         assert_eq!(names(&store).await, ["kept"]);
     }
 
     #[tokio::test]
     async fn a_reader_that_panics_goes_on() {
         let (_folder, store) = store();
-        let panics = store.read::<(), _>(|_| panic!("as the test wants it")).await;
+        let panics = store.read::<(), _>(|_| panic!("as the test wants it")).await.0;
         assert!(matches!(panics, Err(Failure::Broken(_))));
         assert!(names(&store).await.is_empty());
     }
@@ -139,21 +146,21 @@ mod tests {
             insert(connection, "lost")?;
             Ok(connection.execute_batch("ROLLBACK")?)
         });
-        assert!(matches!(breaks.await, Err(Failure::Broken(_))));
-        store.write(|connection| insert(connection, "kept")).await.unwrap();
+        assert!(matches!(breaks.await.0, Err(Failure::Broken(_))));
+        store.write(|connection| insert(connection, "kept")).await.0.unwrap();
         assert_eq!(names(&store).await, ["kept"]);
     }
 
     #[tokio::test]
     async fn readers_cannot_write() {
         let (_folder, store) = store();
-        assert!(store.read(|connection| insert(connection, "never")).await.is_err());
+        assert!(store.read(|connection| insert(connection, "never")).await.0.is_err());
     }
 
     #[tokio::test]
     async fn nothing_is_left_in_the_log_after_the_end() {
         let (folder, store) = store();
-        store.write(|connection| insert(connection, "kept")).await.unwrap();
+        store.write(|connection| insert(connection, "kept")).await.0.unwrap();
         drop(store);
         let log = folder.path().join("shop.db-wal");
         assert!(!log.exists() || log.metadata().unwrap().len() == 0);

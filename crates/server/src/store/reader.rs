@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::thread::available_parallelism;
+use std::time::Instant;
 
 use rusqlite::Connection;
 
-use super::job::BoxedJob;
+use super::job::Queued;
 use super::schema::open_for_reading;
 use crate::error::ServerError;
 use crate::failure::Answer;
@@ -14,24 +15,26 @@ use crate::failure::Answer;
 pub(super) const MAX_BATCH: usize = 16;
 
 /// What each of the reading threads does with each batch of jobs.
-pub(super) fn workers(path: &Path) -> Result<Vec<impl FnMut(&mut Vec<BoxedJob>) + Send + 'static>, ServerError> {
+pub(super) fn workers(path: &Path) -> Result<Vec<impl FnMut(&mut Vec<Queued>) + Send + 'static>, ServerError> {
     let threads = available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
-    let worker = |connection: Connection| move |jobs: &mut Vec<BoxedJob>| run_batch(&connection, jobs);
+    let worker = |connection: Connection| move |jobs: &mut Vec<Queued>| run_batch(&connection, jobs);
     (0..threads).map(|_| open_for_reading(path).map(worker)).collect()
 }
 
-fn run_batch(connection: &Connection, jobs: &mut Vec<BoxedJob>) {
+fn run_batch(connection: &Connection, jobs: &mut Vec<Queued>) {
+    let start = Instant::now();
     // Beginning only spares SQLite a lock per statement; without it each statement sees the database as it is then.
-    let shared = execute(connection, "BEGIN");
+    let begun = execute(connection, "BEGIN");
+    let shared = start.elapsed();
     for mut job in jobs.drain(..) {
-        if let Err(failure) = &shared {
+        if let Err(failure) = &begun {
             job.spoil(failure.clone());
         } else {
-            job.run(connection);
+            job.timed(|job| job.run(connection));
         }
-        job.answer();
+        job.answer(shared, Instant::now());
     }
-    if shared.is_ok()
+    if begun.is_ok()
         && let Err(failure) = execute(connection, "COMMIT")
     {
         tracing::error!(?failure, "a reading transaction could not be ended");

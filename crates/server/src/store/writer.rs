@@ -1,12 +1,14 @@
 //! The writing thread: as many jobs as wait, in one transaction, answered after its commit.
 
+use std::time::{Duration, Instant};
+
 use rusqlite::Connection;
 
-use super::job::BoxedJob;
+use super::job::{Job, Queued};
 use crate::failure::{Answer, Failure};
 
 /// What the writing thread does with each batch of jobs.
-pub(super) fn worker(connection: Connection) -> impl FnMut(&mut Vec<BoxedJob>) + Send + 'static {
+pub(super) fn worker(connection: Connection) -> impl FnMut(&mut Vec<Queued>) + Send + 'static {
     let writer = Writer { connection };
     move |jobs| writer.run_batch(jobs)
 }
@@ -17,7 +19,8 @@ struct Writer {
 }
 
 impl Writer {
-    fn run_batch(&self, jobs: &mut Vec<BoxedJob>) {
+    fn run_batch(&self, jobs: &mut Vec<Queued>) {
+        let start = Instant::now();
         if let Err(failure) = self.transact(jobs) {
             // Fails when SQLite has rolled back by itself already; all that counts is that no transaction is open.
             let _ = self.execute("ROLLBACK");
@@ -25,21 +28,25 @@ impl Writer {
                 job.spoil(failure.clone());
             }
         }
+        let end = Instant::now();
+        let own: Duration = jobs.iter().map(Queued::own).sum();
+        // The transaction's beginning and end: each of its jobs needs them, and would have them to itself if alone.
+        let shared = (end - start).saturating_sub(own);
         for job in jobs.drain(..) {
-            job.answer();
+            job.answer(shared, end);
         }
     }
 
-    fn transact(&self, jobs: &mut [BoxedJob]) -> Answer<()> {
+    fn transact(&self, jobs: &mut [Queued]) -> Answer<()> {
         self.execute("BEGIN IMMEDIATE")?;
         for job in jobs {
-            self.run_one(job)?;
+            job.timed(|job| self.run_one(job))?;
         }
         self.execute("COMMIT")
     }
 
     /// Runs a job; an error is one of the transaction as a whole.
-    fn run_one(&self, job: &mut BoxedJob) -> Answer<()> {
+    fn run_one(&self, job: &mut dyn Job) -> Answer<()> {
         self.execute("SAVEPOINT job")?;
         let keep = job.run(&self.connection);
         if self.connection.is_autocommit() {

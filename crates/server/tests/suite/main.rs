@@ -18,4 +18,5 @@ mod passwords;
 mod products;
 mod program;
 mod protocol_page;
+mod split;
 mod throughput;
