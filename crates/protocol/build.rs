@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates that run in nodes.
-const CRATES: [&str; 5] = ["protocol", "server", "client", "shaper", "agent"];
+const CRATES: [&str; 6] = ["protocol", "tcp-info", "server", "client", "shaper", "agent"];
 
 fn main() {
     // Asked for when run: the script may have been compiled for another copy of the sources.

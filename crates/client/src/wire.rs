@@ -5,7 +5,6 @@
 
 mod answer;
 mod connection;
-mod tcp_info;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -73,13 +72,18 @@ impl Wire {
         Self { endpoints, mode, timeouts, accounts: None, shop: None }
     }
 
-    /// Sends `request` and reads what comes of it. `intended` is when the shopper wanted to start.
+    /// Sends `request` and reads what comes of it. `intended` is when the shopper wanted to start; now is when it does.
     ///
     /// Dropping the future gives the operation up; its connection is not used again.
     pub async fn exchange<T: DeserializeOwned>(&mut self, request: &Request, intended: Instant) -> Answer<T> {
+        let start = Instant::now();
         let mut measured = Measured::default();
         let result = self.carry(request, &mut measured).await;
-        measured.finish(intended.elapsed(), result)
+        // One reading for both, so that they differ by the wait and nothing else.
+        let end = Instant::now();
+        measured.latency = end.saturating_duration_since(intended);
+        measured.service = end.saturating_duration_since(start);
+        Answer { measured, result }
     }
 
     async fn carry<T: DeserializeOwned>(&mut self, request: &Request, measured: &mut Measured) -> Result<T, Failure> {

@@ -61,14 +61,6 @@ impl<T> Answer<T> {
     }
 }
 
-impl Measured {
-    pub(super) fn finish<T>(mut self, latency: Duration, result: Result<T, Failure>) -> Answer<T> {
-        self.latency = latency;
-        self.service = latency;
-        Answer { measured: self, result }
-    }
-}
-
 /// Why an operation gave no result.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -117,6 +109,9 @@ pub(super) fn decode<T: DeserializeOwned>(payload: &[u8], measured: &mut Measure
     let response: Response =
         serde_json::from_slice(payload).map_err(|error| Failure::Protocol(format!("no response: {error}")))?;
     measured.server = Some(Duration::from_micros(response.server_us));
+    measured.server_queue = response.queue_us.map(Duration::from_micros);
+    measured.server_disk = response.disk_us.map(Duration::from_micros);
+    measured.exchange = response.exchange;
     Ok(response.into_result()?)
 }
 
@@ -129,7 +124,7 @@ mod tests {
     fn outcome_of(payload: &str) -> Outcome {
         let mut measured = Measured::default();
         let result = decode::<Registered>(payload.as_bytes(), &mut measured);
-        measured.finish(Duration::ZERO, result).outcome()
+        Answer { measured, result }.outcome()
     }
 
     #[test]
@@ -149,10 +144,20 @@ mod tests {
     }
 
     #[test]
-    fn the_server_time_is_kept_also_when_it_says_no() {
+    fn the_server_times_are_kept_also_when_it_says_no() {
         let mut measured = Measured::default();
-        let payload = br#"{"ok":false,"server_us":70,"error":{"code":"internal","message":"x"}}"#;
+        let payload = br#"{"ok":false,"server_us":70,"queue_us":9,"disk_us":0,"exchange":4,
+                           "error":{"code":"internal","message":"x"}}"#;
         assert!(decode::<Registered>(payload, &mut measured).is_err());
         assert_eq!(measured.server, Some(Duration::from_micros(70)));
+        assert_eq!(measured.server_queue, Some(Duration::from_micros(9)));
+        assert_eq!((measured.server_disk, measured.exchange), (Some(Duration::ZERO), Some(4)));
+    }
+
+    #[test]
+    fn what_an_older_server_does_not_tell_stays_unknown() {
+        let mut measured = Measured::default();
+        decode::<Registered>(br#"{"ok":true,"server_us":5,"result":{"user_id":1}}"#, &mut measured).unwrap();
+        assert_eq!(measured, Measured { server: Some(Duration::from_micros(5)), ..Measured::default() });
     }
 }

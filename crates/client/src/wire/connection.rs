@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use shop_protocol::FrameDecoder;
+use tcp_info::TcpInfo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::answer::{Failure, Measured};
-use super::tcp_info::TcpInfo;
 
 /// Read from the socket at once, bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -22,6 +22,8 @@ const PREFIX_BYTES: u64 = shop_protocol::frame::PREFIX_BYTES as u64;
 pub(super) struct Connection {
     stream: TcpStream,
     decoder: FrameDecoder,
+    /// When the response that is under way began to come.
+    first_read: Option<Instant>,
     /// Segments sent again up to the end of the last operation.
     retransmits_before: u32,
 }
@@ -34,7 +36,7 @@ impl Connection {
         let stream = opened.unwrap_or_else(|_| Err(handshake_timeout(limit))).map_err(Failure::Connect)?;
         measured.connect = Some(start.elapsed());
         stream.set_nodelay(true).map_err(Failure::Connect)?;
-        Ok(Self { stream, decoder: FrameDecoder::default(), retransmits_before: 0 })
+        Ok(Self { stream, decoder: FrameDecoder::default(), first_read: None, retransmits_before: 0 })
     }
 
     /// Whether the server neither closed the connection nor sent something unasked since the last operation.
@@ -51,7 +53,10 @@ impl Connection {
         measured: &mut Measured,
     ) -> Result<Vec<u8>, Failure> {
         let start = Instant::now();
-        let payload = timeout(limit, self.send_and_read(frame)).await.unwrap_or(Err(Failure::Timeout(limit)))?;
+        let received = timeout(limit, self.send_and_read(frame)).await.unwrap_or(Err(Failure::Timeout(limit)));
+        // Also when the rest did not come.
+        measured.first_byte = self.first_read.take().map(|at| at.duration_since(start));
+        let payload = received?;
         measured.rtt = Some(start.elapsed());
         measured.response_bytes = Some(PREFIX_BYTES + payload.len() as u64);
         Ok(payload)
@@ -87,6 +92,9 @@ impl Connection {
     fn read_available(&mut self) -> io::Result<usize> {
         let mut buffer = [0; READ_BYTES];
         let count = self.stream.try_read(&mut buffer)?;
+        if count > 0 {
+            self.first_read.get_or_insert_with(Instant::now);
+        }
         self.decoder.feed(&buffer[..count]);
         Ok(count)
     }
@@ -95,8 +103,12 @@ impl Connection {
     pub(super) fn read_tcp_info(&mut self, measured: &mut Measured) {
         let Ok(info) = TcpInfo::of(&self.stream) else { return };
         measured.tcp_rtt = info.rtt;
-        measured.tcp_retransmits = Some(info.total_retransmits.wrapping_sub(self.retransmits_before));
-        self.retransmits_before = info.total_retransmits;
+        measured.tcp_min_rtt = info.min_rtt;
+        measured.tcp_rto = info.rto;
+        if let Some(total) = info.total_retransmits {
+            measured.tcp_retransmits = Some(total.wrapping_sub(self.retransmits_before));
+            self.retransmits_before = total;
+        }
     }
 }
 
