@@ -24,6 +24,9 @@ pub struct Config {
     pub connections: Connections,
     /// How the database is used.
     pub storage: Storage,
+    /// The CSV file, not there yet, that gets a row for each exchange; `None` for no such file. `docs/protocol.md`
+    /// describes it.
+    pub trace: Option<PathBuf>,
 }
 
 impl Config {
@@ -37,6 +40,7 @@ impl Config {
             passwords: Passwords::default(),
             connections: Connections::default(),
             storage: Storage::default(),
+            trace: None,
         }
     }
 }

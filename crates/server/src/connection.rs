@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::envelope::{self, Course};
 use crate::shop::Shop;
 use crate::spent::Spent;
+use crate::trace::Follower;
 
 /// Responses are written out when so many bytes of them wait, even if more requests do.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -57,6 +58,8 @@ pub(crate) struct Connection<'a> {
     frame_began: Instant,
     /// Requests answered.
     requests: u64,
+    /// Tells the trace what became of the responses.
+    follower: Follower<'a>,
 }
 
 /// A request that was looked at.
@@ -113,6 +116,7 @@ impl<'a> Connection<'a> {
             arrived: now,
             frame_began: now,
             requests: 0,
+            follower: Follower::new(shop.trace.as_ref()),
         }
     }
 
@@ -209,6 +213,7 @@ impl<'a> Connection<'a> {
             return Ok(Arrival::End);
         }
         self.arrived = Instant::now();
+        self.follower.settle(&self.stream);
         if !mid_frame {
             self.frame_began = self.arrived;
         }
@@ -248,6 +253,7 @@ impl<'a> Connection<'a> {
         let exchange = self.shop.next_exchange();
         let arrived = self.arrived.into_std();
         let sent = envelope::append(&mut self.output, result, Course { arrived, spent, exchange });
+        self.follower.answered(exchange);
         tracing::debug!(
             target: "shop_server::operation",
             operation,
@@ -295,6 +301,13 @@ impl<'a> Connection<'a> {
         };
         // Whatever goes wrong here, nothing more can be done for this client.
         let _ = timeout(LINGER, drain).await;
+    }
+}
+
+/// However a connection ends, its socket is still open here.
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        self.follower.settle(&self.stream);
     }
 }
 

@@ -70,6 +70,14 @@ pub enum ServerError {
         /// Why it was refused.
         source: argon2::Error,
     },
+    /// The trace cannot be begun.
+    #[error("trace '{}': {source} (it must be a new file, in a folder that is writable)", path.display())]
+    Trace {
+        /// Which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
     /// The operating system refused random bytes, a thread or memory.
     #[error("{step}: {reason}")]
     System {

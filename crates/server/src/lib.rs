@@ -4,7 +4,8 @@
 //! accept ─► connection (frames in order) ─► shop ─► commands ─┬─► store: one writer thread, some reader threads
 //!                                                             └─► passwords: a bounded crew that hashes
 //! ```
-//! An errand goes with each request and counts what it waits and what the database takes.
+//! An errand goes with each request and counts what it waits and what the database takes; with `--trace`, the trace
+//! writes down what TCP went through for each response.
 //!
 //! [`run`] is the whole server with its sockets, settings and shutdown as arguments; [`cli`] is the program around it.
 
@@ -29,6 +30,7 @@ mod shop;
 mod spent;
 mod store;
 mod token;
+mod trace;
 
 pub use accept::Listeners;
 pub use audit::{Audit, audit};

@@ -24,6 +24,7 @@ use crate::spent::Spent;
 use crate::store::users::{self, Role};
 use crate::store::{self, Store};
 use crate::token::{self, TokenHash};
+use crate::trace::Trace;
 
 /// A shop that is ready to be served.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Shop {
     pub(crate) token_lifetime: Duration,
     /// What connections may do.
     pub(crate) connections: Connections,
+    /// Where it is written down what TCP went through for each exchange.
+    pub(crate) trace: Option<Trace>,
     /// Responses made so far.
     exchanges: AtomicU64,
     /// The password that was invented for the administrator just now.
@@ -52,9 +55,10 @@ impl Shop {
         let mut connection = store::open_for_writing(&config.database, config.storage.durability)?;
         let invented_password = fill(&mut connection, config)?;
         let store = Store::start(&config.database, connection, &config.storage)?;
+        let trace = config.trace.as_deref().map(Trace::start).transpose()?;
         let (token_lifetime, connections) = (config.token_lifetime.duration(), config.connections.clone());
         let exchanges = AtomicU64::new(0);
-        Ok(Self { store, passwords, token_lifetime, connections, exchanges, invented_password })
+        Ok(Self { store, passwords, token_lifetime, connections, trace, exchanges, invented_password })
     }
 
     /// The administrator's password, if it was invented because none was set and there was no such account. It is kept

@@ -108,6 +108,10 @@ pub(super) struct ServeOptions {
     /// Writing requests that share one transaction, at most
     #[arg(long, env = "SHOP_MAX_BATCH", default_value_t = default::MAX_BATCH, value_name = "N")]
     pub(super) max_batch: NonZeroUsize,
+    /// New CSV file for what TCP went through for each response (default: none); it may be renamed at any time to have
+    /// the rows so far, and another one is begun
+    #[arg(long, env = "SHOP_TRACE", value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
     /// What is logged on stderr: a level, or targets with levels. 'info' adds a line for every connection's start and
     /// end, 'debug' one for every operation; with many operations per second they slow the server down
     #[arg(long, env = "SHOP_LOG", default_value = "info,shop_server::connection=warn", value_name = "FILTER")]

@@ -160,6 +160,7 @@ fn config(options: &ServeOptions) -> anyhow::Result<Config> {
             },
             max_batch: options.max_batch,
         },
+        trace: options.trace.clone(),
     })
 }
 

@@ -90,6 +90,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
@@ -149,6 +150,35 @@ mod tests {
         assert!(matches!(breaks.await.0, Err(Failure::Broken(_))));
         store.write(|connection| insert(connection, "kept")).await.0.unwrap();
         assert_eq!(names(&store).await, ["kept"]);
+    }
+
+    #[tokio::test]
+    async fn the_work_of_others_in_a_transaction_is_waiting_and_no_database_time() {
+        const WORK: Duration = Duration::from_millis(100);
+        let (_folder, store) = store();
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let (started, running) = oneshot::channel();
+        let slow = |name: &'static str| {
+            store.write(move |connection| {
+                std::thread::sleep(WORK);
+                insert(connection, name)
+            })
+        };
+        let busy = store.write(move |_| {
+            let _ = started.send(());
+            Ok(hold.recv().is_ok())
+        });
+        let pair = async {
+            running.await.unwrap();
+            // Both wait before the writer is released, so that they share the next transaction.
+            tokio::join!(slow("one"), slow("two"), async { release.send(()).unwrap() })
+        };
+        let (busy, ((_, one), (_, two), ())) = tokio::join!(busy, pair);
+        assert!(busy.0.unwrap());
+        for spent in [one, two] {
+            assert!(spent.disk >= WORK && spent.disk < 2 * WORK, "{spent:?}");
+            assert!(spent.queue >= WORK, "{spent:?}");
+        }
     }
 
     #[tokio::test]

@@ -20,3 +20,4 @@ mod program;
 mod protocol_page;
 mod split;
 mod throughput;
+mod trace;

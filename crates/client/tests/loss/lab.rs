@@ -1,0 +1,118 @@
+//! Two namespaces joined by a veth pair: the shop and a shaper in one, the client in the other; all gone when dropped.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The shop's address.
+pub(crate) const SERVER: &str = "10.79.0.1";
+const CLIENT: &str = "10.79.0.2";
+
+pub(crate) struct Lab {
+    pub(crate) server: String,
+    pub(crate) client: String,
+}
+
+impl Lab {
+    /// The lab, or a line that says why there can be none here.
+    pub(crate) fn new() -> Result<Self, &'static str> {
+        match obstacle() {
+            Some(reason) => Err(reason),
+            None => Ok(Self::build()),
+        }
+    }
+
+    fn build() -> Self {
+        let prefix = format!("loss-{}", std::process::id());
+        // Made before the namespaces, so that its drop removes them when a step fails.
+        let lab = Self { server: format!("{prefix}-server"), client: format!("{prefix}-client") };
+        let Self { server, client } = &lab;
+        ip(&format!("netns add {server}"));
+        ip(&format!("netns add {client}"));
+        ip(&format!("link add eth0 netns {server} type veth peer name eth0 netns {client}"));
+        for (namespace, address) in [(server, SERVER), (client, CLIENT)] {
+            ip(&format!("-n {namespace} addr add {address}/24 dev eth0"));
+            ip(&format!("-n {namespace} link set lo up"));
+            ip(&format!("-n {namespace} link set eth0 up"));
+        }
+        lab
+    }
+
+    /// A program in a namespace; `ip` becomes the program.
+    pub(crate) fn command(namespace: &str, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace]).arg(program).stdin(Stdio::null());
+        command
+    }
+
+    /// Segments that a namespace's kernel sent again, by its own count: data, SYNs, SYN-ACKs and FINs.
+    pub(crate) fn retransmitted(namespace: &str) -> u64 {
+        let output = Self::command(namespace, "cat").arg("/proc/net/snmp").output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let mut lines = text.lines().filter(|line| line.starts_with("Tcp:")).map(str::split_whitespace);
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let (_, value) = names.zip(values).find(|(name, _)| *name == "RetransSegs").unwrap();
+        value.parse().unwrap()
+    }
+}
+
+fn obstacle() -> Option<&'static str> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("needs root to make network namespaces");
+    }
+    if File::options().read(true).write(true).open("/dev/net/tun").is_err() {
+        return Some("needs /dev/net/tun");
+    }
+    if !Path::new("/proc/net/snmp").exists() {
+        return Some("needs /proc/net/snmp");
+    }
+    Command::new("ip").arg("-V").output().is_err().then_some("needs the program 'ip' (package iproute2)")
+}
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {output:?}");
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for name in [&self.server, &self.client] {
+            let _absent = Command::new("ip").args(["netns", "del", name]).output();
+        }
+    }
+}
+
+/// One of this test's programs that runs; killed when dropped.
+pub(crate) struct Running(Child);
+
+impl Running {
+    /// Starts `shop-server` or `shaper` and waits for the line that says it is ready.
+    pub(crate) fn start(namespace: &str, program: &str, arguments: &[OsString]) -> Self {
+        let mut command = Lab::command(namespace, std::env::current_exe().unwrap());
+        command.arg(program).args(arguments).env("SHOP_ADMIN_PASSWORD", "boss-password");
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let running = Self(child);
+        assert!(line.contains(r#""event":"ready""#), "{program} {arguments:?}: '{line}'");
+        running
+    }
+
+    /// Ends it in order.
+    pub(crate) fn stop(mut self) {
+        kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), Signal::SIGTERM).unwrap();
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}

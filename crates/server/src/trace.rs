@@ -1,0 +1,200 @@
+//! The trace: a CSV row for each exchange, with what the server's side of TCP went through for it.
+//!
+//! Rows go to one thread through bounded memory. A connection only ever appends to a list under a lock that is held for
+//! nothing else, so no response waits for the disk; when the disk is so slow that the list is full, rows are dropped
+//! and their number is logged.
+
+mod file;
+mod follower;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::error::ServerError;
+use file::TraceFile;
+pub(crate) use follower::Follower;
+use writer::Writer;
+
+/// Rows that may wait for the disk.
+const WAITING_ROWS: usize = 64 * 1024;
+
+/// What became of one response. A value that the kernel did not tell is `None` and an empty field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// The exchange's number, as the response carries it.
+    pub(crate) exchange: u64,
+    /// Smoothed round-trip time of the connection.
+    pub(crate) rtt: Option<Duration>,
+    /// Retransmission timeout of the connection.
+    pub(crate) rto: Option<Duration>,
+    /// Segments sent again since the row before of the same connection.
+    pub(crate) retransmits: Option<u32>,
+}
+
+/// The trace being written. Dropping it writes what waits.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    waiting: Arc<Waiting>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What connections and the writing thread share.
+#[derive(Debug, Default)]
+struct Waiting {
+    list: Mutex<List>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct List {
+    rows: Vec<Row>,
+    /// Rows that found no room since the last look.
+    dropped: u64,
+    ending: bool,
+}
+
+impl Trace {
+    /// Makes the file at `path`, which must not be there, and starts the thread.
+    pub(crate) fn start(path: &Path) -> Result<Self, ServerError> {
+        let failed = |source| ServerError::Trace { path: path.to_owned(), source };
+        let file = TraceFile::create(path).map_err(failed)?;
+        let waiting = Arc::new(Waiting::default());
+        let writer = Writer::new(file, Arc::clone(&waiting));
+        let thread = std::thread::Builder::new().name("trace".to_owned()).spawn(|| writer.run()).map_err(failed)?;
+        Ok(Self { waiting, thread: Some(thread) })
+    }
+
+    /// Hands a row over; never waits for the disk.
+    pub(crate) fn push(&self, row: Row) {
+        let mut list = self.waiting.lock();
+        if list.rows.len() >= WAITING_ROWS {
+            list.dropped += 1;
+            return;
+        }
+        list.rows.push(row);
+        let first = list.rows.len() == 1;
+        drop(list);
+        if first {
+            self.waiting.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.waiting.lock().ending = true;
+        self.waiting.changed.notify_one();
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the trace's thread ended in a panic");
+        }
+    }
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, List> {
+        // A poisoned list is as good as a clean one: whoever panicked had pushed its row or had not.
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::time::Instant;
+
+    fn row(exchange: u64) -> Row {
+        Row { exchange, rtt: Some(Duration::from_micros(90)), rto: Some(Duration::from_millis(201)), retransmits: None }
+    }
+
+    /// The exchanges in a file's rows; the header must stand on top and the last row be whole.
+    fn exchanges(path: &Path) -> Vec<u64> {
+        let text = fs::read_to_string(path).unwrap();
+        let rows = text.strip_prefix("exchange,tcp_rtt_us,tcp_rto_us,retransmits\n").unwrap();
+        assert!(rows.is_empty() || rows.ends_with('\n'), "{rows}");
+        rows.lines().map(|line| line.strip_suffix(",90,201000,").unwrap().parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn rows_are_written_without_waiting_for_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.csv");
+        let trace = Trace::start(&path).unwrap();
+        assert_eq!(exchanges(&path), [0; 0]);
+        trace.push(row(7));
+        let pushed = Instant::now();
+        while exchanges(&path).is_empty() {
+            assert!(pushed.elapsed() < Duration::from_secs(10));
+        }
+        trace.push(row(8));
+        drop(trace);
+        assert_eq!(exchanges(&path), [7, 8]);
+    }
+
+    #[test]
+    fn a_file_taken_away_is_whole_and_followed_by_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.csv");
+        let trace = Trace::start(&path).unwrap();
+        let mut taken = Vec::new();
+        for exchange in 0..20_000 {
+            trace.push(row(exchange));
+            // Not in step with the writer, so that it is met before, while and after it writes.
+            if exchange % 100 == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+                let aside = folder.path().join(format!("{exchange}"));
+                if fs::rename(&path, &aside).is_ok() {
+                    taken.push(aside);
+                }
+            }
+        }
+        drop(trace);
+        taken.push(path);
+        assert!(taken.len() > 3, "{taken:?}");
+        let all: Vec<u64> = taken.iter().flat_map(|path| exchanges(path)).collect();
+        assert!(all.iter().copied().eq(0..20_000), "{} rows in {} files", all.len(), taken.len());
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace.csv");
+        fs::write(&path, "of an earlier server\n").unwrap();
+        let error = Trace::start(&path).unwrap_err().to_string();
+        assert!(error.contains("trace.csv") && error.contains("new file"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "of an earlier server\n");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_kept_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let (home, away) = (folder.path().join("home"), folder.path().join("away"));
+        fs::create_dir(&home).unwrap();
+        let trace = Trace::start(&home.join("trace.csv")).unwrap();
+        fs::rename(&home, &away).unwrap();
+        trace.push(row(1));
+        // The list is taken at the first try, which fails.
+        while !trace.waiting.lock().rows.is_empty() {
+            std::thread::yield_now();
+        }
+        trace.push(row(2));
+        fs::rename(&away, &home).unwrap();
+        drop(trace);
+        assert_eq!(exchanges(&home.join("trace.csv")), [1, 2]);
+    }
+
+    #[test]
+    fn a_full_list_drops_and_counts() {
+        // No thread: a disk that takes nothing.
+        let trace = Trace { waiting: Arc::default(), thread: None };
+        for exchange in 0..WAITING_ROWS as u64 + 3 {
+            trace.push(row(exchange));
+        }
+        let list = trace.waiting.lock();
+        assert_eq!((list.rows.len(), list.dropped), (WAITING_ROWS, 3));
+        assert_eq!(list.rows.last(), Some(&row(WAITING_ROWS as u64 - 1)));
+    }
+}
