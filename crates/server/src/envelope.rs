@@ -3,6 +3,7 @@
 //! The result is JSON already when it comes here, so the envelope is written around it by hand; a test holds it to the
 //! protocol's own type.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use shop_protocol::frame::PREFIX_BYTES;
@@ -62,10 +63,15 @@ const LARGEST_ENVELOPE: usize = 256;
 fn append_success(output: &mut Vec<u8>, result: &[u8], course: Course) -> Sent {
     let handling = course.handling();
     let Handling { server_us, queue_us, disk_us, exchange } = handling;
-    let head = format!(
-        r#"{{"ok":true,"server_us":{server_us},"queue_us":{queue_us},"disk_us":{disk_us},"exchange":{exchange},"result":"#
-    );
-    append_frame(output, &[head.as_bytes(), result, b"}"]);
+    append_frame(output, LARGEST_ENVELOPE + result.len(), |output| {
+        // Writing to memory can't fail.
+        let _ = write!(
+            output,
+            r#"{{"ok":true,"server_us":{server_us},"queue_us":{queue_us},"disk_us":{disk_us},"exchange":{exchange},"result":"#
+        );
+        output.extend_from_slice(result);
+        output.push(b'}');
+    });
     Sent { error: None, handling }
 }
 
@@ -73,18 +79,18 @@ fn append_error(output: &mut Vec<u8>, error: ErrorBody, course: Course) -> Sent 
     let (code, handling) = (error.code, course.handling());
     // A response is texts and numbers: there is no way for its serialisation to fail.
     let payload = serde_json::to_vec(&Response::failure(error, handling)).unwrap_or_default();
-    append_frame(output, &[&payload]);
+    append_frame(output, payload.len(), |output| output.extend_from_slice(&payload));
     Sent { error: Some(code), handling }
 }
 
-/// The caller has made sure that the parts together fit into a frame.
-fn append_frame(output: &mut Vec<u8>, parts: &[&[u8]]) {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    output.reserve(PREFIX_BYTES + length);
-    output.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-    for part in parts {
-        output.extend_from_slice(part);
-    }
+/// Appends a frame around the payload that `write` appends, about `bytes` of it: the caller has made sure that it fits.
+fn append_frame(output: &mut Vec<u8>, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    let start = output.len();
+    output.reserve(PREFIX_BYTES + bytes);
+    output.extend_from_slice(&[0; PREFIX_BYTES]);
+    write(output);
+    let length = u32::try_from(output.len() - start - PREFIX_BYTES).unwrap_or(u32::MAX);
+    output[start..start + PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Pages are the only results without a bound of their own.

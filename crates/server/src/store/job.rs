@@ -29,12 +29,13 @@ impl Queued {
         Self { job: Box::new(Task { work: Some(work), result, reply }), submitted, own: Duration::ZERO }
     }
 
-    /// Lets `run` do the job, and counts what that takes as the job's own.
-    pub(super) fn timed<R>(&mut self, run: impl FnOnce(&mut dyn Job) -> R) -> R {
+    /// Lets `run` do the job, and counts what that takes as the job's own. Also tells when it was over.
+    pub(super) fn timed<R>(&mut self, run: impl FnOnce(&mut dyn Job) -> R) -> (R, Instant) {
         let start = Instant::now();
         let outcome = run(&mut *self.job);
-        self.own += start.elapsed();
-        outcome
+        let end = Instant::now();
+        self.own += end - start;
+        (outcome, end)
     }
 
     /// In the database for this job alone, so far.

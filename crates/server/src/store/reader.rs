@@ -27,12 +27,12 @@ fn run_batch(connection: &Connection, jobs: &mut Vec<Queued>) {
     let begun = execute(connection, "BEGIN");
     let shared = start.elapsed();
     for mut job in jobs.drain(..) {
-        if let Err(failure) = &begun {
-            job.spoil(failure.clone());
-        } else {
-            job.timed(|job| job.run(connection));
-        }
-        job.answer(shared, Instant::now());
+        let (_, end) = job.timed(|job| match &begun {
+            // There is nothing to undo when a read fails.
+            Ok(()) => _ = job.run(connection),
+            Err(failure) => job.spoil(failure.clone()),
+        });
+        job.answer(shared, end);
     }
     if begun.is_ok()
         && let Err(failure) = execute(connection, "COMMIT")

@@ -40,7 +40,7 @@ impl Writer {
     fn transact(&self, jobs: &mut [Queued]) -> Answer<()> {
         self.execute("BEGIN IMMEDIATE")?;
         for job in jobs {
-            job.timed(|job| self.run_one(job))?;
+            job.timed(|job| self.run_one(job)).0?;
         }
         self.execute("COMMIT")
     }
