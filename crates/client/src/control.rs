@@ -29,8 +29,11 @@ pub enum Event {
         /// How many of them ended other than `ok`.
         errors: u64,
         /// Operations that were still under way when the client had to stop. They are neither rows nor errors, since
-        /// nobody knows how they would have ended.
+        /// nobody knows how they would have ended. In an open loop also those that arrived and never began.
         cut_off: u64,
+        /// Operations of the warm-up: rows, among `operations`, that belong to no statistics.
+        #[serde(default)]
+        warm_up: u64,
         /// How late operations began that arrive by a timetable (open loop).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pacing: Option<Pacing>,
@@ -42,14 +45,30 @@ pub enum Event {
 pub struct Pacing {
     /// Operations that began by the timetable in the measured time with a shopper free.
     pub paced: u64,
-    /// Operations that had to wait until a shopper was free; their waiting is in `wait_ms` of the samples and not here.
+    /// Operations of the measured time that found no shopper free and had to wait, if they began at all; their waiting
+    /// is in `wait_ms` of the samples and not here.
     pub waited: u64,
+    /// The most operations that waited at once, those of the warm-up included. When it grows with the time, the
+    /// shoppers can't keep up.
+    pub most_waiting: u64,
     /// Median lateness.
     pub p50_us: u64,
     /// 99th percentile of the lateness.
     pub p99_us: u64,
     /// The greatest lateness.
     pub max_us: u64,
+    /// How the thread that keeps the timetable gets a core.
+    pub priority: Priority,
+}
+
+/// A thread's scheduling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// It gets a core whenever it has work (SCHED_FIFO, the lowest of the real-time priorities).
+    Realtime,
+    /// It shares the cores with everything else: on a busy host operations begin late.
+    Shared,
 }
 
 #[cfg(test)]
@@ -62,12 +81,22 @@ mod tests {
             (Event::Ready, r#"{"event":"ready"}"#),
             (Event::Progress { operations: 3, errors: 1 }, r#"{"event":"progress","operations":3,"errors":1}"#),
             (
-                Event::Done { operations: 9, errors: 0, cut_off: 2, pacing: None },
-                r#"{"event":"done","operations":9,"errors":0,"cut_off":2}"#,
+                Event::Done { operations: 9, errors: 0, cut_off: 2, warm_up: 4, pacing: None },
+                r#"{"event":"done","operations":9,"errors":0,"cut_off":2,"warm_up":4}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&event).unwrap(), line);
             assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn the_end_of_an_open_loop_tells_how_its_timetable_was_kept() {
+        let priority = Priority::Realtime;
+        let pacing = Pacing { paced: 5, waited: 3, most_waiting: 2, p50_us: 40, p99_us: 90, max_us: 91, priority };
+        let event = Event::Done { operations: 9, errors: 0, cut_off: 0, warm_up: 1, pacing: Some(pacing) };
+        let line = serde_json::to_string(&event).unwrap();
+        assert!(line.ends_with(r#""p50_us":40,"p99_us":90,"max_us":91,"priority":"realtime"}}"#), "{line}");
+        assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
     }
 }

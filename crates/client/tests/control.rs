@@ -87,7 +87,10 @@ fn the_end_of_stdin_stops_it_at_any_time_with_a_whole_csv() {
     let mut driven = Driven::start(&shop, &csv, &["--duration=10m"]);
     assert_eq!(driven.next(), Some(Event::Ready));
     driven.child.stdin = None;
-    assert_eq!(driven.end(), (Some(Event::Done { operations: 0, errors: 0, cut_off: 0, pacing: None }), true));
+    assert_eq!(
+        driven.end(),
+        (Some(Event::Done { operations: 0, errors: 0, cut_off: 0, warm_up: 0, pacing: None }), true)
+    );
 
     let mut driven = Driven::start(&shop, &csv, &["--duration=10m"]);
     driven.go();
@@ -134,7 +137,7 @@ fn an_operation_under_way_at_a_stop_is_given_up_after_a_second_and_counted() {
     let last = String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned();
     assert_eq!(
         serde_json::from_str::<Event>(&last).unwrap(),
-        Event::Done { operations: 0, errors: 0, cut_off: 1, pacing: None }
+        Event::Done { operations: 0, errors: 0, cut_off: 1, warm_up: 0, pacing: None }
     );
     assert!(samples(&csv).is_empty());
     drop(connection);

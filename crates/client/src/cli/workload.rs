@@ -1,7 +1,10 @@
 //! `shop-client workload`: its options, and where commands come from and events go to.
 
 mod control;
+mod descriptors;
+mod load;
 mod progress;
+mod summary;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,6 +14,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
+
+use load::LoadArgs;
 
 use super::shop::ShopArgs;
 use super::span;
@@ -29,15 +34,17 @@ pub(super) struct Args {
     /// Virtual shoppers in this process.
     #[arg(long, value_name = "N", default_value = "1")]
     users: NonZeroU32,
+    /// Time before the measured time: its rows have the phase warm_up and a negative start_us.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = span::parse)]
+    warm_up: Duration,
     /// Measured time; 30s when --operations is not given either. Operations under way at its end may take 15 s more.
     #[arg(long, value_name = "TIME", value_parser = span::parse_positive)]
     duration: Option<Duration>,
-    /// Ends after so many operations in this process, divided evenly among the shoppers.
+    /// Ends after so many measured operations in this process; in a closed loop divided evenly among the shoppers.
     #[arg(long, value_name = "N")]
     operations: Option<u64>,
-    /// Mean pause before an operation; pauses are spread evenly over 0.5 to 1.5 times this.
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = span::parse)]
-    think_time: Duration,
+    #[command(flatten)]
+    load: LoadArgs,
     /// When connections are made.
     #[arg(long, value_enum, default_value = "per-request")]
     connection: ConnectionMode,
@@ -47,7 +54,7 @@ pub(super) struct Args {
     /// Longest time that preparing accounts may take.
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = span::parse_positive)]
     prepare_timeout: Duration,
-    /// The same seed gives the same decisions: names, products, quantities, stars, pauses. Random when not given.
+    /// The same seed gives the same decisions: names, products, quantities, stars, pauses, arrivals. Random when not given.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Products on a page of view_products.
@@ -106,8 +113,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         "--control and --csv -: both would write to stdout; give --csv a file"
     );
     let settings = settings(&args)?;
+    descriptors::make_room(settings.users, settings.connection)?;
     let csv = open(&args.csv)?;
-    raise_descriptor_limit();
     let runtime = runtime(settings.users)?;
     let done = if args.control {
         runtime.block_on(control::run(settings, csv))
@@ -132,7 +139,8 @@ fn settings(args: &Args) -> anyhow::Result<Settings> {
             elapsed: if is_endless { Some(DEFAULT_DURATION) } else { args.duration },
             operations: args.operations,
         },
-        think_time: args.think_time,
+        warm_up: args.warm_up,
+        load: args.load.load()?,
         seed: args.seed.map_or_else(getrandom::u64, Ok).context("no randomness for a seed; give --seed")?,
         page_size: args.page_size,
         accounts: match args.accounts {
@@ -181,17 +189,6 @@ fn runtime(users: NonZeroU32) -> io::Result<tokio::runtime::Runtime> {
         return tokio::runtime::Builder::new_current_thread().enable_all().build();
     }
     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
-}
-
-/// Thousands of shoppers have thousands of sockets; the usual soft limit is 1024. Failing shows as `connect_failed`.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
-    {
-        output::note(&format!("cannot raise the limit of open files from {soft} to {hard}: {error}"));
-    }
 }
 
 /// Tells the workload to stop at SIGTERM and SIGINT; ends when one came.

@@ -12,7 +12,7 @@ use super::{MenuError, MenuSettings, show};
 use crate::output;
 use crate::wire::{Answer, Failure, Wire};
 use crate::workload::Labels;
-use crate::workload::recorder::{Recorder, Row, RowSender};
+use crate::workload::recorder::{Recorder, Row, RowSender, microseconds_since};
 
 /// Who is logged in.
 pub(super) struct User {
@@ -90,7 +90,7 @@ impl Session {
             user: 0,
             sequence: self.sequence,
             operation,
-            start: intended.saturating_duration_since(self.epoch),
+            start_us: microseconds_since(self.epoch, intended),
             measured: answer.measured.clone(),
             outcome: answer.outcome(),
         };

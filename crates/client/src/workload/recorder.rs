@@ -25,10 +25,26 @@ pub(crate) struct Row {
     pub(crate) user: u32,
     pub(crate) sequence: u64,
     pub(crate) operation: &'static str,
-    /// Intended start, since the cell's start.
-    pub(crate) start: Duration,
+    /// Intended start, microseconds since the beginning of the measured time.
+    pub(crate) start_us: i64,
     pub(crate) measured: Measured,
     pub(crate) outcome: Outcome,
+}
+
+impl Row {
+    /// What the operation belongs to.
+    pub(crate) fn phase(&self) -> Phase {
+        if self.start_us < 0 { Phase::WarmUp } else { Phase::Measured }
+    }
+}
+
+/// Microseconds from `zero` to `time`, rounded down, so that nothing before `zero` becomes 0.
+pub(crate) fn microseconds_since(zero: Instant, time: Instant) -> i64 {
+    let us = match time.checked_duration_since(zero) {
+        Some(after) => i64::try_from(after.as_micros()),
+        None => i64::try_from((zero - time).as_nanos().div_ceil(1000)).map(|before| -before),
+    };
+    us.unwrap_or(i64::MAX)
 }
 
 /// The writing thread.
@@ -120,8 +136,8 @@ fn sample(labels: &Labels, row: &Row) -> Sample {
         user: row.user,
         sequence: row.sequence,
         operation: row.operation.to_owned(),
-        phase: Phase::Measured,
-        start_us: i64::try_from(row.start.as_micros()).unwrap_or(i64::MAX),
+        phase: row.phase(),
+        start_us: row.start_us,
         wait_ms: milliseconds(measured.latency.saturating_sub(measured.service)),
         connect_ms: measured.connect.map(milliseconds),
         first_byte_ms: measured.first_byte.map(milliseconds),
@@ -177,8 +193,22 @@ mod tests {
             latency: Duration::from_micros(50_001),
             ..Measured::default()
         };
-        let start = Duration::from_millis(2);
-        Row { user: 1, sequence, operation: "login", start, measured, outcome: Outcome::Timeout }
+        Row { user: 1, sequence, operation: "login", start_us: 2000, measured, outcome: Outcome::Timeout }
+    }
+
+    #[test]
+    fn what_was_meant_to_begin_before_the_measured_time_is_warm_up() {
+        let zero = Instant::now();
+        for (ns, us, phase) in [
+            (-2_000_000_000, -2_000_000, Phase::WarmUp),
+            (-1, -1, Phase::WarmUp),
+            (0, 0, Phase::Measured),
+            (1999, 1, Phase::Measured),
+        ] {
+            let distance = Duration::from_nanos(i64::unsigned_abs(ns));
+            let start_us = microseconds_since(zero, if ns < 0 { zero - distance } else { zero + distance });
+            assert_eq!((start_us, Row { start_us, ..row(0) }.phase()), (us, phase), "{ns} ns");
+        }
     }
 
     #[tokio::test]

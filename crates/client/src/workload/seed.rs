@@ -20,6 +20,8 @@ pub(super) enum Purpose {
     BackOff,
     /// Passwords.
     Password(u64),
+    /// When operations of an open loop arrive; of the whole client, so that shoppers change nothing of it.
+    Arrivals,
 }
 
 impl Purpose {
@@ -29,6 +31,7 @@ impl Purpose {
             Purpose::Think => (2, 0),
             Purpose::BackOff => (3, 0),
             Purpose::Password(turn) => (4, turn),
+            Purpose::Arrivals => (5, 0),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::arrivals::Arrivals;
 use super::seed;
 use crate::wire::{ConnectionMode, Endpoints, Timeouts};
 
@@ -17,10 +18,12 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// Virtual shoppers in this process.
     pub users: NonZeroU32,
+    /// Before the measured time; its operations get rows that say so.
+    pub warm_up: Duration,
     /// When it ends.
     pub until: Until,
-    /// Mean pause before each operation; pauses are uniform in 0.5 … 1.5 times this.
-    pub think_time: Duration,
+    /// When operations begin.
+    pub load: Load,
     /// What all decisions come from.
     pub seed: u64,
     /// Rows asked for by `view_products`.
@@ -33,12 +36,25 @@ pub struct Settings {
     pub labels: Labels,
 }
 
-/// When a workload ends by itself.
+/// When operations begin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Load {
+    /// Closed loop: a pause after the last one, so that a slow answer delays the next request.
+    Closed {
+        /// Mean pause before each operation; pauses are uniform in 0.5 … 1.5 times this.
+        think_time: Duration,
+    },
+    /// Open loop: by a timetable, whatever became of those before.
+    Open(Arrivals),
+}
+
+/// When a workload ends by itself. The warm-up counts for neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Until {
     /// After this time.
     pub elapsed: Option<Duration>,
-    /// After this many operations were started in this process; they are divided evenly among the shoppers.
+    /// After this many operations were started in this process. In a closed loop they are divided evenly among the
+    /// shoppers.
     pub operations: Option<u64>,
 }
 
@@ -89,6 +105,11 @@ pub struct Labels {
 }
 
 impl Settings {
+    /// When no operation begins any more, since the beginning of the warm-up.
+    pub(super) fn end(&self) -> Option<Duration> {
+        self.until.elapsed.map(|measured| self.warm_up + measured)
+    }
+
     /// The account of shopper `user` for turn `turn`: the same for the same seed and labels, and of constant length.
     pub(super) fn account(&self, user: u32, turn: u64) -> Credentials {
         let labels = &self.labels;
@@ -116,8 +137,9 @@ pub(super) mod tests {
             connection: ConnectionMode::PerRequest,
             timeouts: Timeouts { connect: Duration::from_secs(1), request: Duration::from_secs(1) },
             users: NonZeroU32::MIN,
+            warm_up: Duration::ZERO,
             until: Until { elapsed: None, operations: Some(1) },
-            think_time: Duration::ZERO,
+            load: Load::Closed { think_time: Duration::ZERO },
             seed: 1,
             page_size: 20,
             accounts: Accounts::Fresh,

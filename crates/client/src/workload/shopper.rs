@@ -1,19 +1,15 @@
-//! One virtual shopper: pausing, trying operations one after the other, and recording each.
-//!
-//! This is a closed loop: the next operation is intended when the pause after the last one is over, so the intended
-//! start is read from the clock then, and the lateness of the runtime's timers is part of the pause and not of the
-//! latency. What the shopper asks for is in `turn`.
+//! One virtual shopper: trying operations one after the other, and recording each. When the next one begins is in
+//! `pace`, what the shopper asks for is in `turn`.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 use shop_protocol::Request;
 use shop_protocol::response::{ErrorCode, Product};
 
-use super::backoff::BackOff;
-use super::recorder::{Row, RowSender};
-use super::seed::{Purpose, Stream};
+use super::pace::Pace;
+use super::recorder::{Row, RowSender, microseconds_since};
 use super::settings::{Credentials, Settings};
 use super::stop::Stop;
 use super::tally::Tally;
@@ -31,8 +27,8 @@ pub(super) struct Shared {
     pub(super) stop: Stop,
     pub(super) tally: Arc<Tally>,
     pub(super) rows: RowSender,
-    /// The cell's start.
-    pub(super) epoch: Instant,
+    /// The beginning of the measured time.
+    pub(super) measured_from: Instant,
     /// Random, so that keys of orders are new also when a seed is used again on the same shop.
     pub(super) nonce: u64,
 }
@@ -42,12 +38,9 @@ pub(super) struct Shopper {
     pub(super) user: u32,
     pub(super) shared: Shared,
     wire: Wire,
-    think: Stream,
-    back_off: BackOff,
+    pace: Pace,
     /// Operations tried so far.
     sequence: u64,
-    /// Operations it may try in all.
-    most: Option<u64>,
     /// Whose account it uses.
     pub(super) account: Credentials,
     /// Whether the account is known to be there.
@@ -63,16 +56,13 @@ pub(super) struct Shopper {
 }
 
 impl Shopper {
-    pub(super) fn new(user: u32, shared: Shared) -> Self {
+    pub(super) fn new(user: u32, pace: Pace, shared: Shared) -> Self {
         let settings = &shared.settings;
-        let stream = |purpose| Stream::new(settings.seed, &settings.labels.client, user, purpose);
         Self {
             user,
             wire: Wire::new(settings.endpoints, settings.connection, settings.timeouts),
-            think: stream(Purpose::Think),
-            back_off: BackOff::new(stream(Purpose::BackOff)),
+            pace,
             sequence: 0,
-            most: settings.until.share(user, settings.users),
             account: settings.account(user, 0),
             registered: false,
             token: None,
@@ -85,7 +75,6 @@ impl Shopper {
 
     /// Shops until the workload ends.
     pub(super) async fn run(mut self) {
-        let Ok(()) = self.arrive().await else { return };
         for turn in 0.. {
             if self.turn(turn).await.is_err() {
                 return;
@@ -93,31 +82,16 @@ impl Shopper {
         }
     }
 
-    /// Shoppers arrive spread over one mean pause, not all in the same instant.
-    async fn arrive(&mut self) -> Result<(), Ended> {
-        let offset = self.shared.settings.think_time.mul_f64(self.think.unit());
-        self.sleep(offset).await
-    }
-
-    /// Tries one operation and records it, after a pause (except the first).
+    /// Tries one operation when its time has come, and records it.
     pub(super) async fn attempt<T: DeserializeOwned>(
         &mut self,
         request: &Request,
     ) -> Result<Result<T, Failure>, Ended> {
-        if self.most.is_some_and(|most| self.sequence >= most) {
-            return Err(Ended);
-        }
-        if self.sequence > 0 {
-            self.pause().await?;
-        }
-        if self.shared.stop.is_draining() {
-            return Err(Ended);
-        }
-        let intended = Instant::now();
+        let intended = self.pace.next().await?;
         let answer = tokio::select! {
             answer = self.wire.exchange(request, intended) => answer,
             () = self.shared.stop.cut() => {
-                self.shared.tally.cut_off();
+                self.shared.tally.cut_off(1);
                 return Err(Ended);
             }
         };
@@ -126,44 +100,29 @@ impl Shopper {
         Ok(answer.result)
     }
 
-    async fn pause(&mut self) -> Result<(), Ended> {
-        let think = self.think.around(self.shared.settings.think_time);
-        let back_off = self.back_off.wait();
-        self.sleep(think.max(back_off)).await
-    }
-
-    async fn sleep(&self, time: Duration) -> Result<(), Ended> {
-        if time.is_zero() {
-            return Ok(());
-        }
-        tokio::select! {
-            () = tokio::time::sleep(time) => Ok(()),
-            () = self.shared.stop.draining() => Err(Ended),
-        }
-    }
-
     async fn record<T>(&mut self, operation: &'static str, intended: Instant, answer: &Answer<T>) -> Result<(), Ended> {
         let outcome = answer.outcome();
         let row = Row {
             user: self.user,
             sequence: self.sequence,
             operation,
-            start: intended.saturating_duration_since(self.shared.epoch),
+            start_us: microseconds_since(self.shared.measured_from, intended),
             measured: answer.measured.clone(),
             outcome,
         };
         self.sequence += 1;
+        let phase = row.phase();
         self.shared.rows.send(row).await.map_err(|_| Ended)?;
-        self.shared.tally.ended(outcome);
+        self.shared.tally.ended(outcome, phase);
         Ok(())
     }
 
     /// Learns from an answer: whether to back off.
     fn note<T>(&mut self, answer: &Answer<T>) {
         match &answer.result {
-            Err(Failure::Refused(body)) if !is_passing(body.code) => self.back_off.reset(),
-            Ok(_) => self.back_off.reset(),
-            Err(_) => self.back_off.failed(),
+            Err(Failure::Refused(body)) if !is_passing(body.code) => self.pace.went_well(),
+            Ok(_) => self.pace.went_well(),
+            Err(_) => self.pace.failed(),
         }
     }
 }

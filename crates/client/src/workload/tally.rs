@@ -2,29 +2,33 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::control::Event;
-use crate::sample::Outcome;
+use crate::control::{Event, Pacing};
+use crate::sample::{Outcome, Phase};
 
 /// Running counts.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     operations: AtomicU64,
     errors: AtomicU64,
+    warm_up: AtomicU64,
     cut_off: AtomicU64,
 }
 
 impl Tally {
     /// An operation ended and has its row.
-    pub(super) fn ended(&self, outcome: Outcome) {
+    pub(super) fn ended(&self, outcome: Outcome, phase: Phase) {
         self.operations.fetch_add(1, Ordering::Relaxed);
         if outcome != Outcome::Ok {
             self.errors.fetch_add(1, Ordering::Relaxed);
         }
+        if phase == Phase::WarmUp {
+            self.warm_up.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// An operation was given up because the workload ended.
-    pub(super) fn cut_off(&self) {
-        self.cut_off.fetch_add(1, Ordering::Relaxed);
+    /// So many operations were given up, or never begun, because the workload ended.
+    pub(super) fn cut_off(&self, count: u64) {
+        self.cut_off.fetch_add(count, Ordering::Relaxed);
     }
 
     /// The counts so far.
@@ -35,13 +39,14 @@ impl Tally {
         }
     }
 
-    /// The counts at the end.
-    pub(super) fn done(&self) -> Event {
+    /// The counts at the end, and how a timetable was kept if there was one.
+    pub(super) fn done(&self, pacing: Option<Pacing>) -> Event {
         Event::Done {
             operations: self.operations.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
             cut_off: self.cut_off.load(Ordering::Relaxed),
-            pacing: None,
+            warm_up: self.warm_up.load(Ordering::Relaxed),
+            pacing,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::thread;
 
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::stop_at_signals;
+use super::{stop_at_signals, summary};
 use crate::control::GO;
 use crate::output;
 use crate::workload::{self, Command, Settings};
@@ -15,7 +15,11 @@ pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>) -> anyho
     stop_at_signals(sender.clone())?;
     // A thread of our own: the runtime's stdin would hold up its end until the next line.
     thread::Builder::new().name("stdin".to_owned()).spawn(move || read_commands(&sender))?;
-    workload::run(settings, csv, commands, output::json_line).await?;
+    workload::run(settings, csv, commands, |event| {
+        summary::backlog(event).iter().for_each(|backlog| output::note(&format!("shop-client: {backlog}")));
+        output::json_line(event)
+    })
+    .await?;
     Ok(())
 }
 

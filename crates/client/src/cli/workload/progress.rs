@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::stop_at_signals;
+use super::{stop_at_signals, summary};
 use crate::control::Event;
 use crate::output;
 use crate::workload::{self, Command, Settings};
@@ -19,26 +19,19 @@ pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>, path: &P
     workload::run(settings, csv, commands, |event| {
         match event {
             Event::Ready => start = Instant::now(),
-            Event::Progress { operations, errors } => output::status(&running(start, *operations, *errors)),
-            Event::Done { operations, errors, cut_off, .. } => {
+            Event::Progress { operations, errors } => {
+                output::status(&summary::running(start.elapsed(), *operations, *errors));
+            }
+            Event::Done { .. } => {
                 output::clear_status();
-                output::note(&ended(start, (*operations, *errors, *cut_off), path));
+                let place = if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() };
+                let ended = summary::ended(start.elapsed(), event);
+                ended.iter().for_each(|ended| output::note(&format!("{ended} · rows in {place}")));
+                summary::backlog(event).iter().for_each(|backlog| output::note(backlog));
             }
         }
         Ok(())
     })
     .await?;
     Ok(())
-}
-
-fn running(start: Instant, operations: u64, errors: u64) -> String {
-    let seconds = start.elapsed().as_secs_f64();
-    let rate = operations as f64 / seconds.max(1e-3);
-    format!("{seconds:.0} s · {operations} operations · {rate:.0}/s · {errors} errors")
-}
-
-fn ended(start: Instant, (operations, errors, cut_off): (u64, u64, u64), path: &Path) -> String {
-    let cut_off = if cut_off > 0 { format!(" · {cut_off} cut off at the end") } else { String::new() };
-    let place = if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() };
-    format!("{}{cut_off} · rows in {place}", running(start, operations, errors))
 }
