@@ -57,7 +57,7 @@ pub struct Pacing {
     pub p99_us: u64,
     /// The greatest lateness.
     pub max_us: u64,
-    /// How the thread that keeps the timetable gets a core.
+    /// How the threads that keep the timetable and begin operations get a core.
     pub priority: Priority,
 }
 
@@ -65,7 +65,7 @@ pub struct Pacing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Priority {
-    /// It gets a core whenever it has work (SCHED_FIFO, the lowest of the real-time priorities).
+    /// It gets a core whenever it has work (SCHED_FIFO).
     Realtime,
     /// It shares the cores with everything else: on a busy host operations begin late.
     Shared,

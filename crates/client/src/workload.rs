@@ -12,6 +12,7 @@ mod measure;
 mod pace;
 mod pacer;
 mod prepare;
+pub mod priority;
 pub(crate) mod recorder;
 mod seed;
 pub mod settings;

@@ -21,10 +21,16 @@ use super::shop::ShopArgs;
 use super::span;
 use crate::output;
 use crate::wire::ConnectionMode;
-use crate::workload::{self, Accounts, Credentials, Labels, Settings, Until};
+use crate::workload::priority::{self, Urgency};
+use crate::workload::{self, Accounts, Credentials, Labels, Load, Settings, Until};
 
 /// How long it goes on when nobody says.
 const DEFAULT_DURATION: Duration = Duration::from_secs(30);
+
+/// Shoppers of a closed loop that one thread is enough for.
+const SHOPPERS_A_THREAD: usize = 256;
+/// Arrivals a second that one thread is enough for.
+const ARRIVALS_A_THREAD: f64 = 5000.0;
 
 /// Options of `workload`.
 #[derive(clap::Args)]
@@ -115,7 +121,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let settings = settings(&args)?;
     descriptors::make_room(settings.users, settings.connection)?;
     let csv = open(&args.csv)?;
-    let runtime = runtime(settings.users)?;
+    let runtime = runtime(&settings)?;
     let done = if args.control {
         runtime.block_on(control::run(settings, csv))
     } else {
@@ -181,14 +187,25 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
     Ok(Box::new(file))
 }
 
-/// One thread for a few shoppers, so that eight such processes do not fight for the processors; more for thousands.
-fn runtime(users: NonZeroU32) -> io::Result<tokio::runtime::Runtime> {
+/// One thread for a few shoppers, so that eight such processes do not fight for the processors; more for thousands. In an
+/// open loop shoppers mostly wait, and it is the rate that counts.
+fn runtime(settings: &Settings) -> io::Result<tokio::runtime::Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = (users.get() as usize).div_ceil(256).min(processors);
-    if threads == 1 {
+    let (threads, ask): (usize, fn()) = match settings.load {
+        Load::Closed { .. } => ((settings.users.get() as usize).div_ceil(SHOPPERS_A_THREAD), || {}),
+        Load::Open(arrivals) => ((arrivals.rate.per_second() / ARRIVALS_A_THREAD).ceil() as usize, be_punctual),
+    };
+    if threads.min(processors) <= 1 {
+        ask();
         return tokio::runtime::Builder::new_current_thread().enable_all().build();
     }
-    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads.min(processors)).on_thread_start(ask).enable_all().build()
+}
+
+/// What came of it is told by the pacing thread, which asks for the same.
+fn be_punctual() {
+    let _ = priority::ask(Urgency::Shoppers);
 }
 
 /// Tells the workload to stop at SIGTERM and SIGINT; ends when one came.

@@ -16,6 +16,7 @@ use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 
 use super::arrivals::Timetable;
 use super::dispatch::Dispatch;
+use super::priority::{self, Urgency};
 use crate::control::Priority;
 
 /// Waits that are longer are begun by parking, which can be ended from outside at once.
@@ -44,7 +45,7 @@ impl Pacer {
         let due = Arc::clone(&dispatch);
         let clock = Clock::read()?;
         let thread = thread::Builder::new().name("pacer".to_owned()).spawn(move || {
-            let priority = ask_for_priority();
+            let priority = priority::ask(Urgency::Timetable);
             // Refused only by a kernel that does not know it, and then the slack is 50 microseconds.
             let _ = set_timerslack(1);
             follow(&due, &clock, timetable, began, end);
@@ -129,15 +130,5 @@ impl Clock {
         while clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &time) == Err(Errno::EINTR)
         {
         }
-    }
-}
-
-/// Asks for real-time scheduling of the calling thread; without CAP_SYS_NICE it stays as it is.
-fn ask_for_priority() -> Priority {
-    let lowest = libc::sched_param { sched_priority: 1 };
-    // SAFETY: 0 is the calling thread, and the kernel only reads the parameter, which outlives the call.
-    match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) } {
-        0 => Priority::Realtime,
-        _ => Priority::Shared,
     }
 }
