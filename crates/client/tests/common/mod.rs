@@ -32,8 +32,14 @@ pub(crate) struct Shop {
 impl Shop {
     /// A shop with the demonstration catalogue, `stock` pieces of each product, and cheap passwords.
     pub(crate) fn start(stock: i64) -> Self {
+        Self::start_with(stock, |_| {})
+    }
+
+    /// The same, with something changed in its configuration.
+    pub(crate) fn start_with(stock: i64, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = config(folder.path(), stock);
+        let mut config = config(folder.path(), stock);
+        change(&mut config);
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
         let (sender, addresses) = mpsc::channel();
@@ -48,6 +54,11 @@ impl Shop {
         });
         let (accounts, shop) = addresses.recv().unwrap();
         Self { accounts, shop, shutdown, thread: Some(thread), folder }
+    }
+
+    /// The file that the running shop writes.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("shop.db")
     }
 
     /// Ends the shop and gives its database.

@@ -1,0 +1,119 @@
+//! How late operations of an open loop begin: the real client against a real shop on this machine.
+//!
+//! `cargo bench -p shop-client --bench pacing -- [--check] [--seconds N] [--repetitions N]`. Lateness depends on what else
+//! the machine does, so that is printed beside it. `--check` fails when the median of the repetitions' p99 is above the
+//! goal at any rate.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench fails by panicking and tells by printing")]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Shop, client};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
+use shop_client::control::{Event, Pacing};
+
+/// What the lateness must not exceed at p99, microseconds.
+const GOAL_P99_US: u64 = 200;
+const RATES: [&str; 2] = ["200/s", "1000/s"];
+const CONNECTIONS: [&str; 2] = ["per-request", "persistent"];
+
+struct Options {
+    is_check: bool,
+    seconds: u64,
+    repetitions: usize,
+}
+
+fn options() -> Option<Options> {
+    let mut options = Options { is_check: false, seconds: 10, repetitions: 3 };
+    let mut is_bench = false;
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut number = || arguments.next().and_then(|text| text.parse().ok()).expect("a number after the option");
+        match argument.as_str() {
+            "--bench" => is_bench = true,
+            "--check" => options.is_check = true,
+            "--seconds" => options.seconds = number(),
+            "--repetitions" => options.repetitions = number() as usize,
+            other => panic!("'{other}': one of --check, --seconds N, --repetitions N"),
+        }
+    }
+    // `cargo test --benches` runs it, too, and not to wait for it.
+    is_bench.then_some(options)
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options() else {
+        println!("skipped: the pacing is measured by cargo bench");
+        return ExitCode::SUCCESS;
+    };
+    println!("rate    connections  p50 us  p99 us  max us   paced  waited  priority  processors busy with others");
+    let mut is_good = true;
+    for rate in RATES {
+        for connections in CONNECTIONS {
+            let mut p99: Vec<u64> = (0..options.repetitions)
+                .map(|_| {
+                    let (pacing, others) = measure(rate, connections, options.seconds);
+                    print(rate, connections, &pacing, others);
+                    pacing.p99_us
+                })
+                .collect();
+            p99.sort_unstable();
+            is_good &= p99[p99.len() / 2] <= GOAL_P99_US;
+        }
+    }
+    println!("goal: p99 at most {GOAL_P99_US} us: {}", if is_good { "met" } else { "missed" });
+    if options.is_check && !is_good { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn print(rate: &str, connections: &str, pacing: &Pacing, others: f64) {
+    let Pacing { paced, waited, p50_us, p99_us, max_us, priority, .. } = pacing;
+    let priority = format!("{priority:?}").to_lowercase();
+    println!(
+        "{rate:<7} {connections:<12} {p50_us:>6} {p99_us:>7} {max_us:>7} {paced:>7} {waited:>7}  {priority:<9} {others:.2}"
+    );
+}
+
+/// One workload on a fresh shop; its pacing, and how many processors were busy with what is none of ours.
+fn measure(rate: &str, connections: &str, seconds: u64) -> (Pacing, f64) {
+    let shop = Shop::start(1_000_000);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = client(["workload", "--control", "--users=64", "--warm-up=1s", "--csv"]);
+    command.arg(folder.path().join("s.csv")).args(shop.place());
+    command.args([format!("--arrival-rate={rate}"), format!("--connection={connections}")]);
+    command.arg(format!("--duration={seconds}s"));
+    let (busy, ours, began) = (busy_time(), our_time(), Instant::now());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    let last = BufReader::new(child.stdout.take().unwrap()).lines().last().unwrap().unwrap();
+    assert!(child.wait().unwrap().success());
+    let others = (busy_time() - busy).saturating_sub(our_time() - ours);
+    let Event::Done { errors: 0, pacing: Some(pacing), .. } = serde_json::from_str(&last).unwrap() else {
+        panic!("the workload ended with {last}");
+    };
+    (pacing, others.as_secs_f64() / began.elapsed().as_secs_f64())
+}
+
+/// What all processors together have been busy for: user, nice, system, irq and softirq time of /proc/stat, hundredths
+/// of a second (proc_stat(5)).
+fn busy_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap();
+    let fields = stat.lines().next().unwrap().split_whitespace().skip(1);
+    let ticks: Vec<u64> = fields.map(|field| field.parse().unwrap()).collect();
+    Duration::from_millis(10 * (ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6]))
+}
+
+/// What this process, with the shop in it, and the clients that ended have been busy for.
+fn our_time() -> Duration {
+    let microseconds = |time: TimeVal| time.num_microseconds();
+    let of = |who| {
+        let usage = getrusage(who).unwrap();
+        let (user, system) = (usage.user_time(), usage.system_time());
+        Duration::from_micros((microseconds(user) + microseconds(system)) as u64)
+    };
+    of(UsageWho::RUSAGE_SELF) + of(UsageWho::RUSAGE_CHILDREN)
+}

@@ -1,0 +1,73 @@
+//! Ten thousand shoppers in one client process, against a shop in another.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and tells by printing")]
+
+mod common;
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use common::{Shop, client, samples, succeed};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+use shop_client::sample::{Outcome, Sample};
+
+/// Memory that a shopper may take, all sockets of the process being in the kernel. Measured: 5 KiB in a release build.
+const BYTES_A_SHOPPER: i64 = 64 * 1024;
+
+/// As many as ten thousand, when client and shop can each have `sockets` for every one of them.
+fn as_many_as_possible(sockets: u64) -> u64 {
+    common::raise_descriptor_limit();
+    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let possible = (limit.saturating_sub(300) / sockets).min(10_000);
+    if possible < 10_000 {
+        println!(
+            "skipped: with {limit} open files only {possible} of 10000 shoppers can have {sockets} connections each"
+        );
+    }
+    possible
+}
+
+fn crowd(users: u64, args: &[&str]) -> Vec<Sample> {
+    let shop = Shop::start_with(1_000_000, |config| {
+        config.connections.max_connections = NonZeroUsize::new(30_000).unwrap();
+        config.passwords.queue = NonZeroUsize::new(20_000).unwrap();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let csv = folder.path().join("s.csv");
+    let mut command = client(["workload", "--request-timeout=30s", "--seed=2", "--csv"]);
+    command.arg(&csv).args(shop.place()).arg(format!("--users={users}")).args(args);
+    let began = Instant::now();
+    let output = succeed(&mut command);
+    println!("{:?}: {}", began.elapsed(), String::from_utf8_lossy(&output.stderr));
+    samples(&csv)
+}
+
+fn assert_all_shopped_well(rows: &[Sample], users: u64) {
+    let bad: Vec<&Sample> = rows.iter().filter(|row| row.outcome != Outcome::Ok).take(3).collect();
+    assert!(bad.is_empty(), "{bad:?}");
+    assert_eq!(rows.iter().map(|row| row.user).collect::<HashSet<u32>>().len() as u64, users);
+}
+
+/// One after the other: each needs the whole machine, and the memory is that of the greatest child so far.
+#[test]
+fn ten_thousand_shoppers_in_one_process_make_no_error_and_little_memory() {
+    let users = as_many_as_possible(1);
+    let rows = crowd(users, &["--think-time=5s", "--duration=6s"]);
+    assert_all_shopped_well(&rows, users);
+
+    let users = as_many_as_possible(2);
+    let rows =
+        crowd(users, &["--arrival-rate=2000/s", "--arrivals=constant", "--duration=6s", "--connection=persistent"]);
+    assert_all_shopped_well(&rows, users);
+    assert_eq!(rows.len(), 12_000, "every arrival has its row");
+    let mut starts: Vec<i64> = rows.iter().map(|row| row.start_us).collect();
+    starts.sort_unstable();
+    assert!(
+        (0..).zip(&starts).all(|(arrival, start)| *start == 500 * arrival),
+        "an intended start is not the timetable's"
+    );
+
+    let peak_bytes = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss() * 1024;
+    println!("the greater of both clients had {} MiB", peak_bytes / (1 << 20));
+    assert!(peak_bytes < BYTES_A_SHOPPER * 10_000, "{peak_bytes} bytes");
+}
