@@ -57,7 +57,7 @@ pub struct Pacing {
     pub p99_us: u64,
     /// The greatest lateness.
     pub max_us: u64,
-    /// How the threads that keep the timetable and begin operations get a core.
+    /// How the threads that begin operations get a core.
     pub priority: Priority,
 }
 

@@ -64,8 +64,8 @@ pub enum WorkloadError {
         /// What the last try ended with.
         last: String,
     },
-    /// The thread that keeps an open loop's timetable could not be started.
-    #[error("cannot start the pacing thread: {0}")]
+    /// The timer that an open loop's timetable is kept by failed.
+    #[error("cannot keep the timetable: {0}")]
     Pacer(io::Error),
     /// A part of this program failed.
     #[error("internal failure: {0}")]
@@ -93,7 +93,7 @@ pub async fn run(
     let tally = Arc::new(Tally::default());
     let recorder = Recorder::start(output, settings.labels.clone()).map_err(WorkloadError::Csv)?;
     let measured = if prepare_until_go(&settings, &mut commands, &mut report).await? {
-        match Crowd::start(&settings, &tally, &recorder) {
+        match Crowd::start(&settings, &tally, &recorder).await {
             Ok(crowd) => crowd.measure(&mut commands, &mut report).await,
             Err(error) => Err(WorkloadError::Pacer(error)),
         }

@@ -134,6 +134,11 @@ impl Timetable {
         }
     }
 
+    /// Mean time between two arrivals.
+    pub(super) fn mean_gap(&self) -> Duration {
+        Duration::from_nanos(self.gap_ns as u64)
+    }
+
     fn advance(&mut self) -> Duration {
         self.last_ns = match self.spacing {
             // From the count and not from the one before, so that rounding does not add up.

@@ -124,11 +124,6 @@ impl Dispatch {
         state.free.clear();
     }
 
-    /// Whether more may arrive.
-    pub(super) fn is_open(&self) -> bool {
-        self.lock().admission == Admission::Open
-    }
-
     /// An operation begins now: takes down how late, unless that was for want of a shopper.
     pub(super) fn begins(&self, arrival: Arrival) {
         if arrival.found == Found::AFreeShopper && arrival.intended >= self.measured_from {

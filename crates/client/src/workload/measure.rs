@@ -22,7 +22,7 @@ use crate::control::{Event, Pacing};
 
 /// Time between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
-/// A timetable begins so long after the word, so that its thread and all shoppers are in their places.
+/// A timetable begins so long after the word, so that all shoppers are in their places.
 const LEAD: Duration = Duration::from_millis(50);
 
 /// All shoppers of a process, and what makes them begin and end.
@@ -42,7 +42,7 @@ struct OpenLoop {
 
 impl Crowd {
     /// Lets all shoppers begin.
-    pub(super) fn start(settings: &Arc<Settings>, tally: &Arc<Tally>, recorder: &Recorder) -> io::Result<Self> {
+    pub(super) async fn start(settings: &Arc<Settings>, tally: &Arc<Tally>, recorder: &Recorder) -> io::Result<Self> {
         let stop = Stop::default();
         let lead = if matches!(settings.load, Load::Open(_)) { LEAD } else { Duration::ZERO };
         let began = Instant::now() + lead;
@@ -56,7 +56,7 @@ impl Crowd {
         };
         let (paces, open_loop) = match settings.load {
             Load::Closed { think_time } => (closed(think_time, &shared), None),
-            Load::Open(arrivals) => open(arrivals, &shared, began)?,
+            Load::Open(arrivals) => open(arrivals, &shared, began).await?,
         };
         let shoppers = (0..).zip(paces).map(|(user, pace)| Shopper::new(user, pace, shared.clone()).run()).collect();
         let end = settings.end().map(|end| began + end);
@@ -100,7 +100,10 @@ impl Crowd {
             }
         }
         reported.map_err(WorkloadError::Report)?;
-        Ok(self.open_loop.take().map(|open_loop| open_loop.finish(&self.tally)))
+        match self.open_loop {
+            Some(open_loop) => open_loop.finish(&self.tally).await.map(Some).map_err(WorkloadError::Pacer),
+            None => Ok(None),
+        }
     }
 
     fn end_now(&self) {
@@ -112,10 +115,10 @@ impl Crowd {
 }
 
 impl OpenLoop {
-    fn finish(self, tally: &Tally) -> Pacing {
-        let priority = self.pacer.finish();
+    async fn finish(self, tally: &Tally) -> io::Result<Pacing> {
+        let priority = self.pacer.finish().await?;
         tally.cut_off(self.dispatch.waiting());
-        self.dispatch.pacing(priority)
+        Ok(self.dispatch.pacing(priority))
     }
 }
 
@@ -126,12 +129,12 @@ fn closed(think_time: Duration, shared: &Shared) -> Vec<Pace> {
         .collect()
 }
 
-fn open(arrivals: Arrivals, shared: &Shared, began: Instant) -> io::Result<(Vec<Pace>, Option<OpenLoop>)> {
+async fn open(arrivals: Arrivals, shared: &Shared, began: Instant) -> io::Result<(Vec<Pace>, Option<OpenLoop>)> {
     let settings = &shared.settings;
     // Two of the same: one says when, the other tells those who had to wait when they were meant to begin.
     let timetable = || Timetable::new(arrivals, settings);
     let (dispatch, seats) = Dispatch::new(timetable(), began, shared.measured_from, settings.users.get());
-    let pacer = Pacer::start(Arc::clone(&dispatch), timetable(), began, settings.end())?;
+    let pacer = Pacer::start(Arc::clone(&dispatch), timetable(), began, settings.end()).await?;
     Ok((seats.into_iter().map(Pace::Open).collect(), Some(OpenLoop { dispatch, pacer })))
 }
 

@@ -1,134 +1,157 @@
-//! The thread that follows the timetable of an open loop: sleeps until an operation is due, and says so.
+//! Follows the timetable of an open loop: waits until an operation is due, and says so.
 //!
-//! A thread of its own, since a runtime's timers fire more than a millisecond late. It sleeps until absolute times with
-//! the least timer slack, and asks for real-time priority, so that it gets a core whenever something is due. It never
-//! spins: the cores belong to the workload.
+//! A runtime's timers fire more than a millisecond late, so the waiting is done by a timer of the kernel (timerfd) among
+//! the runtime's sockets. A virtual processor takes 30 to 70 microseconds to wake up even a real-time thread, and seldom
+//! 300, so the timer rings a little early, and the rest of the time the task gives way to other tasks again and again.
+//!
+//! Measured with 200 and 1000 arrivals a second, p99 lateness in microseconds: this 120 to 180; without being early 200 to
+//! 370; a thread of its own that sleeps in clock_nanosleep and then wakes the runtime's 150 to 220, and when it spins
+//! before, 130 to 330, because each of its wake-ups takes a second idle processor out of its sleep.
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::sys::prctl::set_timerslack;
 use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
+use nix::sys::timerfd::{self, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::time::{ClockId, clock_gettime};
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
 
 use super::arrivals::Timetable;
 use super::dispatch::Dispatch;
-use super::priority::{self, Urgency};
+use super::priority;
 use crate::control::Priority;
 
-/// Waits that are longer are begun by parking, which can be ended from outside at once.
-const LONG: Duration = Duration::from_millis(10);
-/// Parking ends so long before.
-const MARGIN: Duration = Duration::from_millis(2);
+/// The timer rings at most so early …
+const EARLY: Duration = Duration::from_micros(150);
+/// … and no more than this share of the mean time between two arrivals: the processors belong to the workload.
+const EARLY_SHARE: f64 = 0.1;
 /// The two clocks are read so often, and the closest pair counts.
 const CLOCK_READINGS: usize = 9;
 
-/// The pacing thread; it ends with the value.
+/// The task that follows a timetable; it ends with the value.
 #[derive(Debug)]
 pub(super) struct Pacer {
-    dispatch: Arc<Dispatch>,
-    thread: Option<JoinHandle<Priority>>,
+    task: JoinHandle<io::Result<()>>,
+    priority: Priority,
 }
 
 impl Pacer {
     /// Follows `timetable`, which begins at `began`. Nothing arrives any more after its last one, or after `end` if
     /// there is one.
-    pub(super) fn start(
+    pub(super) async fn start(
         dispatch: Arc<Dispatch>,
         timetable: Timetable,
         began: Instant,
         end: Option<Duration>,
     ) -> io::Result<Self> {
-        let due = Arc::clone(&dispatch);
-        let clock = Clock::read()?;
-        let thread = thread::Builder::new().name("pacer".to_owned()).spawn(move || {
-            let priority = priority::ask(Urgency::Timetable);
-            // Refused only by a kernel that does not know it, and then the slack is 50 microseconds.
-            let _ = set_timerslack(1);
-            follow(&due, &clock, timetable, began, end);
-            due.close();
-            priority
-        })?;
-        Ok(Self { dispatch, thread: Some(thread) })
+        // In a task, so that it is a thread of the shoppers that asks.
+        let priority = tokio::spawn(async { priority::ask() }).await.map_err(io::Error::other)?;
+        let alarm = Alarm::new(timetable.mean_gap().mul_f64(EARLY_SHARE).min(EARLY))?;
+        let task = tokio::spawn(async move {
+            let followed = follow(&dispatch, &alarm, timetable, began, end).await;
+            dispatch.close();
+            followed
+        });
+        Ok(Self { task, priority })
     }
 
-    /// Ends the thread and tells its priority.
-    pub(super) fn finish(mut self) -> Priority {
-        self.end()
-    }
-
-    fn end(&mut self) -> Priority {
-        self.dispatch.close();
-        let Some(thread) = self.thread.take() else { return Priority::Shared };
-        thread.thread().unpark();
-        thread.join().unwrap_or(Priority::Shared)
+    /// Ends it; how its threads got a core.
+    ///
+    /// # Errors
+    /// When it ended because the timer failed.
+    pub(super) async fn finish(mut self) -> io::Result<Priority> {
+        self.task.abort();
+        match (&mut self.task).await {
+            Ok(followed) => followed.map(|()| self.priority),
+            Err(error) if error.is_cancelled() => Ok(self.priority),
+            Err(error) => Err(io::Error::other(error)),
+        }
     }
 }
 
 impl Drop for Pacer {
     fn drop(&mut self) {
-        self.end();
+        self.task.abort();
     }
 }
 
-fn follow(dispatch: &Dispatch, clock: &Clock, timetable: Timetable, began: Instant, end: Option<Duration>) {
+async fn follow(
+    dispatch: &Dispatch,
+    alarm: &Alarm,
+    timetable: Timetable,
+    began: Instant,
+    end: Option<Duration>,
+) -> io::Result<()> {
     for since in timetable {
         let intended = began + since;
-        clock.sleep_until(intended, || dispatch.is_open());
-        if !dispatch.is_open() {
-            return;
-        }
+        alarm.wait_until(intended).await?;
         dispatch.arrive(intended);
     }
-    if let Some(end) = end {
-        clock.sleep_until(began + end, || dispatch.is_open());
+    match end {
+        Some(end) => alarm.wait_until(began + end).await,
+        None => Ok(()),
     }
 }
 
-/// What `CLOCK_MONOTONIC` showed at an instant: `Instant` does not tell, and sleeping needs it.
-struct Clock {
+/// What the runtime needs to know of the kernel's timer.
+struct Timer(TimerFd);
+
+impl AsRawFd for Timer {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+/// A timer of the kernel, and what its clock showed at an instant: `Instant` does not tell.
+struct Alarm {
+    timer: AsyncFd<Timer>,
+    /// How long before a time the timer rings.
+    early: Duration,
     instant: Instant,
     monotonic: Duration,
 }
 
-impl Clock {
-    fn read() -> io::Result<Self> {
-        let (mut narrowest, mut clock) = Self::read_once()?;
+impl Alarm {
+    fn new(early: Duration) -> io::Result<Self> {
+        let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+        let timer = Timer(TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, flags)?);
+        // SAFETY: the timer owns its descriptor, gives out always the same one, and closes it when it is dropped.
+        let timer = unsafe { AsyncFd::register(timer) }?;
+        let (mut narrowest, mut instant, mut monotonic) = read_clocks()?;
         for _ in 1..CLOCK_READINGS {
-            let (width, next) = Self::read_once()?;
-            if width < narrowest {
-                (narrowest, clock) = (width, next);
+            let next = read_clocks()?;
+            if next.0 < narrowest {
+                (narrowest, instant, monotonic) = next;
             }
         }
-        Ok(clock)
+        Ok(Self { timer, early, instant, monotonic })
     }
 
-    /// A reading, and how far apart its two clocks may have been read.
-    fn read_once() -> io::Result<(Duration, Self)> {
-        let instant = Instant::now();
-        let monotonic = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
-        Ok((instant.elapsed(), Self { instant, monotonic }))
-    }
-
-    /// Sleeps as long as `goes_on`, which is asked whenever the thread is unparked.
-    fn sleep_until(&self, time: Instant, goes_on: impl Fn() -> bool) {
-        while goes_on() {
-            let left = time.saturating_duration_since(Instant::now());
-            if left <= LONG {
-                return self.sleep_exactly_until(time);
+    async fn wait_until(&self, time: Instant) -> io::Result<()> {
+        let ring = time.checked_sub(self.early).unwrap_or(time);
+        while Instant::now() < ring {
+            let expiration = TimeSpec::from_duration(self.monotonic + (ring - self.instant));
+            self.timer.get_ref().0.set(Expiration::OneShot(expiration), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+            let mut ready = self.timer.readable().await?;
+            // When it had not rung yet, its readiness is forgotten, and the loop waits again.
+            if let Ok(read) = ready.try_io(|timer| timer.get_ref().0.wait().map_err(io::Error::from)) {
+                read?;
             }
-            thread::park_timeout(left - MARGIN);
         }
+        while Instant::now() < time {
+            // The runtime looks at the sockets in between, so answers that come meanwhile are read at once.
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
+}
 
-    fn sleep_exactly_until(&self, time: Instant) {
-        let Some(since) = time.checked_duration_since(self.instant) else { return };
-        let time = TimeSpec::from_duration(self.monotonic + since);
-        while clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &time) == Err(Errno::EINTR)
-        {
-        }
-    }
+/// A reading of both clocks, after how far apart they may have been read.
+fn read_clocks() -> io::Result<(Duration, Instant, Duration)> {
+    let instant = Instant::now();
+    let monotonic = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+    Ok((instant.elapsed(), instant, monotonic))
 }

@@ -6,25 +6,12 @@
 
 use crate::control::Priority;
 
-/// Whose work is more urgent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Urgency {
-    /// A thread that begins operations and reads their answers.
-    Shoppers,
-    /// The thread that keeps the timetable: it must not wait for the other kind.
-    Timetable,
-}
-
 /// Asks for real-time scheduling of the calling thread; where that is not allowed (CAP_SYS_NICE) it stays as it is.
-pub fn ask(urgency: Urgency) -> Priority {
-    let sched_priority = match urgency {
-        Urgency::Shoppers => 1,
-        Urgency::Timetable => 2,
-    };
+pub fn ask() -> Priority {
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
-    let parameters = libc::sched_param { sched_priority };
-    // SAFETY: 0 is the calling thread, and the kernel only reads the parameters, which outlive the call.
-    match unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) } {
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: 0 is the calling thread, and the kernel only reads the parameter, which outlives the call.
+    match unsafe { libc::sched_setscheduler(0, policy, &raw const lowest) } {
         0 => Priority::Realtime,
         _ => Priority::Shared,
     }
