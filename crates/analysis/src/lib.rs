@@ -1,22 +1,30 @@
 //! What the samples of a run say: statistics, the table of conditions, and the pictures.
 //!
-//! Everything here is pure: samples and cells come in, numbers, text and encoded pictures go out. No files, no clock,
-//! no randomness; who calls decides where the results are written. Nothing here knows engines or emulators.
+//! Everything here is pure: samples, cells and a seed come in, numbers, text and encoded pictures go out. No files, no
+//! clock, no randomness but the seed's; who calls decides where the results are written. Nothing here knows engines or
+//! emulators.
 
 // The made-up run of the tests names this crate as its users do.
 #[cfg(test)]
 extern crate self as testbed_analysis;
 
+mod bootstrap;
 pub mod cell;
 mod condition;
+#[cfg(test)]
+mod coverage_tests;
 pub mod distribution;
 pub mod ecdf;
 pub mod format;
 pub mod graph;
+pub mod interval;
 pub mod measures;
 pub mod percentile;
 pub mod pool;
+pub mod precision;
+mod random;
 pub mod sample;
+pub mod statistic;
 pub mod summary;
 pub mod table;
 pub mod tally;
@@ -26,7 +34,10 @@ pub use distribution::Distribution;
 pub use ecdf::Ecdf;
 pub use format::Format;
 pub use graph::{GraphError, Picture, RunTitle, draw_all};
+pub use interval::{Estimate, Interval, MIN_REPETITIONS, NoInterval};
 pub use percentile::{Sorted, mean, percentile};
 pub use pool::{ConditionPools, Pool, Pools};
+pub use precision::{Precision, relative_half_width};
+pub use statistic::Statistic;
 pub use summary::{SummaryRow, summarise};
 pub use table::{ConditionRow, condition_rows, condition_table};

@@ -1,0 +1,111 @@
+//! The statistics by which a set of durations is told, and how many values each of them needs.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A statistic of durations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Statistic {
+    /// Median.
+    P50,
+    /// 95th percentile.
+    P95,
+    /// 99th percentile.
+    P99,
+    /// Arithmetic mean.
+    Mean,
+}
+
+impl Statistic {
+    /// Every statistic.
+    pub const ALL: [Statistic; 4] = [Statistic::P50, Statistic::P95, Statistic::P99, Statistic::Mean];
+
+    /// The word for it in tables and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Statistic::P50 => "p50",
+            Statistic::P95 => "p95",
+            Statistic::P99 => "p99",
+            Statistic::Mean => "mean",
+        }
+    }
+
+    /// Which share of the values is at most this; `None` for what is no percentile.
+    #[must_use]
+    pub fn quantile(self) -> Option<f64> {
+        match self {
+            Statistic::P50 => Some(0.50),
+            Statistic::P95 => Some(0.95),
+            Statistic::P99 => Some(0.99),
+            Statistic::Mean => None,
+        }
+    }
+
+    /// Fewer values than this are too few for it: it is marked in tables, not drawn, and gets no interval.
+    ///
+    /// A percentile needs ten values beyond it. How many lie beyond the true one varies by about the square root of
+    /// their number (binomial), so with ten the share beyond is known to a third: a "p99" is then between p98.7 and p99.3
+    /// twice in three times. With one value beyond it, it is little else than the maximum.
+    #[must_use]
+    pub fn needs(self) -> usize {
+        match self {
+            Statistic::P50 => 20,
+            Statistic::P95 => 200,
+            Statistic::P99 => 1000,
+            Statistic::Mean => 1,
+        }
+    }
+
+    /// Whether `n` values are too few for it.
+    #[must_use]
+    pub fn is_thin(self, n: usize) -> bool {
+        n < self.needs()
+    }
+}
+
+/// The statistics for which `n` values are too few, as tables list them: `p95 p99`, or nothing.
+pub(crate) fn thin(n: usize) -> String {
+    let few: Vec<&str> = Statistic::ALL.into_iter().filter(|one| one.is_thin(n)).map(Statistic::as_str).collect();
+    if n == 0 { String::new() } else { few.join(" ") }
+}
+
+impl fmt::Display for Statistic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Statistic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Statistic::ALL
+            .into_iter()
+            .find(|statistic| statistic.as_str() == text)
+            .ok_or_else(|| format!("statistic '{text}': one of p50, p95, p99, mean"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_needs_ten_values_beyond_it() {
+        for statistic in Statistic::ALL {
+            let Some(q) = statistic.quantile() else { continue };
+            let beyond = statistic.needs() as f64 * (1.0 - q);
+            assert!((beyond - 10.0).abs() < 1e-9, "{statistic}: {beyond}");
+        }
+        assert_eq!([0, 5, 20, 199, 200, 1000].map(thin), ["", "p50 p95 p99", "p95 p99", "p95 p99", "p99", ""]);
+    }
+
+    #[test]
+    fn words_round_trip() {
+        for statistic in Statistic::ALL {
+            assert_eq!(statistic.to_string().parse(), Ok(statistic));
+        }
+        assert!("p90".parse::<Statistic>().unwrap_err().contains("'p90'"));
+    }
+}
