@@ -9,6 +9,7 @@
 extern crate self as testbed_analysis;
 
 mod bootstrap;
+pub mod breakdown;
 pub mod cell;
 mod condition;
 #[cfg(test)]
