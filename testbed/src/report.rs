@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use testbed_analysis::graph::{Picture, RunTitle};
-use testbed_analysis::{CellInfo, Format, condition_table, draw_all, summarise};
+use testbed_analysis::{CellInfo, Format, breakdown_rows, condition_table, draw_all, interval_rows, summarise};
 
 use crate::manifest::Manifest;
 use crate::output::{result, say};
@@ -19,12 +19,15 @@ pub(crate) struct ReportRequest {
     pub(crate) format: Format,
 }
 
-/// Writes `summary.csv` and the pictures, prints the table.
+/// Writes `summary.csv`, `intervals.csv`, `breakdown.csv` and the pictures, prints the table. Intervals are drawn from the
+/// run's seed, so that a report made again says the same.
 pub(crate) fn report(folder: &RunFolder, request: &ReportRequest) -> anyhow::Result<()> {
     let manifest: Manifest = folder.manifest()?;
     let samples = folder.samples()?;
     let cells: Vec<CellInfo> = folder.cells()?.iter().map(|row| row.info()).collect();
     folder.write_summary(&summarise(&samples))?;
+    folder.write_intervals(&interval_rows(&samples, &cells, manifest.seed))?;
+    folder.write_breakdown(&breakdown_rows(&samples, &cells))?;
     let title = RunTitle {
         run_id: manifest.run_id.clone(),
         line: format!(
@@ -32,10 +35,10 @@ pub(crate) fn report(folder: &RunFolder, request: &ReportRequest) -> anyhow::Res
             manifest.scenario.clients, manifest.engine, manifest.emulator, manifest.scenario.duration
         ),
     };
-    let pictures = draw_all(&samples, &cells, &title).context("drawing the pictures")?;
+    let pictures = draw_all(&samples, &cells, &title, manifest.seed).context("drawing the pictures")?;
     let target = request.graphs.join(&manifest.run_id);
     save(&pictures, &target)?;
-    result(&condition_table(&samples, &cells, request.format));
+    result(&condition_table(&samples, &cells, request.format, manifest.seed));
     say(&format!("graphs: {} ({} pictures, PNG and SVG)", target.display(), pictures.len()));
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The run's folder: `manifest.json`, `samples.csv`, `cells.csv`, `summary.csv`, `logs/`. Everything after a run is made
-//! from this folder alone.
+//! The run's folder: `manifest.json`, `samples.csv`, `cells.csv`, `logs/`, and what is made of them: `summary.csv`,
+//! `intervals.csv`, `breakdown.csv`. Everything after a run is made from this folder alone.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shop_client::sample::{COLUMNS, Outcome, Sample};
-use testbed_analysis::SummaryRow;
+use testbed_analysis::{BreakdownRow, IntervalRow, SummaryRow};
 
 use crate::cell_row::CellRow;
 
@@ -121,6 +121,16 @@ impl RunFolder {
     /// Replaces `summary.csv`.
     pub(crate) fn write_summary(&self, rows: &[SummaryRow]) -> anyhow::Result<()> {
         self.write_csv("summary.csv", rows)
+    }
+
+    /// Replaces `intervals.csv`.
+    pub(crate) fn write_intervals(&self, rows: &[IntervalRow]) -> anyhow::Result<()> {
+        self.write_csv("intervals.csv", rows)
+    }
+
+    /// Replaces `breakdown.csv`.
+    pub(crate) fn write_breakdown(&self, rows: &[BreakdownRow]) -> anyhow::Result<()> {
+        self.write_csv("breakdown.csv", rows)
     }
 
     fn write_csv(&self, name: &str, rows: &[impl Serialize]) -> anyhow::Result<()> {

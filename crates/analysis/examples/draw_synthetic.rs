@@ -13,10 +13,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: draw_synthetic DIR")?;
     let sweep = synthetic::sweep(1, 600);
     draw(&folder.join("sweep"), &sweep)?;
+    draw(&folder.join("repeated"), &synthetic::repeated_sweep(4, 300, 6))?;
     let mut doubtful = synthetic::sweep(2, 40);
     let severe = |cell: &CellInfo| cell.repetition == 2 && cell.magnitude == 100.0;
     doubtful.cells.iter_mut().filter(|cell| severe(cell)).for_each(|cell| cell.proved = false);
     doubtful.cells.iter_mut().filter(|cell| cell.condition == "loss").for_each(|cell| cell.proved = false);
+    doubtful.cells.iter_mut().filter(|cell| cell.magnitude == 2.0).for_each(|cell| cell.overloaded = true);
     draw(&folder.join("doubtful"), &doubtful)?;
     let many = (0..12).map(|step| {
         let delay_ms = f64::from(step) * 25.0;
@@ -30,10 +32,10 @@ fn draw(folder: &Path, run: &synthetic::Run) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     let title =
         RunTitle { run_id: "20250301-101500-synthetic".to_owned(), line: "8 clients, netns, shaper".to_owned() };
-    for picture in draw_all(&run.samples, &run.cells, &title)? {
+    for picture in draw_all(&run.samples, &run.cells, &title, 1)? {
         std::fs::write(folder.join(&picture.name).with_extension("png"), picture.png)?;
         std::fs::write(folder.join(&picture.name).with_extension("svg"), picture.svg)?;
     }
-    println!("{}", condition_table(&run.samples, &run.cells, Format::Table));
+    println!("{}", condition_table(&run.samples, &run.cells, Format::Table, 1));
     Ok(())
 }

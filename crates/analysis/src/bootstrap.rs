@@ -13,7 +13,7 @@ use crate::random::Random;
 const RESAMPLES: usize = 1000;
 
 /// The confidence that an interval is made for; nominal, see `coverage_tests.rs` for what comes of it.
-pub const LEVEL: f64 = 0.95;
+pub(crate) const LEVEL: f64 = 0.95;
 
 /// How far on either side of the mean of `values` the true mean may be, at [`LEVEL`]; `None` when the values do not
 /// differ, as then nothing can be said.

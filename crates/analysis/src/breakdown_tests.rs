@@ -56,13 +56,8 @@ fn a_plain_request_is_handshake_round_trip_and_server() {
 #[test]
 fn a_kept_connection_has_no_handshake_and_open_loop_waits() {
     let kept = Sample { connect_ms: None, latency_ms: 53.8 + 7.0, wait_ms: 7.0, ..plain() };
-    let expect = [
-        (Part::Waiting, 7.5),
-        (Part::RoundTrips, 50.2),
-        (Part::Server, 1.5),
-        (Part::Disk, 1.0),
-        (Part::Other, 0.6),
-    ];
+    let expect =
+        [(Part::Waiting, 7.5), (Part::RoundTrips, 50.2), (Part::Server, 1.5), (Part::Disk, 1.0), (Part::Other, 0.6)];
     check(&kept, None, &expect);
 }
 

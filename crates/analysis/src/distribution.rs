@@ -1,9 +1,7 @@
 //! The handful of numbers by which a set of durations is told.
 
 use crate::percentile::{Sorted, mean, percentile};
-
-/// Below this many values a 99th percentile says little more than the maximum does: it is marked, or not drawn.
-pub const P99_NEEDS: usize = 100;
+use crate::statistic::Statistic;
 
 /// Statistics of a set of durations, all in milliseconds. `None` where there was nothing to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -16,7 +14,7 @@ pub struct Distribution {
     pub p50: Option<f64>,
     /// 95th percentile.
     pub p95: Option<f64>,
-    /// 99th percentile; see [`Distribution::p99_thin`].
+    /// 99th percentile.
     pub p99: Option<f64>,
     /// Largest value.
     pub max: Option<f64>,
@@ -36,16 +34,21 @@ impl Distribution {
         }
     }
 
-    /// Whether there are too few values ([`P99_NEEDS`]) for the 99th percentile to be trusted.
+    /// A statistic, whether or not it stands on enough values.
     #[must_use]
-    pub fn p99_thin(&self) -> bool {
-        self.n < P99_NEEDS
+    pub fn get(&self, statistic: Statistic) -> Option<f64> {
+        match statistic {
+            Statistic::P50 => self.p50,
+            Statistic::P95 => self.p95,
+            Statistic::P99 => self.p99,
+            Statistic::Mean => self.mean,
+        }
     }
 
-    /// The 99th percentile where it can be trusted.
+    /// A statistic where there are enough values for it.
     #[must_use]
-    pub fn solid_p99(&self) -> Option<f64> {
-        if self.p99_thin() { None } else { self.p99 }
+    pub fn solid(&self, statistic: Statistic) -> Option<f64> {
+        if statistic.is_thin(self.n) { None } else { self.get(statistic) }
     }
 }
 
@@ -61,10 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn p99_is_thin_below_one_hundred_values() {
+    fn a_percentile_of_too_few_values_is_not_solid() {
         let with = |n: u32| Distribution::of(&(0..n).map(f64::from).collect());
-        assert!(with(99).p99_thin() && with(99).solid_p99().is_none() && with(99).p99.is_some());
-        assert!(!with(100).p99_thin() && with(100).solid_p99().is_some());
+        let solid = |n: u32| Statistic::ALL.map(|statistic| with(n).solid(statistic).is_some());
+        assert_eq!(solid(19), [false, false, false, true]);
+        assert_eq!(solid(200), [true, true, false, true]);
+        assert_eq!(solid(1000), [true; 4]);
+        assert!(Statistic::ALL.iter().all(|statistic| with(1).get(*statistic).is_some()));
     }
 
     #[test]

@@ -10,6 +10,7 @@ extern crate self as testbed_analysis;
 
 mod bootstrap;
 pub mod breakdown;
+pub mod breakdown_rows;
 pub mod cell;
 mod condition;
 #[cfg(test)]
@@ -18,8 +19,12 @@ pub mod distribution;
 pub mod ecdf;
 pub mod format;
 pub mod graph;
+pub mod group;
 pub mod interval;
+pub mod interval_rows;
+pub mod mean_parts;
 pub mod measures;
+pub mod metric;
 pub mod percentile;
 pub mod pool;
 pub mod precision;
@@ -30,12 +35,15 @@ pub mod summary;
 pub mod table;
 pub mod tally;
 
+pub use breakdown::{Part, Parts};
+pub use breakdown_rows::{BreakdownRow, breakdown_rows};
 pub use cell::CellInfo;
 pub use distribution::Distribution;
 pub use ecdf::Ecdf;
 pub use format::Format;
 pub use graph::{GraphError, Picture, RunTitle, draw_all};
 pub use interval::{Estimate, Interval, MIN_REPETITIONS, NoInterval};
+pub use interval_rows::{IntervalRow, interval_rows};
 pub use percentile::{Sorted, mean, percentile};
 pub use pool::{ConditionPools, Pool, Pools};
 pub use precision::{Precision, relative_half_width};

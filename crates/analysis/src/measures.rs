@@ -16,6 +16,8 @@ pub struct Measures {
     pub latency_ms: Sorted,
     /// `rtt_ms` of `ok` samples that have one.
     pub rtt_ms: Sorted,
+    /// `service_ms` of `ok` samples.
+    pub service_ms: Sorted,
     /// `server_ms` of `ok` samples that have one.
     pub server_ms: Sorted,
     /// `connect_ms` of `ok` samples that made a connection.
@@ -30,6 +32,7 @@ impl<'a> FromIterator<&'a Sample> for Measures {
             tally: samples.iter().map(|sample| sample.outcome).collect(),
             latency_ms: ok().map(|sample| sample.latency_ms).collect(),
             rtt_ms: ok().filter_map(|sample| sample.rtt_ms).collect(),
+            service_ms: ok().map(|sample| sample.service_ms).collect(),
             server_ms: ok().filter_map(|sample| sample.server_ms).collect(),
             connect_ms: ok().filter_map(|sample| sample.connect_ms).collect(),
         }

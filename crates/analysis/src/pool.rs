@@ -1,11 +1,16 @@
 //! Samples pooled over the repetitions of a condition's value, and the baseline they are compared with.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::cell::CellInfo;
 use crate::condition;
-use crate::measures::Measures;
-use crate::sample::Sample;
+use crate::group::Group;
+use crate::interval::Estimate;
+use crate::metric::Metric;
+use crate::random::Random;
+use crate::sample::{Phase, Sample};
+use crate::statistic::Statistic;
+use crate::summary::ALL_OPERATIONS;
 
 /// The samples of all repetitions of one value of one condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,49 +27,93 @@ pub struct Pool {
     pub cells: usize,
     /// How many of them were proved.
     pub proved_cells: usize,
+    /// How many of them were measured on a machine too busy for it.
+    pub overloaded_cells: usize,
     /// All operations.
-    pub all: Measures,
+    pub all: Group,
     /// By operation, as the protocol names them.
-    pub by_operation: BTreeMap<String, Measures>,
+    pub by_operation: BTreeMap<String, Group>,
 }
 
+/// A cell and its measured samples.
+type CellSamples<'a> = (&'a CellInfo, Vec<&'a Sample>);
+
 impl Pool {
-    /// Whether every cell was proved.
+    /// Whether nothing casts doubt on any cell.
     #[must_use]
-    pub fn proved(&self) -> bool {
-        self.proved_cells == self.cells
+    pub fn sound(&self) -> bool {
+        self.doubts().is_empty()
     }
 
-    /// `None` when every cell was proved; else which were not, for people.
+    /// What casts doubt on its cells, for people: `not proved`, `1 of 3 overloaded`; empty when nothing does.
     #[must_use]
-    pub fn doubt(&self) -> Option<String> {
-        let missing = self.cells - self.proved_cells;
-        match missing {
+    pub fn doubts(&self) -> Vec<String> {
+        let of = |count: usize, word: &str| match count {
             0 => None,
-            _ if missing == self.cells => Some("not proved".to_owned()),
-            _ => Some(format!("{missing} of {} not proved", self.cells)),
-        }
+            _ if count == self.cells => Some(word.to_owned()),
+            _ => Some(format!("{count} of {} {word}", self.cells)),
+        };
+        let both = [of(self.cells - self.proved_cells, "not proved"), of(self.overloaded_cells, "overloaded")];
+        both.into_iter().flatten().collect()
     }
 
-    fn new(name: (&str, &str), cells: &[&CellInfo], samples: &[&Sample]) -> Self {
-        let mut by_operation: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
-        for &sample in samples {
-            by_operation.entry(&sample.operation).or_default().push(sample);
-        }
+    /// A statistic of `operation` ([`ALL_OPERATIONS`] for all) with its interval over the repetitions; `None` when the
+    /// operation was not tried here. The same `seed` gives the same interval, in every table and picture.
+    #[must_use]
+    pub fn estimate(&self, operation: &str, metric: Metric, statistic: Statistic, seed: u64) -> Option<Estimate> {
+        let mut random = self.random(seed, operation, &[metric.as_str(), statistic.as_str()]);
+        self.group(operation).map(|group| group.estimate(metric, statistic, &mut random))
+    }
+
+    /// The share of failed operations, percent, like [`Pool::estimate`].
+    #[must_use]
+    pub fn error_percent(&self, operation: &str, seed: u64) -> Option<Estimate> {
+        let mut random = self.random(seed, operation, &["errors"]);
+        self.group(operation).map(|group| group.error_percent(&mut random))
+    }
+
+    /// The samples of `operation`, or of all.
+    #[must_use]
+    pub fn group(&self, operation: &str) -> Option<&Group> {
+        if operation == ALL_OPERATIONS { Some(&self.all) } else { self.by_operation.get(operation) }
+    }
+
+    /// The names of all groups: [`ALL_OPERATIONS`], then each operation.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(ALL_OPERATIONS).chain(self.by_operation.keys().map(String::as_str))
+    }
+
+    fn random(&self, seed: u64, operation: &str, names: &[&str]) -> Random {
+        Random::new(seed, &[&[self.condition.as_str(), &self.value, operation], names].concat())
+    }
+
+    fn new(name: (&str, &str), cells: &[CellSamples]) -> Self {
+        let count = |which: fn(&CellInfo) -> bool| cells.iter().filter(|(cell, _)| which(cell)).count();
+        let operations: BTreeSet<&str> =
+            cells.iter().flat_map(|(_, samples)| samples).map(|sample| sample.operation.as_str()).collect();
         Pool {
             condition: name.0.to_owned(),
             value: name.1.to_owned(),
-            magnitude: cells.first().map_or(0.0, |cell| cell.magnitude),
-            baseline: cells.iter().all(|cell| cell.baseline),
+            magnitude: cells.first().map_or(0.0, |(cell, _)| cell.magnitude),
+            baseline: cells.iter().all(|(cell, _)| cell.baseline),
             cells: cells.len(),
-            proved_cells: cells.iter().filter(|cell| cell.proved).count(),
-            all: samples.iter().copied().collect(),
-            by_operation: by_operation
+            proved_cells: count(|cell| cell.proved),
+            overloaded_cells: count(|cell| cell.overloaded),
+            all: group(cells, |_| true),
+            by_operation: operations
                 .into_iter()
-                .map(|(operation, samples)| (operation.to_owned(), samples.into_iter().collect()))
+                .map(|operation| (operation.to_owned(), group(cells, |sample| sample.operation == operation)))
                 .collect(),
         }
     }
+}
+
+fn group(cells: &[CellSamples], which: impl Fn(&Sample) -> bool) -> Group {
+    let cells: Vec<_> = cells
+        .iter()
+        .map(|(cell, samples)| (cell.rate_kbit, samples.iter().copied().filter(|sample| which(sample)).collect()))
+        .collect();
+    Group::new(&cells)
 }
 
 /// One condition's values, from mild to severe.
@@ -88,25 +137,32 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// Pools `samples` by what `cells` say of their cells. A cell without samples makes an empty pool.
+    /// Pools `samples` by what `cells` say of their cells. Warm-up is left out. A cell without samples makes an empty
+    /// pool.
     #[must_use]
     pub fn new(samples: &[Sample], cells: &[CellInfo]) -> Self {
         let mut of_cell: HashMap<&str, Vec<&Sample>> = HashMap::new();
-        for sample in samples {
+        for sample in samples.iter().filter(|sample| sample.phase == Phase::Measured) {
             of_cell.entry(&sample.cell).or_default().push(sample);
         }
         let pool = |name: (&str, &str), cells: &[&CellInfo]| {
-            let samples: Vec<&Sample> =
-                cells.iter().filter_map(|cell| of_cell.get(cell.cell.as_str())).flatten().copied().collect();
-            Pool::new(name, cells, &samples)
+            let samples = |cell: &CellInfo| of_cell.get(cell.cell.as_str()).cloned().unwrap_or_default();
+            let cells: Vec<CellSamples> = cells.iter().map(|&cell| (cell, samples(cell))).collect();
+            Pool::new(name, &cells)
         };
         let baseline = baseline_cells(cells);
-        let listed: usize = cells.iter().filter_map(|cell| of_cell.get(cell.cell.as_str())).map(Vec::len).sum();
+        let listed: HashSet<&str> = cells.iter().map(|cell| cell.cell.as_str()).collect();
+        let unlisted = of_cell.iter().filter(|(cell, _)| !listed.contains(*cell));
         Pools {
             baseline: (!baseline.is_empty()).then(|| pool((condition::BASELINE, ""), &baseline)),
             conditions: conditions(cells, pool),
-            unlisted_samples: samples.len() - listed,
+            unlisted_samples: unlisted.map(|(_, samples)| samples.len()).sum(),
         }
+    }
+
+    /// The pooled baseline, then each condition's values from mild to severe.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Pool> {
+        self.baseline.iter().chain(self.conditions.iter().flat_map(|condition| &condition.pools))
     }
 
     /// The pools to show for a condition: its values, after the pooled baseline where no value of its own is one.
@@ -118,11 +174,14 @@ impl Pools {
     }
 }
 
-/// The cells that everything is compared with: the proved ones of the bare link, or all of them when none is proved (the
-/// pool then says so).
+/// The cells that everything is compared with: of those of the bare link the proved ones on a machine that had time; where
+/// there is none the proved ones, else all (the pool then says so).
 fn baseline_cells(cells: &[CellInfo]) -> Vec<&CellInfo> {
-    let (proved, doubtful): (Vec<_>, Vec<_>) = cells.iter().filter(|cell| cell.baseline).partition(|cell| cell.proved);
-    if proved.is_empty() { doubtful } else { proved }
+    let of = |which: fn(&CellInfo) -> bool| -> Vec<&CellInfo> {
+        cells.iter().filter(|cell| cell.baseline && which(cell)).collect()
+    };
+    let tiers = [of(|cell| cell.proved && !cell.overloaded), of(|cell| cell.proved), of(|_| true)];
+    tiers.into_iter().find(|tier| !tier.is_empty()).unwrap_or_default()
 }
 
 fn conditions(cells: &[CellInfo], pool: impl Fn((&str, &str), &[&CellInfo]) -> Pool) -> Vec<ConditionPools> {
@@ -196,15 +255,40 @@ mod tests {
         let pools = Pools::new(&samples, &cells());
         let pool = &pools.conditions[1].pools[1];
         assert_eq!(
-            (pool.all.latency_ms.values(), pool.doubt()),
-            ([1.0, 2.0].as_slice(), Some("1 of 2 not proved".into()))
+            (pool.all.pooled.latency_ms.values(), pool.doubts()),
+            ([1.0, 2.0].as_slice(), vec!["1 of 2 not proved".to_owned()])
         );
         let baseline = pools.baseline.as_ref().unwrap();
         assert_eq!(
-            (baseline.cells, baseline.all.tally.tried(), baseline.all.latency_ms.values()),
+            (baseline.cells, baseline.all.pooled.tally.tried(), baseline.all.pooled.latency_ms.values()),
             (2, 2, [3.0].as_slice())
         );
         assert_eq!(pools.unlisted_samples, 1);
+    }
+
+    #[test]
+    fn overload_is_a_doubt_of_its_own_and_no_baseline_where_there_is_another() {
+        let mut cells = cells();
+        for cell in cells.iter_mut().filter(|cell| cell.value == "50ms" || cell.value == "0%") {
+            (cell.overloaded, cell.proved) = (true, cell.value == "0%");
+        }
+        let pools = Pools::new(&[], &cells);
+        assert_eq!(pools.conditions[1].pools[1].doubts(), ["not proved", "overloaded"]);
+        assert_eq!(pools.conditions[0].pools[0].doubts(), ["overloaded"]);
+        let baseline = |cells: &[CellInfo]| Pools::new(&[], cells).baseline.map(|pool| (pool.cells, pool.doubts()));
+        assert_eq!(baseline(&cells), Some((1, Vec::new())));
+        cells.retain(|cell| cell.value != "0");
+        assert_eq!(baseline(&cells), Some((1, vec!["overloaded".to_owned()])));
+    }
+
+    #[test]
+    fn warm_up_is_in_no_pool() {
+        let warm_up = |cell: &str| Sample { phase: Phase::WarmUp, ..sample(cell, "login", Outcome::Ok, 9.0) };
+        let samples = [warm_up("loss-0%-r1"), warm_up("elsewhere"), sample("loss-0%-r1", "login", Outcome::Ok, 3.0)];
+        let pools = Pools::new(&samples, &cells());
+        let pool = &pools.conditions[0].pools[0];
+        assert_eq!((pool.all.pooled.latency_ms.values(), pools.unlisted_samples), ([3.0].as_slice(), 0));
+        assert_eq!(pool.all.breakdown.every.map(|mean| mean.n), Some(1));
     }
 
     #[test]

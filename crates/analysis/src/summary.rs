@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::distribution::Distribution;
 use crate::measures::Measures;
-use crate::sample::{Outcome, Sample};
+use crate::sample::{Outcome, Phase, Sample};
+use crate::statistic::thin;
 
 /// The `operation` of the row that covers all operations of a cell.
 pub const ALL_OPERATIONS: &str = "all";
@@ -51,7 +52,7 @@ pub struct SummaryRow {
     pub latency_p50_ms: Option<f64>,
     /// 95th percentile of the latency.
     pub latency_p95_ms: Option<f64>,
-    /// 99th percentile of the latency; see `p99_thin`.
+    /// 99th percentile of the latency; see `thin`.
     pub latency_p99_ms: Option<f64>,
     /// Largest latency.
     pub latency_max_ms: Option<f64>,
@@ -61,7 +62,7 @@ pub struct SummaryRow {
     pub rtt_p50_ms: Option<f64>,
     /// 95th percentile of the RTT of the requests.
     pub rtt_p95_ms: Option<f64>,
-    /// 99th percentile of the RTT of the requests; see `p99_thin`.
+    /// 99th percentile of the RTT of the requests; see `thin`.
     pub rtt_p99_ms: Option<f64>,
     /// Largest RTT of a request.
     pub rtt_max_ms: Option<f64>,
@@ -71,25 +72,25 @@ pub struct SummaryRow {
     pub server_p50_ms: Option<f64>,
     /// 95th percentile of the server's handling time.
     pub server_p95_ms: Option<f64>,
-    /// 99th percentile of the server's handling time; see `p99_thin`.
+    /// 99th percentile of the server's handling time; see `thin`.
     pub server_p99_ms: Option<f64>,
     /// Largest handling time of the server.
     pub server_max_ms: Option<f64>,
     /// Median time of the TCP handshakes.
     pub connect_p50_ms: Option<f64>,
-    /// Whether the 99th percentiles stand on fewer than 100 values, and so say little more than the maximum.
-    pub p99_thin: bool,
+    /// The percentiles for which `ok` operations are too few ([`crate::Statistic::needs`]), as in `p95 p99`.
+    pub thin: String,
 }
 
 /// One row per cell and operation, after the one for all operations of the cell.
 ///
-/// Cells come in the order in which they first appear in `samples`, operations by name. A cell without any sample has
-/// no row.
+/// Cells come in the order in which they first appear in `samples`, operations by name. Warm-up does not count; a cell
+/// without any other sample has no row.
 #[must_use]
 pub fn summarise(samples: &[Sample]) -> Vec<SummaryRow> {
     let mut position: HashMap<(&str, &str), usize> = HashMap::new();
     let mut cells: Vec<Vec<&Sample>> = Vec::new();
-    for sample in samples {
+    for sample in samples.iter().filter(|sample| sample.phase == Phase::Measured) {
         let cell = *position.entry((&sample.run_id, &sample.cell)).or_insert_with(|| {
             cells.push(Vec::new());
             cells.len() - 1
@@ -146,7 +147,7 @@ fn row(operation: &str, samples: &[&Sample]) -> Option<SummaryRow> {
         server_p99_ms: server.p99,
         server_max_ms: server.max,
         connect_p50_ms: Distribution::of(&measures.connect_ms).p50,
-        p99_thin: latency.p99_thin(),
+        thin: thin(latency.n),
     })
 }
 
@@ -200,9 +201,19 @@ pub(crate) mod tests {
             (login.latency_mean_ms, login.latency_p50_ms, login.latency_max_ms),
             (Some(20.0), Some(20.0), Some(30.0))
         );
-        assert_eq!((login.rtt_p50_ms, login.timeout, login.ok, login.p99_thin), (Some(10.0), 1, 3, true));
+        assert_eq!((login.rtt_p50_ms, login.timeout, login.ok), (Some(10.0), 1, 3));
+        assert_eq!(login.thin, "p50 p95 p99");
         let order = &rows[2];
         assert_eq!((order.latency_p50_ms, order.latency_max_ms, order.refused), (None, None, 1));
+    }
+
+    #[test]
+    fn warm_up_is_left_out() {
+        let mut samples = three_and_a_timeout();
+        let expect = summarise(&samples);
+        samples.insert(0, Sample { phase: Phase::WarmUp, ..sample("a", "login", Outcome::Ok, 900.0) });
+        samples.push(Sample { phase: Phase::WarmUp, ..sample("c", "login", Outcome::Reset, 1.0) });
+        assert_eq!(summarise(&samples), expect);
     }
 
     #[test]

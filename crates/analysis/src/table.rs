@@ -7,8 +7,12 @@ use crate::cell::CellInfo;
 use crate::condition;
 use crate::distribution::Distribution;
 use crate::format::Format;
+use crate::interval::MIN_REPETITIONS;
+use crate::metric::Metric;
 use crate::pool::{Pool, Pools};
 use crate::sample::Sample;
+use crate::statistic::{Statistic, thin};
+use crate::summary::ALL_OPERATIONS;
 
 /// One value of one condition over all its repetitions. Durations are milliseconds and stand on `ok` samples only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +25,8 @@ pub struct ConditionRow {
     pub cells: usize,
     /// How many of them were proved.
     pub proved_cells: usize,
+    /// How many of them were measured on a machine too busy for it.
+    pub overloaded_cells: usize,
     /// Operations tried.
     pub n: u64,
     /// … that did not succeed.
@@ -29,13 +35,17 @@ pub struct ConditionRow {
     pub error_percent: Option<f64>,
     /// Median latency.
     pub latency_p50_ms: Option<f64>,
+    /// Lower end of the median's 95 % interval over repetitions; `intervals.csv` has those of all statistics.
+    pub latency_p50_low_ms: Option<f64>,
+    /// Upper end of it.
+    pub latency_p50_high_ms: Option<f64>,
     /// Median latency less the pooled baseline's. In a baseline row of a condition it shows how far baselines differ.
     pub latency_p50_delta_ms: Option<f64>,
     /// 95th percentile of the latency.
     pub latency_p95_ms: Option<f64>,
     /// 95th percentile of the latency less the pooled baseline's.
     pub latency_p95_delta_ms: Option<f64>,
-    /// 99th percentile of the latency; see `p99_thin`.
+    /// 99th percentile of the latency; see `thin`.
     pub latency_p99_ms: Option<f64>,
     /// Median RTT of the requests.
     pub rtt_p50_ms: Option<f64>,
@@ -45,28 +55,33 @@ pub struct ConditionRow {
     pub rtt_p95_ms: Option<f64>,
     /// 95th percentile of the RTT less the pooled baseline's.
     pub rtt_p95_delta_ms: Option<f64>,
-    /// 99th percentile of the RTT of the requests; see `p99_thin`.
+    /// 99th percentile of the RTT of the requests; see `thin`.
     pub rtt_p99_ms: Option<f64>,
-    /// Whether the 99th percentiles stand on fewer than 100 values.
-    pub p99_thin: bool,
+    /// The percentiles for which `n − errors` operations are too few ([`Statistic::needs`]), as in `p95 p99`.
+    pub thin: String,
 }
 
 impl ConditionRow {
-    fn new(pool: &Pool, baseline: Option<&Pool>) -> Self {
-        let latency = Distribution::of(&pool.all.latency_ms);
-        let rtt = Distribution::of(&pool.all.rtt_ms);
-        let base_latency = baseline.map(|pool| Distribution::of(&pool.all.latency_ms)).unwrap_or_default();
-        let base_rtt = baseline.map(|pool| Distribution::of(&pool.all.rtt_ms)).unwrap_or_default();
+    fn new(pool: &Pool, baseline: Option<&Pool>, seed: u64) -> Self {
+        let told = |pool: &Pool, metric: Metric| Distribution::of(metric.of(&pool.all.pooled));
+        let (latency, rtt) = (told(pool, Metric::Latency), told(pool, Metric::Rtt));
+        let base = |metric| baseline.map(|pool| told(pool, metric)).unwrap_or_default();
+        let (base_latency, base_rtt) = (base(Metric::Latency), base(Metric::Rtt));
+        let median = pool.estimate(ALL_OPERATIONS, Metric::Latency, Statistic::P50, seed);
+        let interval = median.and_then(|median| median.interval.ok());
         let delta = |value: Option<f64>, base: Option<f64>| Some(value? - base?);
         ConditionRow {
             condition: pool.condition.clone(),
             value: pool.value.clone(),
             cells: pool.cells,
             proved_cells: pool.proved_cells,
-            n: pool.all.tally.tried(),
-            errors: pool.all.tally.errors(),
-            error_percent: pool.all.tally.error_percent(),
+            overloaded_cells: pool.overloaded_cells,
+            n: pool.all.pooled.tally.tried(),
+            errors: pool.all.pooled.tally.errors(),
+            error_percent: pool.all.pooled.tally.error_percent(),
             latency_p50_ms: latency.p50,
+            latency_p50_low_ms: interval.map(|interval| interval.low),
+            latency_p50_high_ms: interval.map(|interval| interval.high),
             latency_p50_delta_ms: delta(latency.p50, base_latency.p50),
             latency_p95_ms: latency.p95,
             latency_p95_delta_ms: delta(latency.p95, base_latency.p95),
@@ -76,23 +91,35 @@ impl ConditionRow {
             rtt_p95_ms: rtt.p95,
             rtt_p95_delta_ms: delta(rtt.p95, base_rtt.p95),
             rtt_p99_ms: rtt.p99,
-            p99_thin: latency.p99_thin(),
+            thin: thin(latency.n),
         }
+    }
+
+    /// How far the median may be off: the longer side of its interval.
+    fn median_off_ms(&self) -> Option<f64> {
+        let (value, low, high) = (self.latency_p50_ms?, self.latency_p50_low_ms?, self.latency_p50_high_ms?);
+        Some(f64::max(high - value, value - low))
+    }
+
+    fn is_thin(&self, statistic: Statistic) -> bool {
+        self.thin.split_whitespace().any(|word| word == statistic.as_str())
     }
 }
 
 /// The rows of the table: the pooled baseline first, then each condition's values from mild to severe.
+///
+/// The same `seed` gives the same intervals.
 #[must_use]
-pub fn condition_rows(samples: &[Sample], cells: &[CellInfo]) -> Vec<ConditionRow> {
-    rows_of(&Pools::new(samples, cells))
+pub fn condition_rows(samples: &[Sample], cells: &[CellInfo], seed: u64) -> Vec<ConditionRow> {
+    rows_of(&Pools::new(samples, cells), seed)
 }
 
 /// The table of conditions in `format`; ends in a newline. The forms for people round and carry notes, CSV and JSON
-/// carry every digit and no note.
+/// carry every digit and no note. The same `seed` gives the same intervals.
 #[must_use]
-pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format) -> String {
+pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format, seed: u64) -> String {
     let pools = Pools::new(samples, cells);
-    let rows = rows_of(&pools);
+    let rows = rows_of(&pools, seed);
     match format {
         Format::Table => for_people(&rows, pools.unlisted_samples, (presets::NOTHING, 0)),
         Format::Markdown => for_people(&rows, pools.unlisted_samples, (presets::ASCII_MARKDOWN, 1)),
@@ -101,20 +128,22 @@ pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format) -
     }
 }
 
-fn rows_of(pools: &Pools) -> Vec<ConditionRow> {
+fn rows_of(pools: &Pools, seed: u64) -> Vec<ConditionRow> {
     let baseline = pools.baseline.as_ref();
     let values = pools.conditions.iter().flat_map(|condition| &condition.pools);
-    let first = baseline.map(|pool| ConditionRow::new(pool, None));
-    first.into_iter().chain(values.map(|pool| ConditionRow::new(pool, baseline))).collect()
+    let first = baseline.map(|pool| ConditionRow::new(pool, None, seed));
+    first.into_iter().chain(values.map(|pool| ConditionRow::new(pool, baseline, seed))).collect()
 }
 
-const HEADER: [&str; 15] = [
+/// The columns for people; `±` is left out when no row has one.
+const HEADER: [&str; 16] = [
     "condition",
     "value",
     "n",
     "errors",
     "%",
     "latency p50",
+    "±",
     "Δ",
     "p95",
     "Δ",
@@ -125,12 +154,18 @@ const HEADER: [&str; 15] = [
     "Δ",
     "p99",
 ];
+const OFF: usize = 6;
 
 fn for_people(rows: &[ConditionRow], unlisted: usize, (style, left_padding): (TableStyle, u16)) -> String {
+    let has_intervals = rows.iter().any(|row| row.median_off_ms().is_some());
+    let shown = |index: &usize| *index != OFF || has_intervals;
+    let columns: Vec<usize> = (0..HEADER.len()).filter(shown).collect();
     let mut table = Table::new();
-    table.load_style(style).set_header(HEADER.map(|name| Cell::new(name).set_alignment(CellAlignment::Right)));
+    let head = |index: &usize| Cell::new(HEADER[*index]).set_alignment(CellAlignment::Right);
+    table.load_style(style).set_header(columns.iter().map(head));
     for row in rows {
-        table.add_row(cells_of(row));
+        let cells = cells_of(row);
+        table.add_row(columns.iter().map(|&index| cells[index].clone()));
     }
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((left_padding, 1));
@@ -143,42 +178,65 @@ fn for_people(rows: &[ConditionRow], unlisted: usize, (style, left_padding): (Ta
     text
 }
 
-fn cells_of(row: &ConditionRow) -> Vec<String> {
-    let doubt = if row.proved_cells < row.cells { " !" } else { "" };
-    let thin = |value: Option<f64>| match value {
-        Some(_) if row.p99_thin => format!("{}*", short(value)),
+fn cells_of(row: &ConditionRow) -> [String; HEADER.len()] {
+    let percentile = |value: Option<f64>, statistic: Statistic| match value {
+        Some(_) if row.is_thin(statistic) => format!("{}*", short(value)),
         _ => short(value),
     };
-    vec![
+    [
         row.condition.clone(),
-        format!("{}{doubt}", row.value),
+        format!("{}{}", row.value, doubt_signs(row)),
         row.n.to_string(),
         row.errors.to_string(),
         row.error_percent.map_or_else(String::new, |percent| format!("{percent:.1}")),
-        short(row.latency_p50_ms),
+        percentile(row.latency_p50_ms, Statistic::P50),
+        short(row.median_off_ms()),
         signed(row.latency_p50_delta_ms),
-        short(row.latency_p95_ms),
+        percentile(row.latency_p95_ms, Statistic::P95),
         signed(row.latency_p95_delta_ms),
-        thin(row.latency_p99_ms),
-        short(row.rtt_p50_ms),
+        percentile(row.latency_p99_ms, Statistic::P99),
+        percentile(row.rtt_p50_ms, Statistic::P50),
         signed(row.rtt_p50_delta_ms),
-        short(row.rtt_p95_ms),
+        percentile(row.rtt_p95_ms, Statistic::P95),
         signed(row.rtt_p95_delta_ms),
-        thin(row.rtt_p99_ms),
+        percentile(row.rtt_p99_ms, Statistic::P99),
     ]
+}
+
+fn doubt_signs(row: &ConditionRow) -> &'static str {
+    match (row.proved_cells < row.cells, row.overloaded_cells > 0) {
+        (false, false) => "",
+        (true, false) => " !",
+        (false, true) => " ~",
+        (true, true) => " !~",
+    }
 }
 
 fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
     let mut notes =
         vec!["Milliseconds, of operations that succeeded; Δ is the difference from the baseline.".to_owned()];
-    if rows.iter().any(|row| row.p99_thin && row.latency_p99_ms.is_some()) {
-        notes.push("* fewer than 100 values: this p99 says little more than the maximum.".to_owned());
+    notes.push(if rows.iter().any(|row| row.median_off_ms().is_some()) {
+        "± is the longer side of the p50's 95 % interval over repetitions; intervals.csv has both, and of the others."
+            .to_owned()
+    } else {
+        format!("No ±: an interval needs {MIN_REPETITIONS} repetitions that differ.")
+    });
+    if rows.iter().any(|row| !row.thin.is_empty()) {
+        let needs = [Statistic::P50, Statistic::P95, Statistic::P99].map(|one| format!("{one} {}", one.needs()));
+        notes.push(format!("* too few values to be trusted (they need: {}).", needs.join(", ")));
     }
     if rows.iter().any(|row| row.proved_cells < row.cells) {
         notes.push("! not proved: the probe did not confirm this condition in every cell.".to_owned());
     }
-    if rows.first().is_some_and(|row| row.condition == condition::BASELINE && row.proved_cells == 0) {
+    if rows.iter().any(|row| row.overloaded_cells > 0) {
+        notes.push("~ overloaded: the machine was so busy that cells may have measured it, not the link.".to_owned());
+    }
+    let baseline = rows.first().filter(|row| row.condition == condition::BASELINE);
+    if baseline.is_some_and(|row| row.proved_cells == 0) {
         notes.push("Δ: no baseline cell was proved, so the differences are not, either.".to_owned());
+    }
+    if baseline.is_some_and(|row| row.overloaded_cells == row.cells) {
+        notes.push("Δ: every baseline cell was overloaded, so the differences may be the machine's.".to_owned());
     }
     if unlisted > 0 {
         notes.push(format!("{unlisted} samples belong to no listed cell and are not counted here."));

@@ -31,24 +31,40 @@ impl Pixels {
     }
 }
 
-/// Pictures of the loss cells alone: five and the overview.
+/// Pictures of the loss cells alone: seven and the two overviews.
 fn pictures() -> Vec<Picture> {
-    let mut run = synthetic::sweep(7, 100);
+    let mut run = synthetic::sweep(7, 300);
     run.cells.retain(|cell| cell.condition == "loss");
     run.samples.retain(|sample| sample.condition == "loss");
     let title = RunTitle { run_id: "20250301-101500".to_owned(), line: "8 clients, netns, shaper".to_owned() };
-    draw_all(&run.samples, &run.cells, &title).unwrap()
+    draw_all(&run.samples, &run.cells, &title, 1).unwrap()
 }
 
 #[test]
 fn pictures_have_their_size_and_ink_in_text_and_plot() {
     let pictures = pictures();
     let names: Vec<&str> = pictures.iter().map(|picture| picture.name.as_str()).collect();
-    let expected = ["loss-latency-by-operation", "loss-latency", "loss-rtt", "loss-ecdf", "loss-errors", "overview"];
+    let expected = [
+        "loss-latency-by-operation",
+        "loss-latency",
+        "loss-rtt",
+        "loss-ecdf",
+        "loss-errors",
+        "loss-breakdown",
+        "loss-breakdown-slowest",
+        "overview",
+        "overview-breakdown",
+    ];
     assert_eq!(names, expected);
     for picture in &pictures {
         let pixels = Pixels::decode(&picture.png);
-        let (width, height) = if picture.name == "overview" { (1500, 900) } else { (960, 600) };
+        let (width, height) = match picture.name.as_str() {
+            "overview" => (1500, 900),
+            // Seven panels in three rows; two below each other.
+            "loss-breakdown" | "loss-breakdown-slowest" => (1200, 940),
+            "overview-breakdown" => (1200, 690),
+            _ => (960, 600),
+        };
         assert_eq!((pixels.width, pixels.height), (width, height), "{}", picture.name);
         let areas = [
             ("title", pixels.ink(20..width, 18..48), 400),
@@ -74,6 +90,9 @@ fn check_svg(picture: &Picture, width: usize, height: usize) {
         }
         "loss-latency" => &["Packet loss (%)", "Latency of an operation (ms)", "median", "p95", "mean", "p99"],
         "loss-rtt" => &["Packet loss (%)", "RTT of a request (ms)", "median", "p95", "mean"],
+        "loss-breakdown" => &["Packet loss: where the time went", "retransmission stalls", "place order"],
+        "loss-breakdown-slowest" => &["where the time of the slowest 5 % went", "round trips", "all operations"],
+        "overview-breakdown" => &["Where the time of all operations went", "Packet loss, slowest 5 %", "handshake"],
         "loss-ecdf" => &["Latency of an operation (ms)", "Successful operations (%)", "0 % (baseline)", "2 %"],
         _ => &["Packet loss (%)", "Operations that failed (%)", "refused by the shop"],
     };

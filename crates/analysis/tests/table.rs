@@ -20,7 +20,7 @@ fn small() -> synthetic::Run {
 #[test]
 fn differences_are_against_the_pooled_baseline() {
     let run = small();
-    let rows = condition_rows(&run.samples, &run.cells);
+    let rows = condition_rows(&run.samples, &run.cells, 1);
     let names: Vec<(&str, &str)> = rows.iter().map(|row| (row.condition.as_str(), row.value.as_str())).collect();
     assert_eq!(names, [("baseline", ""), ("delay", "0ms"), ("delay", "100ms")]);
     assert_eq!((rows[0].latency_p50_ms, rows[0].latency_p50_delta_ms), (Some(2.0), None));
@@ -29,49 +29,76 @@ fn differences_are_against_the_pooled_baseline() {
     assert_eq!((slow.rtt_p50_ms, slow.rtt_p50_delta_ms), (Some(51.0), Some(50.0)));
     let p95_delta = slow.latency_p95_delta_ms.unwrap();
     assert!((p95_delta - (102.9 - 2.9)).abs() < 1e-9, "{p95_delta}");
-    assert_eq!((slow.cells, slow.proved_cells, slow.p99_thin), (1, 0, true));
+    assert_eq!((slow.cells, slow.proved_cells, slow.thin.as_str()), (1, 0, "p50 p95 p99"));
 }
 
 #[test]
 fn the_terminal_form_marks_doubts_and_thin_percentiles() {
-    let run = small();
-    let text = condition_table(&run.samples, &run.cells, Format::Table);
+    let mut run = small();
+    run.cells[1].overloaded = true;
+    let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
     let slow = text.lines().find(|line| line.contains("100ms")).unwrap();
     let words: Vec<&str> = slow.split_whitespace().collect();
     let expected = [
-        "delay", "100ms", "!", "3", "1", "33.3", "102", "+100", "103", "+100", "103*", "51.0", "+50.0", "51.5",
+        "delay", "100ms", "!~", "3", "1", "33.3", "102*", "+100", "103*", "+100", "103*", "51.0*", "+50.0", "51.5*",
         "+50.0", "51.5*",
     ];
     assert_eq!(words, expected, "{text}");
-    assert!(text.contains("! not proved") && text.contains("* fewer than 100 values"), "{text}");
+    for note in ["! not proved", "~ overloaded", "* too few values", "p95 200", "No ±: an interval needs 5"] {
+        assert!(text.contains(note), "'{note}' is missing in\n{text}");
+    }
+    run.cells[0].overloaded = true;
+    let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
+    assert!(text.contains("every baseline cell was overloaded"), "{text}");
 }
 
 #[test]
 fn it_fits_120_columns_with_large_numbers() {
-    let mut run = synthetic::sweep(1, 200);
+    let mut run = synthetic::repeated_sweep(1, 60, 5);
     for sample in &mut run.samples {
         sample.latency_ms *= 300.0;
         sample.rtt_ms = sample.rtt_ms.map(|rtt| rtt * 300.0);
     }
-    run.cells.iter_mut().for_each(|cell| cell.proved = false);
-    let text = condition_table(&run.samples, &run.cells, Format::Table);
+    run.cells.iter_mut().for_each(|cell| (cell.proved, cell.overloaded) = (false, true));
+    let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
     assert!(widest <= 120, "{widest} columns:\n{text}");
     assert_eq!(text.lines().filter(|line| line.contains("kbit")).count(), 3);
 }
 
 #[test]
+fn medians_have_their_interval_from_five_repetitions_on() {
+    let run = synthetic::repeated_sweep(1, 60, 5);
+    let rows = condition_rows(&run.samples, &run.cells, 1);
+    for row in &rows {
+        let (value, low, high) = (row.latency_p50_ms, row.latency_p50_low_ms, row.latency_p50_high_ms);
+        assert!(low.is_some() && low <= value && value <= high, "{row:?}");
+    }
+    let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
+    let off = rows[0].latency_p50_high_ms.unwrap() - rows[0].latency_p50_ms.unwrap();
+    let off = off.max(rows[0].latency_p50_ms.unwrap() - rows[0].latency_p50_low_ms.unwrap());
+    assert!(text.lines().next().unwrap().contains("latency p50 ") && text.contains(&format!(" {off:.2} ")), "{text}");
+    assert!(text.contains("± is the longer side"), "{text}");
+    assert_eq!(rows, condition_rows(&run.samples, &run.cells, 1), "the same seed gives the same intervals");
+    assert_ne!(rows, condition_rows(&run.samples, &run.cells, 2));
+    let few = synthetic::repeated_sweep(1, 60, 4);
+    let rows = condition_rows(&few.samples, &few.cells, 1);
+    // The pooled baseline has eight cells, of loss and of delay.
+    assert!(rows[0].latency_p50_low_ms.is_some() && rows[1..].iter().all(|row| row.latency_p50_low_ms.is_none()));
+}
+
+#[test]
 fn samples_of_unlisted_cells_are_told_of() {
     let mut run = small();
     run.cells.truncate(1);
-    let text = condition_table(&run.samples, &run.cells, Format::Markdown);
+    let text = condition_table(&run.samples, &run.cells, Format::Markdown, 1);
     assert!(text.contains("3 samples belong to no listed cell"), "{text}");
 }
 
 #[test]
 fn markdown_has_a_rule_and_a_column_for_each_head() {
     let run = small();
-    let text = condition_table(&run.samples, &run.cells, Format::Markdown);
+    let text = condition_table(&run.samples, &run.cells, Format::Markdown, 1);
     let table: Vec<&str> = text.lines().take_while(|line| line.starts_with('|')).collect();
     assert_eq!(table.len(), 5, "{text}");
     assert!(table[1].chars().all(|sign| matches!(sign, '|' | '-' | ':' | ' ')), "{text}");
@@ -81,11 +108,11 @@ fn markdown_has_a_rule_and_a_column_for_each_head() {
 #[test]
 fn csv_and_json_carry_every_row_and_digit() {
     let run = small();
-    let rows = condition_rows(&run.samples, &run.cells);
-    let text = condition_table(&run.samples, &run.cells, Format::Csv);
+    let rows = condition_rows(&run.samples, &run.cells, 1);
+    let text = condition_table(&run.samples, &run.cells, Format::Csv, 1);
     let read: Result<Vec<ConditionRow>, _> = csv::Reader::from_reader(text.as_bytes()).deserialize().collect();
     assert_eq!(read.unwrap(), rows);
-    let text = condition_table(&run.samples, &run.cells, Format::Json);
+    let text = condition_table(&run.samples, &run.cells, Format::Json, 1);
     assert_eq!(serde_json::from_str::<Vec<ConditionRow>>(&text).unwrap(), rows);
 }
 
@@ -102,6 +129,6 @@ fn a_cell_without_samples_is_a_row_of_nothing() {
         overloaded: false,
         rate_kbit: Some(9.0),
     };
-    let rows = condition_rows(&[], &[cell]);
+    let rows = condition_rows(&[], &[cell], 1);
     assert_eq!((rows.len(), rows[0].n, rows[0].error_percent, rows[0].latency_p50_ms), (1, 0, None, None));
 }

@@ -3,7 +3,7 @@
 use super::axis::Axis;
 use super::font::Fonts;
 use super::frame::{Category, Frame, Plot, TypeSizes, XAxis, unbroken};
-use super::legend::{Entry, Key, whisker};
+use super::legend::{Entry, Key, error_bar, open_bar, whisker};
 use super::marker::Marker;
 use super::scene::{MarkerFill, Point, Rect, Scene, Stroke};
 
@@ -14,14 +14,23 @@ pub(crate) struct Series {
     pub(crate) stroke: Stroke,
     pub(crate) marker: Marker,
     pub(crate) points: Vec<Option<f64>>,
-    /// Up to where a whisker reaches from the point; empty for none at all.
-    pub(crate) whiskers: Vec<Option<f64>>,
+    /// From where to where a whisker reaches, up to infinity where nobody knows; empty for none at all.
+    pub(crate) whiskers: Vec<Option<(f64, f64)>>,
 }
 
 impl Series {
     pub(crate) fn entry(&self) -> Entry {
         Entry::new(Key::Line(self.stroke, self.marker), &self.name)
     }
+}
+
+/// What the whiskers of a chart show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// From the point up to the 95th percentile of single operations.
+    UpToP95,
+    /// How far the point may be off.
+    Interval,
 }
 
 /// A chart of lines over categories.
@@ -31,23 +40,32 @@ pub(crate) struct CategoryChart {
     pub(crate) x_name: String,
     pub(crate) y_name: String,
     pub(crate) series: Vec<Series>,
+    pub(crate) spread: Spread,
+    /// What is written where no point can be drawn.
+    pub(crate) empty: &'static str,
 }
 
 impl CategoryChart {
     /// Every value that must be on the y axis.
     pub(crate) fn values(&self) -> impl Iterator<Item = f64> {
-        self.series.iter().flat_map(|series| series.points.iter().chain(&series.whiskers)).filter_map(|value| *value)
+        let points = self.series.iter().flat_map(|series| &series.points).filter_map(|point| *point);
+        let whiskers = self.series.iter().flat_map(|series| &series.whiskers).flatten();
+        points.chain(whiskers.flat_map(|(from, to)| [*from, *to])).filter(|value| value.is_finite())
     }
 
     /// The legend: every series, and what open markers and whiskers mean where there are any.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self.series.iter().map(Series::entry).collect();
         if self.series.iter().any(|series| series.whiskers.iter().any(Option::is_some)) {
-            entries.push(Entry::new(Key::Whisker, "up to p95"));
+            entries.push(match self.spread {
+                Spread::UpToP95 => Entry::new(Key::Whisker, "up to p95"),
+                Spread::Interval => Entry::new(Key::ErrorBar, "95 % interval over repetitions"),
+            });
         }
-        if self.categories.iter().any(|category| category.doubt.is_some()) {
-            entries.push(Entry::new(Key::Open, "condition not proved"));
+        if self.series.iter().flat_map(|series| &series.whiskers).flatten().any(|(_, to)| to.is_infinite()) {
+            entries.push(Entry::new(Key::OpenBar, "open above"));
         }
+        entries.extend(doubts(&self.categories));
         entries
     }
 
@@ -61,7 +79,7 @@ impl CategoryChart {
         };
         let plot = frame.draw(scene, fonts, outer, sizes);
         if self.values().next().is_none() {
-            plot.message(scene, "no operation succeeded", sizes.axis);
+            plot.message(scene, self.empty, sizes.axis);
         }
         // The first series is the most important one: it is painted last, on top.
         let shown = || self.series.iter().enumerate().rev();
@@ -78,10 +96,15 @@ impl CategoryChart {
     }
 
     fn draw_whiskers(&self, scene: &mut Scene, plot: &Plot, index: usize, series: &Series) {
-        for (category, (&point, &end)) in series.points.iter().zip(&series.whiskers).enumerate() {
-            let ends = (self.place(plot, index, category, point), self.place(plot, index, category, end));
-            if let (Some(from), Some(to)) = ends {
-                whisker(scene, from.0, (from.1, to.1), Stroke::solid(series.stroke.color, 1.5));
+        for (category, ends) in series.whiskers.iter().enumerate() {
+            let Some((low, high)) = *ends else { continue };
+            let at = |value: f64| self.place(plot, index, category, Some(value));
+            let stroke = Stroke::solid(series.stroke.color, 1.5);
+            match (at(low), at(high), self.spread) {
+                (Some(from), _, _) if high.is_infinite() => open_bar(scene, from, plot.area.top, stroke),
+                (Some(from), Some(to), Spread::UpToP95) => whisker(scene, from.0, (from.1, to.1), stroke),
+                (Some(from), Some(to), Spread::Interval) => error_bar(scene, from.0, (from.1, to.1), stroke),
+                _ => (),
             }
         }
     }
@@ -96,13 +119,23 @@ impl CategoryChart {
 
     fn draw_markers(&self, scene: &mut Scene, plot: &Plot, index: usize, series: &Series) {
         for (category, &value) in series.points.iter().enumerate() {
-            let fill = match self.categories[category].doubt {
-                Some(_) => MarkerFill::Open,
-                None => MarkerFill::Solid,
-            };
+            let sound = self.categories[category].doubts.is_empty();
+            let fill = if sound { MarkerFill::Solid } else { MarkerFill::Open };
             if let Some(at) = self.place(plot, index, category, value) {
                 scene.marker(series.marker, at, 6.5, series.stroke.color, fill);
             }
         }
     }
+}
+
+/// What open markers mean, where there are any.
+fn doubts(categories: &[Category]) -> Option<Entry> {
+    let any = |word: &str| categories.iter().flat_map(|category| &category.doubts).any(|doubt| doubt.contains(word));
+    let words = match (any("not proved"), any("overloaded")) {
+        (false, false) => return None,
+        (true, false) => "condition not proved",
+        (false, true) => "machine overloaded",
+        (true, true) => "condition not proved, or machine overloaded",
+    };
+    Some(Entry::new(Key::Open, words))
 }

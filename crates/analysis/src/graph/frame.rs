@@ -21,7 +21,7 @@ pub(crate) struct TypeSizes {
 pub(crate) struct Category {
     pub(crate) label: String,
     /// What casts doubt on it (`not proved`); written below the label where there is room.
-    pub(crate) doubt: Option<String>,
+    pub(crate) doubts: Vec<String>,
 }
 
 /// The x axis.
@@ -54,10 +54,11 @@ impl Frame {
             ticks.iter().map(|tick| fonts.width(&tick.label, sizes.tick, Weight::Regular)).fold(0.0, f64::max)
         };
         let doubts = match &self.x {
-            XAxis::Categories(categories) if categories.iter().any(|category| category.doubt.is_some()) => 1.0,
-            XAxis::Categories(_) | XAxis::Numbers(_) => 0.0,
+            XAxis::Categories(categories) => categories.iter().map(|category| category.doubts.len()).max().unwrap_or(0),
+            XAxis::Numbers(_) => 0,
         };
-        let below = sizes.tick * 1.5 + sizes.note * 1.4 * doubts + sizes.axis * 1.35;
+        let name = if self.x_name.is_empty() { 0.0 } else { sizes.axis * 1.35 };
+        let below = sizes.tick * 1.5 + sizes.note * 1.4 * doubts as f64 + name;
         let area = Rect {
             left: (outer.left + widest(&self.y.ticks) + 10.0).ceil(),
             top: (outer.top + sizes.axis * 2.0).ceil(),
@@ -137,8 +138,10 @@ impl Plot {
         };
         let bottom = vec![(self.area.left, self.area.bottom), (self.area.right, self.area.bottom)];
         scene.path(bottom, Stroke::solid(INK, 1.5));
-        let at = (self.area.center().0, outer.bottom - sizes.axis * 0.3);
-        scene.label(Label::new(name, at, sizes.axis).anchored(Anchor::Middle));
+        if !name.is_empty() {
+            let at = (self.area.center().0, outer.bottom - sizes.axis * 0.3);
+            scene.label(Label::new(name, at, sizes.axis).anchored(Anchor::Middle));
+        }
     }
 
     fn draw_categories(&self, scene: &mut Scene, fonts: Fonts, all: &[Category], baseline: f64, sizes: TypeSizes) {
@@ -152,9 +155,9 @@ impl Plot {
             if index % stride == 0 {
                 scene.label(Label::new(&category.label, (x, baseline), sizes.tick).anchored(Anchor::Middle));
             }
-            let doubt = category.doubt.iter().find(|doubt| width(doubt, sizes.note) + 8.0 <= self.slot());
-            if let Some(doubt) = doubt {
-                let at = (x, baseline + sizes.note * 1.4);
+            let fitting = category.doubts.iter().filter(|doubt| width(doubt, sizes.note) + 8.0 <= self.slot());
+            for (line, doubt) in fitting.enumerate() {
+                let at = (x, baseline + sizes.note * 1.4 * (line + 1) as f64);
                 scene.label(Label::new(doubt, at, sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));
             }
         }

@@ -14,7 +14,7 @@ fn title() -> RunTitle {
 }
 
 fn scenes(run: &Run) -> Vec<(String, Scene)> {
-    lay_out(Fonts::load().unwrap(), &run.samples, &run.cells, &title()).unwrap()
+    lay_out(Fonts::load().unwrap(), &run.samples, &run.cells, &title(), 1).unwrap()
 }
 
 fn scene(run: &Run, name: &str) -> Scene {
@@ -60,6 +60,7 @@ fn doubtful() -> Run {
         .iter_mut()
         .filter(|cell| cell.condition == "loss" || cell.repetition == 2)
         .for_each(|cell| cell.proved = false);
+    run.cells.iter_mut().filter(|cell| cell.magnitude > 1.0).for_each(|cell| cell.overloaded = true);
     run
 }
 
@@ -75,6 +76,7 @@ fn hopeless() -> Run {
 #[test]
 fn labels_are_inside_the_picture_and_apart() {
     check_labels("sweep", &synthetic::sweep(1, 300));
+    check_labels("repeated", &synthetic::repeated_sweep(1, 100, 6));
     check_labels("doubtful", &doubtful());
     check_labels("many values", &many_values());
     check_labels("hopeless", &hopeless());
@@ -108,17 +110,17 @@ fn no_errors_are_said_in_words() {
 fn doubts_are_written_and_explained() {
     let run = doubtful();
     let said = scene(&run, "loss-rtt");
-    assert!(texts(&said).contains(&"condition not proved"), "{:?}", texts(&said));
+    assert!(texts(&said).contains(&"condition not proved, or machine overloaded"), "{:?}", texts(&said));
     assert_eq!(texts(&said).iter().filter(|text| **text == "not proved").count(), 3);
     let proved = scene(&synthetic::sweep(1, 40), "loss-rtt");
     assert!(!texts(&proved).iter().any(|text| text.contains("not proved")));
 }
 
 #[test]
-fn a_p99_of_few_values_is_not_drawn() {
+fn a_percentile_of_few_values_is_not_drawn() {
     let few = texts(&scene(&synthetic::sweep(1, 40), "delay-latency")).join("|");
-    assert!(few.contains("p99 (where n ≥ 100)"), "{few}");
-    let many = texts(&scene(&synthetic::sweep(1, 300), "delay-latency")).join("|");
+    assert!(few.contains("p95 (where n ≥ 200)") && few.contains("p99 (where n ≥ 1000)"), "{few}");
+    let many = texts(&scene(&synthetic::sweep(1, 500), "delay-latency")).join("|");
     assert!(many.contains("p99") && !many.contains("where"), "{many}");
 }
 
@@ -135,22 +137,75 @@ fn what_did_not_succeed_leaves_a_gap() {
     for sample in run.samples.iter_mut().filter(|sample| sample.value == "500kbit") {
         sample.outcome = Outcome::Reset;
     }
-    // Median, mean and p95 of one value; each marker is a rim and its filling.
-    assert_eq!(all - fills(&run), 6);
+    // Median and mean of one value (80 are too few for a p95); each marker is a rim and its filling.
+    assert_eq!(all - fills(&run), 4);
     run.samples.iter_mut().for_each(|sample| sample.outcome = Outcome::Timeout);
     assert!(texts(&scene(&run, "rate-ecdf")).contains(&"no operation succeeded"));
     assert!(texts(&scene(&run, "rate-latency")).contains(&"no operation succeeded"));
+    assert!(texts(&scene(&run, "rate-breakdown")).contains(&"no operation succeeded"));
+}
+
+#[test]
+fn whiskers_are_intervals_from_five_repetitions_on() {
+    let (p95, interval) = ("up to p95", "95 % interval over repetitions");
+    let said = |repetitions: u32, name: &str| -> [bool; 2] {
+        let scene = scene(&synthetic::repeated_sweep(1, 300, repetitions), name);
+        [p95, interval].map(|words| texts(&scene).contains(&words))
+    };
+    assert_eq!(said(4, "delay-latency-by-operation"), [true, false]);
+    assert_eq!(said(5, "delay-latency-by-operation"), [false, true]);
+    assert_eq!([said(4, "delay-latency"), said(5, "delay-latency")], [[false, false], [false, true]]);
+    assert_eq!(said(5, "overview"), [false, true]);
+}
+
+#[test]
+fn an_interval_that_nobody_knows_the_end_of_is_drawn_open() {
+    let mut run = synthetic::repeated_sweep(1, 150, 6);
+    assert!(!texts(&scene(&run, "delay-latency")).contains(&"open above"));
+    // One repetition alone makes the 95th percentile.
+    for sample in run.samples.iter_mut().filter(|sample| sample.cell == "delay-50ms-r2") {
+        sample.latency_ms += 10_000.0;
+    }
+    assert!(texts(&scene(&run, "delay-latency")).contains(&"open above"));
+    check_labels("open", &run);
+}
+
+#[test]
+fn overload_has_a_word_of_its_own() {
+    let mut run = synthetic::sweep(1, 40);
+    run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.overloaded = true);
+    let only = scene(&run, "loss-rtt");
+    assert!(texts(&only).contains(&"machine overloaded") && texts(&only).contains(&"overloaded"), "{:?}", texts(&only));
+    run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.proved = false);
+    let both = scene(&run, "loss-rtt");
+    for words in ["condition not proved, or machine overloaded", "not proved", "overloaded"] {
+        assert!(texts(&both).contains(&words), "'{words}' is not among {:?}", texts(&both));
+    }
+}
+
+#[test]
+fn every_operation_has_a_panel_of_where_its_time_went() {
+    let run = synthetic::sweep(1, 300);
+    let said = scene(&run, "rate-breakdown");
+    for (operation, _, _) in synthetic::OPERATIONS {
+        assert!(texts(&said).contains(&operation.replace('_', " ").as_str()), "{operation} in {:?}", texts(&said));
+    }
+    // A bar of many parts in each of seven panels and four values, and the legend's eight keys.
+    let fills = said.shapes.iter().filter(|shape| matches!(shape, Shape::Fill(..))).count();
+    assert!(fills > 8 + 7 * 4 * 3, "{fills}");
+    let few = scene(&synthetic::sweep(1, 40), "rate-breakdown-slowest");
+    assert!(texts(&few).contains(&"fewer than 200 operations"), "{:?}", texts(&few));
 }
 
 #[test]
 fn a_run_that_varies_nothing_draws_its_baseline() {
     let mut run = synthetic::run(4, 50, vec![(("", String::new(), 0.0, 1), Link::default())]);
     let names: Vec<String> = scenes(&run).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names.len(), 6);
+    assert_eq!(names.len(), 9);
     assert!(names.contains(&"baseline-latency".to_owned()), "{names:?}");
     check_labels("baseline", &run);
     run.cells.clear();
-    let refused = lay_out(Fonts::load().unwrap(), &run.samples, &run.cells, &title());
+    let refused = lay_out(Fonts::load().unwrap(), &run.samples, &run.cells, &title(), 1);
     assert!(matches!(refused, Err(GraphError::NoSamples { cells: 0, samples: 50 })));
 }
 

@@ -14,6 +14,10 @@ pub(crate) enum Key {
     Swatch(Color),
     /// An upright line with a cap.
     Whisker,
+    /// An upright line with two caps.
+    ErrorBar,
+    /// An upright line of dashes with a cap at its foot.
+    OpenBar,
     /// An empty marker.
     Open,
 }
@@ -85,6 +89,12 @@ fn draw_key(scene: &mut Scene, key: Key, left: Point) {
         Key::Whisker => {
             whisker(scene, center.0, (center.1 + 9.0, center.1 - 9.0), Stroke::solid(FAINT_INK, 1.5));
         }
+        Key::ErrorBar => {
+            error_bar(scene, center.0, (center.1 + 9.0, center.1 - 9.0), Stroke::solid(FAINT_INK, 1.5));
+        }
+        Key::OpenBar => {
+            open_bar(scene, (center.0, center.1 + 9.0), center.1 - 9.0, Stroke::solid(FAINT_INK, 1.5));
+        }
         Key::Open => scene.marker(Marker::Circle, center, 6.5, FAINT_INK, MarkerFill::Open),
     }
 }
@@ -93,4 +103,16 @@ fn draw_key(scene: &mut Scene, key: Key, left: Point) {
 pub(crate) fn whisker(scene: &mut Scene, x: f64, ends: (f64, f64), stroke: Stroke) {
     scene.path(vec![(x, ends.0), (x, ends.1)], stroke);
     scene.path(vec![(x - 5.0, ends.1), (x + 5.0, ends.1)], stroke);
+}
+
+/// An upright line at `x` with a cap at each of its `ends`.
+pub(crate) fn error_bar(scene: &mut Scene, x: f64, ends: (f64, f64), stroke: Stroke) {
+    whisker(scene, x, ends, stroke);
+    scene.path(vec![(x - 5.0, ends.0), (x + 5.0, ends.0)], stroke);
+}
+
+/// An upright line of dashes from `foot`, which has a cap, up to `top`.
+pub(crate) fn open_bar(scene: &mut Scene, foot: Point, top: f64, stroke: Stroke) {
+    scene.path(vec![foot, (foot.0, top)], Stroke { dash: Some((4.0, 3.0)), ..stroke });
+    scene.path(vec![(foot.0 - 5.0, foot.1), (foot.0 + 5.0, foot.1)], stroke);
 }

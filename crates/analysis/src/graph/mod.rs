@@ -4,6 +4,7 @@
 //! whatever plotters can paint on. So PNG and SVG cannot differ, and a layout can be tested without looking at pixels.
 
 mod axis;
+mod breakdown_page;
 mod category;
 mod ecdf_curves;
 mod error_bars;
@@ -17,6 +18,7 @@ mod marker;
 mod overview;
 mod page;
 mod palette;
+mod parts_bars;
 mod render;
 mod scene;
 mod subject;
@@ -79,16 +81,23 @@ pub struct Picture {
     pub svg: String,
 }
 
-/// Draws every picture of a run: five for each varied condition that has samples, and an `overview` of them.
+/// Draws every picture of a run: five of what was measured and two of where the time went for each varied condition that
+/// has samples, and an overview of either kind.
 ///
-/// A run that varies nothing gets the same pictures of its baseline. Pictures are 960×600 pixels, the overview
-/// 1500×900.
+/// A run that varies nothing gets the same pictures of its baseline. Pictures of a single plot are 960×600 pixels, the
+/// overview 1500×900, those of where the time went 1200 and as high as their panels. The same `seed` gives the same
+/// intervals.
 ///
 /// # Errors
 /// [`GraphError::NoSamples`] when no listed cell has a sample; the other kinds when drawing itself fails.
-pub fn draw_all(samples: &[Sample], cells: &[CellInfo], title: &RunTitle) -> Result<Vec<Picture>, GraphError> {
+pub fn draw_all(
+    samples: &[Sample],
+    cells: &[CellInfo],
+    title: &RunTitle,
+    seed: u64,
+) -> Result<Vec<Picture>, GraphError> {
     let fonts = Fonts::load()?;
-    let scenes = lay_out(fonts, samples, cells, title)?;
+    let scenes = lay_out(fonts, samples, cells, title, seed)?;
     scenes.into_iter().map(|(name, scene)| render::picture(fonts, name, &scene)).collect()
 }
 
@@ -98,25 +107,30 @@ fn lay_out(
     samples: &[Sample],
     cells: &[CellInfo],
     title: &RunTitle,
+    seed: u64,
 ) -> Result<Vec<(String, Scene)>, GraphError> {
     let pools = Pools::new(samples, cells);
     let conditions = drawn(&pools);
     if conditions.is_empty() {
         return Err(GraphError::NoSamples { cells: cells.len(), samples: samples.len() });
     }
-    let mut scenes: Vec<(String, Scene)> =
-        conditions.iter().flat_map(|condition| subject::scenes(fonts, &pools, condition, title)).collect();
-    scenes.push(("overview".to_owned(), overview::scene(fonts, &pools, &conditions, title)));
+    let of_condition = |condition: &ConditionPools| {
+        let measured = subject::scenes(fonts, &pools, condition, title, seed);
+        [measured, breakdown_page::scenes(fonts, &pools, condition, title)].concat()
+    };
+    let mut scenes: Vec<(String, Scene)> = conditions.iter().flat_map(of_condition).collect();
+    scenes.push(("overview".to_owned(), overview::scene(fonts, &pools, &conditions, title, seed)));
+    scenes.push(("overview-breakdown".to_owned(), breakdown_page::overview(fonts, &pools, &conditions, title)));
     Ok(scenes)
 }
 
 /// The varied conditions with at least one sample; the baseline alone where nothing else is there.
 fn drawn(pools: &Pools) -> Vec<ConditionPools> {
-    let has_samples = |of: &&ConditionPools| of.pools.iter().any(|pool| pool.all.tally.tried() > 0);
+    let has_samples = |of: &&ConditionPools| of.pools.iter().any(|pool| pool.all.pooled.tally.tried() > 0);
     let varied: Vec<ConditionPools> = pools.conditions.iter().filter(has_samples).cloned().collect();
     if !varied.is_empty() {
         return varied;
     }
-    let baseline = pools.baseline.iter().filter(|pool| pool.all.tally.tried() > 0);
+    let baseline = pools.baseline.iter().filter(|pool| pool.all.pooled.tally.tried() > 0);
     baseline.map(|pool| ConditionPools { condition: pool.condition.clone(), pools: vec![pool.clone()] }).collect()
 }

@@ -21,23 +21,23 @@ const COLUMN_GAP: f64 = 40.0;
 const SIZES: TypeSizes = TypeSizes { tick: 19.0, axis: 19.0, legend: 19.0, note: 15.0 };
 
 /// Lays out the overview of `conditions`.
-pub(crate) fn scene(fonts: Fonts, pools: &Pools, conditions: &[ConditionPools], title: &RunTitle) -> Scene {
+pub(crate) fn scene(fonts: Fonts, pools: &Pools, conditions: &[ConditionPools], title: &RunTitle, seed: u64) -> Scene {
     let conditions = &conditions[..conditions.len().min(COLUMNS)];
     let mut scene = Scene::new(WIDTH, HEIGHT);
     let room = Rect { left: MARGIN, top: 0.0, right: f64::from(WIDTH) - MARGIN, bottom: f64::from(HEIGHT) - 14.0 };
     scene.label(Label::new("What shoppers feel on a bad network", (room.left, 46.0), 28.0).bold());
-    let footer_top = page::draw_footer(&mut scene, fonts, &footer(pools, conditions, title), room, SIZES.note);
+    let footer = page::footer(title, &counted(pools, conditions), pools.unlisted_samples);
+    let footer_top = page::draw_footer(&mut scene, fonts, &footer, room, SIZES.note);
     let room = Rect { top: 64.0, bottom: footer_top - 10.0, ..room };
     let middle = room.center().1 + 14.0;
-    draw_medians(&mut scene, fonts, pools, conditions, Rect { bottom: middle - 12.0, ..room });
+    draw_medians(&mut scene, fonts, pools, conditions, Rect { bottom: middle - 12.0, ..room }, seed);
     draw_distributions(&mut scene, fonts, pools, conditions, Rect { top: middle + 12.0, ..room });
     scene
 }
 
 /// The upper row: one legend, and one scale for all columns so that they can be compared.
-fn draw_medians(scene: &mut Scene, fonts: Fonts, pools: &Pools, conditions: &[ConditionPools], room: Rect) {
-    let operations = subject::operations(pools);
-    let chart = |of: &ConditionPools| subject::by_operation(&of.condition, &pools.with_baseline(of), &operations);
+fn draw_medians(scene: &mut Scene, fonts: Fonts, pools: &Pools, conditions: &[ConditionPools], room: Rect, seed: u64) {
+    let chart = |of: &ConditionPools| subject::by_operation(pools, of, seed);
     let charts: Vec<CategoryChart> = conditions.iter().map(chart).collect();
     let mut entries: Vec<Entry> = Vec::new();
     for entry in charts.iter().flat_map(CategoryChart::entries) {
@@ -77,11 +77,8 @@ fn columns(room: Rect, count: usize) -> Vec<Rect> {
     (0..count).map(column).collect()
 }
 
-/// Counts every sample once, though the baseline may stand in several columns.
-fn footer(pools: &Pools, conditions: &[ConditionPools], title: &RunTitle) -> Vec<String> {
+/// The pools that count every sample once, though the baseline may stand in several columns.
+pub(crate) fn counted<'a>(pools: &'a Pools, conditions: &'a [ConditionPools]) -> Vec<&'a Pool> {
     let varied = conditions.iter().flat_map(|condition| &condition.pools).filter(|pool| !pool.baseline);
-    let all: Vec<&Pool> = varied.chain(&pools.baseline).collect();
-    let tried = all.iter().map(|pool| pool.all.tally.tried()).sum();
-    let errors = all.iter().map(|pool| pool.all.tally.errors()).sum();
-    page::footer(title, tried, errors, pools.unlisted_samples)
+    varied.chain(&pools.baseline).collect()
 }

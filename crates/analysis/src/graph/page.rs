@@ -1,4 +1,4 @@
-//! What surrounds a single plot: title above, footer below, in a picture of 960×600.
+//! What surrounds the plots of a picture: title above, footer below.
 
 use super::RunTitle;
 use super::font::{Fonts, Weight};
@@ -6,17 +6,18 @@ use super::frame::TypeSizes;
 use super::legend::{self, Entry};
 use super::palette::FAINT_INK;
 use super::scene::{Label, Rect, Scene};
+use crate::pool::Pool;
 
-const WIDTH: u32 = 960;
-const HEIGHT: u32 = 600;
+/// Width and height of a picture with a single plot, pixels.
+pub(crate) const SINGLE: (u32, u32) = (960, 600);
 pub(crate) const MARGIN: f64 = 24.0;
 
 pub(crate) const SIZES: TypeSizes = TypeSizes { tick: 18.0, axis: 18.0, legend: 18.0, note: 14.0 };
 
-/// An empty picture with its title, legend and footer, and the room left for the plot.
-pub(crate) fn page(fonts: Fonts, title: &str, entries: &[Entry], footer: &[String]) -> (Scene, Rect) {
-    let mut scene = Scene::new(WIDTH, HEIGHT);
-    let (right, bottom) = (f64::from(WIDTH) - MARGIN, f64::from(HEIGHT) - 14.0);
+/// An empty picture of `size` pixels with its title, legend and footer, and the room left for the plots.
+pub(crate) fn page(fonts: Fonts, size: (u32, u32), title: &str, entries: &[Entry], footer: &[String]) -> (Scene, Rect) {
+    let mut scene = Scene::new(size.0, size.1);
+    let (right, bottom) = (f64::from(size.0) - MARGIN, f64::from(size.1) - 14.0);
     scene.label(Label::new(title, (MARGIN, 40.0), 24.0).bold());
     let width = right - MARGIN;
     let legend_top = 58.0;
@@ -27,7 +28,9 @@ pub(crate) fn page(fonts: Fonts, title: &str, entries: &[Entry], footer: &[Strin
 }
 
 /// The parts of a footer: the run, and what the numbers stand on.
-pub(crate) fn footer(title: &RunTitle, tried: u64, errors: u64, unlisted: usize) -> Vec<String> {
+pub(crate) fn footer(title: &RunTitle, pools: &[&Pool], unlisted: usize) -> Vec<String> {
+    let tried: u64 = pools.iter().map(|pool| pool.all.pooled.tally.tried()).sum();
+    let errors: u64 = pools.iter().map(|pool| pool.all.pooled.tally.errors()).sum();
     let mut parts = vec![format!("run {}", title.run_id), title.line.clone()];
     parts.push(match errors {
         0 => format!("n = {tried} operations, no errors"),

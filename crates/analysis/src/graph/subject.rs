@@ -2,60 +2,59 @@
 
 use super::RunTitle;
 use super::axis::Axis;
-use super::category::{CategoryChart, Series};
+use super::category::{CategoryChart, Series, Spread};
 use super::ecdf_curves::{Curve, EcdfChart};
 use super::error_bars::ErrorChart;
 use super::font::Fonts;
 use super::frame::Category;
+use super::legend::Entry;
 use super::marker::Marker;
 use super::page::{self, page};
 use super::palette::{self, BLUE, GREEN, PURPLE, VERMILLION};
 use super::scene::{MarkerFill, Scene, Stroke};
 use crate::condition;
 use crate::distribution::Distribution;
-use crate::measures::Measures;
-use crate::percentile::Sorted;
+use crate::interval::{MIN_REPETITIONS, NoInterval};
+use crate::metric::Metric;
 use crate::pool::{ConditionPools, Pool, Pools};
+use crate::statistic::Statistic;
+use crate::summary::ALL_OPERATIONS;
 
 const LATENCY: &str = "Latency of an operation (ms)";
 const RTT: &str = "RTT of a request (ms)";
 const SHARE: &str = "Successful operations (%)";
 
-/// The five pictures of `condition`, each with its name.
+/// The five pictures of what was measured under `condition`, each with its name.
 pub(crate) fn scenes(
     fonts: Fonts,
     pools: &Pools,
     condition: &ConditionPools,
     title: &RunTitle,
+    seed: u64,
 ) -> Vec<(String, Scene)> {
     let name = &condition.condition;
     let shown = pools.with_baseline(condition);
-    let tried = shown.iter().map(|pool| pool.all.tally.tried()).sum();
-    let errors = shown.iter().map(|pool| pool.all.tally.errors()).sum();
-    let footer = page::footer(title, tried, errors, pools.unlisted_samples);
-    let words = condition::title(name);
+    let footer = page::footer(title, &shown, pools.unlisted_samples);
+    let empty_page = |what: &str, entries: &[Entry]| {
+        page(fonts, page::SINGLE, &format!("{}: {what}", condition::title(name)), entries, &footer)
+    };
     let lines = |what: &str, chart: CategoryChart| {
-        let (mut scene, room) = page(fonts, &format!("{words}: {what}"), &chart.entries(), &footer);
+        let (mut scene, room) = empty_page(what, &chart.entries());
         let y = Axis::covering(chart.values());
         chart.draw(&mut scene, fonts, room, page::SIZES, y);
         scene
     };
+    let overall = |metric, y_name| overall(pools, condition, metric, y_name, seed);
     let ecdf = ecdf(&shown);
-    let (mut ecdf_scene, room) = page(fonts, &format!("{words}: distribution of latency"), &ecdf.entries(), &footer);
+    let (mut ecdf_scene, room) = empty_page("distribution of latency", &ecdf.entries());
     ecdf.draw(&mut ecdf_scene, fonts, room, page::SIZES);
     let errors = errors_by_outcome(name, &shown);
-    let (mut error_scene, room) = page(fonts, &format!("{words}: operations that failed"), &errors.entries(), &footer);
+    let (mut error_scene, room) = empty_page("operations that failed", &errors.entries());
     errors.draw(&mut error_scene, fonts, room, page::SIZES);
     vec![
-        (
-            format!("{name}-latency-by-operation"),
-            lines("latency by operation", by_operation(name, &shown, &operations(pools))),
-        ),
-        (
-            format!("{name}-latency"),
-            lines("latency of all operations", overall(name, &shown, LATENCY, |all| &all.latency_ms)),
-        ),
-        (format!("{name}-rtt"), lines("RTT of all requests", overall(name, &shown, RTT, |all| &all.rtt_ms))),
+        (format!("{name}-latency-by-operation"), lines("latency by operation", by_operation(pools, condition, seed))),
+        (format!("{name}-latency"), lines("latency of all operations", overall(Metric::Latency, LATENCY))),
+        (format!("{name}-rtt"), lines("RTT of all requests", overall(Metric::Rtt, RTT))),
         (format!("{name}-ecdf"), ecdf_scene),
         (format!("{name}-errors"), error_scene),
     ]
@@ -71,50 +70,95 @@ pub(crate) fn operations(pools: &Pools) -> Vec<String> {
     names
 }
 
-/// Median latency of each operation, with whiskers up to p95.
-pub(crate) fn by_operation(name: &str, pools: &[&Pool], operations: &[String]) -> CategoryChart {
-    let series = operations.iter().enumerate().map(|(index, operation)| {
-        let of = |pool: &&Pool| pool.by_operation.get(operation).map(|measures| Distribution::of(&measures.latency_ms));
-        let told: Vec<Option<Distribution>> = pools.iter().map(of).collect();
+/// What whiskers show in all pictures of a run: intervals where some value has enough repetitions for one.
+fn spread(pools: &Pools) -> Spread {
+    let repeated = |pool: &Pool| pool.condition != condition::BASELINE && pool.cells >= MIN_REPETITIONS;
+    if pools.all().any(repeated) { Spread::Interval } else { Spread::UpToP95 }
+}
+
+/// Median latency of each operation: with its interval, or with whiskers up to p95.
+pub(crate) fn by_operation(pools: &Pools, condition: &ConditionPools, seed: u64) -> CategoryChart {
+    let (name, shown) = (&condition.condition, pools.with_baseline(condition));
+    let spread = spread(pools);
+    let series = operations(pools).into_iter().enumerate().map(|(index, operation)| {
+        let told = |pool: &&Pool| {
+            pool.group(&operation).map(|group| Distribution::of(&group.pooled.latency_ms)).unwrap_or_default()
+        };
+        let whisker = |pool: &&Pool| match spread {
+            Spread::UpToP95 => told(pool).solid(Statistic::P50).zip(told(pool).solid(Statistic::P95)),
+            Spread::Interval => interval(pool, &operation, Metric::Latency, Statistic::P50, seed),
+        };
         Series {
             name: operation.replace('_', " "),
             stroke: Stroke::solid(palette::series(index), 2.0),
             marker: Marker::series(index),
-            points: told.iter().map(|told| told.and_then(|told| told.p50)).collect(),
-            whiskers: told.iter().map(|told| told.and_then(|told| told.p95)).collect(),
+            points: shown.iter().map(|pool| told(pool).solid(Statistic::P50)).collect(),
+            whiskers: shown.iter().map(whisker).collect(),
         }
     });
     CategoryChart {
-        categories: categories(name, pools),
+        categories: categories(name, &shown),
         x_name: condition::axis_name(name),
         y_name: "Median latency of an operation (ms)".to_owned(),
         series: series.filter(|series| series.points.iter().any(Option::is_some)).collect(),
+        spread,
+        empty: empty(&shown),
     }
 }
 
-/// Median, mean, p95 and, where it stands on enough values, p99 of one kind of duration.
-fn overall(name: &str, pools: &[&Pool], y_name: &str, values: impl Fn(&Measures) -> &Sorted) -> CategoryChart {
-    let told: Vec<Distribution> = pools.iter().map(|pool| Distribution::of(values(&pool.all))).collect();
-    let series = |name: &str, stroke: Stroke, marker: Marker, of: fn(&Distribution) -> Option<f64>| Series {
-        name: name.to_owned(),
+/// The ends of an interval; the upper one is infinite where it is open.
+fn interval(pool: &Pool, operation: &str, metric: Metric, statistic: Statistic, seed: u64) -> Option<(f64, f64)> {
+    match pool.estimate(operation, metric, statistic, seed)?.interval {
+        Ok(interval) => Some((interval.low, interval.high)),
+        Err(NoInterval::OpenAbove { low }) => Some((low, f64::INFINITY)),
+        Err(_) => None,
+    }
+}
+
+/// Why a chart of medians may have no point.
+fn empty(pools: &[&Pool]) -> &'static str {
+    let succeeded = pools.iter().any(|pool| !pool.all.pooled.latency_ms.is_empty());
+    if succeeded { "too few operations for a median" } else { "no operation succeeded" }
+}
+
+/// Median, mean, p95 and p99 of one kind of duration, each where it stands on enough values; with intervals where there are
+/// any.
+fn overall(pools: &Pools, condition: &ConditionPools, metric: Metric, y_name: &str, seed: u64) -> CategoryChart {
+    let (name, shown) = (&condition.condition, pools.with_baseline(condition));
+    let told: Vec<Distribution> = shown.iter().map(|pool| Distribution::of(metric.of(&pool.all.pooled))).collect();
+    let spread = spread(pools);
+    let series = |statistic: Statistic, stroke: Stroke, marker: Marker| Series {
+        name: series_name(statistic, &told),
         stroke,
         marker,
-        points: told.iter().map(of).collect(),
-        whiskers: Vec::new(),
+        points: told.iter().map(|told| told.solid(statistic)).collect(),
+        whiskers: match spread {
+            Spread::UpToP95 => Vec::new(),
+            Spread::Interval => {
+                shown.iter().map(|pool| interval(pool, ALL_OPERATIONS, metric, statistic, seed)).collect()
+            }
+        },
     };
-    let thin = told.iter().any(|told| told.n > 0 && told.p99_thin());
-    let p99 = if thin { "p99 (where n ≥ 100)" } else { "p99" };
     CategoryChart {
-        categories: categories(name, pools),
+        categories: categories(name, &shown),
         x_name: condition::axis_name(name),
         y_name: y_name.to_owned(),
         series: vec![
-            series("median", Stroke::solid(BLUE, 2.5), Marker::Circle, |told| told.p50),
-            series("mean", Stroke::dashed(GREEN, 2.0), Marker::Square, |told| told.mean),
-            series("p95", Stroke::solid(VERMILLION, 2.0), Marker::TriangleUp, |told| told.p95),
-            series(p99, Stroke::dashed(PURPLE, 2.0), Marker::Diamond, Distribution::solid_p99),
+            series(Statistic::P50, Stroke::solid(BLUE, 2.5), Marker::Circle),
+            series(Statistic::Mean, Stroke::dashed(GREEN, 2.0), Marker::Square),
+            series(Statistic::P95, Stroke::solid(VERMILLION, 2.0), Marker::TriangleUp),
+            series(Statistic::P99, Stroke::dashed(PURPLE, 2.0), Marker::Diamond),
         ],
+        spread,
+        empty: empty(&shown),
     }
+}
+
+/// A statistic's name, and what it needs where some value has too few.
+fn series_name(statistic: Statistic, told: &[Distribution]) -> String {
+    let name = if statistic == Statistic::P50 { "median" } else { statistic.as_str() };
+    let thin = told.iter().any(|told| told.n > 0 && statistic.is_thin(told.n));
+    if thin { format!("{name} (where n ≥ {})", statistic.needs()) } else { name.to_owned() }
 }
 
 /// One curve for each value.
@@ -127,8 +171,8 @@ pub(crate) fn ecdf(pools: &[&Pool]) -> EcdfChart {
             Stroke::solid(palette::series(index), 2.0)
         },
         marker: Marker::series(index),
-        fill: if pool.proved() { MarkerFill::Solid } else { MarkerFill::Open },
-        values: pool.all.latency_ms.clone(),
+        fill: if pool.sound() { MarkerFill::Solid } else { MarkerFill::Open },
+        values: pool.all.pooled.latency_ms.clone(),
     });
     EcdfChart { x_name: LATENCY.to_owned(), y_name: SHARE.to_owned(), curves: curves.collect() }
 }
@@ -137,7 +181,7 @@ fn errors_by_outcome(name: &str, pools: &[&Pool]) -> ErrorChart {
     ErrorChart {
         categories: categories(name, pools),
         x_name: condition::axis_name(name),
-        tallies: pools.iter().map(|pool| pool.all.tally).collect(),
+        tallies: pools.iter().map(|pool| pool.all.pooled.tally).collect(),
     }
 }
 
@@ -149,15 +193,15 @@ fn curve_name(pool: &Pool) -> String {
     };
     let known_as_baseline = pool.condition != condition::BASELINE && pool.baseline;
     let remarks: Vec<String> =
-        known_as_baseline.then(|| "baseline".to_owned()).into_iter().chain(pool.doubt()).collect();
+        known_as_baseline.then(|| "baseline".to_owned()).into_iter().chain(pool.doubts()).collect();
     if remarks.is_empty() { value } else { format!("{value} ({})", remarks.join(", ")) }
 }
 
-fn categories(name: &str, pools: &[&Pool]) -> Vec<Category> {
+pub(crate) fn categories(name: &str, pools: &[&Pool]) -> Vec<Category> {
     let label = |pool: &Pool| match (pool.condition == condition::BASELINE, condition::unit(name)) {
         (true, _) => "baseline".to_owned(),
         (false, Some(_)) => pool.magnitude.to_string(),
         (false, None) => pool.value.clone(),
     };
-    pools.iter().map(|pool| Category { label: label(pool), doubt: pool.doubt() }).collect()
+    pools.iter().map(|pool| Category { label: label(pool), doubts: pool.doubts() }).collect()
 }

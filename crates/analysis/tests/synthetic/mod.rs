@@ -39,8 +39,13 @@ pub const OPERATIONS: [(&str, f64, f64); 6] = [
 
 /// The original project's sweep, each cell twice: loss 0, 1, 2 %; delay 0, 50, 100 ms; rate 1000, 500, 100 kbit/s.
 pub fn sweep(seed: u64, operations_per_cell: u64) -> Run {
+    repeated_sweep(seed, operations_per_cell, 2)
+}
+
+/// The sweep with any number of repetitions.
+pub fn repeated_sweep(seed: u64, operations_per_cell: u64, repetitions: u32) -> Run {
     let mut cells = Vec::new();
-    for repetition in 1..=2 {
+    for repetition in 1..=repetitions {
         for loss in [0.0, 1.0, 2.0] {
             cells.push((("loss", format!("{loss}%"), loss, repetition), Link { loss, ..Link::default() }));
         }
@@ -75,25 +80,54 @@ pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) ->
             overloaded: false,
             rate_kbit: link.rate_kbit,
         };
-        made.samples.extend((0..operations_per_cell).map(|sequence| sample(&mut random, &cell, link, sequence)));
+        // Repetitions differ, as those of a real run do.
+        let level = log_normal(&mut random, 0.05);
+        made.samples
+            .extend((0..operations_per_cell).map(|sequence| sample(&mut random, &cell, link, (level, sequence))));
         made.cells.push(cell);
     }
     made
 }
 
-fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, sequence: u64) -> Sample {
+/// What happened to one operation on its link, milliseconds.
+struct Exchange {
+    /// The link's own round trip.
+    base_ms: f64,
+    /// The SYN's timeouts.
+    syn_stall_ms: f64,
+    /// The response's serialisation and its queue.
+    link_ms: f64,
+    /// The response's retransmission timeouts.
+    stall_ms: f64,
+    /// Segments sent again, SYN and response.
+    resent: (u32, u32),
+}
+
+fn exchange(random: &mut ChaCha8Rng, link: Link, bytes: f64) -> Exchange {
+    let mut lost = |packets: u32| (0..packets).filter(|_| random.random::<f64>() * 100.0 < link.loss).count() as u32;
+    let resent = (lost(1), lost(2 + (bytes / 1400.0) as u32));
+    let stall = |first: f64, count: u32| first * (2_f64.powi(count as i32) - 1.0);
+    Exchange {
+        base_ms: 0.15 * log_normal(random, 0.2) + link.delay_ms,
+        syn_stall_ms: stall(1000.0, resent.0),
+        link_ms: link.rate_kbit.map_or(0.0, |rate| bytes * 8.0 / rate * (1.0 + random.random::<f64>())),
+        stall_ms: stall(205.0, resent.1),
+        resent,
+    }
+}
+
+fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, (level, sequence): (f64, u64)) -> Sample {
     let (operation, server, bytes) = OPERATIONS[random.random_range(0..OPERATIONS.len())];
-    let server_ms = server * log_normal(random, 0.35);
-    let wire_ms =
-        0.25 * log_normal(random, 0.3) + link.delay_ms + link.rate_kbit.map_or(0.0, |rate| bytes * 8.0 / rate);
-    let packets = 4 + (bytes / 1400.0) as u32;
-    let lost = (0..packets).filter(|_| random.random::<f64>() * 100.0 < link.loss).count();
-    let retransmission_ms = if lost == 0 { 0.0 } else { 205.0 * (2_f64.powi(lost as i32) - 1.0) };
-    let connect_ms = 0.1 * log_normal(random, 0.3) + link.delay_ms;
-    let rtt_ms = server_ms + wire_ms + retransmission_ms;
-    let outcome = outcome(random, link, lost);
+    let (queue_ms, disk_ms) = (0.1 * log_normal(random, 0.5), 0.2 * server * log_normal(random, 0.3));
+    let server_ms = server * level * log_normal(random, 0.35) + queue_ms + disk_ms;
+    let net = exchange(random, link, bytes);
+    let outcome = outcome(random, link, net.resent.1);
     let ok = outcome == Outcome::Ok;
-    let latency_ms = if outcome == Outcome::Timeout { 5000.0 } else { rtt_ms + connect_ms };
+    let connected = outcome != Outcome::ConnectFailed;
+    let connect_ms = net.base_ms * log_normal(random, 0.02).max(1.0) + net.syn_stall_ms;
+    let rtt_ms = server_ms + net.base_ms + net.link_ms + net.stall_ms + 0.05 * log_normal(random, 0.3);
+    let client_ms = 0.04 * log_normal(random, 0.3);
+    let service_ms = if outcome == Outcome::Timeout { 5000.0 } else { connect_ms + rtt_ms + client_ms };
     Sample {
         run_id: "20250301-101500-synthetic".to_owned(),
         cell: cell.cell.clone(),
@@ -103,18 +137,27 @@ fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, sequence: u64) -
         client: format!("client-{}", 1 + sequence % 8),
         sequence,
         start_us: sequence as i64 * 20_000,
-        connect_ms: (outcome != Outcome::ConnectFailed).then_some(connect_ms),
+        connect_ms: connected.then_some(connect_ms),
+        first_byte_ms: ok.then_some(rtt_ms - net.link_ms / 2.0),
         rtt_ms: ok.then_some(rtt_ms),
         server_ms: ok.then_some(server_ms),
-        tcp_rtt_ms: Some(wire_ms),
-        tcp_retransmits: Some(lost as u32),
+        server_queue_ms: ok.then_some(queue_ms),
+        server_disk_ms: ok.then_some(disk_ms),
+        tcp_rtt_ms: connected.then_some(net.base_ms * 1.05),
+        tcp_min_rtt_ms: connected.then_some(net.base_ms),
+        tcp_rto_ms: connected.then_some(200.0 + net.base_ms),
+        tcp_retransmits: Some(net.resent.0),
+        exchange: connected.then_some(sequence),
+        server_tcp_rtt_ms: ok.then_some(net.base_ms * 1.05 + net.link_ms / 4.0),
+        server_tcp_rto_ms: ok.then_some(200.0 + net.base_ms),
+        server_tcp_retransmits: connected.then_some(2 * net.resent.0 + net.resent.1),
         request_bytes: Some(120),
         response_bytes: ok.then_some(bytes as u64),
-        ..Sample::tried(operation, outcome, latency_ms)
+        ..Sample::tried(operation, outcome, service_ms)
     }
 }
 
-fn outcome(random: &mut ChaCha8Rng, link: Link, lost: usize) -> Outcome {
+fn outcome(random: &mut ChaCha8Rng, link: Link, lost: u32) -> Outcome {
     let dice = random.random::<f64>();
     match lost {
         3.. => Outcome::Timeout,

@@ -1,0 +1,45 @@
+//! The samples of one operation, or of all, under one value of a condition: pooled, and apart for each repetition.
+
+use crate::interval::Estimate;
+use crate::mean_parts::Breakdown;
+use crate::measures::Measures;
+use crate::metric::Metric;
+use crate::random::Random;
+use crate::sample::Sample;
+use crate::statistic::Statistic;
+use crate::tally::Tally;
+
+/// What the samples of some cells measured.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Group {
+    /// All cells together.
+    pub pooled: Measures,
+    /// Each cell for itself.
+    pub repetitions: Vec<Measures>,
+    /// Where the time went, in all cells together.
+    pub breakdown: Breakdown,
+}
+
+impl Group {
+    /// The samples of several cells, each with the rate of its link in kbit/s if one was set.
+    pub(crate) fn new(cells: &[(Option<f64>, Vec<&Sample>)]) -> Self {
+        let rated = cells.iter().flat_map(|(rate, samples)| samples.iter().map(|sample| (*sample, *rate)));
+        Group {
+            pooled: cells.iter().flat_map(|(_, samples)| samples).copied().collect(),
+            repetitions: cells.iter().map(|(_, samples)| samples.iter().copied().collect()).collect(),
+            breakdown: Breakdown::of(rated),
+        }
+    }
+
+    /// A statistic with its interval over the cells.
+    pub(crate) fn estimate(&self, metric: Metric, statistic: Statistic, random: &mut Random) -> Estimate {
+        let each: Vec<_> = self.repetitions.iter().map(|measures| metric.of(measures)).collect();
+        Estimate::of(metric.of(&self.pooled), &each, statistic, random)
+    }
+
+    /// The share of operations that failed, percent, with its interval over the cells.
+    pub(crate) fn error_percent(&self, random: &mut Random) -> Estimate {
+        let tallies: Vec<Tally> = self.repetitions.iter().map(|measures| measures.tally).collect();
+        Estimate::error_percent(&tallies, random)
+    }
+}

@@ -1,0 +1,48 @@
+//! The durations of an operation that statistics are made of.
+
+use std::fmt;
+
+use crate::measures::Measures;
+use crate::percentile::Sorted;
+
+/// A duration that every successful operation has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Metric {
+    /// Intended start to decoded response.
+    Latency,
+    /// First byte sent to last byte read.
+    Rtt,
+    /// Actual start to decoded response: the latency without waiting for its turn.
+    Service,
+}
+
+impl Metric {
+    /// Every metric.
+    pub const ALL: [Metric; 3] = [Metric::Latency, Metric::Rtt, Metric::Service];
+
+    /// The word for it in tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Metric::Latency => "latency",
+            Metric::Rtt => "rtt",
+            Metric::Service => "service",
+        }
+    }
+
+    /// Its values, milliseconds.
+    #[must_use]
+    pub fn of(self, measures: &Measures) -> &Sorted {
+        match self {
+            Metric::Latency => &measures.latency_ms,
+            Metric::Rtt => &measures.rtt_ms,
+            Metric::Service => &measures.service_ms,
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
