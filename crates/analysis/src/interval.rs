@@ -35,8 +35,10 @@ pub enum NoInterval {
     Nothing,
     /// There are fewer repetitions with a value than [`MIN_REPETITIONS`].
     FewRepetitions(usize),
-    /// There are too few values for this statistic ([`Statistic::needs`]), or errors ([`MIN_ERRORS`]).
-    Thin,
+    /// There are too few values for this statistic: [`Statistic::needs`].
+    FewValues,
+    /// Fewer operations failed, or fewer succeeded, than [`MIN_ERRORS`].
+    FewErrors,
     /// The repetitions do not differ, so that they say nothing of what another one would do.
     Alike,
     /// The repetitions differ so much that the percentile may lie beyond all that was measured.
@@ -51,7 +53,8 @@ impl fmt::Display for NoInterval {
         match self {
             NoInterval::Nothing => f.write_str("nothing measured"),
             NoInterval::FewRepetitions(n) => write!(f, "{n} repetitions; {MIN_REPETITIONS} are needed"),
-            NoInterval::Thin => f.write_str("too few values"),
+            NoInterval::FewValues => f.write_str("too few values"),
+            NoInterval::FewErrors => write!(f, "fewer than {MIN_ERRORS} errors, or than {MIN_ERRORS} successes"),
             NoInterval::Alike => f.write_str("the repetitions do not differ"),
             NoInterval::OpenAbove { .. } => f.write_str("open above: the repetitions differ too much"),
         }
@@ -80,7 +83,8 @@ impl Estimate {
             None => mean(pooled),
         };
         let thin = statistic.is_thin(pooled.len());
-        let interval = usable(value, measured.len(), thin).and_then(|value| match statistic.quantile() {
+        let reason = thin.then_some(NoInterval::FewValues);
+        let interval = usable(value, measured.len(), reason).and_then(|value| match statistic.quantile() {
             Some(q) => of_percentile(pooled, &measured, q, value, random),
             None => of_mean(&measured, value, random),
         });
@@ -94,7 +98,8 @@ impl Estimate {
         let tried: u64 = measured.iter().map(|tally| tally.tried()).sum();
         let value = (tried > 0).then(|| 100.0 * errors as f64 / tried as f64);
         let thin = errors < MIN_ERRORS || tried - errors < MIN_ERRORS;
-        let interval = usable(value, measured.len(), thin).and_then(|value| {
+        let reason = thin.then_some(NoInterval::FewErrors);
+        let interval = usable(value, measured.len(), reason).and_then(|value| {
             let sums = measured.iter().map(|tally| (100.0 * tally.errors() as f64, tally.tried() as f64));
             let interval = of_ratio(&sums.collect::<Vec<_>>(), value, random)?;
             Ok(Interval { high: interval.high.min(100.0), ..interval })
@@ -110,13 +115,13 @@ impl Estimate {
     }
 }
 
-fn usable(value: Option<f64>, repetitions: usize, thin: bool) -> Result<f64, NoInterval> {
-    match value {
-        None => Err(NoInterval::Nothing),
-        Some(_) if repetitions < MIN_REPETITIONS => Err(NoInterval::FewRepetitions(repetitions)),
-        Some(_) if thin => Err(NoInterval::Thin),
-        Some(value) => Ok(value),
+/// The value, unless there is a reason to make no interval: too few repetitions, or that it is `thin`.
+fn usable(value: Option<f64>, repetitions: usize, thin: Option<NoInterval>) -> Result<f64, NoInterval> {
+    let value = value.ok_or(NoInterval::Nothing)?;
+    if repetitions < MIN_REPETITIONS {
+        return Err(NoInterval::FewRepetitions(repetitions));
     }
+    thin.map_or(Ok(value), Err)
 }
 
 /// A percentile's interval: how far the share of values below the estimate may be off, and the percentiles that far up and
@@ -207,7 +212,7 @@ mod tests {
     #[test]
     fn thin_percentiles_and_repetitions_that_do_not_differ_have_no_interval() {
         let few: Vec<Vec<f64>> = (0..5).map(|shift| (0..39).map(|value| f64::from(value + shift)).collect()).collect();
-        assert_eq!(estimate(&few, Statistic::P95).interval, Err(NoInterval::Thin));
+        assert_eq!(estimate(&few, Statistic::P95).interval, Err(NoInterval::FewValues));
         assert!(estimate(&few, Statistic::P50).interval.is_ok());
         assert_eq!(estimate(&vec![vec![5.0; 300]; 5], Statistic::P50).interval, Err(NoInterval::Alike));
         assert_eq!(estimate(&vec![vec![5.0; 300]; 5], Statistic::Mean).interval, Err(NoInterval::Alike));
@@ -229,7 +234,7 @@ mod tests {
             failed.chain(std::iter::repeat_n(Outcome::Ok, 200 - errors)).collect()
         };
         let of = |errors: [usize; 5]| Estimate::error_percent(&errors.map(tally), &mut Random::new(1, &[]));
-        assert_eq!((of([0; 5]).value, of([0; 5]).interval), (Some(0.0), Err(NoInterval::Thin)));
+        assert_eq!((of([0; 5]).value, of([0; 5]).interval), (Some(0.0), Err(NoInterval::FewErrors)));
         let some = of([2, 5, 1, 3, 4]);
         let interval = some.interval.unwrap();
         assert!(some.value == Some(1.5) && interval.low > 0.0 && interval.low < 1.5 && interval.high > 1.5, "{some:?}");

@@ -4,6 +4,7 @@ mod synthetic;
 
 use std::collections::BTreeSet;
 
+use testbed_analysis::sample::Outcome;
 use testbed_analysis::{BreakdownRow, IntervalRow, breakdown_rows, interval_rows};
 
 fn interval<'a>(rows: &'a [IntervalRow], names: [&str; 4]) -> &'a IntervalRow {
@@ -21,7 +22,12 @@ fn breakdown<'a>(rows: &'a [BreakdownRow], value: &str, operation: &str, share: 
 
 #[test]
 fn every_statistic_has_a_row_and_an_interval_or_a_reason() {
-    let run = synthetic::repeated_sweep(3, 300, 5);
+    let mut run = synthetic::repeated_sweep(3, 300, 5);
+    for sample in run.samples.iter_mut().filter(|sample| sample.value == "2%") {
+        if sample.sequence % (15 + u64::from(sample.repetition.unwrap_or(0))) == 0 {
+            sample.outcome = Outcome::Reset;
+        }
+    }
     let rows = interval_rows(&run.samples, &run.cells, 9);
     // Ten pools (nine values and the baseline), seven operations with `all`, 3 × 4 statistics and the error rate.
     assert_eq!(rows.len(), 10 * 7 * 13);
@@ -36,7 +42,9 @@ fn every_statistic_has_a_row_and_an_interval_or_a_reason() {
     let thin = interval(&rows, ["50ms", "login", "latency", "p99"]);
     assert_eq!((thin.thin, thin.remark.as_str()), (true, "too few values"));
     let errors = interval(&rows, ["2%", "all", "errors", "rate"]);
-    assert!(errors.low > Some(0.0) && errors.unit == "percent", "{errors:?}");
+    assert!(errors.low > Some(4.0) && errors.high < Some(9.0) && errors.unit == "percent", "{errors:?}");
+    let none = interval(&rows, ["50ms", "all", "errors", "rate"]);
+    assert_eq!((none.estimate, none.remark.as_str()), (Some(0.0), "fewer than 10 errors, or than 10 successes"));
     assert_eq!(rows, interval_rows(&run.samples, &run.cells, 9));
 }
 
