@@ -41,6 +41,24 @@ impl Part {
     ];
 }
 
+/// What is known of a cell's link beyond a single sample.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Link {
+    /// The rate it was set to, kbit/s.
+    pub rate_kbit: Option<f64>,
+    /// Its own round trip, milliseconds, where single connections may all have met a queue; else each tells for itself.
+    pub base_rtt_ms: Option<f64>,
+}
+
+impl Link {
+    /// The link of the cell that `samples` are of. Before a set rate there are queues, and a connection of one request may
+    /// know no round trip without: the shortest of all connections counts.
+    pub(crate) fn of(samples: &[&Sample], rate_kbit: Option<f64>) -> Self {
+        let known = samples.iter().filter_map(|sample| sample.tcp_min_rtt_ms).filter(is_positive);
+        Link { rate_kbit, base_rtt_ms: rate_kbit.and_then(|_| known.min_by(f64::total_cmp)) }
+    }
+}
+
 /// A latency in its parts, milliseconds: none is negative, and they add up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Parts([f64; Part::ALL.len()]);
@@ -59,10 +77,10 @@ const HEADER_BYTES: f64 = 52.0;
 const INITIAL_WINDOW: f64 = 10.0;
 
 impl Parts {
-    /// Splits the latency of `sample`, whose link was set to `rate_kbit` if to any rate.
+    /// Splits the latency of `sample`, which went over `link`.
     #[must_use]
-    pub fn of(sample: &Sample, rate_kbit: Option<f64>) -> Self {
-        let mut split = Split::new(sample, rate_kbit);
+    pub fn of(sample: &Sample, link: Link) -> Self {
+        let mut split = Split::new(sample, link);
         split.take(Part::Waiting, sample.wait_ms);
         split.handshake();
         split.server();
@@ -110,11 +128,12 @@ struct Split<'a> {
 }
 
 impl<'a> Split<'a> {
-    fn new(sample: &'a Sample, rate_kbit: Option<f64>) -> Self {
+    fn new(sample: &'a Sample, link: Link) -> Self {
+        let base_ms = link.base_rtt_ms.or(sample.tcp_min_rtt_ms).or(sample.tcp_rtt_ms);
         Split {
             sample,
-            rate: rate_kbit.filter(is_positive),
-            base_ms: sample.tcp_min_rtt_ms.or(sample.tcp_rtt_ms).filter(is_positive),
+            rate: link.rate_kbit.filter(is_positive),
+            base_ms: base_ms.filter(is_positive),
             left: Some(sample.latency_ms).filter(is_positive).unwrap_or_default(),
             parts: Parts::default(),
             lost_syns: 0,
@@ -192,9 +211,11 @@ impl<'a> Split<'a> {
         }
     }
 
-    /// How long packets queued before the link as either kernel saw it: its smoothed round trip beyond the shortest.
+    /// How long packets queued before the link as either kernel saw it: its smoothed round trip beyond the shortest. The
+    /// client's kernel takes the time since its first SYN for a round trip when that was lost, so then it tells nothing.
     fn queue_ms(&self, base_ms: f64) -> f64 {
-        let seen = [self.sample.tcp_rtt_ms, self.sample.server_tcp_rtt_ms];
+        let client = self.sample.tcp_rtt_ms.filter(|_| self.lost_syns == 0);
+        let seen = [client, self.sample.server_tcp_rtt_ms];
         seen.into_iter().flatten().fold(0.0, |longest, rtt_ms| f64::max(longest, rtt_ms - base_ms))
     }
 }

@@ -31,7 +31,7 @@ fn longer(sample: Sample, more: f64) -> Sample {
 
 #[track_caller]
 fn check(sample: &Sample, rate_kbit: Option<f64>, expect: &[(Part, f64)]) {
-    let parts = Parts::of(sample, rate_kbit);
+    let parts = Parts::of(sample, Link { rate_kbit, base_rtt_ms: None });
     for part in Part::ALL {
         let expected = expect.iter().find(|(other, _)| *other == part).map_or(0.0, |(_, ms)| *ms);
         assert!((parts.get(part) - expected).abs() < 1e-6, "{part:?}: expected {expected} in {parts:?}");
@@ -136,6 +136,41 @@ fn a_syn_ack_that_waited_beyond_its_timeout_in_the_queue_is_both() {
 }
 
 #[test]
+fn behind_a_rate_the_shortest_round_trip_of_the_cell_is_the_links() {
+    // All packets of this connection queued for 45 ms.
+    let queued = Sample { connect_ms: Some(95.2), tcp_min_rtt_ms: Some(95.2), latency_ms: 149.0, ..plain() };
+    let all = [&queued, &plain()];
+    let link = Link::of(&all, Some(500.0));
+    assert_eq!(link.base_rtt_ms, Some(50.2));
+    let parts = Parts::of(&queued, link);
+    assert!((parts.get(Part::Handshake) - 50.2).abs() < 1e-6 && (parts.get(Part::Transmission) - 45.3).abs() < 1e-6);
+    // Without a rate each connection tells for itself: with jitter, the shortest of all is nobody's.
+    assert_eq!(Link::of(&all, None), Link::default());
+}
+
+#[test]
+fn the_round_trip_since_a_lost_syn_is_no_queue() {
+    // Linux takes the time since the first SYN for the first round trip.
+    let lost = Sample {
+        connect_ms: Some(1050.2),
+        latency_ms: 1050.2 + 53.8,
+        tcp_rtt_ms: Some(926.0),
+        tcp_retransmits: Some(1),
+        server_tcp_retransmits: Some(3),
+        ..plain()
+    };
+    let lost = longer(lost, 205.0);
+    let expect = [
+        (Part::Handshake, 50.2),
+        (Part::RoundTrips, 50.2),
+        (Part::Transmission, 1252.0 * 8.0 / 2000.0),
+        (Part::Stalls, 1205.3 - 1252.0 * 8.0 / 2000.0),
+        (Part::Other, 0.3),
+    ];
+    check_beside_server(&lost, Some(2000.0), &expect);
+}
+
+#[test]
 fn a_long_response_takes_further_round_trips() {
     // 40 kB: windows of 14480 and 28960 bytes, so one further flight.
     let long = longer(Sample { response_bytes: Some(40_000), ..plain() }, 50.2);
@@ -205,8 +240,10 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(5000))]
     #[test]
-    fn the_parts_of_any_sample_add_up_and_none_is_negative(sample in any_sample(), rate in known()) {
-        let parts = Parts::of(&sample, rate);
+    fn the_parts_of_any_sample_add_up_and_none_is_negative(
+        sample in any_sample(), rate_kbit in known(), base_rtt_ms in known(),
+    ) {
+        let parts = Parts::of(&sample, Link { rate_kbit, base_rtt_ms });
         for part in Part::ALL {
             prop_assert!(parts.get(part) >= 0.0, "{part:?} of {parts:?}");
         }

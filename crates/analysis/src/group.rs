@@ -1,5 +1,6 @@
 //! The samples of one operation, or of all, under one value of a condition: pooled, and apart for each repetition.
 
+use crate::breakdown::Link;
 use crate::interval::Estimate;
 use crate::mean_parts::Breakdown;
 use crate::measures::Measures;
@@ -21,13 +22,13 @@ pub struct Group {
 }
 
 impl Group {
-    /// The samples of several cells, each with the rate of its link in kbit/s if one was set.
-    pub(crate) fn new(cells: &[(Option<f64>, Vec<&Sample>)]) -> Self {
-        let rated = cells.iter().flat_map(|(rate, samples)| samples.iter().map(|sample| (*sample, *rate)));
+    /// The samples of several cells, each with its link.
+    pub(crate) fn new(cells: &[(Link, Vec<&Sample>)]) -> Self {
+        let linked = cells.iter().flat_map(|(link, samples)| samples.iter().map(|sample| (*sample, *link)));
         Group {
             pooled: cells.iter().flat_map(|(_, samples)| samples).copied().collect(),
             repetitions: cells.iter().map(|(_, samples)| samples.iter().copied().collect()).collect(),
-            breakdown: Breakdown::of(rated),
+            breakdown: Breakdown::of(linked),
         }
     }
 

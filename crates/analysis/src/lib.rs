@@ -35,7 +35,7 @@ pub mod summary;
 pub mod table;
 pub mod tally;
 
-pub use breakdown::{Part, Parts};
+pub use breakdown::{Link, Part, Parts};
 pub use breakdown_rows::{BreakdownRow, breakdown_rows};
 pub use cell::CellInfo;
 pub use distribution::Distribution;

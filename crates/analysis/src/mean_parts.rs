@@ -3,7 +3,7 @@
 //! Means, because those of the parts add up to that of the whole; percentiles of parts do not. So that the tail is seen all
 //! the same, the slowest operations have means of their own.
 
-use crate::breakdown::Parts;
+use crate::breakdown::{Link, Parts};
 use crate::percentile::{Sorted, percentile};
 use crate::sample::{Outcome, Sample};
 use crate::statistic::Statistic;
@@ -41,10 +41,10 @@ pub struct Breakdown {
 }
 
 impl Breakdown {
-    /// The breakdown of samples, each with the rate of its link in kbit/s if one was set.
-    pub(crate) fn of<'a>(samples: impl IntoIterator<Item = (&'a Sample, Option<f64>)>) -> Self {
+    /// The breakdown of samples, each with its link.
+    pub(crate) fn of<'a>(samples: impl IntoIterator<Item = (&'a Sample, Link)>) -> Self {
         let ok = samples.into_iter().filter(|(sample, _)| sample.outcome == Outcome::Ok);
-        let split: Vec<(f64, Parts)> = ok.map(|(sample, rate)| (sample.latency_ms, Parts::of(sample, rate))).collect();
+        let split: Vec<(f64, Parts)> = ok.map(|(sample, link)| (sample.latency_ms, Parts::of(sample, link))).collect();
         let latencies: Sorted = split.iter().map(|(latency, _)| *latency).collect();
         let slow = percentile(&latencies, 0.95).filter(|_| !Statistic::P95.is_thin(latencies.len()));
         let slowest: Vec<(f64, Parts)> =
@@ -73,7 +73,7 @@ mod tests {
         let mut samples: Vec<Sample> = (0..190).map(|_| operation(3.0, 0)).collect();
         samples.extend((0..10).map(|_| operation(203.0, 1)));
         samples.push(Sample { outcome: Outcome::Timeout, ..operation(5000.0, 3) });
-        let Breakdown { every, slowest } = Breakdown::of(samples.iter().map(|sample| (sample, None)));
+        let Breakdown { every, slowest } = Breakdown::of(samples.iter().map(|sample| (sample, Link::default())));
         let (every, slowest) = (every.unwrap(), slowest.unwrap());
         assert_eq!((every.n, slowest.n), (200, 10));
         assert!((every.latency_ms - 13.0).abs() < 1e-9 && (every.parts.total() - 13.0).abs() < 1e-9, "{every:?}");
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn few_operations_have_no_slowest() {
         let samples: Vec<Sample> = (0..199).map(|_| operation(3.0, 0)).collect();
-        let got = Breakdown::of(samples.iter().map(|sample| (sample, None)));
+        let got = Breakdown::of(samples.iter().map(|sample| (sample, Link::default())));
         assert!(got.every.is_some() && got.slowest.is_none());
         assert_eq!(Breakdown::of([]), Breakdown::default());
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use crate::breakdown::Link;
 use crate::cell::CellInfo;
 use crate::condition;
 use crate::group::Group;
@@ -111,7 +112,10 @@ impl Pool {
 fn group(cells: &[CellSamples], which: impl Fn(&Sample) -> bool) -> Group {
     let cells: Vec<_> = cells
         .iter()
-        .map(|(cell, samples)| (cell.rate_kbit, samples.iter().copied().filter(|sample| which(sample)).collect()))
+        .map(|(cell, samples)| {
+            let chosen = samples.iter().copied().filter(|sample| which(sample)).collect();
+            (Link::of(samples, cell.rate_kbit), chosen)
+        })
         .collect();
     Group::new(&cells)
 }
