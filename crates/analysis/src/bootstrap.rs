@@ -28,9 +28,9 @@ pub(crate) fn half_width(values: &[f64], random: &mut Random) -> Option<f64> {
     // In units of the spread, so that nothing overflows.
     let scaled: Vec<f64> = offsets.iter().map(|offset| offset / spread).collect();
     let mut sizes: Vec<f64> = (0..RESAMPLES).map(|_| studentised(&scaled, random).abs()).collect();
-    sizes.sort_unstable_by(f64::total_cmp);
-    let widest = sizes[(LEVEL * RESAMPLES as f64) as usize - 1];
-    Some(widest * spread)
+    let rank = (LEVEL * RESAMPLES as f64) as usize - 1;
+    let (_, widest, _) = sizes.select_nth_unstable_by(rank, f64::total_cmp);
+    Some(*widest * spread)
 }
 
 /// The weighted mean of `offsets` (whose plain mean is 0) over their weighted spread.
