@@ -17,7 +17,8 @@ pub(crate) const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// Its peer.
 pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
-const BINARY: &str = env!("CARGO_BIN_EXE_shaper");
+/// The shaper that was built with these tests.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_shaper");
 
 /// Times are measured: one lab at once, or they would measure each other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -84,7 +85,7 @@ impl Lab {
 
     /// One command of the shaper in the near namespace.
     pub(crate) fn command(&self, arguments: &str) -> Output {
-        self.prepared(arguments).output().unwrap()
+        self.prepared(BINARY, arguments).output().unwrap()
     }
 
     /// A command that must work; gives the state it prints.
@@ -106,21 +107,26 @@ impl Lab {
 
     /// Starts `shaper run` in the near namespace and waits until it says that it is ready.
     pub(crate) fn start(&self, arguments: &str) -> Running {
-        let mut command = self.prepared(&format!("run {arguments}"));
+        self.start_program(BINARY, arguments)
+    }
+
+    /// The same with the shaper of another build.
+    pub(crate) fn start_program(&self, program: &str, arguments: &str) -> Running {
+        let mut command = self.prepared(program, &format!("run {arguments}"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let mut running = Running { child };
         match serde_json::from_str::<Event>(line.trim_end()) {
-            Ok(ready) => assert_eq!(ready.status.pid, running.child.id(), "'ip netns exec' becomes the shaper"),
+            Ok(ready) => assert_eq!(ready.status.pid, running.pid(), "'ip netns exec' becomes the shaper"),
             Err(error) => panic!("shaper run {arguments}: '{line}' ({error}), stderr: {}", running.stderr()),
         }
         running
     }
 
-    fn prepared(&self, arguments: &str) -> Command {
+    fn prepared(&self, program: &str, arguments: &str) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.near, BINARY]).args(arguments.split_whitespace());
+        command.args(["netns", "exec", &self.near, program]).args(arguments.split_whitespace());
         command
     }
 }
@@ -139,8 +145,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
     }
 
     pub(crate) fn close_stdin(&mut self) {

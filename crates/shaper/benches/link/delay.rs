@@ -1,0 +1,140 @@
+//! Added delay: the same datagrams over the bare link and the emulated one, in turns, so that what else the machine
+//! does falls on both.
+//!
+//! A datagram carries the time before its `send`; the far node's kernel stamps its arrival, and the near node sees its
+//! echo. So each gives two figures: one way, which is the link and nothing else, and the round trip of a program, which
+//! holds two wake-ups of programs besides.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
+
+use crate::Effort;
+use crate::emulator::Emulator;
+use crate::lab::{FAR, Lab, NEAR};
+use crate::statistics::{median, quantile};
+use crate::table::{Cell, Row};
+
+const DELAYS_MS: [u32; 4] = [1, 10, 50, 100];
+const TURNS: u32 = 4;
+const PACKETS_A_TURN: u32 = 275;
+const GAP: Duration = Duration::from_micros(2_300);
+/// Two programs, more or less: kernels coalesce nothing at this pace.
+const PACKET_BYTES: usize = 64;
+
+/// Of each datagram that came back, in milliseconds.
+#[derive(Default)]
+pub(crate) struct Trips {
+    pub(crate) one_way: Vec<f64>,
+    pub(crate) round_trip: Vec<f64>,
+}
+
+pub(crate) fn rows(lab: &Lab, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
+    DELAYS_MS.into_iter().flat_map(|delay| rows_of(lab, emulators, effort, delay)).collect()
+}
+
+fn rows_of(lab: &Lab, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> [Row; 2] {
+    let mut trips: Vec<Trips> = emulators.iter().map(|_| Trips::default()).collect();
+    for _ in 0..TURNS {
+        for (emulator, trips) in emulators.iter().zip(&mut trips) {
+            let _in_force = emulator.impose(lab, &format!(r#"{{"delay":"{delay_ms}ms"}}"#), 1);
+            measure(lab, effort.of(PACKETS_A_TURN), trips);
+        }
+    }
+    let row = |what: &str, pick: fn(&Trips) -> &Vec<f64>| {
+        let bare = pick(&trips[0]);
+        let cells = emulators.iter().zip(&trips);
+        Row {
+            what: format!("delay {delay_ms} ms, {what}: error of median, p1, p99"),
+            goal: "±0.05, ≥ −0.05, ≤ 0.3 ms".to_owned(),
+            cells: cells.map(|(emulator, trips)| cell(emulator, bare, pick(trips), f64::from(delay_ms))).collect(),
+        }
+    };
+    [row("one way", |trips| &trips.one_way), row("round trip", |trips| &trips.round_trip)]
+}
+
+fn cell(emulator: &Emulator, bare: &[f64], trips: &[f64], delay_ms: f64) -> Cell {
+    if emulator.is_bare() {
+        return Cell::without_goal(format!("({:.3}, p99 {:.3} ms)", median(bare), quantile(bare, 0.99)));
+    }
+    // Each percentile against the same one of the bare link: its own tail is not the emulator's.
+    let [middle, early, late] =
+        [0.5, 0.01, 0.99].map(|share| quantile(trips, share) - delay_ms - quantile(bare, share));
+    let text = format!("{middle:+.3}, {early:+.3}, {late:+.3} ms (n={})", trips.len());
+    Cell::judged(text, middle.abs() <= 0.05 && early >= -0.05 && late <= 0.3)
+}
+
+/// Sends `count` datagrams, some milliseconds apart, and adds what comes back.
+fn measure(lab: &Lab, count: u32, trips: &mut Trips) {
+    let far = Lab::inside(&lab.far, || UdpSocket::bind((FAR, 0)).unwrap());
+    let near = Lab::inside(&lab.near, || UdpSocket::bind((NEAR, 0)).unwrap());
+    setsockopt(&far, sockopt::ReceiveTimestampns, &true).unwrap();
+    near.connect(far.local_addr().unwrap()).unwrap();
+    for socket in [&near, &far] {
+        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| echo(&far));
+        let receiver = scope.spawn(|| receive(&near, count));
+        let started = Instant::now();
+        for nth in 0..count {
+            std::thread::sleep((started + GAP * nth).saturating_duration_since(Instant::now()));
+            let mut packet = [0; PACKET_BYTES];
+            packet[..8].copy_from_slice(&now_ns().to_be_bytes());
+            near.send(&packet).unwrap();
+        }
+        let received = receiver.join().unwrap();
+        trips.one_way.extend(received.one_way);
+        trips.round_trip.extend(received.round_trip);
+    });
+}
+
+/// Sends each datagram back with the time at which the kernel got it, until none comes.
+fn echo(socket: &UdpSocket) {
+    let mut buffer = [0; PACKET_BYTES];
+    let mut control = nix::cmsg_space!(TimeSpec);
+    loop {
+        let (stamp, from) = {
+            let mut slices = [IoSliceMut::new(&mut buffer)];
+            let received =
+                recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::empty());
+            let Ok(received) = received else { return };
+            let stamp = received.cmsgs().unwrap().find_map(|message| match message {
+                ControlMessageOwned::ScmTimestampns(time) => Some(time),
+                _ => None,
+            });
+            (stamp.unwrap(), received.address.unwrap())
+        };
+        buffer[8..16].copy_from_slice(&nanoseconds(stamp).to_be_bytes());
+        sendmsg(socket.as_raw_fd(), &[IoSlice::new(&buffer)], &[], MsgFlags::empty(), Some(&from)).unwrap();
+    }
+}
+
+fn receive(socket: &UdpSocket, count: u32) -> Trips {
+    let mut trips = Trips::default();
+    let mut buffer = [0; PACKET_BYTES];
+    for _ in 0..count {
+        if socket.recv(&mut buffer).is_err() {
+            break;
+        }
+        let back = now_ns();
+        let time = |at: usize| u64::from_be_bytes(buffer[at..at + 8].try_into().unwrap());
+        trips.one_way.push((time(8) - time(0)) as f64 / 1e6);
+        trips.round_trip.push((back - time(0)) as f64 / 1e6);
+    }
+    trips
+}
+
+/// On the clock of the kernel's stamps.
+pub(crate) fn now_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::CLOCK_REALTIME).unwrap())
+}
+
+fn nanoseconds(time: TimeSpec) -> u64 {
+    u64::try_from(Duration::from(time).as_nanos()).unwrap()
+}

@@ -1,0 +1,70 @@
+//! Throughput: what TCP carries over 10 ms of delay and nothing else, and what CPU time the shaper takes for it.
+//!
+//! On few cores it is not the shaper's limit alone: sender, receiver and the kernel's work for both share them.
+
+use std::time::{Duration, Instant};
+
+use crate::Effort;
+use crate::bulk::{Moment, SendBuffer, bits_per_second};
+use crate::emulator::Emulator;
+use crate::lab::Lab;
+use crate::table::{Cell, Row};
+
+const STREAMS: [u32; 2] = [1, 4];
+/// Slow start over 10 ms, and what it overshoots, are through by then.
+const CUT: Duration = Duration::from_millis(1_500);
+const SECONDS: u32 = 5;
+const GOAL_BITS_PER_SECOND: f64 = 2e9;
+/// So that no window is the limit: 2 Gbit/s over 10 ms are 2.5 MB, and the kernel counts its own overhead in it.
+const BUFFERS: &str = "4096 1048576 67108864";
+
+pub(crate) fn rows(lab: &Lab, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
+    for namespace in [&lab.near, &lab.far] {
+        Lab::inside(namespace, || {
+            for name in ["tcp_rmem", "tcp_wmem"] {
+                std::fs::write(format!("/proc/sys/net/ipv4/{name}"), BUFFERS).unwrap();
+            }
+        });
+    }
+    STREAMS.into_iter().map(|streams| row(lab, emulators, streams, effort)).collect()
+}
+
+fn row(lab: &Lab, emulators: &[Emulator], streams: u32, effort: Effort) -> Row {
+    let cell = |emulator: &Emulator| {
+        let in_force = emulator.impose(lab, r#"{"delay":"10ms"}"#, 1);
+        let mut cpu = CpuShare::default();
+        let window = [CUT, Duration::from_secs(effort.of(SECONDS).into())];
+        let carried = bits_per_second(lab, streams, SendBuffer::Kernel, window, |moment| {
+            cpu.note(moment, || in_force.cpu_seconds())
+        });
+        drop(in_force);
+        let text = format!("{:.2} Gbit/s{}", carried / 1e9, cpu.text());
+        if emulator.is_bare() { Cell::without_goal(text) } else { Cell::judged(text, carried >= GOAL_BITS_PER_SECOND) }
+    };
+    Row {
+        what: format!("delay 10 ms (bare link: none): throughput, {streams} stream(s); shaper's CPU time"),
+        goal: "≥ 2 Gbit/s".to_owned(),
+        cells: emulators.iter().map(cell).collect(),
+    }
+}
+
+/// CPU time over wall time between two moments.
+#[derive(Default)]
+struct CpuShare {
+    from: Option<(Instant, f64)>,
+    share: Option<f64>,
+}
+
+impl CpuShare {
+    fn note(&mut self, moment: Moment, used: impl Fn() -> Option<f64>) {
+        let Some(used) = used() else { return };
+        match (moment, self.from) {
+            (Moment::End, Some((at, before))) => self.share = Some((used - before) / at.elapsed().as_secs_f64()),
+            _ => self.from = Some((Instant::now(), used)),
+        }
+    }
+
+    fn text(&self) -> String {
+        self.share.map(|share| format!(", {share:.2} s/s")).unwrap_or_default()
+    }
+}
