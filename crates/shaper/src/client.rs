@@ -17,7 +17,7 @@ pub(crate) fn ask(request: &Request) -> Result<Status> {
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).context("cannot read the shaper's answer")?;
     match serde_json::from_str(&answer).with_context(|| format!("the shaper answered '{}'", answer.trim_end()))? {
-        Response::Status(status) => Ok(status),
+        Response::Status(status) => Ok(*status),
         Response::Error(error) => bail!(error),
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::condition::{Condition, QueueLimit};
 use crate::counters::Counters;
 
+pub use crate::compensation::Compensation;
 pub use crate::scheduling::Scheduling;
 
 /// Abstract name of the socket, without the leading zero byte.
@@ -33,7 +34,7 @@ pub enum Request {
 #[serde(rename_all = "snake_case")]
 pub enum Response {
     /// It was done; this is the state as read back after it.
-    Status(Status),
+    Status(Box<Status>),
     /// It was not done, and why.
     Error(String),
 }
@@ -82,6 +83,9 @@ pub struct Status {
     pub max_lateness_us: u64,
     /// How the packet thread is scheduled, which decides how late packets get on a busy host.
     pub scheduling: Scheduling,
+    /// What is taken off the times of packets because the shaper's own way costs it.
+    #[serde(default)]
+    pub compensation: Compensation,
 }
 
 /// The way of packets through the shaper, as the kernel has it now.
@@ -130,6 +134,7 @@ mod tests {
             unread_drops: 0,
             max_lateness_us: 0,
             scheduling: Scheduling::Shared,
+            compensation: Compensation { arrival_ns: Some(20_000), timer_ns: 7_000 },
         }
     }
 

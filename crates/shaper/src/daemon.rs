@@ -64,7 +64,7 @@ async fn live(shaper: &mut Shaper, options: &Options, listener: &UnixListener, s
 async fn serve(shaper: &mut Shaper, mut stream: UnixStream) {
     let response = match request(&mut stream).await {
         Ok(request) => match carry_out(shaper, request).await {
-            Ok(status) => Response::Status(status),
+            Ok(status) => Response::Status(Box::new(status)),
             Err(error) => Response::Error(format!("{error:#}")),
         },
         Err(error) => Response::Error(format!("{error:#}")),

@@ -37,13 +37,18 @@ impl Detour {
         Self { kernel, device, tun }
     }
 
+    /// Brings its TUN device up, which alone changes no packet's way.
+    pub(crate) async fn bring_up(&self) -> Result<()> {
+        self.kernel.bring_up(self.tun.index, self.device.mtu, TUN_QUEUE_PACKETS).await
+    }
+
     /// Makes packets take it. An open one stays as it is; anything else is taken down first and put up whole.
     pub(crate) async fn open(&self) -> Result<()> {
         if self.path().await?.state == PathState::Open {
             return Ok(());
         }
         remove(&self.kernel).await?;
-        self.kernel.bring_up(self.tun.index, self.device.mtu, TUN_QUEUE_PACKETS).await?;
+        self.bring_up().await?;
         for route in self.wanted_routes().await? {
             let name = plan::describe(&route);
             self.kernel.add_route(route, &name).await?;

@@ -1,7 +1,8 @@
 //! The thread that moves packets: read what came, let out what is due, sleep until the next of either.
 //!
 //! It is a thread with `ppoll` and not a task because tokio's timers are a millisecond late and this one may not be.
-//! It never spins: the cores belong to the workload.
+//! The cores belong to the workload, so it sleeps, and what that costs packets is taken off their times, see
+//! [`crate::compensation`]. It spins only when its timer fires sooner than it mostly does, for the difference.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -15,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use tokio::sync::oneshot;
 
+use crate::compensation::{Compensation, Lateness};
 use crate::condition::Condition;
 use crate::counters::Counters;
 use crate::outlet::{Outlet, is_ipv4};
@@ -38,10 +40,18 @@ pub(crate) struct Report {
     pub(crate) counters: Counters,
     pub(crate) max_lateness: Duration,
     pub(crate) scheduling: Scheduling,
+    pub(crate) compensation: Compensation,
 }
 
 enum Command {
-    Switch { condition: Condition, seed: u64 },
+    Switch {
+        condition: Condition,
+        seed: u64,
+    },
+    /// Let packets out by another way from now on.
+    Exit(Outlet),
+    /// What to take off the time of a packet that wakes the thread.
+    ArrivalCost(Duration),
     Report(oneshot::Sender<Report>),
     Stop,
 }
@@ -74,6 +84,9 @@ impl Engine {
             started: Instant::now(),
             max_lateness: Duration::ZERO,
             scheduling: Scheduling::Shared,
+            arrival_cost: None,
+            woken_by_packet: false,
+            timer: Lateness::default(),
             buffer: vec![0; MAX_PACKET_BYTES],
         };
         let body = move || {
@@ -87,6 +100,16 @@ impl Engine {
     /// New packets follow `condition`; counters restart.
     pub(crate) fn switch(&self, condition: Condition, seed: u64) -> Result<(), EngineGone> {
         self.tell(Command::Switch { condition, seed })
+    }
+
+    /// Packets leave by `outlet` from now on.
+    pub(crate) fn let_out_by(&self, outlet: Outlet) -> Result<(), EngineGone> {
+        self.tell(Command::Exit(outlet))
+    }
+
+    /// From now on `cost` is taken off the time of each packet that wakes the thread.
+    pub(crate) fn take_off(&self, cost: Duration) -> Result<(), EngineGone> {
+        self.tell(Command::ArrivalCost(cost))
     }
 
     /// The state after all commands before.
@@ -129,6 +152,10 @@ struct Mover {
     started: Instant,
     max_lateness: Duration,
     scheduling: Scheduling,
+    arrival_cost: Option<Duration>,
+    /// Whether the next packet read is the one that ended the sleep.
+    woken_by_packet: bool,
+    timer: Lateness,
     buffer: Vec<u8>,
 }
 
@@ -138,6 +165,8 @@ impl Mover {
         // The kernel's default makes every sleep up to 50 µs longer.
         nix::sys::prctl::set_timerslack(1)?;
         loop {
+            // First what the timer woke it for: reading takes time.
+            self.let_out(self.started.elapsed());
             let drained = self.read_packets()?;
             self.let_out(self.started.elapsed());
             if self.obey().is_break() {
@@ -154,18 +183,21 @@ impl Mover {
     fn read_packets(&mut self) -> io::Result<bool> {
         for _ in 0..READ_BATCH {
             let Some(packet) = self.tun.read(&mut self.buffer)? else { return Ok(true) };
+            let waited = if std::mem::take(&mut self.woken_by_packet) { self.arrival_cost } else { None };
             if is_ipv4(packet) {
-                self.schedule.accept(self.started.elapsed(), packet);
+                let arrived = self.started.elapsed().saturating_sub(waited.unwrap_or_default());
+                self.schedule.accept(arrived, packet);
             }
         }
         Ok(false)
     }
 
+    /// Also what would be due before a timer set now could fire.
     fn let_out(&mut self, now: Duration) {
-        let Self { schedule, outlet, max_lateness, .. } = self;
-        schedule.release(now, |due, packet| {
+        let Self { schedule, outlet, max_lateness, timer, .. } = self;
+        schedule.release(now.saturating_add(timer.median()), |due, packet| {
             if now != Duration::MAX {
-                *max_lateness = (*max_lateness).max(now - due);
+                *max_lateness = (*max_lateness).max(now.saturating_sub(due));
             }
             outlet.send(packet)
         });
@@ -178,6 +210,8 @@ impl Mover {
                     self.schedule.switch(condition, seed);
                     self.max_lateness = Duration::ZERO;
                 }
+                Ok(Command::Exit(outlet)) => self.outlet = outlet,
+                Ok(Command::ArrivalCost(cost)) => self.arrival_cost = Some(cost),
                 Ok(Command::Report(reply)) => {
                     // Who asked may have given up waiting.
                     let _gone = reply.send(self.report());
@@ -194,22 +228,45 @@ impl Mover {
             counters: self.schedule.counters(),
             max_lateness: self.max_lateness,
             scheduling: self.scheduling,
+            compensation: Compensation {
+                arrival_ns: self.arrival_cost.map(nanoseconds),
+                timer_ns: nanoseconds(self.timer.median()),
+            },
         }
     }
 
     /// Until a packet comes, one is due, or a command waits.
     fn sleep(&mut self) -> io::Result<()> {
-        let timeout = self.schedule.next_deadline().map(|deadline| deadline.saturating_sub(self.started.elapsed()));
+        let alarm = self.schedule.next_deadline().map(|deadline| deadline.saturating_sub(self.timer.median()));
+        let timeout = alarm.map(|alarm| alarm.saturating_sub(self.started.elapsed()));
         let mut waiting =
             [PollFd::new(self.tun.as_fd(), PollFlags::POLLIN), PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
-        match ppoll(&mut waiting, timeout.map(TimeSpec::from_duration), None) {
-            Ok(_) | Err(Errno::EINTR) => {}
+        let woken = match ppoll(&mut waiting, timeout.map(TimeSpec::from_duration), None) {
+            Ok(count) => count > 0,
+            Err(Errno::EINTR) => true,
             Err(error) => return Err(error.into()),
-        }
-        if waiting[1].any() == Some(true) {
+        };
+        let [by_packet, by_command] = waiting.map(|waiting| waiting.any() == Some(true));
+        self.woken_by_packet = by_packet;
+        if by_command {
             self.forget_wakes()?;
         }
+        match alarm {
+            // A timeout of nothing is no test of the timer.
+            Some(alarm) if !woken && timeout > Some(Duration::ZERO) => self.alarmed(alarm),
+            _ => {}
+        }
         Ok(())
+    }
+
+    /// Takes note of how late the timer was, and waits for the rest of what it was set early: a few microseconds, and
+    /// never more than [`Lateness::median`].
+    fn alarmed(&mut self, alarm: Duration) {
+        let deadline = alarm + self.timer.median();
+        self.timer.note(self.started.elapsed().saturating_sub(alarm));
+        while self.started.elapsed() < deadline {
+            std::hint::spin_loop();
+        }
     }
 
     fn forget_wakes(&mut self) -> io::Result<()> {
@@ -218,4 +275,8 @@ impl Mover {
             _ => Ok(()),
         }
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

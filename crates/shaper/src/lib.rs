@@ -5,8 +5,10 @@
 //! device. The condition, the core and the schedule are pure; everything that touches the kernel is behind
 //! [`cli::main_from`].
 
+mod calibration;
 pub mod cli;
 mod client;
+mod compensation;
 pub mod condition;
 pub mod control;
 pub mod core;

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::condition::Condition;
+use crate::calibration;
+use crate::condition::{Condition, Delay};
 use crate::control::Status;
 use crate::detour::{self, Detour};
 use crate::engine::Engine;
@@ -35,10 +36,12 @@ impl Shaper {
         let tun = Tun::create()?;
         let tun_link = kernel.link(tun::NAME).await?;
         let outlet = Outlet::open(device).context("cannot open a raw socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
-        let engine = Engine::start(tun, outlet).context("cannot start the packet thread")?;
+        let detour = Detour::new(kernel.clone(), link, tun_link);
+        detour.bring_up().await?;
+        let engine = calibrated(tun, outlet).await.context("cannot start the packet thread")?;
         Ok(Self {
             device: device.to_owned(),
-            detour: Detour::new(kernel.clone(), link, tun_link),
+            detour,
             kernel,
             engine,
             seed: 0,
@@ -77,6 +80,7 @@ impl Shaper {
             counters: report.counters,
             unread_drops: tx_dropped.saturating_sub(self.unread_drops_before),
             scheduling: report.scheduling,
+            compensation: report.compensation,
             max_lateness_us: u64::try_from(report.max_lateness.as_micros()).unwrap_or(u64::MAX),
         })
     }
@@ -92,4 +96,19 @@ impl Shaper {
         let engine = self.engine.stop().context("the packet thread failed");
         closed.and(engine)
     }
+}
+
+/// A packet thread that knows what its own way costs packets, if that can be measured here. It lets out by `outlet`.
+async fn calibrated(tun: Tun, outlet: Outlet) -> Result<Engine> {
+    let engine = Engine::start(tun, Outlet::open(calibration::EXIT_DEVICE)?)?;
+    let delay = Delay::try_from(calibration::DELAY)?;
+    engine.switch(Condition { delay, ..Condition::BASELINE }, 0)?;
+    let measured = tokio::task::spawn_blocking(calibration::measure_arrival_cost).await?;
+    engine.switch(Condition::BASELINE, 0)?;
+    engine.let_out_by(outlet)?;
+    // What cannot be measured is not taken off; `shaper show` tells.
+    if let Ok(cost) = measured {
+        engine.take_off(cost)?;
+    }
+    Ok(engine)
 }

@@ -8,6 +8,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt};
@@ -21,10 +22,11 @@ use crate::statistics::{median, quantile};
 use crate::table::{Cell, Row};
 
 const DELAYS_MS: [u32; 4] = [1, 10, 50, 100];
+const DELAY_UNDER_LOAD_MS: u32 = 10;
 const TURNS: u32 = 4;
 const PACKETS_A_TURN: u32 = 275;
 const GAP: Duration = Duration::from_micros(2_300);
-/// Two programs, more or less: kernels coalesce nothing at this pace.
+/// Small: its own time on the link must not show.
 const PACKET_BYTES: usize = 64;
 
 /// Of each datagram that came back, in milliseconds.
@@ -35,10 +37,31 @@ pub(crate) struct Trips {
 }
 
 pub(crate) fn rows(lab: &Lab, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
-    DELAYS_MS.into_iter().flat_map(|delay| rows_of(lab, emulators, effort, delay)).collect()
+    let mut rows: Vec<_> = DELAYS_MS.into_iter().flat_map(|delay| rows_of(lab, emulators, effort, delay, "")).collect();
+    // One way only: the programs of a round trip would measure how they share the cores.
+    let [one_way, _] = busy_cores(|| rows_of(lab, emulators, effort, DELAY_UNDER_LOAD_MS, ", all cores busy"));
+    rows.push(one_way);
+    rows
 }
 
-fn rows_of(lab: &Lab, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> [Row; 2] {
+/// Does `work` while every core has an ordinary program that never sleeps.
+fn busy_cores<T>(work: impl FnOnce() -> T) -> T {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().unwrap().get() {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let result = work();
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+fn rows_of(lab: &Lab, emulators: &[Emulator], effort: Effort, delay_ms: u32, load: &str) -> [Row; 2] {
     let mut trips: Vec<Trips> = emulators.iter().map(|_| Trips::default()).collect();
     for _ in 0..TURNS {
         for (emulator, trips) in emulators.iter().zip(&mut trips) {
@@ -50,7 +73,7 @@ fn rows_of(lab: &Lab, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> 
         let bare = pick(&trips[0]);
         let cells = emulators.iter().zip(&trips);
         Row {
-            what: format!("delay {delay_ms} ms, {what}: error of median, p1, p99"),
+            what: format!("delay {delay_ms} ms{load}, {what}: error of median, p1, p99"),
             goal: "±0.05, ≥ −0.05, ≤ 0.3 ms".to_owned(),
             cells: cells.map(|(emulator, trips)| cell(emulator, bare, pick(trips), f64::from(delay_ms))).collect(),
         }
