@@ -1,9 +1,14 @@
 //! What a condition does to packets, seen from outside.
 
+use std::time::Duration;
+
 use shaper::control::PathState;
+use shaper::core::{Link, Verdict};
 
 use crate::lab::{FAR, Lab, ip, lab};
-use crate::traffic::{fastest_exchange_ms, goodput, median, numbers_received, round_trips_ms, tcp_echo, udp_echo};
+use crate::traffic::{
+    EARLY_MS, Numbered, fastest_exchange_ms, goodput, median, numbers_received, round_trips_ms, tcp_echo, udp_echo,
+};
 
 fn assert_between(value: f64, low: f64, high: f64, what: &str) {
     assert!((low..=high).contains(&value), "{what}: {value}, expected {low} to {high}");
@@ -15,8 +20,8 @@ fn a_delay_of_50_ms_adds_50_ms_to_a_round_trip() {
     let echo = udp_echo(&lab, FAR);
     let _shaper = lab.start("--delay 50ms");
     let trips = round_trips_ms(&lab, echo, 64, 20);
-    assert_between(median(&trips), 50.0, 51.0, "median round trip in ms");
-    assert_between(trips[0], 50.0, 51.0, "fastest round trip in ms");
+    assert_between(median(&trips), 50.0 - EARLY_MS, 51.0, "median round trip in ms");
+    assert_between(trips[0], 50.0 - EARLY_MS, 51.0, "fastest round trip in ms");
 }
 
 #[test]
@@ -37,7 +42,7 @@ fn jitter_varies_the_delay_within_its_bounds() {
     let echo = udp_echo(&lab, FAR);
     let _shaper = lab.start("--delay 20ms --jitter 10ms --seed 1");
     let trips = round_trips_ms(&lab, echo, 64, 50);
-    assert_between(trips[0], 10.0, 14.0, "fastest round trip in ms");
+    assert_between(trips[0], 10.0 - EARLY_MS, 14.0, "fastest round trip in ms");
     assert_between(median(&trips), 17.0, 23.0, "median round trip in ms");
     assert!(trips[trips.len() - 1] > 26.0, "{trips:?}");
 }
@@ -54,15 +59,82 @@ fn lost_packets_are_exactly_those_counted() {
     assert_between(counters.dropped_loss as f64, 150.0, 250.0, "lost of 2000 at 10 %");
 }
 
+/// Which of packets numbered from 0 the core lets through.
+fn survivors(loss: &str, seed: u64, count: u32) -> Vec<u32> {
+    let condition = serde_json::from_str(&format!(r#"{{"loss":"{loss}"}}"#)).unwrap();
+    let mut link = Link::new(condition, seed);
+    let survives = |number: &u32| {
+        let now = Duration::from_millis(u64::from(*number));
+        while link.pop_due(now).is_some() {}
+        matches!(link.on_packet(now, 32), Verdict::SendAt(_))
+    };
+    (0..count).filter(survives).collect()
+}
+
 #[test]
-fn the_same_seed_loses_the_same_packets() {
+fn each_run_with_a_seed_loses_the_packets_that_the_core_loses() {
     let Some(lab) = lab() else { return };
-    let _shaper = lab.start("--loss 10% --seed 5");
-    let first = numbers_received(&lab, 500);
-    lab.status("set --loss 10% --seed 5");
-    assert_eq!(numbers_received(&lab, 500), first);
-    lab.status("set --loss 10% --seed 6");
-    assert_ne!(numbers_received(&lab, 500), first);
+    let expected = survivors("10%", 5, 500);
+    for how in ["run", "run", "set"] {
+        let shaper = lab.start(if how == "run" { "--loss 10% --seed 5" } else { "--loss 50% --seed 9" });
+        if how == "set" {
+            lab.status("set --loss 10% --seed 5");
+        }
+        assert_eq!(numbers_received(&lab, 500), expected, "{how}");
+        shaper.stop();
+    }
+    let _shaper = lab.start("--loss 10% --seed 6");
+    assert_ne!(numbers_received(&lab, 500), expected);
+}
+
+#[test]
+fn of_100_000_packets_so_many_are_lost_as_chance_allows() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--loss 1% --seed 1");
+    let expected = survivors("1%", 1, 100_000);
+    // Each thousand waits for the one before, so that no queue overflows, however slow the machine is.
+    let mut numbered = Numbered::open(&lab);
+    for thousand in 0..100 {
+        let range = thousand * 1_000..(thousand + 1) * 1_000;
+        let survivors: Vec<u32> = expected.iter().copied().filter(|number| range.contains(number)).collect();
+        assert_eq!(numbered.pass(range, survivors.len()), survivors);
+    }
+    let status = lab.status("show");
+    assert_eq!((status.counters.packets, status.unread_drops), (100_000, 0));
+    // The quantiles of Binomial(100 000, 1 %) at 0.5 and 99.5 %.
+    assert_between(status.counters.dropped_loss as f64, 920.0, 1_082.0, "lost of 100 000 at 1 %");
+}
+
+/// The bench holds the shaper to 0.05 ms. Here another program may have the cores at any time, which moves a median by
+/// tenths of a millisecond, so only what no load excuses is held narrow: packets must not be early.
+#[test]
+fn the_delay_is_added_to_what_the_bare_link_takes_and_never_much_less() {
+    let Some(lab) = lab() else { return };
+    let echo = udp_echo(&lab, FAR);
+    let bare = round_trips_ms(&lab, echo, 64, 200);
+    for delay_ms in [1.0, 10.0] {
+        let shaper = lab.start(&format!("--delay {delay_ms}ms"));
+        let trips = round_trips_ms(&lab, echo, 64, 200);
+        shaper.stop();
+        let what = format!("error of the delay of {delay_ms} ms");
+        assert_between(trips[0] - bare[0] - delay_ms, -EARLY_MS, 0.5, &format!("{what}, fastest round trip"));
+        assert_between(median(&trips) - median(&bare) - delay_ms, -0.3, 1.0, &format!("{what}, median round trip"));
+    }
+}
+
+#[test]
+fn what_the_shapers_way_costs_is_measured_where_there_is_a_loopback_device() {
+    let Some(lab) = lab() else { return };
+    let shaper = lab.start("--delay 5ms");
+    let arrival = lab.status("show").compensation.arrival_ns.unwrap();
+    assert_between(arrival as f64 / 1e6, 0.0, 5.0, "cost of an arrival in ms");
+    shaper.stop();
+
+    ip(&format!("-n {} link set lo down", lab.near));
+    let echo = udp_echo(&lab, FAR);
+    let _shaper = lab.start("--delay 5ms");
+    assert_eq!(lab.status("show").compensation.arrival_ns, None);
+    assert_between(round_trips_ms(&lab, echo, 64, 3)[0], 5.0 - EARLY_MS, 8.0, "fastest round trip in ms");
 }
 
 #[test]
@@ -102,7 +174,7 @@ fn an_open_connection_follows_each_switch() {
         [("show", 0.0, 5.0), ("set --delay 20ms", 20.0, 25.0), ("set --delay 40ms", 40.0, 45.0), ("clear", 0.0, 5.0)]
     {
         lab.status(command);
-        assert_between(fastest_exchange_ms(&mut connection), low, high, command);
+        assert_between(fastest_exchange_ms(&mut connection), low - EARLY_MS, high, command);
     }
 }
 
@@ -112,7 +184,7 @@ fn packets_larger_than_the_mtu_arrive_whole() {
     let echo = udp_echo(&lab, FAR);
     let _shaper = lab.start("--delay 5ms");
     let trips = round_trips_ms(&lab, echo, 9_000, 3);
-    assert_between(trips[0], 5.0, 8.0, "fastest round trip in ms");
+    assert_between(trips[0], 5.0 - EARLY_MS, 8.0, "fastest round trip in ms");
     assert_eq!(lab.status("show").counters.packets, 21, "9000 bytes are seven fragments");
 }
 

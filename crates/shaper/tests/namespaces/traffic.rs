@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -10,6 +11,10 @@ use crate::lab::{FAR, Lab, NEAR};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
+
+/// The most that a packet may be early. What the shaper's way costs is taken off the delay, and a core that is awake
+/// already makes it cost less than it did when it was measured.
+pub(crate) const EARLY_MS: f64 = 0.1;
 
 /// Sends back whatever it gets, in the far namespace, until its thread's process ends.
 pub(crate) fn udp_echo(lab: &Lab, address: Ipv4Addr) -> SocketAddr {
@@ -48,27 +53,43 @@ pub(crate) fn median(sorted: &[f64]) -> f64 {
 
 /// Sends `count` numbered datagrams from the near to the far; gives the numbers that arrive within a second.
 pub(crate) fn numbers_received(lab: &Lab, count: u32) -> Vec<u32> {
-    let receiver = Lab::inside(&lab.far, || UdpSocket::bind((FAR, 0)).unwrap());
-    receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-    // What the receiver's own buffer loses would look like the link's loss.
-    setsockopt(&receiver, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).unwrap();
-    let sender = Lab::inside(&lab.near, || UdpSocket::bind((NEAR, 0)).unwrap());
-    sender.connect(receiver.local_addr().unwrap()).unwrap();
-    let collect = || {
-        let mut numbers = Vec::new();
-        let mut buffer = [0; 4];
-        while receiver.recv(&mut buffer).is_ok() {
-            numbers.push(u32::from_be_bytes(buffer));
-        }
-        numbers
-    };
-    std::thread::scope(|scope| {
-        let collector = scope.spawn(collect);
-        for number in 0..count {
-            sender.send(&number.to_be_bytes()).unwrap();
-        }
-        collector.join().unwrap()
-    })
+    let mut numbered = Numbered::open(lab);
+    numbered.receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    numbered.pass(0..count, usize::MAX)
+}
+
+/// Numbered datagrams from the near to the far.
+pub(crate) struct Numbered {
+    sender: UdpSocket,
+    receiver: UdpSocket,
+}
+
+impl Numbered {
+    pub(crate) fn open(lab: &Lab) -> Self {
+        let receiver = Lab::inside(&lab.far, || UdpSocket::bind((FAR, 0)).unwrap());
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        // What the receiver's own buffer loses would look like the link's loss.
+        setsockopt(&receiver, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).unwrap();
+        let sender = Lab::inside(&lab.near, || UdpSocket::bind((NEAR, 0)).unwrap());
+        sender.connect(receiver.local_addr().unwrap()).unwrap();
+        Self { sender, receiver }
+    }
+
+    /// Sends these; gives those that arrive, as soon as it is `enough` of them or none has come for a while.
+    pub(crate) fn pass(&mut self, numbers: Range<u32>, enough: usize) -> Vec<u32> {
+        let Self { sender, receiver } = self;
+        let receive = || {
+            let mut buffer = [0; 4];
+            receiver.recv(&mut buffer).ok().map(|_length| u32::from_be_bytes(buffer))
+        };
+        std::thread::scope(|scope| {
+            let collector = scope.spawn(|| std::iter::from_fn(receive).take(enough).collect());
+            for number in numbers {
+                sender.send(&number.to_be_bytes()).unwrap();
+            }
+            collector.join().unwrap()
+        })
+    }
 }
 
 /// A TCP connection from the near to an echo in the far namespace, Nagle off.
