@@ -54,8 +54,9 @@ pub enum ConditionError {
 /// Size that the bandwidth-delay product is counted in: a full Ethernet frame's IP packet.
 const FULL_PACKET_BITS: u128 = 1_500 * 8;
 
-/// More packets a second than one emulator thread forwards, so that without a rate the queue is never the bottleneck.
-const FASTEST_PACKETS_PER_SECOND: u128 = 250_000;
+/// More packets a second than one emulator thread forwards (12 Gbit/s, in bundles), so that without a rate the queue is
+/// never the bottleneck.
+const FASTEST_PACKETS_PER_SECOND: u128 = 1_000_000;
 
 /// How long a busy host may keep the emulator from letting packets out before that costs packets.
 const LONGEST_STALL: Duration = Duration::from_millis(50);
@@ -68,6 +69,12 @@ impl Condition {
     /// Whether this is the unshaped link.
     pub fn is_baseline(&self) -> bool {
         *self == Self::BASELINE
+    }
+
+    /// Whether packets that arrive together leave together, so that nothing is lost by handling them as one: a delay
+    /// and nothing else. All else is decided for each packet.
+    pub fn keeps_bundles(&self) -> bool {
+        *self == Self { delay: self.delay, ..Self::BASELINE }
     }
 
     /// Checks that the parts fit together.
@@ -154,14 +161,28 @@ mod tests {
     }
 
     #[test]
+    fn only_a_delay_alone_keeps_bundles() {
+        for (json, expected) in [
+            ("{}", true),
+            (r#"{"delay":"50ms"}"#, true),
+            (r#"{"delay":"50ms","jitter":"1ms"}"#, false),
+            (r#"{"delay":"50ms","loss":"1%"}"#, false),
+            (r#"{"delay":"50ms","rate":"1Gbit"}"#, false),
+            (r#"{"delay":"50ms","queue_limit":"1000"}"#, false),
+        ] {
+            assert_eq!(condition(json).keeps_bundles(), expected, "{json}");
+        }
+    }
+
+    #[test]
     fn the_queue_is_sized_from_the_bandwidth_delay_product() {
         for (json, packets) in [
             (r#"{"rate":"1Mbit"}"#, 1_000),
             (r#"{"rate":"100Mbit","delay":"50ms"}"#, 1_000),
             (r#"{"rate":"1Gbit","delay":"100ms"}"#, 8_334),
-            (r#"{"delay":"100ms"}"#, 37_500),
-            (r#"{"delay":"90ms","jitter":"10ms"}"#, 37_500),
-            (r#"{"loss":"1%"}"#, 12_500),
+            (r#"{"delay":"100ms"}"#, 150_000),
+            (r#"{"delay":"90ms","jitter":"10ms"}"#, 150_000),
+            (r#"{"loss":"1%"}"#, 50_000),
             (r#"{"delay":"100ms","queue_limit":"3"}"#, 3),
         ] {
             assert_eq!(condition(json).effective_queue_limit().packets(), packets, "{json}");

@@ -77,7 +77,7 @@ pub struct Status {
     /// Totals since the condition was set.
     pub counters: Counters,
     /// Packets since the condition was set that the kernel dropped before the shaper could read them: not part of the
-    /// condition, so anything but 0 means that the host was too busy.
+    /// condition, so anything but 0 means that the host was too busy. A bundle of TCP segments counts as one.
     pub unread_drops: u64,
     /// The latest that a packet left after its time since the condition was set, in microseconds.
     pub max_lateness_us: u64,

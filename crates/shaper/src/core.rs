@@ -20,14 +20,23 @@ use crate::counters::Counters;
 #[derive(Debug)]
 pub struct Link {
     condition: Condition,
-    queue_limit: usize,
+    queue_limit: u64,
     loss_draws: ChaCha8Rng,
     jitter_draws: ChaCha8Rng,
     /// When the rate has finished with the packets before.
     free_at: Duration,
     last_departure: Duration,
-    departures: VecDeque<Duration>,
+    departures: VecDeque<Departure>,
+    /// How many packets the last departure was.
+    last_packets: u64,
     counters: Counters,
+}
+
+/// Packets that leave together.
+#[derive(Clone, Copy, Debug)]
+struct Departure {
+    at: Duration,
+    packets: u64,
 }
 
 /// What becomes of a packet.
@@ -58,12 +67,13 @@ impl Link {
         jitter_draws.set_stream(JITTER_STREAM);
         Self {
             condition,
-            queue_limit: usize::try_from(condition.effective_queue_limit().packets()).unwrap_or(usize::MAX),
+            queue_limit: condition.effective_queue_limit().packets().into(),
             loss_draws: ChaCha8Rng::seed_from_u64(seed),
             jitter_draws,
             free_at: Duration::ZERO,
             last_departure: Duration::ZERO,
             departures: VecDeque::new(),
+            last_packets: 0,
             counters: Counters::default(),
         }
     }
@@ -72,44 +82,56 @@ impl Link {
     ///
     /// Departures that are due by `now` leave room in the queue only after [`Link::pop_due`] took them.
     pub fn on_packet(&mut self, now: Duration, length: usize) -> Verdict {
-        self.counters.packets += 1;
-        self.counters.bytes += length as u64;
+        self.on_together(now, 1, length as u64)
+    }
+
+    /// Takes `packets` packets, of `bytes` bytes in all, that arrive at `now` as one and leave as one: all of them, or
+    /// none when the queue has no room for all. For conditions that [keep bundles](Condition::keeps_bundles).
+    pub fn on_bundle(&mut self, now: Duration, packets: u32, bytes: u64) -> Verdict {
+        debug_assert!(packets == 1 || self.condition.keeps_bundles(), "each packet must meet {}", self.condition);
+        self.on_together(now, packets.into(), bytes)
+    }
+
+    fn on_together(&mut self, now: Duration, packets: u64, bytes: u64) -> Verdict {
+        self.counters.packets += packets;
+        self.counters.bytes += bytes;
         // Both streams advance with every packet, whatever becomes of it: packet n always meets the same draws.
         let lost = self.condition.loss.takes(self.loss_draws.next_u32());
         let propagation = self.draw_propagation();
         if lost {
-            self.counters.dropped_loss += 1;
+            self.counters.dropped_loss += packets;
             return Verdict::Drop(DropReason::Loss);
         }
-        if self.departures.len() >= self.queue_limit {
-            self.counters.dropped_queue += 1;
+        if self.counters.queued + packets > self.queue_limit {
+            self.counters.dropped_queue += packets;
             return Verdict::Drop(DropReason::QueueFull);
         }
-        let departure = self.serialise(now, length).saturating_add(propagation).max(self.last_departure);
+        let departure = self.serialise(now, bytes).saturating_add(propagation).max(self.last_departure);
         self.last_departure = departure;
-        self.departures.push_back(departure);
-        self.counters.queued += 1;
+        self.departures.push_back(Departure { at: departure, packets });
+        self.counters.queued += packets;
         Verdict::SendAt(departure)
     }
 
     /// When the next packet is due, if any is in the link.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.departures.front().copied()
+        self.departures.front().map(|departure| departure.at)
     }
 
-    /// Lets the oldest packet out if it is due by `now`, and tells when it was due. It counts as sent.
+    /// Lets the oldest packet (or bundle) out if it is due by `now`, and tells when it was due. It counts as sent.
     pub fn pop_due(&mut self, now: Duration) -> Option<Duration> {
-        let due = self.next_deadline().filter(|due| *due <= now)?;
-        self.departures.pop_front();
-        self.counters.queued -= 1;
-        self.counters.sent += 1;
-        Some(due)
+        self.next_deadline().filter(|due| *due <= now)?;
+        let Departure { at, packets } = self.departures.pop_front()?;
+        self.last_packets = packets;
+        self.counters.queued -= packets;
+        self.counters.sent += packets;
+        Some(at)
     }
 
-    /// Takes back that the packet let out last was sent.
+    /// Takes back that the packet (or bundle) let out last was sent.
     pub fn last_was_not_sent(&mut self) {
-        self.counters.sent -= 1;
-        self.counters.send_errors += 1;
+        self.counters.sent -= self.last_packets;
+        self.counters.send_errors += self.last_packets;
     }
 
     /// The condition that the link was made with.
@@ -123,10 +145,10 @@ impl Link {
     }
 
     /// When the last bit of a packet has passed the rate.
-    fn serialise(&mut self, now: Duration, length: usize) -> Duration {
+    fn serialise(&mut self, now: Duration, bytes: u64) -> Duration {
         let start = self.free_at.max(now);
         self.free_at = match self.condition.rate {
-            Some(rate) => start.saturating_add(transmission_time(rate, length)),
+            Some(rate) => start.saturating_add(transmission_time(rate, bytes)),
             None => start,
         };
         self.free_at
@@ -148,8 +170,8 @@ impl Link {
 }
 
 /// Length over rate, rounded up to a nanosecond.
-fn transmission_time(rate: Rate, length: usize) -> Duration {
-    let nanosecond_bits = length as u128 * 8 * 1_000_000_000;
+fn transmission_time(rate: Rate, bytes: u64) -> Duration {
+    let nanosecond_bits = u128::from(bytes) * 8 * 1_000_000_000;
     let nanoseconds = nanosecond_bits.div_ceil(u128::from(rate.bits_per_second()));
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }

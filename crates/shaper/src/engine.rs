@@ -19,10 +19,11 @@ use tokio::sync::oneshot;
 use crate::compensation::{Compensation, Lateness};
 use crate::condition::Condition;
 use crate::counters::Counters;
-use crate::outlet::{Outlet, is_ipv4};
+use crate::outlet::Outlet;
+use crate::parcel::{self, Parcel};
 use crate::schedule::Schedule;
 use crate::scheduling::{self, Scheduling};
-use crate::tun::Tun;
+use crate::tun::{Handover, Tun};
 
 /// A running engine. Dropping it without [`Engine::stop`] leaves the thread running.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ enum Command {
         seed: u64,
     },
     /// Let packets out by another way from now on.
-    Exit(Outlet),
+    Exit(Box<Outlet>),
     /// What to take off the time of a packet that wakes the thread.
     ArrivalCost(Duration),
     Report(oneshot::Sender<Report>),
@@ -87,7 +88,7 @@ impl Engine {
             arrival_cost: None,
             woken_by_packet: false,
             timer: Lateness::default(),
-            buffer: vec![0; MAX_PACKET_BYTES],
+            buffer: vec![0; parcel::HEADER_BYTES + MAX_PACKET_BYTES],
         };
         let body = move || {
             let _alive: oneshot::Sender<()> = alive;
@@ -104,7 +105,7 @@ impl Engine {
 
     /// Packets leave by `outlet` from now on.
     pub(crate) fn let_out_by(&self, outlet: Outlet) -> Result<(), EngineGone> {
-        self.tell(Command::Exit(outlet))
+        self.tell(Command::Exit(Box::new(outlet)))
     }
 
     /// From now on `cost` is taken off the time of each packet that wakes the thread.
@@ -182,11 +183,12 @@ impl Mover {
     /// Takes in what waits in the TUN device, but not so much that due packets become late; true when nothing is left.
     fn read_packets(&mut self) -> io::Result<bool> {
         for _ in 0..READ_BATCH {
-            let Some(packet) = self.tun.read(&mut self.buffer)? else { return Ok(true) };
+            let Some(bytes) = self.tun.read(&mut self.buffer)? else { return Ok(true) };
             let waited = if std::mem::take(&mut self.woken_by_packet) { self.arrival_cost } else { None };
-            if is_ipv4(packet) {
-                let arrived = self.started.elapsed().saturating_sub(waited.unwrap_or_default());
-                self.schedule.accept(arrived, packet);
+            let arrived = self.started.elapsed().saturating_sub(waited.unwrap_or_default());
+            parcel::finish_checksum(bytes);
+            if let Some(parcel) = Parcel::parse(bytes) {
+                take_in(&mut self.schedule, arrived, parcel);
             }
         }
         Ok(false)
@@ -208,9 +210,12 @@ impl Mover {
             match self.inbox.try_recv() {
                 Ok(Command::Switch { condition, seed }) => {
                     self.schedule.switch(condition, seed);
+                    let handover = if condition.keeps_bundles() { Handover::Bundles } else { Handover::Packets };
+                    // A kernel that hands over no bundles has handed over packets from the beginning.
+                    let _packets = self.tun.hand_over(handover);
                     self.max_lateness = Duration::ZERO;
                 }
-                Ok(Command::Exit(outlet)) => self.outlet = outlet,
+                Ok(Command::Exit(outlet)) => self.outlet = *outlet,
                 Ok(Command::ArrivalCost(cost)) => self.arrival_cost = Some(cost),
                 Ok(Command::Report(reply)) => {
                     // Who asked may have given up waiting.
@@ -274,6 +279,16 @@ impl Mover {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+/// A bundle that came before the condition changed to one that does not keep bundles is cut here.
+fn take_in(schedule: &mut Schedule, arrived: Duration, parcel: Parcel<'_>) {
+    if !parcel.is_bundle() || schedule.condition().keeps_bundles() {
+        return schedule.accept(arrived, parcel);
+    }
+    for segment in parcel.segments() {
+        Parcel::parse(&segment).into_iter().for_each(|packet| schedule.accept(arrived, packet));
     }
 }
 

@@ -1,19 +1,32 @@
 //! Where shaped packets go back to the kernel, marked so that the rules let them take the bare link.
 //!
-//! The header is sent as it came, but for the checksum, which the kernel fills in. IPv4 only.
+//! The header is sent as it came, but for the checksum, which the kernel fills in. IPv4 only. Raw IP sockets know no
+//! bundles, so these go by a packet socket, which needs the Ethernet address of the next hop; where that is not known
+//! they are cut and take the raw socket, too.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd as _;
 
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::detour::MARK;
+use crate::next_hop::{Mac, NextHops};
+use crate::parcel::{self, Parcel};
 
-/// A raw socket that sends whole IPv4 packets.
+/// The two sockets, for whole IPv4 packets and for bundles.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     socket: Socket,
+    /// None where the kernel has no packet sockets, or a container may not open them: all bundles are cut there.
+    bundles: Option<Socket>,
+    /// Of the device.
+    link: SockAddr,
+    source: Mac,
+    next_hops: NextHops,
 }
 
 /// Room for packets that a device has not yet sent: a burst of a thousand full ones, with the kernel's overhead.
@@ -21,54 +34,117 @@ const SEND_BUFFER_BYTES: usize = 4 << 20;
 
 const MIN_HEADER_BYTES: usize = 20;
 
+/// Of an Ethernet header without a VLAN's tag.
+const ETHERNET_HEADER_BYTES: usize = 14;
+
 impl Outlet {
-    /// Opens the socket; sends never block, and leave by `device` only. Without that, a packet whose mark somebody's
+    /// Opens the sockets; sends never block, and leave by `device` only. Without that, a packet whose mark somebody's
     /// firewall rewrites, or for which the main table has lost its route, would come back to the shaper, for ever.
     pub(crate) fn open(device: &str) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
-        socket.set_nonblocking(true)?;
-        socket.set_mark(MARK)?;
         socket.bind_device(Some(device.as_bytes()))?;
         socket.set_broadcast(true)?;
-        if setsockopt(&socket, sockopt::SndBufForce, &SEND_BUFFER_BYTES).is_err() {
-            // In a user namespace only up to net.core.wmem_max: a slow device refuses packets sooner, and they are counted.
-            socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
-        }
-        Ok(Self { socket })
+        set_up(&socket)?;
+        let bundles = packet_socket().ok();
+        Ok(Self { socket, bundles, link: link(device)?, source: mac(device)?, next_hops: NextHops::by(device) })
     }
 
-    /// Sends a packet that [`is_ipv4`].
-    pub(crate) fn send(&self, packet: &[u8]) -> io::Result<()> {
+    /// Sends a parcel, whole if it can.
+    pub(crate) fn send(&mut self, parcel: &[u8]) -> io::Result<()> {
+        let parcel = Parcel::parse(parcel).ok_or(io::ErrorKind::InvalidData)?;
+        if !parcel.is_bundle() {
+            return self.send_packet(parcel.packet());
+        }
+        let Some(socket) = &self.bundles else { return self.send_cut(&parcel) };
+        let destination = destination(parcel.packet()).ok_or(io::ErrorKind::InvalidData)?;
+        match self.next_hops.find(destination) {
+            Some(mac) => self.send_bundle(socket, &parcel, mac),
+            None => self.send_cut(&parcel),
+        }
+    }
+
+    fn send_packet(&self, packet: &[u8]) -> io::Result<()> {
         let destination = destination(packet).ok_or(io::ErrorKind::InvalidData)?;
         let address = SockAddr::from(SocketAddrV4::new(destination, 0));
         self.socket.send_to(packet, &address).map(|_sent| ())
     }
+
+    /// Tries all of its packets; gives the last error.
+    /// Tries all of its packets, whatever becomes of the first.
+    fn send_cut(&self, bundle: &Parcel<'_>) -> io::Result<()> {
+        let mut result = Ok(());
+        for bytes in bundle.segments() {
+            result = self.send_packet(&bytes[parcel::HEADER_BYTES..]).and(result);
+        }
+        result
+    }
+
+    fn send_bundle(&self, socket: &Socket, bundle: &Parcel<'_>, to: Mac) -> io::Result<()> {
+        let header = bundle.header_behind(ETHERNET_HEADER_BYTES as u16);
+        let mut ethernet = [0; ETHERNET_HEADER_BYTES];
+        ethernet[..6].copy_from_slice(&to);
+        ethernet[6..12].copy_from_slice(&self.source);
+        ethernet[12..].copy_from_slice(&(libc::ETH_P_IP as u16).to_be_bytes());
+        let slices = [&header[..], &ethernet, bundle.packet()].map(io::IoSlice::new);
+        socket.send_to_vectored(&slices, &self.link).map(|_sent| ())
+    }
 }
 
-/// Whether the outlet can send this packet.
-pub(crate) fn is_ipv4(packet: &[u8]) -> bool {
-    packet.len() >= MIN_HEADER_BYTES && packet[0] >> 4 == 4
+fn set_up(socket: &Socket) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.set_mark(MARK)?;
+    if setsockopt(socket, sockopt::SndBufForce, &SEND_BUFFER_BYTES).is_err() {
+        // In a user namespace only up to net.core.wmem_max: a slow device refuses packets sooner, and they are counted.
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    }
+    Ok(())
+}
+
+fn packet_socket() -> io::Result<Socket> {
+    // Protocol 0: it sends only, and gets no copies of what the device sends and receives.
+    let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))?;
+    announce_bundles(&socket)?;
+    set_up(&socket)?;
+    Ok(socket)
+}
+
+/// Bundles come with the header that says so (packet(7), `PACKET_VNET_HDR`).
+fn announce_bundles(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let size = size_of_val(&on) as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel only reads the integer, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, libc::PACKET_VNET_HDR, (&raw const on).cast(), size)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Where a packet socket is to send IPv4 packets that leave by the device (packet(7)).
+fn link(device: &str) -> io::Result<SockAddr> {
+    let index = i32::try_from(if_nametoindex(device)?).map_err(io::Error::other)?;
+    // SAFETY: all of a `sockaddr_ll` is integers and bytes, and it fits into the zeroed storage.
+    let built = unsafe {
+        SockAddr::try_init(|storage, length| {
+            let link = storage.cast::<libc::sockaddr_ll>();
+            (*link).sll_family = libc::AF_PACKET as libc::sa_family_t;
+            (*link).sll_protocol = (libc::ETH_P_IP as u16).to_be();
+            (*link).sll_ifindex = index;
+            *length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+            Ok(())
+        })
+    };
+    built.map(|((), address)| address)
+}
+
+/// The device's own Ethernet address; zeros for one that has none, by which no bundle will leave.
+fn mac(device: &str) -> io::Result<Mac> {
+    let mut addresses = getifaddrs()?.filter(|interface| interface.interface_name == device);
+    let found = addresses.find_map(|interface| interface.address?.as_link_addr()?.addr());
+    Ok(found.unwrap_or_default())
 }
 
 /// The destination address, bytes 16 to 19 of the IPv4 header (RFC 791, section 3.1).
 fn destination(packet: &[u8]) -> Option<Ipv4Addr> {
     let bytes: [u8; 4] = packet.get(16..MIN_HEADER_BYTES)?.try_into().ok()?;
     Some(bytes.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_whole_ipv4_headers_are_accepted() {
-        let mut packet = [0u8; 20];
-        packet[0] = 0x45;
-        packet[16..].copy_from_slice(&[10, 1, 2, 3]);
-        assert!(is_ipv4(&packet));
-        assert_eq!(destination(&packet), Some(Ipv4Addr::new(10, 1, 2, 3)));
-        assert!(!is_ipv4(&packet[..19]));
-        packet[0] = 0x60;
-        assert!(!is_ipv4(&packet));
-    }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::condition::Condition;
 use crate::core::{Link, Verdict};
 use crate::counters::Counters;
+use crate::parcel::Parcel;
 
 /// All the lanes, the one in force last.
 #[derive(Debug)]
@@ -26,8 +27,9 @@ struct Lane {
     packets: VecDeque<Vec<u8>>,
 }
 
-/// Buffers kept for the next packets; beyond it (a 6 MB store) they go back to the allocator.
+/// Buffers kept for the next packets; beyond it (an 8 MB store) they go back to the allocator.
 const MAX_SPARE: usize = 4_096;
+const MAX_SPARE_BYTES: usize = 2_048;
 
 impl Schedule {
     pub(crate) fn new(condition: Condition, seed: u64) -> Self {
@@ -41,12 +43,12 @@ impl Schedule {
         self.draining.retain(|lane| !lane.packets.is_empty());
     }
 
-    /// Takes in a packet that arrived at `now`.
-    pub(crate) fn accept(&mut self, now: Duration, packet: &[u8]) {
-        if let Verdict::SendAt(_) = self.current.link.on_packet(now, packet.len()) {
+    /// Takes in a packet that arrived at `now`, or a bundle of them under a condition that keeps bundles.
+    pub(crate) fn accept(&mut self, now: Duration, parcel: Parcel<'_>) {
+        if let Verdict::SendAt(_) = self.current.link.on_bundle(now, parcel.packets(), parcel.wire_bytes()) {
             let mut bytes = self.spare.pop().unwrap_or_default();
             bytes.clear();
-            bytes.extend_from_slice(packet);
+            bytes.extend_from_slice(parcel.bytes());
             self.current.packets.push_back(bytes);
         }
     }
@@ -94,7 +96,8 @@ impl Lane {
             if send(due, &bytes).is_err() {
                 self.link.last_was_not_sent();
             }
-            if spare.len() < MAX_SPARE {
+            // A bundle's buffer is no good for packets: it would keep 64 KiB for each.
+            if spare.len() < MAX_SPARE && bytes.capacity() <= MAX_SPARE_BYTES {
                 spare.push(bytes);
             }
         }
@@ -104,6 +107,7 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parcel::HEADER_BYTES;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -111,10 +115,18 @@ mod tests {
         Condition { delay: delay.parse().unwrap(), ..Condition::BASELINE }
     }
 
+    /// A packet of 20 bytes that is known by its last one.
+    fn accept(schedule: &mut Schedule, now: Duration, name: u8) {
+        let mut bytes = [0; HEADER_BYTES + 20];
+        bytes[HEADER_BYTES] = 0x45;
+        bytes[HEADER_BYTES + 19] = name;
+        schedule.accept(now, Parcel::parse(&bytes).unwrap());
+    }
+
     fn released(schedule: &mut Schedule, now: Duration) -> Vec<u8> {
         let mut out = Vec::new();
         schedule.release(now, |_, packet| {
-            out.push(packet[0]);
+            out.push(packet[HEADER_BYTES + 19]);
             Ok::<(), ()>(())
         });
         out
@@ -123,8 +135,8 @@ mod tests {
     #[test]
     fn packets_come_out_in_order_when_due() {
         let mut schedule = Schedule::new(delayed("10ms"), 0);
-        schedule.accept(Duration::ZERO, &[1]);
-        schedule.accept(MS, &[2]);
+        accept(&mut schedule, Duration::ZERO, 1);
+        accept(&mut schedule, MS, 2);
         assert_eq!(schedule.next_deadline(), Some(10 * MS));
         assert!(released(&mut schedule, 9 * MS).is_empty());
         assert_eq!(released(&mut schedule, 11 * MS), [1, 2]);
@@ -134,9 +146,9 @@ mod tests {
     #[test]
     fn after_a_switch_old_packets_keep_their_times_and_counters_restart() {
         let mut schedule = Schedule::new(delayed("100ms"), 0);
-        schedule.accept(Duration::ZERO, &[1]);
+        accept(&mut schedule, Duration::ZERO, 1);
         schedule.switch(delayed("10ms"), 0);
-        schedule.accept(MS, &[2]);
+        accept(&mut schedule, MS, 2);
         assert_eq!((schedule.counters().packets, schedule.counters().queued), (1, 1));
         assert_eq!(schedule.next_deadline(), Some(11 * MS));
         assert_eq!(released(&mut schedule, 11 * MS), [2]);
@@ -149,7 +161,7 @@ mod tests {
     #[test]
     fn a_packet_that_cannot_be_sent_is_counted_and_gone() {
         let mut schedule = Schedule::new(Condition::BASELINE, 0);
-        schedule.accept(MS, &[1]);
+        accept(&mut schedule, MS, 1);
         schedule.release(MS, |_, _| Err(()));
         let counters = schedule.counters();
         assert_eq!((counters.sent, counters.send_errors, counters.queued), (0, 1, 0));
@@ -158,7 +170,7 @@ mod tests {
     #[test]
     fn a_lost_packet_is_not_kept() {
         let mut schedule = Schedule::new(Condition { loss: "100%".parse().unwrap(), ..Condition::BASELINE }, 0);
-        schedule.accept(MS, &[1]);
+        accept(&mut schedule, MS, 1);
         assert!(released(&mut schedule, Duration::MAX).is_empty());
         assert_eq!(schedule.counters().dropped_loss, 1);
     }

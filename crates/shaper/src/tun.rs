@@ -1,6 +1,6 @@
-//! The TUN device: where the kernel hands over each packet that is to be shaped, one whole IP packet a read.
+//! The TUN device: where the kernel hands over each packet that is to be shaped, one [`crate::parcel`] a read.
 //!
-//! No offload is switched on, so the kernel cuts segments and finishes checksums before the packet gets here, and one
+//! Unless bundles are asked for, the kernel cuts segments and finishes checksums before the packet gets here, and one
 //! read is one packet of the wire. The device vanishes with the process that opened it.
 
 use std::fs::{File, OpenOptions};
@@ -17,6 +17,15 @@ const CLONE_DEVICE: &str = "/dev/net/tun";
 #[derive(Debug)]
 pub(crate) struct Tun {
     file: File,
+}
+
+/// How the kernel is to hand over TCP segments that were sent together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handover {
+    /// As one bundle, checksums only begun.
+    Bundles,
+    /// One by one, as they are on the wire.
+    Packets,
 }
 
 /// Why there is no TUN device.
@@ -42,14 +51,25 @@ impl Tun {
         Ok(Self { file })
     }
 
-    /// Reads the next packet into `buffer`; `None` when none is waiting.
+    /// Changes how packets are handed over from now on; those that wait already come as they are.
+    pub(crate) fn hand_over(&self, handover: Handover) -> io::Result<()> {
+        let offloads = match handover {
+            Handover::Bundles => libc::TUN_F_CSUM | libc::TUN_F_TSO4,
+            Handover::Packets => 0,
+        };
+        // SAFETY: the descriptor is open, and TUNSETOFFLOAD takes its argument by value.
+        let result = unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Reads the next parcel into `buffer`; `None` when none is waiting.
     ///
     /// # Errors
     /// When the device is gone.
-    pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+    pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<&'a mut [u8]>> {
         loop {
             match self.file.read(buffer) {
-                Ok(length) => return Ok(Some(&buffer[..length])),
+                Ok(length) => return Ok(Some(&mut buffer[..length])),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -70,7 +90,7 @@ fn attach(file: &File) -> io::Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(NAME.bytes()) {
         *to = from as libc::c_char;
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
     // SAFETY: the descriptor is open, and TUNSETIFF reads and writes one `ifreq`, which outlives the call.
     let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }

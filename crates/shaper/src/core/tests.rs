@@ -220,3 +220,18 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_bundle_leaves_as_one_and_counts_as_its_packets() {
+    let mut link = link(r#"{"delay":"10ms","queue_limit":"50"}"#);
+    link.condition.queue_limit = None;
+    assert_eq!(link.on_bundle(MS, 44, 66_000), Verdict::SendAt(11 * MS));
+    assert_eq!(link.on_bundle(2 * MS, 7, 10_500), Verdict::Drop(DropReason::QueueFull), "there is room for 6");
+    assert_eq!(link.on_packet(2 * MS, 1500), Verdict::SendAt(12 * MS));
+    assert_eq!((link.pop_due(11 * MS), link.pop_due(11 * MS)), (Some(11 * MS), None));
+    link.last_was_not_sent();
+    let expected =
+        Counters { packets: 52, bytes: 78_000, send_errors: 44, dropped_queue: 7, queued: 1, ..Counters::default() };
+    assert_eq!(link.counters(), expected);
+    assert_adds_up(&link);
+}

@@ -7,7 +7,8 @@ use shaper::core::{Link, Verdict};
 
 use crate::lab::{FAR, Lab, ip, lab};
 use crate::traffic::{
-    EARLY_MS, Numbered, fastest_exchange_ms, goodput, median, numbers_received, round_trips_ms, tcp_echo, udp_echo,
+    EARLY_MS, Numbered, fastest_exchange_ms, goodput, median, numbers_received, round_trips_ms, tcp_echo, transfer,
+    udp_echo,
 };
 
 fn assert_between(value: f64, low: f64, high: f64, what: &str) {
@@ -153,6 +154,36 @@ fn a_transfer_at_1_mbit_reaches_the_rate_less_the_headers() {
     let goodput = goodput(&lab, 250_000);
     // Of each 1500-byte packet 1448 are payload: 0.965.
     assert_between(goodput / 1e6, 0.93, 0.98, "goodput as a share of the rate");
+}
+
+#[test]
+fn a_transfer_over_a_delay_arrives_unchanged_and_counts_as_packets_of_the_wire() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--delay 5ms");
+    let bytes = transfer(&lab, 40_000_000, || ()) as f64;
+    let status = lab.status("show");
+    let counters = status.counters;
+    // 1448 bytes are a full packet's; some are smaller, some are sent again when a busy machine drops some.
+    assert_between(counters.packets as f64, bytes / 1_448.0, bytes / 1_448.0 * 1.2, "packets");
+    assert_between(counters.bytes as f64, bytes * 1.035, bytes * 1.2, "bytes with headers");
+    assert_eq!((counters.dropped_loss, counters.dropped_queue, counters.send_errors), (0, 0, 0), "{status:?}");
+}
+
+#[test]
+fn a_transfer_survives_every_switch_between_bundles_and_single_packets() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("");
+    let conditions =
+        ["--delay 2ms", "--delay 2ms --loss 1%", "--delay 1ms", "--rate 500Mbit", "--delay 3ms", "--loss 2%"];
+    let received = transfer(&lab, 1, || {
+        for condition in conditions.into_iter().cycle().take(30) {
+            let before = lab.status(&format!("set {condition}")).counters.packets;
+            let moves = (0..1_000).any(|_| lab.status("show").counters.packets > before);
+            assert!(moves, "nothing moves under {condition}");
+        }
+        lab.status("clear");
+    });
+    assert!(received > 0);
 }
 
 #[test]

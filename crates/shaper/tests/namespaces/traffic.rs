@@ -1,8 +1,9 @@
 //! What goes over the link in the tests: echoes, numbered datagrams, a bulk transfer.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -132,6 +133,49 @@ pub(crate) fn goodput(lab: &Lab, bytes: usize) -> f64 {
     sender.join().unwrap();
     assert_eq!(first + received, bytes);
     received as f64 * 8.0 / elapsed.as_secs_f64()
+}
+
+/// Sends bytes that tell their place from the near to the far over TCP for as long as `meanwhile` takes, and at least
+/// `at_least` of them; gives how many arrived, all at their place.
+pub(crate) fn transfer(lab: &Lab, at_least: usize, meanwhile: impl FnOnce()) -> usize {
+    let (mut near, mut far) = tcp_pair(lab);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut sent = 0;
+            while sent < at_least || !done.load(Ordering::Relaxed) {
+                let block: Vec<u8> = (sent..sent + BLOCK_BYTES).map(byte_at).collect();
+                near.write_all(&block).unwrap();
+                sent += block.len();
+            }
+            near.shutdown(Shutdown::Write).unwrap();
+            sent
+        });
+        let receiver = scope.spawn(|| {
+            let (mut received, mut buffer) = (0, vec![0; BLOCK_BYTES]);
+            loop {
+                let length = far.read(&mut buffer).unwrap();
+                if length == 0 {
+                    return received;
+                }
+                let is_right = |(at, byte): (usize, &u8)| *byte == byte_at(received + at);
+                assert!(buffer[..length].iter().enumerate().all(is_right), "wrong bytes after {received}");
+                received += length;
+            }
+        });
+        meanwhile();
+        done.store(true, Ordering::Relaxed);
+        let received = receiver.join().unwrap();
+        assert_eq!(sender.join().unwrap(), received);
+        received
+    })
+}
+
+const BLOCK_BYTES: usize = 128 * 1024;
+
+/// Repeats only after 251 × 256 bytes, which no segment's length divides.
+fn byte_at(place: usize) -> u8 {
+    (place % 251 + place / 256) as u8
 }
 
 fn tcp_pair(lab: &Lab) -> (TcpStream, TcpStream) {
