@@ -101,9 +101,10 @@ impl Drop for InForce<'_> {
 }
 
 pub(crate) fn options(condition: &Condition) -> String {
-    let Condition { delay, loss, rate, .. } = condition;
+    let Condition { delay, loss, rate, queue_limit, .. } = condition;
     let rate = rate.map(|rate| format!(" --rate {rate}")).unwrap_or_default();
-    format!(" --delay {delay} --loss {loss}{rate}")
+    let limit = queue_limit.map(|limit| format!(" --queue-limit {limit}")).unwrap_or_default();
+    format!(" --delay {delay} --loss {loss}{rate}{limit}")
 }
 
 fn netem_options(condition: &Condition) -> String {
