@@ -23,6 +23,10 @@ pub struct Compensation {
 /// guessing how late it will be the next time.
 const MOST_TIMER: Duration = Duration::from_micros(50);
 
+/// The most that is taken off for the arrival: however slow the host was when it was measured, once it is fast a packet
+/// must not be earlier than this.
+const MOST_ARRIVAL: Duration = Duration::from_micros(50);
+
 /// By how much the fastest of the packets measured may be early for the sake of the median one.
 const MOST_EARLY: Duration = Duration::from_micros(25);
 
@@ -55,11 +59,11 @@ impl Lateness {
 }
 
 /// What to take off for the arrival when packets took `extra` longer than they were to: what half of them took, but
-/// no more than makes the fastest of them [`MOST_EARLY`] early.
+/// no more than makes the fastest of them [`MOST_EARLY`] early, and at most [`MOST_ARRIVAL`].
 pub(crate) fn arrival_cost(mut extra: Vec<Duration>) -> Option<Duration> {
     extra.sort_unstable();
     let fastest = *extra.first()?;
-    Some(extra[extra.len() / 2].min(fastest + MOST_EARLY))
+    Some(extra[extra.len() / 2].min(fastest + MOST_EARLY).min(MOST_ARRIVAL))
 }
 
 #[cfg(test)]

@@ -18,6 +18,9 @@ pub(crate) enum SendBuffer {
     Bytes(usize),
 }
 
+/// Ten full packets at 1 Mbit/s.
+const STANDSTILL: Duration = Duration::from_millis(120);
+
 const READ_BYTES: usize = 256 * 1024;
 
 /// Bits a second that arrived over `streams` streams from near to far, between `cut` and `cut + window` after their
@@ -60,12 +63,14 @@ pub(crate) enum Moment {
 /// What a read got, and when.
 type Arrival = (Instant, usize);
 
-/// From the first arrival in the window to the last one: what came in after the first, over the time it took.
+/// From the first arrival in the window to the last one: what came in after the first, over the time it took. A stream
+/// that stopped long before the window's end is measured to there.
 fn rate_between(arrivals: &[Arrival], from: Instant, to: Instant) -> f64 {
     let inside: Vec<_> = arrivals.iter().filter(|(at, _)| (from..=to).contains(at)).collect();
     let (Some((first, _)), Some((last, _))) = (inside.first(), inside.last()) else { return 0.0 };
     let bytes: usize = inside.iter().skip(1).map(|(_, bytes)| bytes).sum();
-    bytes as f64 * 8.0 / last.duration_since(*first).as_secs_f64()
+    let end = if to.duration_since(*last) > STANDSTILL { to } else { *last };
+    bytes as f64 * 8.0 / end.duration_since(*first).as_secs_f64()
 }
 
 fn pair(lab: &Lab, buffer: SendBuffer) -> (TcpStream, TcpStream) {
