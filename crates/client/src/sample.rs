@@ -74,9 +74,9 @@ pub struct Sample {
     pub wait_ms: f64,
     /// TCP handshake, milliseconds; empty on a reused connection.
     pub connect_ms: Option<f64>,
-    /// First byte of the request sent to first bytes of the response read, milliseconds.
+    /// First byte of the request sent to first bytes of the response arrived in the kernel, milliseconds.
     pub first_byte_ms: Option<f64>,
-    /// First byte of the request sent to last byte of the response read, milliseconds.
+    /// First byte of the request sent to last byte of the response arrived in the kernel, milliseconds.
     pub rtt_ms: Option<f64>,
     /// Actual start to response decoded (or to giving up), milliseconds: `latency_ms` without `wait_ms`.
     pub service_ms: f64,

@@ -4,6 +4,7 @@
 //! sockets do not.
 
 mod answer;
+mod arrival;
 mod connection;
 
 use std::net::{IpAddr, SocketAddr};

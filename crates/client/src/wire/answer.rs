@@ -14,9 +14,9 @@ use crate::sample::Outcome;
 pub struct Measured {
     /// TCP handshake; `None` on a reused connection.
     pub connect: Option<Duration>,
-    /// First byte of the request sent to last byte of the response read.
+    /// First byte of the request sent to last byte of the response arrived in the kernel.
     pub rtt: Option<Duration>,
-    /// First byte of the request sent to first bytes of the response read.
+    /// First byte of the request sent to first bytes of the response arrived in the kernel.
     pub first_byte: Option<Duration>,
     /// Actual start to response decoded or to giving up.
     pub service: Duration,

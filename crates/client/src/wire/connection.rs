@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::answer::{Failure, Measured};
+use super::arrival;
 
 /// Read from the socket at once, bytes.
 const READ_BYTES: usize = 16 * 1024;
@@ -22,8 +23,8 @@ const PREFIX_BYTES: u64 = shop_protocol::frame::PREFIX_BYTES as u64;
 pub(super) struct Connection {
     stream: TcpStream,
     decoder: FrameDecoder,
-    /// When the response that is under way began to come.
-    first_read: Option<Instant>,
+    /// When the first and the last bytes of the response that is under way arrived, so far.
+    arrived: Option<(Instant, Instant)>,
     /// Segments sent again up to the end of the last operation.
     retransmits_before: u32,
 }
@@ -36,7 +37,8 @@ impl Connection {
         let stream = opened.unwrap_or_else(|_| Err(handshake_timeout(limit))).map_err(Failure::Connect)?;
         measured.connect = Some(start.elapsed());
         stream.set_nodelay(true).map_err(Failure::Connect)?;
-        Ok(Self { stream, decoder: FrameDecoder::default(), first_read: None, retransmits_before: 0 })
+        arrival::stamp(&stream);
+        Ok(Self { stream, decoder: FrameDecoder::default(), arrived: None, retransmits_before: 0 })
     }
 
     /// Whether the server neither closed the connection nor sent something unasked since the last operation.
@@ -54,10 +56,11 @@ impl Connection {
     ) -> Result<Vec<u8>, Failure> {
         let start = Instant::now();
         let received = timeout(limit, self.send_and_read(frame)).await.unwrap_or(Err(Failure::Timeout(limit)));
+        let (first, last) = self.arrived.take().unzip();
         // Also when the rest did not come.
-        measured.first_byte = self.first_read.take().map(|at| at.duration_since(start));
+        measured.first_byte = first.map(|at| at.duration_since(start));
         let payload = received?;
-        measured.rtt = Some(start.elapsed());
+        measured.rtt = last.map(|at| at.duration_since(start));
         measured.response_bytes = Some(PREFIX_BYTES + payload.len() as u64);
         Ok(payload)
     }
@@ -91,9 +94,10 @@ impl Connection {
     /// Not async, so that its buffer stands on the thread's stack and not in each of ten thousand tasks.
     fn read_available(&mut self) -> io::Result<usize> {
         let mut buffer = [0; READ_BYTES];
-        let count = self.stream.try_read(&mut buffer)?;
+        let (count, at) = arrival::read(&self.stream, &mut buffer)?;
         if count > 0 {
-            self.first_read.get_or_insert_with(Instant::now);
+            let (first, _) = self.arrived.unwrap_or((at, at));
+            self.arrived = Some((first, at));
         }
         self.decoder.feed(&buffer[..count]);
         Ok(count)
