@@ -22,6 +22,13 @@ pub enum Event {
         /// How many of them ended other than `ok`.
         errors: u64,
     },
+    /// Just before the last word.
+    Cpu {
+        /// CPU time that the program used since it was ready, milliseconds.
+        used_ms: u64,
+        /// Threads that its shoppers share: more than a core each it can't use.
+        threads: u32,
+    },
     /// The CSV is complete and closed; the client exits.
     Done {
         /// Operations that ended: rows of the CSV.
@@ -79,6 +86,7 @@ mod tests {
     fn events_are_lines_of_json_and_come_back() {
         for (event, line) in [
             (Event::Ready, r#"{"event":"ready"}"#),
+            (Event::Cpu { used_ms: 12, threads: 1 }, r#"{"event":"cpu","used_ms":12,"threads":1}"#),
             (Event::Progress { operations: 3, errors: 1 }, r#"{"event":"progress","operations":3,"errors":1}"#),
             (
                 Event::Done { operations: 9, errors: 0, cut_off: 2, warm_up: 4, pacing: None },

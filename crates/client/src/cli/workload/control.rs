@@ -2,11 +2,14 @@
 
 use std::io::{self, BufRead, Write};
 use std::thread;
+use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::{stop_at_signals, summary};
-use crate::control::GO;
+use crate::control::{Event, GO};
 use crate::output;
 use crate::workload::{self, Command, Settings};
 
@@ -15,12 +18,34 @@ pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>) -> anyho
     stop_at_signals(sender.clone())?;
     // A thread of our own: the runtime's stdin would hold up its end until the next line.
     thread::Builder::new().name("stdin".to_owned()).spawn(move || read_commands(&sender))?;
+    let mut used_before = cpu_time()?;
     workload::run(settings, csv, commands, |event| {
+        match event {
+            Event::Ready => used_before = cpu_time()?,
+            Event::Done { .. } => output::json_line(&cpu_since(used_before)?)?,
+            _ => {}
+        }
         summary::backlog(event).iter().for_each(|backlog| output::note(&format!("shop-client: {backlog}")));
         output::json_line(event)
     })
     .await?;
     Ok(())
+}
+
+/// User and system time of the program so far.
+fn cpu_time() -> io::Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Ok(Duration::from_micros(microseconds.unsigned_abs()))
+}
+
+fn cpu_since(before: Duration) -> io::Result<Event> {
+    let used = cpu_time()?.saturating_sub(before);
+    let threads = tokio::runtime::Handle::current().metrics().num_workers();
+    Ok(Event::Cpu {
+        used_ms: u64::try_from(used.as_millis()).unwrap_or(u64::MAX),
+        threads: u32::try_from(threads).unwrap_or(u32::MAX),
+    })
 }
 
 fn read_commands(commands: &UnboundedSender<Command>) {

@@ -22,6 +22,8 @@ pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>, path: &P
             Event::Progress { operations, errors } => {
                 output::status(&summary::running(start.elapsed(), *operations, *errors));
             }
+            // That is for the driver.
+            Event::Cpu { .. } => {}
             Event::Done { .. } => {
                 output::clear_status();
                 let place = if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() };
