@@ -13,6 +13,7 @@ use super::recorder::{Row, RowSender, microseconds_since};
 use super::settings::{Credentials, Settings};
 use super::stop::Stop;
 use super::tally::Tally;
+use crate::output;
 use crate::sample::Outcome;
 use crate::wire::{Answer, Failure, Wire};
 
@@ -96,6 +97,7 @@ impl Shopper {
             }
         };
         self.record(request.command(), intended, &answer).await?;
+        self.explain(request.command(), &answer);
         self.note(&answer);
         Ok(answer.result)
     }
@@ -115,6 +117,19 @@ impl Shopper {
         self.shared.rows.send(row).await.map_err(|_| Ended)?;
         self.shared.tally.ended(outcome, phase);
         Ok(())
+    }
+
+    /// Says on stderr why an operation failed: the sample has only a word for it.
+    fn explain<T>(&self, operation: &str, answer: &Answer<T>) {
+        let Err(failure) = &answer.result else { return };
+        if !matches!(failure, Failure::Refused(_)) && self.shared.tally.may_explain() {
+            output::note(&format!(
+                "shop-client: shopper {}, operation {} ({operation}): {failure}",
+                self.user,
+                // It was recorded, and counted, before.
+                self.sequence - 1
+            ));
+        }
     }
 
     /// Learns from an answer: whether to back off.

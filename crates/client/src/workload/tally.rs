@@ -12,9 +12,18 @@ pub(super) struct Tally {
     errors: AtomicU64,
     warm_up: AtomicU64,
     cut_off: AtomicU64,
+    explained: AtomicU64,
 }
 
+/// Failures that are explained to people; more of them would hardly say more.
+const MOST_EXPLAINED: u64 = 20;
+
 impl Tally {
+    /// Whether one more failure is worth an explanation.
+    pub(super) fn may_explain(&self) -> bool {
+        self.explained.fetch_add(1, Ordering::Relaxed) < MOST_EXPLAINED
+    }
+
     /// An operation ended and has its row.
     pub(super) fn ended(&self, outcome: Outcome, phase: Phase) {
         self.operations.fetch_add(1, Ordering::Relaxed);
