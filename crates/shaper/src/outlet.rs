@@ -69,8 +69,7 @@ impl Outlet {
         self.socket.send_to(packet, &address).map(|_sent| ())
     }
 
-    /// Tries all of its packets; gives the last error.
-    /// Tries all of its packets, whatever becomes of the first.
+    /// Tries all of its packets, whatever becomes of the first; gives the last error.
     fn send_cut(&self, bundle: &Parcel<'_>) -> io::Result<()> {
         let mut result = Ok(());
         for bytes in bundle.segments() {
