@@ -15,7 +15,7 @@ pub(crate) enum Verdict {
     NotProved,
     /// A node failed while it was measured.
     Failed,
-    /// Ctrl-C came while it was measured.
+    /// Ctrl-C came while it was measured, or another lab failed.
     Interrupted,
 }
 
@@ -52,12 +52,19 @@ pub(crate) struct CellRow {
     pub(crate) before_rtt_ms: Option<f64>,
     /// Median round trip of the probe after, milliseconds.
     pub(crate) after_rtt_ms: Option<f64>,
+    /// What the probe saw the link add to the bare link's median round trip, the mean of before and after, milliseconds.
+    pub(crate) achieved_delay_ms: Option<f64>,
     /// Probe packets sent, before and after together.
     pub(crate) probe_sent: u32,
     /// Probe packets lost, before and after together.
     pub(crate) probe_lost: u32,
     /// Rate that the probe saw, kbit/s; the mean of before and after.
     pub(crate) achieved_rate_kbit: Option<f64>,
+    /// Share of the packets that the emulator dropped as asked, by its own count over the whole cell, percent; empty when
+    /// it does not tell.
+    pub(crate) achieved_loss_percent: Option<f64>,
+    /// Packets that the server's device sent in that time, as its kernel counts them.
+    pub(crate) device_sent: Option<u64>,
     /// Packets that left the link, as the emulator counts them.
     pub(crate) link_sent: Option<u64>,
     /// Packets that the emulator dropped.
@@ -66,12 +73,18 @@ pub(crate) struct CellRow {
     pub(crate) link_dropped_queue_full: Option<u64>,
     /// The latest that a packet left the link after its time, milliseconds.
     pub(crate) link_max_lateness_ms: Option<f64>,
-    /// Operations that the clients tried: rows of `samples.csv`.
+    /// Operations that the clients tried in the measured time.
     pub(crate) operations: u64,
-    /// Operations that ended other than `ok`.
+    /// Operations of the warm-up before it: rows of `samples.csv` that are part of no statistic.
+    pub(crate) warm_up_operations: u64,
+    /// Of the measured ones, those that ended other than `ok`.
     pub(crate) errors: u64,
     /// Operations under way when the clients had to stop; neither rows nor errors.
     pub(crate) cut_off: u64,
+    /// 99th percentile of how late operations of an open loop began although a shopper was free, milliseconds.
+    pub(crate) pacing_p99_ms: Option<f64>,
+    /// Operations of an open loop that had to wait for a free shopper.
+    pub(crate) waited: Option<u64>,
     /// When the measured time began, UTC.
     pub(crate) started: String,
     /// Time from letting the clients go to the last one's end, seconds; operations under way at the end of the measured
@@ -79,8 +92,14 @@ pub(crate) struct CellRow {
     pub(crate) duration_s: f64,
     /// Share of the host's CPU time that was in use, percent of all cores.
     pub(crate) host_cpu_percent: Option<f64>,
+    /// The busiest half second of the host, percent of all cores.
+    pub(crate) host_cpu_peak_percent: Option<f64>,
     /// CPU time of the server's node, percent of one core.
     pub(crate) server_cpu_percent: Option<f64>,
+    /// CPU time of the busiest client, percent of one core for each of its threads.
+    pub(crate) client_cpu_percent: Option<f64>,
+    /// Why the cell may have measured the machine instead of the link; empty when it was not too busy.
+    pub(crate) overload: String,
 }
 
 impl CellRow {
@@ -102,25 +121,34 @@ impl CellRow {
             floor_rtt_ms,
             before_rtt_ms: None,
             after_rtt_ms: None,
+            achieved_delay_ms: None,
             probe_sent: 0,
             probe_lost: 0,
             achieved_rate_kbit: None,
+            achieved_loss_percent: None,
+            device_sent: None,
             link_sent: None,
             link_dropped: None,
             link_dropped_queue_full: None,
             link_max_lateness_ms: None,
             operations: 0,
+            warm_up_operations: 0,
             errors: 0,
             cut_off: 0,
+            pacing_p99_ms: None,
+            waited: None,
             started: String::new(),
             duration_s: 0.0,
             host_cpu_percent: None,
+            host_cpu_peak_percent: None,
             server_cpu_percent: None,
+            client_cpu_percent: None,
+            overload: String::new(),
         }
     }
 
-    /// What the analysis needs to know.
-    pub(crate) fn info(&self) -> CellInfo {
+    /// What the analysis needs to know; `rate_kbit` is the rate that the plan asks for.
+    pub(crate) fn info(&self, rate_kbit: Option<f64>) -> CellInfo {
         CellInfo {
             cell: self.cell.clone(),
             condition: self.condition.clone(),
@@ -129,8 +157,8 @@ impl CellRow {
             baseline: self.baseline,
             magnitude: self.magnitude,
             proved: self.verdict == Verdict::Proved,
-            overloaded: false,
-            rate_kbit: None,
+            overloaded: !self.overload.is_empty(),
+            rate_kbit,
         }
     }
 }

@@ -46,11 +46,21 @@ pub(crate) struct LinkCounters {
     pub(crate) max_lateness_ms: Option<f64>,
 }
 
+impl LinkCounters {
+    /// Packets for which the loss was drawn: it is, before anything else befalls them.
+    pub(crate) fn met_loss(&self) -> u64 {
+        self.sent + self.queued + self.lost.unwrap_or(0) + self.queue_full.unwrap_or(0) + self.unasked
+    }
+}
+
 /// What every emulator can do, all of it to the server's link and to the packets that the server sends.
 #[async_trait(?Send)]
 pub(crate) trait Emulator {
     /// Its name on the command line.
     fn name(&self) -> &'static str;
+
+    /// How another one of its kind is asked for.
+    fn choice(&self) -> EmulatorChoice;
 
     /// Starts what it needs in the server's node and finds out whether it works there.
     ///
@@ -97,6 +107,13 @@ pub(crate) enum EmulatorChoice {
     Tcset,
     /// Our own, in user space.
     Shaper,
+}
+
+impl EmulatorChoice {
+    /// The one that a manifest names.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        <Self as clap::ValueEnum>::from_str(name, false).ok()
+    }
 }
 
 /// An emulator that was seen to work, and why it was taken.

@@ -3,6 +3,7 @@
 mod children;
 pub(crate) mod docker;
 pub(crate) mod host_processes;
+mod labs;
 pub(crate) mod netns;
 pub(crate) mod process;
 pub(crate) mod swarm;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::program::Program;
+pub(crate) use labs::Engines;
 use process::Process;
 
 /// The network device of every node.
@@ -61,7 +63,7 @@ pub(crate) struct LabPlan {
     pub(crate) folder: PathBuf,
     /// Where logs go.
     pub(crate) logs: PathBuf,
-    /// Ctrl-C.
+    /// Ctrl-C, or the failure of another lab.
     pub(crate) stop: CancellationToken,
     /// How many clients.
     pub(crate) clients: u32,

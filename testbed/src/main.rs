@@ -10,6 +10,7 @@ mod duration;
 mod emulator;
 mod engine;
 mod host;
+mod jobs;
 mod manifest;
 mod output;
 mod plan;

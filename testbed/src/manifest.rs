@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::plan::Cell;
-use crate::run::lab::Audit;
+use crate::run::audit::Audit;
 use crate::scenario::Scenario;
 
 /// How a run ended.
@@ -34,6 +34,57 @@ pub(crate) enum Control {
     ByHand,
 }
 
+/// Where a run's nodes were said to live, beyond its engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// Docker engine of the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server_engine: Option<String>,
+    /// Docker engines of the clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) client_engine: Vec<String>,
+    /// Where clients reach published ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server_address: Option<String>,
+    /// The first of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) publish_port: Option<u16>,
+    /// Host of a shop that somebody else had started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<String>,
+}
+
+/// A part of a run that ended before its time and was gone on with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// When it began, UTC.
+    pub(crate) started: String,
+    /// When it ended, UTC; unknown when its driver was killed.
+    pub(crate) ended: Option<String>,
+    /// How it ended.
+    pub(crate) ending: Ending,
+    /// The driver's version.
+    pub(crate) testbed_version: String,
+    /// The machine.
+    pub(crate) host: Value,
+    /// Why, when it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<String>,
+    /// Kernel settings of its nodes.
+    pub(crate) sysctls: BTreeMap<String, String>,
+    /// Versions and images.
+    pub(crate) engine_facts: Value,
+    /// Median round trip of the bare link before its first cell, milliseconds.
+    pub(crate) floor_rtt_ms: Option<f64>,
+    /// Stock against orders at its end, if they were checked.
+    pub(crate) audit: Option<Audit>,
+    /// Whether the books of some lab could not be checked.
+    #[serde(default)]
+    pub(crate) books_unchecked: bool,
+    /// Cells that were measured up to its end and were kept.
+    pub(crate) kept_cells: Vec<String>,
+}
+
 /// The manifest of a run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Manifest {
@@ -59,10 +110,25 @@ pub(crate) struct Manifest {
     pub(crate) seed: u64,
     /// The resolved plan.
     pub(crate) plan: Vec<Cell>,
+    /// The cells in the order in which they were to be measured.
+    #[serde(default)]
+    pub(crate) order: Vec<String>,
+    /// Cells that were not measured because their condition was known well enough before.
+    #[serde(default)]
+    pub(crate) passed_over: Vec<String>,
+    /// The most cells that were measured beside each other.
+    #[serde(default)]
+    pub(crate) most_cells_at_once: u32,
+    /// What was run before, of a run that was gone on with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) earlier_parts: Vec<Part>,
     /// Where nodes lived.
     pub(crate) engine: String,
     /// Why that engine.
     pub(crate) why_engine: String,
+    /// Which engines and hosts were named.
+    #[serde(default)]
+    pub(crate) place: Place,
     /// Versions and images.
     pub(crate) engine_facts: Value,
     /// What imposed conditions.
@@ -84,11 +150,31 @@ pub(crate) struct Manifest {
     /// Time from the command to the first cell, seconds.
     #[serde(default)]
     pub(crate) setup_seconds: Option<f64>,
-    /// Stock against orders after the last cell.
+    /// Time that making the first lab's network and nodes took, seconds.
+    #[serde(default)]
+    pub(crate) nodes_up_seconds: Option<f64>,
+    /// Stock against orders after the last cell, all labs together.
     #[serde(default)]
     pub(crate) audit: Option<Audit>,
+    /// Whether the books of some lab could not be checked.
+    #[serde(default)]
+    pub(crate) books_unchecked: bool,
     /// What should be known of the numbers as a whole.
     pub(crate) remarks: Vec<String>,
+}
+
+impl Manifest {
+    /// Puts a remark to the others, unless it stands there.
+    pub(crate) fn remark(&mut self, remark: Option<&str>) {
+        self.remarks
+            .extend(remark.filter(|remark| !self.remarks.iter().any(|there| there == remark)).map(str::to_owned));
+    }
+
+    /// The rate that a cell asks for, kbit/s.
+    pub(crate) fn rate_kbit(&self, cell: &str) -> Option<f64> {
+        let planned = self.plan.iter().find(|planned| planned.id == cell)?;
+        planned.condition.rate.map(|rate| rate.bits_per_second() as f64 / 1e3)
+    }
 }
 
 /// The server's link, in one direction: what netem on the server's device does, too.
@@ -99,11 +185,20 @@ pub(crate) const SHAPED_DIRECTION: &str =
 pub(crate) fn remarks(scenario: &Scenario, server_is_ours: bool) -> Vec<String> {
     let server = &scenario.server;
     let workload = &scenario.workload;
-    let closed_loop = format!(
-        "closed loop: each of {} × {} shoppers waits for its answer and then about {} (half to one and a half times \
-         that) before its next operation",
-        scenario.clients, workload.users, workload.think_time
-    );
+    let load = match workload.arrival_rate {
+        None => format!(
+            "closed loop: each of {} × {} shoppers waits for its answer and then about {} (half to one and a half times \
+             that) before its next operation",
+            scenario.clients, workload.users, workload.think_time
+        ),
+        Some(rate) => format!(
+            "open loop: {rate} operations begin ({} arrivals) whether the shop answers or not, by {} × {} shoppers; \
+             latencies count from the intended start",
+            workload.arrivals.as_str(),
+            scenario.clients,
+            workload.users
+        ),
+    };
     if !server_is_ours {
         return vec![
             "the shop was started by somebody else and conditions were set by hand: they are not controlled by the \
@@ -111,7 +206,7 @@ pub(crate) fn remarks(scenario: &Scenario, server_is_ours: bool) -> Vec<String> 
                 .to_owned(),
             "settings under [server] and [network] in the scenario, and kernel settings of the server, were not applied"
                 .to_owned(),
-            closed_loop,
+            load,
         ];
     }
     vec![
@@ -120,7 +215,7 @@ pub(crate) fn remarks(scenario: &Scenario, server_is_ours: bool) -> Vec<String> 
              register and log in show the link instead of the hash; server_ms stands beside every latency",
             server.password_memory_kib, server.password_iterations
         ),
-        closed_loop,
+        load,
         format!("each product starts with {} pieces, so stock does not run out", server.catalogue_stock),
     ]
 }

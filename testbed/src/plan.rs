@@ -46,9 +46,16 @@ pub(crate) struct Cell {
     pub(crate) repetition: u32,
     /// What the link is set to.
     pub(crate) condition: Condition,
-    /// Seed of the cell's workload and of its packet drops.
+    /// Seed of the cell's packet drops.
     pub(crate) seed: u64,
+    /// Seed of the cell's workload: the same in all cells of a repetition, so that conditions differ by nothing else
+    /// (common random numbers).
+    pub(crate) workload_seed: u64,
 }
+
+/// Keep apart what follows from the run's seed: any distinct numbers.
+const WORKLOADS: u64 = 0x776f_726b_6c6f_6164;
+const ORDER: u64 = 0x6f72_6465_7200_0000;
 
 /// All cells of a scenario: repetition by repetition, and in each the sweep's values in their order.
 pub(crate) fn cells(scenario: &Scenario, seed: u64) -> Vec<Cell> {
@@ -64,10 +71,30 @@ pub(crate) fn cells(scenario: &Scenario, seed: u64) -> Vec<Cell> {
                 repetition,
                 condition: *condition,
                 seed: split_mix(seed, cells.len() as u64),
+                workload_seed: split_mix(seed ^ WORKLOADS, u64::from(repetition)),
             });
         }
     }
     cells
+}
+
+/// In which order cells are measured, as places in `cells`: repetition by repetition, and in each the conditions shuffled
+/// (a randomised complete block design), so that what changes slowly on the machine does not look like an effect of the
+/// condition. A single repetition keeps the sweep's order.
+pub(crate) fn order(cells: &[Cell], seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..cells.len()).collect();
+    if cells.iter().all(|cell| cell.repetition == 1) {
+        return order;
+    }
+    let mut draws = (0..).map(|index| split_mix(seed ^ ORDER, index));
+    for block in order.chunk_by_mut(|a, b| cells[*a].repetition == cells[*b].repetition) {
+        // Fisher and Yates, from the end; a remainder of 64 random bits is as even as anybody can tell.
+        for place in (1..block.len()).rev() {
+            let draw = draws.next().unwrap_or_default();
+            block.swap(place, (draw % (place as u64 + 1)) as usize);
+        }
+    }
+    order
 }
 
 fn sweep_conditions(scenario: &Scenario) -> Vec<(Varied, String, f64, Condition)> {
@@ -166,6 +193,44 @@ mod tests {
         seeds.sort_unstable();
         seeds.dedup();
         assert_eq!(seeds.len(), 27);
+    }
+
+    #[test]
+    fn repetitions_are_shuffled_within_themselves_and_a_single_one_is_not() {
+        let scenario = original(Overrides { repetitions: Some(4), ..Overrides::default() });
+        let plan = cells(&scenario, 7);
+        let places = order(&plan, 7);
+        assert_eq!(places, order(&plan, 7));
+        assert_ne!(places, order(&plan, 8));
+        let repetitions: Vec<u32> = places.iter().map(|place| plan[*place].repetition).collect();
+        assert!(repetitions.is_sorted());
+        let block = |number: usize| places[9 * number..9 * (number + 1)].iter().map(|place| place % 9).collect();
+        let blocks: [Vec<usize>; 4] = std::array::from_fn(block);
+        for block in &blocks {
+            let mut sorted = block.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..9).collect::<Vec<_>>());
+        }
+        assert!(blocks.windows(2).all(|pair| pair[0] != pair[1]), "{blocks:?}");
+        let single = cells(&original(Overrides::default()), 7);
+        assert!(order(&single, 7).is_sorted());
+    }
+
+    #[test]
+    fn every_place_of_a_block_is_taken_by_every_condition_about_as_often() {
+        let plan = cells(&original(Overrides { repetitions: Some(900), ..Overrides::default() }), 7);
+        let first_places = order(&plan, 3).into_iter().step_by(9).map(|place| place % 9);
+        let mut counts = [0; 9];
+        first_places.for_each(|condition| counts[condition] += 1);
+        // 100 expected; five standard deviations are 47.
+        assert!(counts.iter().all(|count| (53..=147).contains(count)), "{counts:?}");
+    }
+
+    #[test]
+    fn the_cells_of_a_repetition_have_the_same_shoppers_and_different_losses() {
+        let plan = cells(&original(Overrides { repetitions: Some(2), ..Overrides::default() }), 7);
+        assert!(plan[..9].iter().all(|cell| cell.workload_seed == plan[0].workload_seed));
+        assert_ne!(plan[0].workload_seed, plan[9].workload_seed);
     }
 
     #[test]

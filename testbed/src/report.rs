@@ -24,7 +24,7 @@ pub(crate) struct ReportRequest {
 pub(crate) fn report(folder: &RunFolder, request: &ReportRequest) -> anyhow::Result<()> {
     let manifest: Manifest = folder.manifest()?;
     let samples = folder.samples()?;
-    let cells: Vec<CellInfo> = folder.cells()?.iter().map(|row| row.info()).collect();
+    let cells: Vec<CellInfo> = folder.cells()?.iter().map(|row| row.info(manifest.rate_kbit(&row.cell))).collect();
     folder.write_summary(&summarise(&samples))?;
     folder.write_intervals(&interval_rows(&samples, &cells, manifest.seed))?;
     folder.write_breakdown(&breakdown_rows(&samples, &cells))?;

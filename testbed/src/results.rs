@@ -1,6 +1,7 @@
 //! The run's folder: `manifest.json`, `samples.csv`, `cells.csv`, `logs/`, and what is made of them: `summary.csv`,
 //! `intervals.csv`, `breakdown.csv`. Everything after a run is made from this folder alone.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,20 +9,40 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shop_client::sample::{COLUMNS, Outcome, Sample};
+use shop_client::sample::{COLUMNS, Sample};
 use testbed_analysis::{BreakdownRow, IntervalRow, SummaryRow};
 
 use crate::cell_row::CellRow;
 
-/// What came of adding one client's rows.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Appended {
-    /// Rows that were added.
-    pub(crate) rows: u64,
-    /// Of these, other than `ok`.
-    pub(crate) errors: u64,
+/// Where the cell's id stands in a row of `samples.csv`.
+const CELL_COLUMN: usize = 1;
+
+/// One client's rows, as far as they are whole and of the right cell.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct ParsedSamples {
+    /// The rows.
+    pub(crate) samples: Vec<Sample>,
     /// Why rows were left out, if some were.
     pub(crate) problem: Option<String>,
+}
+
+impl ParsedSamples {
+    /// Reads one client's CSV. Rows after one that is cut short, or of another cell than this, are left out, and told.
+    pub(crate) fn read(csv: &[u8], cell: &str) -> Self {
+        let mut parsed = Self::default();
+        for row in csv::Reader::from_reader(csv).deserialize::<Sample>() {
+            let number = parsed.samples.len() + 1;
+            match row {
+                Ok(sample) if sample.cell == cell => parsed.samples.push(sample),
+                Ok(sample) => parsed.problem = Some(format!("row {number} is of cell {}", sample.cell)),
+                Err(error) => parsed.problem = Some(format!("row {number} is not whole: {error}")),
+            }
+            if parsed.problem.is_some() {
+                break;
+            }
+        }
+        parsed
+    }
 }
 
 /// The folder of one run.
@@ -77,35 +98,46 @@ impl RunFolder {
         serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// Adds the rows of one client's CSV, without its header. Rows after one that is cut short, or of another cell than
-    /// this, are left out, and told.
-    pub(crate) fn append_samples(&self, csv: &[u8], cell: &str) -> anyhow::Result<Appended> {
+    /// Adds rows, whole.
+    pub(crate) fn append_samples(&self, samples: &[Sample]) -> anyhow::Result<()> {
         let path = self.0.join("samples.csv");
         let what = || format!("adding to {}", path.display());
         let mut file = File::options().append(true).open(&path).with_context(what)?;
-        let mut appended = Appended::default();
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-        for row in csv::Reader::from_reader(csv).deserialize::<Sample>() {
-            match row {
-                Ok(sample) if sample.cell == cell => {
-                    appended.rows += 1;
-                    appended.errors += u64::from(sample.outcome != Outcome::Ok);
-                    writer.serialize(sample).with_context(what)?;
-                }
-                Ok(sample) => appended.problem = Some(format!("row {} is of cell {}", appended.rows + 1, sample.cell)),
-                Err(error) => appended.problem = Some(format!("row {} is not whole: {error}", appended.rows + 1)),
-            }
-            if appended.problem.is_some() {
-                break;
-            }
+        for sample in samples {
+            writer.serialize(sample).with_context(what)?;
         }
-        file.write_all(&writer.into_inner().with_context(what)?).with_context(what)?;
-        Ok(appended)
+        file.write_all(&writer.into_inner().with_context(what)?).with_context(what)
     }
 
     /// All samples.
     pub(crate) fn samples(&self) -> anyhow::Result<Vec<Sample>> {
         self.read_csv("samples.csv")
+    }
+
+    /// Takes the samples of these cells out, of which some may have been written by a driver that was killed.
+    ///
+    /// # Errors
+    /// When the file has other columns than this build's, or other rows in it are broken; it is left as it is then.
+    pub(crate) fn leave_out_samples(&self, cells: &BTreeSet<&str>) -> anyhow::Result<()> {
+        let path = self.0.join("samples.csv");
+        let what = || format!("reading {}", path.display());
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(&path).with_context(what)?;
+        if reader.headers().with_context(what)? != COLUMNS.as_slice() {
+            bail!("{} has other columns than this build writes: go on with the build that wrote it", path.display());
+        }
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(COLUMNS).with_context(what)?;
+        let mut rows = reader.records().peekable();
+        while let Some(row) = rows.next() {
+            let row = row.with_context(what)?;
+            let is_wanted = row.get(CELL_COLUMN).is_some_and(|cell| !cells.contains(cell));
+            // The very last row may be cut short, by a driver that was killed while it wrote; then it is of no whole cell.
+            if is_wanted && (row.len() == COLUMNS.len() || rows.peek().is_some()) {
+                writer.write_record(&row).with_context(what)?;
+            }
+        }
+        self.write("samples.csv", &writer.into_inner().with_context(what)?)
     }
 
     /// Replaces `cells.csv`.
@@ -116,6 +148,11 @@ impl RunFolder {
     /// All cells.
     pub(crate) fn cells(&self) -> anyhow::Result<Vec<CellRow>> {
         self.read_csv("cells.csv")
+    }
+
+    /// All cells of which there is a row; none when no cell was over before the run ended.
+    pub(crate) fn cells_if_any(&self) -> anyhow::Result<Vec<CellRow>> {
+        if self.0.join("cells.csv").exists() { self.cells() } else { Ok(Vec::new()) }
     }
 
     /// Replaces `summary.csv`.
@@ -167,8 +204,9 @@ mod tests {
         let folder = folder(&base);
         let csv = format!("{}\n{ROW}\n{ROW}\n", COLUMNS.join(","));
         for _ in 0..2 {
-            let appended = folder.append_samples(csv.as_bytes(), "c").unwrap();
-            assert_eq!(appended, Appended { rows: 2, errors: 0, problem: None });
+            let parsed = ParsedSamples::read(csv.as_bytes(), "c");
+            assert_eq!((parsed.samples.len(), &parsed.problem), (2, &None));
+            folder.append_samples(&parsed.samples).unwrap();
         }
         let samples = folder.samples().unwrap();
         assert_eq!(samples.len(), 4);
@@ -177,23 +215,41 @@ mod tests {
 
     #[test]
     fn a_row_cut_short_is_told_and_the_rows_before_it_are_kept() {
-        let base = tempfile::tempdir().unwrap();
-        let folder = folder(&base);
         let csv = format!("{}\n{ROW}\nr,c,loss,1%", COLUMNS.join(","));
-        let appended = folder.append_samples(csv.as_bytes(), "c").unwrap();
-        assert_eq!(appended.rows, 1);
-        assert!(appended.problem.unwrap().starts_with("row 2 is not whole"));
-        assert_eq!(folder.samples().unwrap().len(), 1);
+        let parsed = ParsedSamples::read(csv.as_bytes(), "c");
+        assert_eq!(parsed.samples.len(), 1);
+        assert!(parsed.problem.unwrap().starts_with("row 2 is not whole"));
     }
 
     #[test]
     fn rows_of_another_cell_are_left_out_and_told() {
+        let csv = format!("{}\n{ROW}\n", COLUMNS.join(","));
+        let parsed = ParsedSamples::read(csv.as_bytes(), "another");
+        assert_eq!(parsed, ParsedSamples { samples: Vec::new(), problem: Some("row 1 is of cell c".to_owned()) });
+    }
+
+    #[test]
+    fn samples_of_cells_that_are_measured_again_are_taken_out() {
         let base = tempfile::tempdir().unwrap();
         let folder = folder(&base);
-        let csv = format!("{}\n{ROW}\n", COLUMNS.join(","));
-        let appended = folder.append_samples(csv.as_bytes(), "another").unwrap();
-        assert_eq!(appended, Appended { rows: 0, errors: 0, problem: Some("row 1 is of cell c".to_owned()) });
-        assert!(folder.samples().unwrap().is_empty());
+        for cell in ["c", "d"] {
+            let csv = format!("{}\n{}\n", COLUMNS.join(","), ROW.replace("r,c,", &format!("r,{cell},")));
+            folder.append_samples(&ParsedSamples::read(csv.as_bytes(), cell).samples).unwrap();
+        }
+        // What a driver that was killed may leave.
+        let path = folder.path().join("samples.csv");
+        let whole = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{whole}r,c,loss")).unwrap();
+        folder.leave_out_samples(&["d"].into()).unwrap();
+        let kept = folder.samples().unwrap();
+        assert_eq!((kept.len(), kept[0].cell.as_str(), COLUMNS[CELL_COLUMN]), (1, "c", "cell"));
+
+        fs::write(&path, format!("{whole}r,c,loss\n{ROW}\n")).unwrap();
+        assert!(folder.leave_out_samples(&["d"].into()).is_err(), "a broken row in the middle is no leftover");
+        fs::write(&path, whole.replace("connect_ms", "connecting_ms")).unwrap();
+        let error = folder.leave_out_samples(&["d"].into()).unwrap_err().to_string();
+        assert!(error.contains("other columns"), "{error}");
+        assert!(fs::read_to_string(&path).unwrap().contains("connecting_ms"), "it is left as it was");
     }
 
     #[test]

@@ -73,6 +73,14 @@ impl RunLock {
     /// Makes and locks the folder. It gets its name only with the lock held, so that nobody takes it for a dead one.
     pub(crate) fn take(run_id: &str) -> anyhow::Result<Self> {
         let folder = std::env::temp_dir().join(format!("{PREFIX}{run_id}"));
+        match life(&folder) {
+            Life::Alive => anyhow::bail!("the run {run_id} is still under way (its driver holds {})", folder.display()),
+            Life::Dead => anyhow::bail!(
+                "the run {run_id} has left {}: `testbed clean`, with the engines that it was on, removes it",
+                folder.display()
+            ),
+            Life::Unknown => {}
+        }
         let draft = std::env::temp_dir().join(format!(".{PREFIX}{run_id}"));
         let what = || format!("making the temporary folder {}", folder.display());
         fs::create_dir_all(&draft).with_context(what)?;

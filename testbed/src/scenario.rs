@@ -1,9 +1,11 @@
 //! The scenario: what a run is to do, from a TOML file or a built-in one, with the command line's flags on top.
 
 mod combination;
+mod load;
 mod workload;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,7 @@ use shaper::{Condition, Delay, Loss, Rate};
 
 use crate::duration::Span;
 pub(crate) use combination::Combination;
+pub(crate) use load::{ArrivalRate, Arrivals, UntilPrecise};
 pub(crate) use workload::{Connection, Workload};
 
 /// The built-in scenarios by name.
@@ -26,9 +29,15 @@ pub(crate) struct Scenario {
     pub(crate) clients: u32,
     /// How long the clients work in each cell.
     pub(crate) duration: Span,
-    /// How often each condition is measured.
+    /// How long they work before that without being measured.
+    #[serde(default)]
+    pub(crate) warm_up: Span,
+    /// How often each condition is measured; with `until` at most.
     #[serde(default = "one")]
     pub(crate) repetitions: u32,
+    /// When a condition is known well enough and is not repeated any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<UntilPrecise>,
     /// Seed of everything random; made up and recorded when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<u64>,
@@ -45,6 +54,9 @@ pub(crate) struct Scenario {
 const fn one() -> u32 {
     1
 }
+
+/// How often conditions are repeated at most when precision is asked for and no number of repetitions.
+const REPETITIONS_UNTIL_PRECISE: u32 = 30;
 
 /// The values of each condition, measured one at a time with the others left alone; and combinations.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -114,6 +126,10 @@ pub(crate) struct Overrides {
     pub(crate) connection: Option<Connection>,
     pub(crate) users: Option<u32>,
     pub(crate) think_time: Option<Span>,
+    pub(crate) warm_up: Option<Span>,
+    pub(crate) arrival_rate: Option<ArrivalRate>,
+    pub(crate) arrivals: Option<Arrivals>,
+    pub(crate) until: Option<UntilPrecise>,
 }
 
 impl Scenario {
@@ -146,13 +162,24 @@ impl Scenario {
         }
         self.clients = clients.unwrap_or(self.clients);
         self.duration = duration.unwrap_or(self.duration);
-        self.repetitions = repetitions.unwrap_or(self.repetitions);
+        // Who asks for precision and for no number of repetitions wants as many as it takes.
+        let without_number = if overrides.until.is_some() { REPETITIONS_UNTIL_PRECISE } else { self.repetitions };
+        self.repetitions = repetitions.unwrap_or(without_number);
+        self.until = overrides.until.or(self.until);
+        self.warm_up = overrides.warm_up.unwrap_or(self.warm_up);
         self.seed = seed.or(self.seed);
         self.workload.connection = overrides.connection.unwrap_or(self.workload.connection);
         self.workload.users = overrides.users.unwrap_or(self.workload.users);
         self.workload.think_time = overrides.think_time.unwrap_or(self.workload.think_time);
+        self.workload.arrival_rate = overrides.arrival_rate.or(self.workload.arrival_rate);
+        self.workload.arrivals = overrides.arrivals.unwrap_or(self.workload.arrivals);
         self.network.offloads = overrides.offloads.unwrap_or(self.network.offloads);
         self
+    }
+
+    /// How long clients work in a cell, warm-up and measured time together.
+    pub(crate) fn whole_duration(&self) -> Duration {
+        self.warm_up.as_duration() + self.duration.as_duration()
     }
 
     /// Refuses what can't be run.

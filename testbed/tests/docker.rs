@@ -36,7 +36,7 @@ fn things_of(run_id: &str) -> Vec<String> {
 fn a_sweep_in_containers_is_measured_and_proved_and_leaves_nothing_behind() {
     needs_docker!();
     let finished = finish(&[&SHORT[..], &["--delay", "0,40ms"]].concat());
-    assert_eq!(finished.code(), Some(0), "{}", finished.words());
+    finished.assert_proved();
     let run = finished.run();
     let rtt = |cell| run.summary(cell, "view_products", "rtt_p50_ms");
     let added = rtt("delay-40ms-r1") - rtt("delay-0-r1");

@@ -104,7 +104,7 @@ fn server_and_clients_on_two_engines_are_measured_through_published_ports() {
     let Some(engines) = engines() else { return };
     // Not the usual ports: somebody's shop may be up there.
     let finished = finish(&as_strs(&on_two(&engines, &["--publish-port", "6000"])));
-    assert_eq!(finished.code(), Some(0), "{}", finished.words());
+    finished.assert_proved();
     assert_delay_shows(&finished, "delay-40ms-r1", 40.0);
     let run = finished.run();
     let facts = &run.manifest()["engine_facts"];
@@ -139,7 +139,7 @@ fn a_shop_started_by_hand_is_measured_and_labelled_as_not_controlled() {
     shop.set(&["--delay", "40ms"]);
     running.press_enter();
     let finished = running.end();
-    assert_eq!(finished.code(), Some(0), "{}", finished.words());
+    finished.assert_proved();
     assert_delay_shows(&finished, "delay-40ms-r1", 40.0);
     let manifest = finished.run().manifest();
     assert_eq!((&manifest["condition_control"], &manifest["emulator"]), (&"by_hand".into(), &"by-hand".into()));
@@ -264,7 +264,7 @@ fn a_swarm_spreads_clients_over_its_machines_and_is_left_empty() {
     make_swarm(&engines);
     let arguments = ["run", "--engine", "swarm", "--server-engine", &engines.a, "--clients", "6", "--delay", "0,40ms"];
     let finished = finish(&[&arguments[..], &["--loss", "5%", "--duration", "3s"]].concat());
-    assert_eq!(finished.code(), Some(0), "{}", finished.words());
+    finished.assert_proved();
     assert_delay_shows(&finished, "delay-40ms-r1", 40.0);
     let run = finished.run();
     let clients_on = run.manifest()["engine_facts"]["clients_on"].clone();

@@ -12,7 +12,8 @@ use crate::engine::docker::{self, DockerEngine, Site};
 use crate::engine::host_processes::HostEngine;
 use crate::engine::netns::{self, NetnsEngine};
 use crate::engine::swarm::SwarmEngine;
-use crate::engine::{Engine, ShopAddress};
+use crate::engine::{Engines, ShopAddress};
+use crate::manifest::{Manifest, Place};
 
 /// The user's choice of engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -43,9 +44,9 @@ pub(super) struct EngineUrls {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Where nodes live")]
 pub(super) struct PlaceArgs {
-    /// What nodes are
-    #[arg(long, value_enum, default_value = "auto")]
-    engine: EngineChoice,
+    /// What nodes are [default: auto, or that of the run that is repeated]
+    #[arg(long, value_enum)]
+    pub(super) engine: Option<EngineChoice>,
     #[command(flatten)]
     pub(super) urls: EngineUrls,
     /// Where clients reach the server's published ports; else the host in --server-engine's URL
@@ -63,13 +64,53 @@ pub(super) struct PlaceArgs {
 pub(super) struct ChosenEngine {
     /// The runtime that everything must run on: its thread is in the lab.
     pub(super) runtime: Runtime,
-    /// The engine.
-    pub(super) engine: Box<dyn Engine>,
+    /// The engines, one a lab.
+    pub(super) engines: Engines,
     /// Why it was taken, for the user and the manifest.
     pub(super) why: String,
 }
 
+impl EngineChoice {
+    /// The one that a manifest names.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        <Self as clap::ValueEnum>::from_str(name, false).ok()
+    }
+}
+
 impl PlaceArgs {
+    /// What the user named, for the manifest.
+    pub(super) fn named(&self) -> Place {
+        let EngineUrls { server_engine, client_engine } = self.urls.clone();
+        Place {
+            server_engine,
+            client_engine,
+            server_address: self.server_address.clone(),
+            publish_port: self.publish_port,
+            server: self.server.clone(),
+        }
+    }
+
+    /// This place if the user named any, else that of an earlier run.
+    pub(super) fn or_that_of(mut self, earlier: &Manifest) -> Self {
+        if self.named() == Place::default() && self.engine.is_none() {
+            let Place { server_engine, client_engine, server_address, publish_port, server } = earlier.place.clone();
+            // Clients that are processes have no engine to be asked for: what there is decides again.
+            let engine = EngineChoice::named(&earlier.engine).filter(|_| server.is_none());
+            self = Self {
+                engine,
+                urls: EngineUrls { server_engine, client_engine },
+                server_address,
+                publish_port,
+                server,
+            };
+        }
+        self
+    }
+
+    fn engine(&self) -> EngineChoice {
+        self.engine.unwrap_or(EngineChoice::Auto)
+    }
+
     fn first_port(&self) -> u16 {
         self.publish_port.unwrap_or(limits::ACCOUNTS_PORT)
     }
@@ -95,14 +136,14 @@ pub(super) fn choose_engine(place: &PlaceArgs, folder: &Path) -> anyhow::Result<
     if let Some(host) = &place.server {
         return use_shop_elsewhere(place, host, folder);
     }
-    let is_published = !place.urls.client_engine.is_empty() && place.engine != EngineChoice::Swarm;
+    let is_published = !place.urls.client_engine.is_empty() && place.engine() != EngineChoice::Swarm;
     if !is_published && (place.server_address.is_some() || place.publish_port.is_some()) {
         bail!("--server-address and --publish-port go with --client-engine or --server: else no port is published");
     }
-    if !place.urls.is_empty() && place.engine != EngineChoice::Swarm {
+    if !place.urls.is_empty() && place.engine() != EngineChoice::Swarm {
         return use_several(place);
     }
-    match place.engine {
+    match place.engine() {
         EngineChoice::Swarm => use_swarm(place),
         EngineChoice::Docker => use_docker("asked for"),
         EngineChoice::Netns => use_netns(folder, "asked for"),
@@ -129,14 +170,16 @@ async fn site(url: Option<&str>, wanted: &[&'static str]) -> anyhow::Result<Site
 
 fn use_docker(why: &str) -> anyhow::Result<ChosenEngine> {
     let runtime = runtime()?;
-    let engine = Box::new(DockerEngine::on_one(runtime.block_on(site(None, &docker::IMAGES))?));
-    Ok(ChosenEngine { runtime, engine, why: format!("engine docker: {why}") })
+    let site = runtime.block_on(site(None, &docker::IMAGES))?;
+    let engines = Engines::several(move |_| DockerEngine::on_one(site.for_another_lab()));
+    Ok(ChosenEngine { runtime, engines, why: format!("engine docker: {why}") })
 }
 
 fn use_netns(folder: &Path, why: &str) -> anyhow::Result<ChosenEngine> {
     netns::enter_lab()?;
-    let engine = Box::new(NetnsEngine::new(folder.to_owned()));
-    Ok(ChosenEngine { runtime: runtime()?, engine, why: format!("engine netns: {why}") })
+    let folder = folder.to_owned();
+    let engines = Engines::several(move |lab| NetnsEngine::new(&folder, lab));
+    Ok(ChosenEngine { runtime: runtime()?, engines, why: format!("engine netns: {why}") })
 }
 
 fn use_swarm(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
@@ -145,13 +188,13 @@ fn use_swarm(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
     }
     let runtime = runtime()?;
     let manager = runtime.block_on(site(place.urls.server_engine.as_deref(), &docker::IMAGES))?;
-    let engine = Box::new(SwarmEngine::new(manager)?);
-    Ok(ChosenEngine { runtime, engine, why: "engine swarm: asked for".to_owned() })
+    let engines = Engines::one(SwarmEngine::new(manager)?, "a Swarm's tasks share all its machines");
+    Ok(ChosenEngine { runtime, engines, why: "engine swarm: asked for".to_owned() })
 }
 
 /// Server and clients on engines that the user names.
 fn use_several(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
-    if place.engine == EngineChoice::Netns {
+    if place.engine() == EngineChoice::Netns {
         bail!("--server-engine and --client-engine name Docker engines, --engine netns needs none: leave one out");
     }
     let runtime = runtime()?;
@@ -167,20 +210,22 @@ fn use_several(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
     })?;
     if clients.is_empty() {
         let why = format!("engine docker: all nodes on {}, asked for", server.url());
-        return Ok(ChosenEngine { runtime, engine: Box::new(DockerEngine::on_one(server)), why });
+        let engines = Engines::several(move |_| DockerEngine::on_one(server.for_another_lab()));
+        return Ok(ChosenEngine { runtime, engines, why });
     }
     let address = place.server_address.clone().or_else(|| host_in(server.url())).with_context(|| {
         format!("{} does not say where clients reach the server's ports: give --server-address", server.url())
     })?;
     let shop = ShopAddress::published(&address, place.first_port())?;
     let why = format!("engine docker: server on {}, its ports published at {address}", server.url());
-    let engine = Box::new(DockerEngine::on_several(server, clients, shop)?);
-    Ok(ChosenEngine { runtime, engine, why })
+    let engines =
+        Engines::one(DockerEngine::on_several(server, clients, shop)?, "the server's ports are published once");
+    Ok(ChosenEngine { runtime, engines, why })
 }
 
 /// Clients here, for somebody else's shop.
 fn use_shop_elsewhere(place: &PlaceArgs, host: &str, folder: &Path) -> anyhow::Result<ChosenEngine> {
-    if matches!(place.engine, EngineChoice::Netns | EngineChoice::Swarm) {
+    if matches!(place.engine(), EngineChoice::Netns | EngineChoice::Swarm) {
         bail!("--server {host}: clients are containers or processes on this host; leave --engine away, or give docker");
     }
     let shop = ShopAddress::published(host, place.first_port())?;
@@ -196,16 +241,17 @@ fn use_shop_elsewhere(place: &PlaceArgs, host: &str, folder: &Path) -> anyhow::R
         }
         anyhow::Ok(sites)
     });
-    let must_be_docker = place.engine == EngineChoice::Docker || !place.urls.client_engine.is_empty();
-    let (engine, what): (Box<dyn Engine>, _) = match sites {
-        Ok(sites) => (Box::new(DockerEngine::clients_only(sites, shop)), "docker".to_owned()),
+    let must_be_docker = place.engine() == EngineChoice::Docker || !place.urls.client_engine.is_empty();
+    let one_link = "there is one link, and somebody sets it by hand";
+    let (engines, what) = match sites {
+        Ok(sites) => (Engines::one(DockerEngine::clients_only(sites, shop), one_link), "docker".to_owned()),
         Err(error) if must_be_docker => return Err(error),
         Err(error) => (
-            Box::new(HostEngine::new(folder.to_owned(), shop)),
+            Engines::one(HostEngine::new(folder.to_owned(), shop), one_link),
             format!("processes on this host, no Docker ({error:#})"),
         ),
     };
-    Ok(ChosenEngine { runtime, engine, why: format!("clients: {what}; the shop at {host} is somebody else's") })
+    Ok(ChosenEngine { runtime, engines, why: format!("clients: {what}; the shop at {host} is somebody else's") })
 }
 
 /// `tcp://192.0.2.1:2375` → `192.0.2.1`.

@@ -9,7 +9,7 @@ use shaper::{Condition, Delay};
 use tokio::io::{AsyncBufReadExt, BufReader, Stdin};
 use tokio_util::sync::CancellationToken;
 
-use super::{Emulator, LinkCounters, ReadBack, shaper as shaper_emulator, tcset};
+use super::{Emulator, EmulatorChoice, LinkCounters, ReadBack, shaper as shaper_emulator, tcset};
 use crate::engine::{DEVICE, Engine};
 use crate::output::say;
 
@@ -64,6 +64,10 @@ fn instructions(host: &str, condition: &Condition) -> String {
 impl Emulator for ByHandEmulator {
     fn name(&self) -> &'static str {
         "by-hand"
+    }
+
+    fn choice(&self) -> EmulatorChoice {
+        EmulatorChoice::Auto
     }
 
     async fn prepare(&mut self, engine: &dyn Engine, _logs: &Path) -> anyhow::Result<()> {

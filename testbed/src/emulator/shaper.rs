@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use shaper::Condition;
 use shaper::control::{Event, Status};
 
-use super::{Emulator, LinkCounters, ReadBack, on_server};
+use super::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
 use crate::engine::process::Process;
 use crate::engine::{DEVICE, Engine, Node, NodeCommand, log_end};
 use crate::program::Program;
@@ -42,6 +42,10 @@ impl Emulator for ShaperEmulator {
         "shaper"
     }
 
+    fn choice(&self) -> EmulatorChoice {
+        EmulatorChoice::Shaper
+    }
+
     async fn prepare(&mut self, engine: &dyn Engine, logs: &Path) -> anyhow::Result<()> {
         let daemon = NodeCommand::program(Program::Shaper, ["run", "--device", DEVICE, "--until-stdin-closes"]);
         let log = logs.join("shaper.log");
@@ -69,8 +73,10 @@ impl Emulator for ShaperEmulator {
         } else {
             format!(", missing: {}", status.path.missing.join("; "))
         };
-        let text = format!("shaper: {}, way through it {:?}{missing}", status.condition, status.path.state);
-        Ok(ReadBack { agrees: status.has_in_force(asked), text: text.to_lowercase() })
+        let elsewhere = if status.device == DEVICE { String::new() } else { format!(" on {}", status.device) };
+        let text = format!("shaper: {}{elsewhere}, way through it {:?}{missing}", status.condition, status.path.state);
+        let agrees = status.has_in_force(asked) && status.device == DEVICE;
+        Ok(ReadBack { agrees, text: text.to_lowercase() })
     }
 
     async fn counters(&self, engine: &dyn Engine) -> anyhow::Result<Option<LinkCounters>> {

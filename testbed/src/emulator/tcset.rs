@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use shaper::{Condition, Delay, Loss, Rate};
 
-use super::{Emulator, LinkCounters, ReadBack, on_server};
+use super::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
 use crate::engine::{DEVICE, Engine, Node, NodeCommand, last_lines};
 
 /// What to do when tcset does not work, for the user.
@@ -173,6 +173,10 @@ async fn check_kernel(engine: &dyn Engine) -> anyhow::Result<()> {
 impl Emulator for TcsetEmulator {
     fn name(&self) -> &'static str {
         "tcset"
+    }
+
+    fn choice(&self) -> EmulatorChoice {
+        EmulatorChoice::Tcset
     }
 
     fn bundles_segments(&self) -> bool {

@@ -33,6 +33,8 @@ const NETWORK: [u8; 2] = [10, 77];
 pub(crate) struct NetnsEngine {
     /// Where the nodes' folders are; removed by its owner, not here.
     folder: PathBuf,
+    /// Which of the labs beside each other this is, from 1: bridges and the nodes' links are named after it.
+    lab: u32,
     shop: ShopAddress,
     /// Kept for `renew`.
     plan: Option<LabPlan>,
@@ -45,10 +47,12 @@ pub(crate) struct NetnsEngine {
 }
 
 impl NetnsEngine {
-    /// An engine whose nodes' folders are below `folder`. The process must be in the lab already ([`enter_lab`]).
-    pub(crate) fn new(folder: PathBuf) -> Self {
+    /// The engine of the lab of this number, from 1, whose nodes' folders are below `folder`. The process must be in the
+    /// namespace for labs already ([`enter_lab`]).
+    pub(crate) fn new(folder: &Path, lab: u32) -> Self {
         let shop = ShopAddress::of_node(&address(Node::Server));
-        Self { folder, shop, plan: None, bridge: None, nodes: BTreeMap::new(), children: RefCell::default() }
+        let folder = folder.join(format!("lab-{lab}"));
+        Self { folder, lab, shop, plan: None, bridge: None, nodes: BTreeMap::new(), children: RefCell::default() }
     }
 
     fn node_folder(&self, node: Node) -> PathBuf {
@@ -61,21 +65,21 @@ impl NetnsEngine {
         namespace.as_fd().try_clone_to_owned().context("copying a namespace's handle")
     }
 
+    /// The name of a node's link at the bridge; the kernel takes 15 bytes.
+    fn lab_end(&self, node: Node) -> String {
+        match node {
+            Node::Server => format!("server-{}", self.lab),
+            Node::Client(number) => format!("c{number}-{}", self.lab),
+        }
+    }
+
     async fn make_node(&self, node: Node, plan: &LabPlan, bridge: &Bridge) -> anyhow::Result<Namespace> {
         let folder = self.node_folder(node);
         std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
         let namespace = Namespace::make(plan.sysctls_here()).await.with_context(|| format!("making node {node}"))?;
-        let link = NodeLink { lab_end: lab_end(node), address: address(node) };
+        let link = NodeLink { lab_end: self.lab_end(node), address: address(node) };
         bridge.attach(&namespace, &link).await.with_context(|| format!("connecting node {node}"))?;
         Ok(namespace)
-    }
-}
-
-/// The name of a node's link at the bridge.
-fn lab_end(node: Node) -> String {
-    match node {
-        Node::Server => "server".to_owned(),
-        Node::Client(number) => format!("client-{number}"),
     }
 }
 
@@ -98,7 +102,7 @@ impl Engine for NetnsEngine {
     }
 
     async fn up(&mut self, plan: &LabPlan) -> anyhow::Result<()> {
-        let bridge = Bridge::make().await.context("making the lab's bridge")?;
+        let bridge = Bridge::make(&format!("lab-{}", self.lab)).await.context("making the lab's bridge")?;
         let made = plan.nodes().map(|node| {
             let bridge = &bridge;
             let engine = &*self;
@@ -149,7 +153,7 @@ impl Engine for NetnsEngine {
         std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
         let plan = self.plan.clone().context("the lab is not up")?;
         let bridge = self.bridge.as_ref().context("the lab is not up")?;
-        bridge.detach(&lab_end(node)).await?;
+        bridge.detach(&self.lab_end(node)).await?;
         let namespace = self.make_node(node, &plan, bridge).await?;
         self.nodes.insert(node, namespace);
         Ok(())

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
-use shop_client::control::Event;
+use shop_client::control::{Event, Pacing, Priority};
 
 /// Operations and errors so far, over all clients.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Count {
     /// Operations that ended.
     pub(crate) operations: u64,
@@ -14,6 +15,19 @@ pub(crate) struct Count {
     pub(crate) errors: u64,
     /// Under way when clients had to stop.
     pub(crate) cut_off: u64,
+    /// CPU time of the client that used the most for each of its threads.
+    pub(crate) cpu: Option<ClientCpu>,
+    /// How late operations of an open loop began: counts of all clients, and the worst of each percentile.
+    pub(crate) pacing: Option<Pacing>,
+}
+
+/// What one client used of the processors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClientCpu {
+    /// CPU time in the cell, warm-up included.
+    pub(crate) used: Duration,
+    /// Threads that its shoppers share.
+    pub(crate) threads: u32,
 }
 
 /// Where the clients' counts meet; shared with the progress display.
@@ -32,6 +46,8 @@ impl Board {
             operations: sum.operations + count.operations,
             errors: sum.errors + count.errors,
             cut_off: sum.cut_off + count.cut_off,
+            cpu: sum.cpu.into_iter().chain(count.cpu).reduce(ClientCpu::busier),
+            pacing: worst(sum.pacing, count.pacing),
         })
     }
 
@@ -42,14 +58,47 @@ impl Board {
 
     /// Takes an event in; says whether it was the last.
     pub(super) fn note(&self, index: usize, event: Event) -> bool {
-        let (count, last) = match event {
-            Event::Ready => return false,
-            Event::Progress { operations, errors } => (Count { operations, errors, cut_off: 0 }, false),
-            Event::Done { operations, errors, cut_off, .. } => (Count { operations, errors, cut_off }, true),
-        };
-        if let Some(place) = self.0.borrow_mut().get_mut(index) {
-            *place = count;
+        let mut counts = self.0.borrow_mut();
+        let Some(count) = counts.get_mut(index) else { return false };
+        match event {
+            Event::Ready => {}
+            Event::Progress { operations, errors } => *count = Count { operations, errors, ..*count },
+            Event::Cpu { used_ms, threads } => {
+                count.cpu = Some(ClientCpu { used: Duration::from_millis(used_ms), threads });
+            }
+            Event::Done { operations, errors, cut_off, pacing, .. } => {
+                *count = Count { operations, errors, cut_off, pacing, ..*count };
+                return true;
+            }
         }
-        last
+        false
     }
+}
+
+impl ClientCpu {
+    /// CPU time over elapsed time, percent of one core for each thread.
+    pub(crate) fn percent_of_threads(self, elapsed: Duration) -> f64 {
+        self.used.as_secs_f64() / elapsed.as_secs_f64() / f64::from(self.threads.max(1)) * 100.0
+    }
+
+    /// The one of two that used more for each thread.
+    fn busier(self, other: Self) -> Self {
+        let of_each = |cpu: Self| cpu.used / cpu.threads.max(1);
+        if of_each(other) > of_each(self) { other } else { self }
+    }
+}
+
+/// The pacing of several clients: their counts together (at most so many waited at once), and of each percentile the worst, since percentiles of several
+/// can't be had from theirs.
+fn worst(one: Option<Pacing>, other: Option<Pacing>) -> Option<Pacing> {
+    let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
+    Some(Pacing {
+        paced: one.paced + other.paced,
+        waited: one.waited + other.waited,
+        most_waiting: one.most_waiting + other.most_waiting,
+        p50_us: one.p50_us.max(other.p50_us),
+        p99_us: one.p99_us.max(other.p99_us),
+        max_us: one.max_us.max(other.max_us),
+        priority: if one.priority == other.priority { one.priority } else { Priority::Shared },
+    })
 }

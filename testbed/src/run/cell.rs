@@ -4,18 +4,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use shaper::Condition;
+use shop_client::sample::{Outcome as Ended, Phase, Sample};
 use tokio_util::sync::CancellationToken;
 
-use super::clients::Crew;
+use super::board::Board;
+use super::clients::{Collected, Crew};
+use super::gate::Permit;
 use super::lab::Lab;
+use super::overload::{CpuUse, CpuWatch};
 use super::prober::{Floor, PROBER, probe};
 use super::progress::Progress;
+use super::{evidence, trace};
 use crate::cell_row::{CellRow, Verdict};
-use crate::emulator::LinkCounters;
 use crate::engine::Node;
-use crate::host::CpuTicks;
 use crate::plan::Cell;
-use crate::probe::{Measured, ProbePlan, doubts, is_plausible};
+use crate::probe::{Measured, ProbePlan, doubts};
 use crate::results::RunFolder;
 use crate::run_id::UtcTime;
 use crate::scenario::Scenario;
@@ -24,10 +27,8 @@ use crate::scenario::Scenario;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// How often the link is asked how many packets it holds.
 const DRAIN_STEP: Duration = Duration::from_millis(50);
-/// A host this busy may measure itself instead of the link, percent of all cores.
-const BUSY_PERCENT: f64 = 85.0;
-/// A packet this late is worth a note, milliseconds.
-const LATE_MS: f64 = 5.0;
+/// Operations of an open loop that begin later than this (99th percentile) are worth a note, microseconds.
+const PACING_P99_US: u64 = 1_000;
 
 /// What a cell needs to know of its run.
 pub(crate) struct CellContext<'a> {
@@ -39,9 +40,9 @@ pub(crate) struct CellContext<'a> {
     pub(crate) folder: &'a RunFolder,
     /// What the bare link is like.
     pub(crate) floor: Floor,
-    /// Whether this host's CPU is the nodes' CPU.
-    pub(crate) nodes_are_here: bool,
-    /// Ctrl-C.
+    /// To be told when its clients are at work.
+    pub(crate) permit: &'a Permit<'a>,
+    /// Ctrl-C, or the failure of another lab.
     pub(crate) stop: &'a CancellationToken,
 }
 
@@ -51,6 +52,8 @@ pub(crate) struct Outcome {
     pub(crate) row: CellRow,
     /// Nodes to renew before the next cell.
     pub(crate) broken: Vec<Node>,
+    /// All its samples.
+    pub(crate) samples: Vec<Sample>,
 }
 
 /// Measures one cell. Whatever goes wrong becomes the row's verdict.
@@ -68,6 +71,8 @@ pub(crate) async fn measure(lab: &mut Lab<'_>, run: &CellContext<'_>, cell: &Cel
         problems: Vec::new(),
         notes: Vec::new(),
         broken: Vec::new(),
+        samples: Vec::new(),
+        device_before: None,
     };
     let ended = measurement.work().await;
     measurement.conclude(ended)
@@ -84,6 +89,9 @@ struct Measurement<'m, 'l> {
     problems: Vec<String>,
     notes: Vec<String>,
     broken: Vec<Node>,
+    samples: Vec<Sample>,
+    /// Packets that the server's device had sent when the condition was set.
+    device_before: Option<u64>,
 }
 
 impl Measurement<'_, '_> {
@@ -107,8 +115,7 @@ impl Measurement<'_, '_> {
         }
         self.drain().await?;
         self.row.after_rtt_ms = self.prove("after").await?.rtt_median_ms;
-        let counters = self.lab.emulator.counters(self.lab.engine).await.context("reading the link's counters")?;
-        self.note_counters(counters);
+        self.note_counters(self.device_before).await?;
         self.lab.check_shop().await
     }
 
@@ -119,7 +126,11 @@ impl Measurement<'_, '_> {
 
     async fn prove_and_let_work(&mut self, crew: &mut Crew) -> anyhow::Result<()> {
         self.apply(&self.cell.condition).await?;
+        if self.lab.engine.has_server() {
+            self.device_before = Some(self.lab.device_packets().await?);
+        }
         self.row.before_rtt_ms = self.prove("before").await?.rtt_median_ms;
+        self.check_probe_crossed().await?;
         self.let_work(crew).await
     }
 
@@ -139,33 +150,51 @@ impl Measurement<'_, '_> {
         self.row.probe_sent += measured.sent;
         self.row.probe_lost += measured.sent.saturating_sub(measured.received);
         let rate_kbit = measured.rate_bits_per_second.map(|rate| rate / 1_000.0);
-        self.row.achieved_rate_kbit = match (self.row.achieved_rate_kbit, rate_kbit) {
-            (Some(before), Some(after)) => Some(f64::midpoint(before, after)),
-            (before, after) => before.or(after),
-        };
+        self.row.achieved_rate_kbit = mean_of(self.row.achieved_rate_kbit, rate_kbit);
+        let added = measured.rtt_median_ms.map(|rtt| rtt - self.run.floor.rtt_ms);
+        self.row.achieved_delay_ms = mean_of(self.row.achieved_delay_ms, added);
         let doubts = doubts(asked, self.run.floor.rtt_ms, &measured);
         self.problems.extend(doubts.into_iter().map(|doubt| format!("{when}: {doubt}")));
         Ok(measured)
     }
 
+    /// Whether the probe's packets went through the link: it must have counted as many.
+    async fn check_probe_crossed(&mut self) -> anyhow::Result<()> {
+        let counters = self.lab.emulator.counters(self.lab.engine).await.context("reading the link's counters")?;
+        let Some(seen) = counters.map(|counters| counters.sent + counters.dropped + counters.queued) else {
+            return Ok(());
+        };
+        let sent = u64::from(self.row.probe_sent);
+        if seen < sent {
+            self.problems.push(format!("before: of the probe's {sent} answers only {seen} went through the link"));
+        }
+        Ok(())
+    }
+
     /// Lets the clients work until their time is over, one of them fails, the server ends, or Ctrl-C comes.
     async fn let_work(&mut self, crew: &mut Crew) -> anyhow::Result<()> {
         let lab = &*self.lab;
-        let (cpu, server_cpu) = (CpuTicks::now(), lab.engine.cpu_time(Node::Server).await);
+        let server_cpu = lab.engine.cpu_time(Node::Server).await;
         self.row.started = UtcTime::now().to_string();
         let start = Instant::now();
         crew.go().await.context("starting the workload")?;
+        self.run.permit.working();
         let board = crew.board();
-        let display = self.progress.watch(self.cell, &board);
+        let mut watch = CpuWatch::default();
         let server_ended = tokio::select! {
             () = crew.follow(self.run.stop) => None,
-            never = display => match never {},
+            never = self.progress.watch(self.cell, &board) => match never {},
+            never = watch.watch() => match never {},
             error = lab.shop_ended() => Some(error),
         };
         let elapsed = start.elapsed();
         self.row.duration_s = elapsed.as_secs_f64();
-        self.row.cut_off = board.total().cut_off;
-        self.note_cpu(elapsed, cpu, server_cpu).await;
+        let mut seen = if lab.is_here { watch.seen() } else { CpuUse::default() };
+        // A server that has died has no CPU time to tell; the row says so otherwise.
+        if let (Ok(before), Ok(after)) = (server_cpu, lab.engine.cpu_time(Node::Server).await) {
+            seen.server_percent = Some(after.saturating_sub(before).as_secs_f64() / elapsed.as_secs_f64() * 100.0);
+        }
+        self.note_end(&board, elapsed, seen);
         match server_ended {
             None => Ok(()),
             Some(error) => {
@@ -175,31 +204,50 @@ impl Measurement<'_, '_> {
         }
     }
 
-    async fn collect(&mut self, crew: &Crew) -> anyhow::Result<Vec<String>> {
-        let collected = crew.collect(self.lab, self.run.folder, &self.cell.id).await?;
-        self.row.operations = collected.operations;
-        self.row.errors = collected.errors;
-        Ok(collected.problems)
+    /// What the clients told in the end, and how busy the machine was.
+    fn note_end(&mut self, board: &Board, elapsed: Duration, mut seen: CpuUse) {
+        let total = board.total();
+        self.row.cut_off = total.cut_off;
+        seen.client_percent = total.cpu.map(|cpu| cpu.percent_of_threads(elapsed));
+        self.row.host_cpu_percent = seen.host_percent;
+        self.row.host_cpu_peak_percent = seen.host_peak_percent;
+        self.row.server_cpu_percent = seen.server_percent;
+        self.row.client_cpu_percent = seen.client_percent;
+        self.row.overload = seen.overload().join("; ");
+        if let Some(pacing) = total.pacing {
+            self.row.pacing_p99_ms = Some(pacing.p99_us as f64 / 1e3);
+            self.row.waited = Some(pacing.waited);
+            if pacing.waited > 0 {
+                let all = pacing.paced + pacing.waited;
+                self.notes.push(format!("{} of {all} operations had to wait for a free shopper", pacing.waited));
+            }
+            if pacing.p99_us > PACING_P99_US {
+                self.notes.push(format!("1% of the operations began over {:.2} ms late", pacing.p99_us as f64 / 1e3));
+            }
+        }
     }
 
-    async fn note_cpu(
-        &mut self,
-        elapsed: Duration,
-        cpu_before: Option<CpuTicks>,
-        server_before: anyhow::Result<Duration>,
-    ) {
-        // A server that has died has no CPU time to tell; the row says so otherwise.
-        if let (Ok(before), Ok(after)) = (server_before, self.lab.engine.cpu_time(Node::Server).await) {
-            let used = after.saturating_sub(before);
-            self.row.server_cpu_percent = Some(used.as_secs_f64() / elapsed.as_secs_f64() * 100.0);
+    /// Fetches the samples, puts to them what the server knows, looks what they prove, and keeps them.
+    async fn collect(&mut self, crew: &Crew) -> anyhow::Result<Vec<String>> {
+        let Collected { mut samples, problems } = crew.collect(self.lab, &self.cell.id).await;
+        if self.lab.engine.has_server() {
+            match trace::join(self.lab, &mut samples).await {
+                Ok(0) => {}
+                Ok(missing) => self.notes.push(format!("the server's side of {missing} exchanges is not known")),
+                Err(error) => self.notes.push(format!("the server's side of the exchanges is not known: {error:#}")),
+            }
         }
-        if !self.run.nodes_are_here {
-            return;
-        }
-        self.row.host_cpu_percent = CpuTicks::now().zip(cpu_before).and_then(|(now, before)| now.percent_since(before));
-        if let Some(percent) = self.row.host_cpu_percent.filter(|percent| *percent > BUSY_PERCENT) {
-            self.notes.push(format!("the host was {percent:.0}% busy: the numbers may show it more than the link"));
-        }
+        self.run.folder.append_samples(&samples)?;
+        self.problems.extend(evidence::of_round_trips(&self.cell.condition, &samples));
+        let is_promise = |sample: &&Sample| sample.operation == "place_order" && sample.outcome == Ended::Ok;
+        self.lab.promised_orders += i64::try_from(samples.iter().filter(is_promise).count())?;
+        let (measured, warm_up): (Vec<&Sample>, Vec<&Sample>) =
+            samples.iter().partition(|sample| sample.phase == Phase::Measured);
+        self.row.operations = measured.len() as u64;
+        self.row.warm_up_operations = warm_up.len() as u64;
+        self.row.errors = measured.iter().filter(|sample| sample.outcome != Ended::Ok).count() as u64;
+        self.samples = samples;
+        Ok(problems)
     }
 
     /// Waits until the link holds no packets of the workload any more, so that the probe does not queue behind them.
@@ -223,33 +271,26 @@ impl Measurement<'_, '_> {
         }
     }
 
-    fn note_counters(&mut self, counters: Option<LinkCounters>) {
-        let Some(counters) = counters else { return };
+    /// What the emulator counted since the condition was set, beside what left the server's device.
+    async fn note_counters(&mut self, device_before: Option<u64>) -> anyhow::Result<()> {
+        let counters = self.lab.emulator.counters(self.lab.engine).await.context("reading the link's counters")?;
+        let Some(counters) = counters else { return Ok(()) };
         let asked = &self.cell.condition;
         self.row.link_sent = Some(counters.sent);
         self.row.link_dropped = Some(counters.dropped);
         self.row.link_dropped_queue_full = counters.queue_full;
         self.row.link_max_lateness_ms = counters.max_lateness_ms;
-        if counters.unasked > 0 {
-            self.problems
-                .push(format!("the emulator could not handle {} packets: the host was too busy", counters.unasked));
+        self.row.achieved_loss_percent =
+            counters.lost.map(|lost| lost as f64 / counters.met_loss().max(1) as f64 * 100.0);
+        let found = evidence::of_counters(asked, &counters);
+        self.problems.extend(found.problems);
+        self.notes.extend(found.notes);
+        if let Some(before) = device_before {
+            let device = self.lab.device_packets().await?.saturating_sub(before);
+            self.row.device_sent = Some(device);
+            self.problems.extend(evidence::of_device(asked, &counters, device));
         }
-        match counters.queue_full {
-            Some(full) if full > 0 && asked.rate.is_none() => {
-                self.problems.push(format!("{full} packets found the link's queue full, though no rate was asked"));
-            }
-            Some(full) if full > 0 => self.notes.push(format!("{full} packets found the link's queue full")),
-            _ => {}
-        }
-        if let Some(lost) =
-            counters.lost.filter(|lost| !is_plausible(*lost, lost + counters.sent, asked.loss.fraction()))
-        {
-            let packets = lost + counters.sent;
-            self.problems.push(format!("loss: asked {}, the link dropped {lost} of {packets} packets", asked.loss));
-        }
-        if let Some(late) = counters.max_lateness_ms.filter(|late| *late > LATE_MS) {
-            self.notes.push(format!("a packet left {late:.1} ms late"));
-        }
+        Ok(())
     }
 
     fn conclude(mut self, ended: anyhow::Result<()>) -> Outcome {
@@ -264,6 +305,14 @@ impl Measurement<'_, '_> {
         self.row.notes = self.notes.join("; ");
         self.broken.sort_unstable();
         self.broken.dedup();
-        Outcome { row: self.row, broken: self.broken }
+        Outcome { row: self.row, broken: self.broken, samples: self.samples }
+    }
+}
+
+/// What was seen before and after, together.
+fn mean_of(before: Option<f64>, after: Option<f64>) -> Option<f64> {
+    match (before, after) {
+        (Some(before), Some(after)) => Some(f64::midpoint(before, after)),
+        (before, after) => before.or(after),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures_util::future::{join_all, try_join_all};
 use shop_client::control::{Event, GO};
+use shop_client::sample::Sample;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +17,8 @@ use crate::engine::process::Process;
 use crate::engine::{Engine, Node, NodeCommand, log_end};
 use crate::plan::{Cell, split_mix};
 use crate::program::Program;
-use crate::results::{Appended, RunFolder};
-use crate::scenario::Scenario;
+use crate::results::ParsedSamples;
+use crate::scenario::{Arrivals, Scenario};
 
 /// How long a client may take to get ready; accounts may have to be made first.
 const READY_LIMIT: Duration = Duration::from_secs(150);
@@ -56,9 +57,7 @@ pub(crate) struct Crew {
 #[derive(Default)]
 pub(crate) struct Collected {
     /// Rows.
-    pub(crate) operations: u64,
-    /// Of these, other than `ok`.
-    pub(crate) errors: u64,
+    pub(crate) samples: Vec<Sample>,
     /// What is missing, a line for each client.
     pub(crate) problems: Vec<String>,
 }
@@ -78,14 +77,14 @@ fn workload(lab: &Lab<'_>, node: Node, cell: &Cell, scenario: &Scenario, run_id:
         ("--shop-port", shop.shop_port.to_string()),
         ("--csv", csv_path(lab.engine, node)),
         ("--users", workload.users.to_string()),
+        ("--warm-up", scenario.warm_up.to_string()),
         ("--duration", scenario.duration.to_string()),
-        ("--think-time", workload.think_time.to_string()),
         ("--connection", workload.connection.as_str().to_owned()),
         ("--accounts", workload.accounts.as_str().to_owned()),
         ("--page-size", workload.page_size.to_string()),
         ("--request-timeout", workload.request_timeout.to_string()),
         ("--connect-timeout", workload.connect_timeout.to_string()),
-        ("--seed", split_mix(cell.seed, u64::from(number)).to_string()),
+        ("--seed", split_mix(cell.workload_seed, u64::from(number)).to_string()),
         ("--run-id", run_id.to_owned()),
         ("--cell", cell.id.clone()),
         ("--condition", cell.varied.as_str().to_owned()),
@@ -93,7 +92,8 @@ fn workload(lab: &Lab<'_>, node: Node, cell: &Cell, scenario: &Scenario, run_id:
         ("--repetition", cell.repetition.to_string()),
         ("--client", node.to_string()),
     ];
-    let arguments = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+    let arguments =
+        options.into_iter().chain(pace(scenario, number)).flat_map(|(name, value)| [name.to_owned(), value]);
     let mut arguments: Vec<String> =
         ["workload".to_owned(), "--control".to_owned()].into_iter().chain(arguments).collect();
     match &lab.admin_password {
@@ -105,13 +105,29 @@ fn workload(lab: &Lab<'_>, node: Node, cell: &Cell, scenario: &Scenario, run_id:
     }
 }
 
+/// When operations begin: by the shopper's thinking, or by the client's part of a timetable. Clients with even distances
+/// take turns.
+fn pace(scenario: &Scenario, client: u32) -> Vec<(&'static str, String)> {
+    let workload = &scenario.workload;
+    let Some(rate) = workload.arrival_rate else { return vec![("--think-time", workload.think_time.to_string())] };
+    let mut options = vec![
+        ("--arrival-rate", rate.share(scenario.clients).to_string()),
+        ("--arrivals", workload.arrivals.as_str().to_owned()),
+    ];
+    if workload.arrivals == Arrivals::Constant {
+        let microseconds = f64::from(client.saturating_sub(1)) / rate.per_second() * 1e6;
+        options.push(("--arrival-offset", format!("{microseconds:.0}us")));
+    }
+    options
+}
+
 impl Crew {
     /// Starts all clients and waits until each is ready. Those that don't get ready are part of the crew as failed.
     ///
     /// # Errors
     /// When the folder for their logs can't be made, or Ctrl-C comes.
     pub(crate) async fn start(lab: &Lab<'_>, cell: &Cell, run: &CellContext<'_>) -> anyhow::Result<Self> {
-        let logs = lab.logs.join(&cell.id);
+        let logs = run.folder.logs().join(&cell.id);
         std::fs::create_dir_all(&logs).with_context(|| format!("making the folder {}", logs.display()))?;
         let started = (1..=run.scenario.clients).map(Node::Client).map(|node| {
             let command = workload(lab, node, cell, run.scenario, run.run_id);
@@ -179,8 +195,8 @@ impl Crew {
         self.follow(&stop).await;
     }
 
-    /// Fetches the CSVs into the run's folder. Rows that are missing, cut short or of another cell are problems.
-    pub(crate) async fn collect(&self, lab: &Lab<'_>, folder: &RunFolder, cell: &str) -> anyhow::Result<Collected> {
+    /// Fetches the CSVs. Rows that are missing, cut short or of another cell are problems.
+    pub(crate) async fn collect(&self, lab: &Lab<'_>, cell: &str) -> Collected {
         let started = self.clients.iter().enumerate().filter(|(_, client)| client.process.is_some());
         let fetched = started.map(|(index, client)| {
             let path = csv_path(lab.engine, client.node);
@@ -188,19 +204,18 @@ impl Crew {
         });
         let mut collected = Collected::default();
         for (index, client, csv) in join_all(fetched).await {
-            let appended = match csv {
-                Ok(csv) => folder.append_samples(&csv, cell)?,
-                Err(error) => Appended { problem: Some(format!("{error:#}")), ..Appended::default() },
+            let parsed = match csv {
+                Ok(csv) => ParsedSamples::read(&csv, cell),
+                Err(error) => ParsedSamples { samples: Vec::new(), problem: Some(format!("{error:#}")) },
             };
-            collected.operations += appended.rows;
-            collected.errors += appended.errors;
-            let told = self.board.of(index).operations;
-            let is_short = matches!(client.end, Some(End::Done)) && told != appended.rows;
-            let short = is_short.then(|| format!("{} rows, but it told of {told} operations", appended.rows));
-            let problem = appended.problem.or(short);
+            let (told, rows) = (self.board.of(index).operations, parsed.samples.len());
+            let is_short = matches!(client.end, Some(End::Done)) && told != rows as u64;
+            let short = is_short.then(|| format!("{rows} rows, but it told of {told} operations"));
+            let problem = parsed.problem.or(short);
             collected.problems.extend(problem.map(|why| format!("{}: its samples are incomplete: {why}", client.node)));
+            collected.samples.extend(parsed.samples);
         }
-        Ok(collected)
+        collected
     }
 }
 

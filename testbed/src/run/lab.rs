@@ -1,21 +1,22 @@
 //! The lab of a run: nodes that are up, the shop running in one of them, and an emulator that works there.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
 use shaper::Condition;
 use shop_protocol::limits;
 
-use crate::emulator::{Emulator, choose};
+use crate::emulator::{Emulator, EmulatorChoice, choose};
 use crate::engine::docker;
 use crate::engine::process::Process;
 use crate::engine::{DEVICE, Engine, LabPlan, Node, NodeCommand, last_lines, log_end};
 use crate::plan::Cell;
 use crate::probe::{self, ProbePlan};
 use crate::program::Program;
-use crate::run::{RunRequest, prober};
+use crate::run::audit::Audit;
+use crate::run::{RunRequest, prober, trace};
 use crate::scenario::{Offloads, Scenario};
 
 /// How long the shop may take to start.
@@ -41,6 +42,12 @@ pub(crate) struct Lab<'a> {
     pub(crate) admin_password: Option<String>,
     /// Whether the server's node, and the database in it, was replaced since the run began.
     pub(crate) server_was_renewed: bool,
+    /// Orders that clients of this lab were promised so far.
+    pub(crate) promised_orders: i64,
+    /// Whether this host's CPU is the nodes' CPU.
+    pub(crate) is_here: bool,
+    /// How long it took to make network and nodes.
+    pub(crate) nodes_up: Duration,
     /// `None`: it is somebody else's.
     shop: Option<Process>,
     scenario: Scenario,
@@ -53,29 +60,6 @@ struct Ready {
     shop: String,
 }
 
-/// What `shop-server verify` says of the database, beside what clients were promised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, serde::Serialize)]
-pub(crate) struct Audit {
-    /// Orders that were acknowledged to clients. The database may have more: an acknowledgement can get lost.
-    #[serde(default)]
-    pub(crate) promised: i64,
-    /// Pieces that left the stock.
-    pub(crate) sold: i64,
-    /// Pieces that stand in orders.
-    pub(crate) ordered: i64,
-    /// How many orders there are.
-    pub(crate) orders: i64,
-    /// Whether stock and orders agree, product by product.
-    pub(crate) consistent: bool,
-}
-
-impl Audit {
-    /// Whether stock and orders agree and no acknowledged order is missing.
-    pub(crate) fn is_good(self) -> bool {
-        self.consistent && self.promised <= self.orders
-    }
-}
-
 impl<'a> Lab<'a> {
     /// Brings nodes, shop and emulator up on `engine`; whoever calls takes the engine down, also after a failure.
     pub(crate) async fn up(
@@ -83,9 +67,13 @@ impl<'a> Lab<'a> {
         plan: &LabPlan,
         request: &RunRequest,
         cells: &[Cell],
+        choice: EmulatorChoice,
     ) -> anyhow::Result<Lab<'a>> {
         let (scenario, logs) = (&request.scenario, plan.logs.clone());
+        std::fs::create_dir_all(&logs).with_context(|| format!("making the folder {}", logs.display()))?;
+        let began = Instant::now();
         engine.up(plan).await.context("setting up the nodes")?;
+        let nodes_up = began.elapsed();
         check_programs(engine).await?;
         let (shop, admin_password) = if engine.has_server() {
             let password = format!("{:016x}", getrandom::u64().context("no randomness for a password")?);
@@ -95,16 +83,19 @@ impl<'a> Lab<'a> {
             (None, std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()))
         };
         let conditions: Vec<Condition> = cells.iter().map(|cell| cell.condition).collect();
-        let chosen = choose(engine, request.emulator, &conditions, &logs, &plan.stop).await;
+        let chosen = choose(engine, choice, &conditions, &logs, &plan.stop).await;
         let chosen = chosen.context("choosing the link emulator")?;
         let (emulator, why_emulator) = (chosen.emulator, chosen.why);
         Ok(Lab {
+            is_here: engine.shares_host().await,
             engine,
             emulator,
             why_emulator,
             logs,
             admin_password,
             server_was_renewed: false,
+            promised_orders: 0,
+            nodes_up,
             shop,
             scenario: scenario.clone(),
         })
@@ -127,6 +118,16 @@ impl<'a> Lab<'a> {
             bail!("the server does not answer within {ANSWER_LIMIT}: {}", self.shop_log());
         }
         Ok(())
+    }
+
+    /// How many packets the server's device has sent so far, as its kernel counts them.
+    ///
+    /// # Errors
+    /// When it does not tell.
+    pub(crate) async fn device_packets(&self) -> anyhow::Result<u64> {
+        let show = NodeCommand::installed("cat", ["/proc/net/dev"]);
+        let shown = self.engine.exec(Node::Server, &show).await?.success(&show)?.stdout;
+        packets_sent(&shown, DEVICE).with_context(|| format!("`{show}` does not tell of {DEVICE}"))
     }
 
     /// Resolves when the shop ends, which it should not. Nobody tells of somebody else's.
@@ -179,20 +180,26 @@ impl<'a> Lab<'a> {
     }
 
     /// Stock against orders in the shop's database, and these against what clients were promised.
-    pub(crate) async fn audit(&self, promised: i64) -> anyhow::Result<Audit> {
+    pub(crate) async fn audit(&self) -> anyhow::Result<Audit> {
         let database = database(self.engine);
         let verify = NodeCommand::program(Program::ShopServer, ["verify", "--database", &database]);
         // Exit code 1 means inconsistent, which the line says, too.
         let output = self.engine.exec(Node::Server, &verify).await?;
         let words = || format!("`{verify}` exited {} and printed: {}", output.code, last_lines(&output.stderr, 3));
         let audit: Audit = serde_json::from_str(output.stdout.trim()).with_context(words)?;
-        Ok(Audit { promised, ..audit })
+        Ok(Audit { promised: self.promised_orders, ..audit })
     }
 
     /// Leaves the bare link and stops the emulator. Nodes are the engine's to remove.
     pub(crate) async fn shut_down(&mut self) -> anyhow::Result<()> {
         self.emulator.shut_down(self.engine).await
     }
+}
+
+/// The tenth number after a device's name in `/proc/net/dev`: packets sent (proc(5)).
+fn packets_sent(table: &str, device: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'))?;
+    line.split_whitespace().nth(9)?.parse().ok()
 }
 
 /// Whether the nodes hold the programs that this driver was built with: an image may be of yesterday.
@@ -249,6 +256,7 @@ async fn start_shop(
         ("--database", database(engine)),
         ("--accounts-listen", format!("0.0.0.0:{}", limits::ACCOUNTS_PORT)),
         ("--shop-listen", format!("0.0.0.0:{}", limits::SHOP_PORT)),
+        ("--trace", trace::path(engine)),
         ("--echo-listen", format!("0.0.0.0:{}", limits::ECHO_PORT)),
         ("--admin-username", ADMIN.to_owned()),
         ("--catalogue", "demo".to_owned()),
@@ -265,4 +273,17 @@ async fn start_shop(
     let ready: anyhow::Result<Ready> = shop.first_event(START_LIMIT).await;
     ready.with_context(|| log_end(&log))?;
     Ok(shop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_sent_are_the_tenth_number_of_the_device() {
+        let table = "Inter-|   Receive                |  Transmit\n face |bytes    packets errs drop\n    lo:    1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n  eth0: 1400 20 0 0 0 0 0 0 900 33 0 0 0 0 0 0\n";
+        assert_eq!(packets_sent(table, "eth0"), Some(33));
+        assert_eq!(packets_sent(table, "lo"), Some(10));
+        assert_eq!(packets_sent(table, "eth1"), None);
+    }
 }

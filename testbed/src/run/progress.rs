@@ -1,15 +1,17 @@
 //! What the user sees while a run goes on: one line that changes on a terminal, plain lines elsewhere.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::board::Board;
+use super::board::{Board, Count};
 use crate::cell_row::{CellRow, Verdict};
 use crate::output::say;
-use crate::plan::Cell;
+use crate::plan;
 
 /// How often the line on a terminal is drawn.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -18,19 +20,26 @@ const REDRAW: Duration = Duration::from_millis(250);
 pub(crate) struct Progress {
     /// The line on a terminal; hidden elsewhere.
     bar: Option<ProgressBar>,
-    /// Measured time of a cell.
+    /// How long clients work in a cell.
     cell_time: Duration,
-    /// All cells.
-    cells: usize,
-    /// What a cell takes beside its measured time: known after the first.
-    overhead: std::cell::Cell<Duration>,
+    /// Cells that are to be measured.
+    cells: Cell<usize>,
+    /// What a cell takes beside its clients' work: known after the first.
+    overhead: Cell<Duration>,
     /// Cells done.
-    done: std::cell::Cell<usize>,
-    /// Since when the present cell is under way.
-    cell_start: std::cell::Cell<Instant>,
+    done: Cell<usize>,
+    /// The cells under way, by their ids.
+    under_way: RefCell<BTreeMap<String, UnderWay>>,
 }
 
-/// What a cell takes beside its measured time, until it is known.
+/// A cell under way.
+struct UnderWay {
+    start: Instant,
+    /// What its clients tell, once they work.
+    board: Option<(Instant, Board)>,
+}
+
+/// What a cell takes beside its clients' work, until it is known.
 const FIRST_GUESS: Duration = Duration::from_secs(3);
 
 impl Progress {
@@ -42,9 +51,8 @@ impl Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
-        let now = std::cell::Cell::new(Instant::now());
-        let (overhead, done) = (std::cell::Cell::new(FIRST_GUESS), std::cell::Cell::new(0));
-        Self { bar, cell_time, cells, overhead, done, cell_start: now }
+        let (overhead, done, cells) = (Cell::new(FIRST_GUESS), Cell::new(0), Cell::new(cells));
+        Self { bar, cell_time, cells, overhead, done, under_way: RefCell::default() }
     }
 
     /// A line that stays.
@@ -56,20 +64,28 @@ impl Progress {
     }
 
     /// The next cell begins.
-    pub(crate) fn begin(&self, cell: &Cell) {
-        self.cell_start.set(Instant::now());
-        let text = format!("{} {}: clients get ready, the link is proved", cell.varied.as_str(), cell.value);
+    pub(crate) fn begin(&self, cell: &plan::Cell) {
+        let under_way = UnderWay { start: Instant::now(), board: None };
+        self.under_way.borrow_mut().insert(cell.id.clone(), under_way);
+        self.draw();
+    }
+
+    /// A cell is not measured at all.
+    pub(crate) fn pass_over(&self) {
+        self.cells.set(self.cells.get() - 1);
         if let Some(bar) = &self.bar {
-            bar.set_message(text);
+            bar.set_length(self.cells.get() as u64);
         }
     }
 
     /// The cell is over; its outcome stays as a line.
     pub(crate) fn end(&self, row: &CellRow) {
         self.done.set(self.done.get() + 1);
-        let taken = self.cell_start.get().elapsed();
-        self.overhead.set(taken.saturating_sub(Duration::from_secs_f64(row.duration_s)));
-        self.line(&format!("cell {}/{} {}", self.done.get(), self.cells, summary(row)));
+        if let Some(under_way) = self.under_way.borrow_mut().remove(&row.cell) {
+            let taken = under_way.start.elapsed();
+            self.overhead.set(taken.saturating_sub(Duration::from_secs_f64(row.duration_s)));
+        }
+        self.line(&format!("cell {}/{} {}", self.done.get(), self.cells.get(), summary(row)));
         if let Some(bar) = &self.bar {
             bar.inc(1);
         }
@@ -82,31 +98,48 @@ impl Progress {
         }
     }
 
-    /// Draws the counts of the cell until it is dropped.
-    pub(crate) async fn watch(&self, cell: &Cell, board: &Board) -> Infallible {
-        let start = Instant::now();
+    /// Shows the counts of the cell until this is dropped.
+    pub(crate) async fn watch(&self, cell: &plan::Cell, board: &Board) -> Infallible {
+        if let Some(under_way) = self.under_way.borrow_mut().get_mut(&cell.id) {
+            under_way.board = Some((Instant::now(), board.clone()));
+        }
         loop {
             tokio::time::sleep(REDRAW).await;
-            let Some(bar) = &self.bar else { continue };
-            let count = board.total();
-            let elapsed = start.elapsed();
-            let rate = count.operations as f64 / elapsed.as_secs_f64();
-            bar.set_message(format!(
-                "{} {}: {rate:.0} operations/s, {} errors, {} left, {} in all",
-                cell.varied.as_str(),
-                cell.value,
-                count.errors,
-                clock(self.cell_time.saturating_sub(elapsed)),
-                clock(self.left(elapsed)),
-            ));
+            self.draw();
         }
     }
 
-    /// Time until the last cell ends.
-    fn left(&self, in_cell: Duration) -> Duration {
-        let after_this = self.cells.saturating_sub(self.done.get() + 1);
+    /// Draws the line: the cell under way, or several together.
+    fn draw(&self) {
+        let Some(bar) = &self.bar else { return };
+        let under_way = self.under_way.borrow();
+        let what = match under_way.keys().collect::<Vec<_>>().as_slice() {
+            [one] => (*one).clone(),
+            several => format!("{} cells beside each other", several.len()),
+        };
+        let working: Vec<(Duration, Count)> = under_way
+            .values()
+            .filter_map(|cell| cell.board.as_ref())
+            .map(|(start, board)| (start.elapsed(), board.total()))
+            .collect();
+        let Some(longest) = working.iter().map(|(elapsed, _)| *elapsed).max() else {
+            bar.set_message(format!("{what}: clients get ready, the link is proved"));
+            return;
+        };
+        let rate: f64 = working.iter().map(|(elapsed, count)| count.operations as f64 / elapsed.as_secs_f64()).sum();
+        let errors: u64 = working.iter().map(|(_, count)| count.errors).sum();
+        bar.set_message(format!(
+            "{what}: {rate:.0} operations/s, {errors} errors, {} left, {} in all",
+            clock(self.cell_time.saturating_sub(longest)),
+            clock(self.left(longest, under_way.len())),
+        ));
+    }
+
+    /// Time until the last cell ends, when as many go on beside each other as now.
+    fn left(&self, in_cell: Duration, at_once: usize) -> Duration {
+        let after_these = self.cells.get().saturating_sub(self.done.get() + at_once).div_ceil(at_once.max(1));
         let each = self.cell_time + self.overhead.get();
-        self.cell_time.saturating_sub(in_cell) + each * u32::try_from(after_this).unwrap_or(u32::MAX)
+        self.cell_time.saturating_sub(in_cell) + each * u32::try_from(after_these).unwrap_or(u32::MAX)
     }
 }
 
@@ -129,6 +162,9 @@ fn summary(row: &CellRow) -> String {
         "{} {}: {} operations, {} errors{rtt}, {verdict}",
         row.condition, row.value, row.operations, row.errors
     );
+    if !row.overload.is_empty() {
+        text.push_str(&format!(", OVERLOADED: {}", row.overload));
+    }
     for remark in [&row.problems, &row.notes].into_iter().filter(|remark| !remark.is_empty()) {
         text.push_str("\n    ");
         text.push_str(remark.trim());

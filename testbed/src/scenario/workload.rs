@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::load::{ArrivalRate, Arrivals};
 use crate::duration::Span;
 
 /// What the shoppers do; the options of `shop-client workload`.
@@ -10,8 +11,15 @@ use crate::duration::Span;
 pub(crate) struct Workload {
     /// Virtual shoppers per client.
     pub(crate) users: u32,
-    /// Mean pause between two operations of a shopper.
+    /// Mean pause between two operations of a shopper, in a closed loop.
     pub(crate) think_time: Span,
+    /// Operations that all clients together begin in a time (open loop); without it each shopper waits for its answer
+    /// and thinks before its next operation (closed loop).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) arrival_rate: Option<ArrivalRate>,
+    /// How these are spread.
+    #[serde(default)]
+    pub(crate) arrivals: Arrivals,
     /// A connection per request, or one that is kept.
     pub(crate) connection: Connection,
     /// New accounts in the measured time, or made before it.

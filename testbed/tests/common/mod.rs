@@ -68,6 +68,14 @@ impl Finished {
     pub(crate) fn run(&self) -> RunFiles {
         RunFiles::only_one_in(self.folder.path())
     }
+
+    /// All cells were proved. The exit code says so, unless the machine that tests it was too busy for the overload guard.
+    pub(crate) fn assert_proved(&self) {
+        let cells = self.run().csv("cells.csv");
+        assert!(!cells.is_empty() && cells.iter().all(|row| row["verdict"] == "proved"), "{}", self.words());
+        let expected = if cells.iter().all(|row| row["overload"].is_empty()) { 0 } else { 3 };
+        assert_eq!(self.code(), Some(expected), "{}", self.words());
+    }
 }
 
 /// Runs the driver to its end.
@@ -178,6 +186,17 @@ impl Running {
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("no child process with {words:?} came up; the driver said:\n{}", self.seen.join("\n"));
+    }
+
+    /// Waits until a client of the first lab works in this cell, on namespaces: its CSV shows it.
+    pub(crate) fn wait_for_rows(&self, client: &str, cell: &str) {
+        let run = RunFiles::only_one_in(self.folder.path());
+        let csv = temporary_folder(&run.id).join("lab-1").join(client).join("samples.csv");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !fs::read_to_string(&csv).is_ok_and(|text| text.contains(cell)) {
+            assert!(Instant::now() < deadline, "{client} writes no rows of {cell}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn children(&self) -> Vec<Pid> {

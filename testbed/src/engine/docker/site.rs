@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -36,7 +37,7 @@ pub(crate) struct Site {
     info: SystemInfo,
     docker: Docker,
     /// Where it is reached through one.
-    _tunnel: Option<Tunnel>,
+    tunnel: Option<Rc<Tunnel>>,
     /// What it was seen not to have.
     quirks: RefCell<Quirks>,
     /// Tasks that follow the streams of commands.
@@ -77,7 +78,26 @@ impl Site {
 
     fn with(url: &str, docker: Docker, tunnel: Option<Tunnel>) -> Self {
         let (quirks, followers) = (RefCell::default(), RefCell::default());
-        Self { url: url.to_owned(), info: SystemInfo::default(), docker, _tunnel: tunnel, quirks, followers }
+        Self {
+            url: url.to_owned(),
+            info: SystemInfo::default(),
+            docker,
+            tunnel: tunnel.map(Rc::new),
+            quirks,
+            followers,
+        }
+    }
+
+    /// The same engine for another lab, which follows its own commands.
+    pub(crate) fn for_another_lab(&self) -> Self {
+        Self {
+            url: self.url.clone(),
+            info: self.info.clone(),
+            docker: self.docker.clone(),
+            tunnel: self.tunnel.clone(),
+            quirks: self.quirks.clone(),
+            followers: RefCell::default(),
+        }
     }
 
     /// How the user names it.

@@ -33,11 +33,12 @@ pub(crate) struct Bridge {
 }
 
 impl Bridge {
-    /// Makes the bridge in the namespace of the calling thread.
-    pub(crate) async fn make() -> anyhow::Result<Self> {
+    /// Makes the bridge of this name in the namespace of the calling thread. It has no address: labs whose bridges stand
+    /// beside each other do not reach each other.
+    pub(crate) async fn make(name: &str) -> anyhow::Result<Self> {
         let netlink = netlink()?;
-        netlink.link().add(LinkBridge::new("lab").up().build()).execute().await.context("adding the bridge")?;
-        let index = index_of(&netlink, "lab").await?;
+        netlink.link().add(LinkBridge::new(name).up().build()).execute().await.context("adding the bridge")?;
+        let index = index_of(&netlink, name).await?;
         let lab = File::open("/proc/thread-self/ns/net").context("opening the lab's namespace")?;
         Ok(Self { netlink, index, lab })
     }

@@ -1,0 +1,304 @@
+//! `testbed run`: its flags, and the run that they, a scenario or an earlier run ask for.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use shaper::{Delay, Loss, Rate};
+
+use super::choice::{PlaceArgs, choose_engine};
+use super::{INTERRUPTED, SOME_NOT_PROVED, ShownArgs, clean, interrupt};
+use crate::duration::Span;
+use crate::emulator::EmulatorChoice;
+use crate::jobs::Jobs;
+use crate::manifest::Manifest;
+use crate::output::result;
+use crate::plan;
+use crate::run::{Earlier, RunEnd, RunRequest, run};
+use crate::run_id::{RunLock, new_run_id};
+use crate::scenario::{ArrivalRate, Arrivals, Combination, Connection, Offloads, Overrides, Scenario, UntilPrecise};
+
+/// Flags that say what is run: they don't go with `--resume`, which says all of it.
+const WHAT_IS_RUN: [&str; 21] = [
+    "clients",
+    "scenario",
+    "loss",
+    "delay",
+    "rate",
+    "combined",
+    "duration",
+    "warm_up",
+    "repetitions",
+    "until",
+    "users",
+    "think_time",
+    "arrival_rate",
+    "arrivals",
+    "connection",
+    "offloads",
+    "seed",
+    "engine",
+    "emulator",
+    "out",
+    "from",
+];
+
+#[derive(Args)]
+#[command(args_override_self = true)]
+pub(super) struct RunArgs {
+    /// Client nodes
+    #[arg(long, value_name = "N")]
+    clients: Option<u32>,
+    /// A built-in scenario's name, or a TOML file
+    #[arg(long, value_name = "NAME|FILE", default_value = "original")]
+    scenario: String,
+    /// Losses to sweep, percent ('0,1,2%'); naming any condition replaces the scenario's whole sweep
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    loss: Option<Vec<Loss>>,
+    /// Delays to sweep ('0,50ms,100ms')
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    delay: Option<Vec<Delay>>,
+    /// Rates to sweep ('1Mbit,500kbit,100kbit')
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    rate: Option<Vec<Rate>>,
+    /// Several at once ('delay=50ms,loss=1%,rate=1Mbit'); may be given more than once
+    #[arg(long, value_name = "CONDITION", action = clap::ArgAction::Append)]
+    combined: Option<Vec<Combination>>,
+    /// Measured time of each cell ('30s')
+    #[arg(long, value_name = "TIME")]
+    duration: Option<Span>,
+    /// Time before that in which clients work and nothing is measured ('2s')
+    #[arg(long, value_name = "TIME")]
+    warm_up: Option<Span>,
+    /// How often each condition is measured, in shuffled order; with --until at most
+    #[arg(long, value_name = "N")]
+    repetitions: Option<u32>,
+    /// Repeat a condition until the 95 % interval of its median latency is within so many percent of it ('ci=5%'), or of
+    /// another statistic ('ci=5%@p95', p99, mean)
+    #[arg(long, value_name = "PRECISION")]
+    until: Option<UntilPrecise>,
+    /// Virtual shoppers in each client
+    #[arg(long, value_name = "N")]
+    users: Option<u32>,
+    /// Mean pause of a shopper between two operations ('100ms')
+    #[arg(long, value_name = "TIME")]
+    think_time: Option<Span>,
+    /// Operations that all clients together begin by a timetable, whether the shop answers or not ('200/s'; open loop)
+    #[arg(long, value_name = "RATE", conflicts_with = "think_time")]
+    arrival_rate: Option<ArrivalRate>,
+    /// How these are spread over time
+    #[arg(long, value_enum)]
+    arrivals: Option<Arrivals>,
+    /// A connection for each request, or one that is kept
+    #[arg(long, value_enum)]
+    connection: Option<Connection>,
+    /// What imposes conditions [default: auto, or that of the run that is repeated]
+    #[arg(long, value_enum)]
+    emulator: Option<EmulatorChoice>,
+    /// Segmentation offload of the server's device; off, the emulator drops single packets and no bundles of them
+    #[arg(long, value_enum)]
+    offloads: Option<Offloads>,
+    /// The same seed gives the same plan, workload decisions and shaper drops; made up and recorded when not given
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Cells that may be measured beside each other, each in a network of its own, while the host stays quiet: a number,
+    /// or auto
+    #[arg(long, value_name = "N|auto", default_value = "1")]
+    jobs: Jobs,
+    /// Go on with a run that did not get to its end: measure what is missing in its folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = WHAT_IS_RUN)]
+    resume: Option<PathBuf>,
+    /// Repeat a run: scenario, seed, engine and emulator from its manifest.json; other flags change them
+    #[arg(long, value_name = "FILE", conflicts_with = "scenario")]
+    from: Option<PathBuf>,
+    /// Where run folders go
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    out: PathBuf,
+    /// Print the plan and stop
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    shown: ShownArgs,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// What is to be run, wherever that was said.
+struct Wanted {
+    scenario: Scenario,
+    seed: u64,
+    emulator: EmulatorChoice,
+    place: PlaceArgs,
+}
+
+impl RunArgs {
+    /// The command line's part of the scenario.
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            clients: self.clients,
+            duration: self.duration,
+            repetitions: self.repetitions,
+            seed: self.seed,
+            loss: self.loss.clone(),
+            delay: self.delay.clone(),
+            rate: self.rate.clone(),
+            combined: self.combined.clone(),
+            offloads: self.offloads,
+            connection: self.connection,
+            users: self.users,
+            think_time: self.think_time,
+            warm_up: self.warm_up,
+            arrival_rate: self.arrival_rate,
+            arrivals: self.arrivals,
+            until: self.until,
+        }
+    }
+
+    /// What the flags ask for, over what `earlier` did, if that is repeated or gone on with.
+    fn wanted(&self, earlier: Option<&Manifest>) -> anyhow::Result<Wanted> {
+        let base = match earlier {
+            Some(manifest) => Scenario { seed: Some(manifest.seed), ..manifest.scenario.clone() },
+            None => Scenario::load(&self.scenario)?,
+        };
+        let scenario = base.with(self.overrides()).validate()?;
+        match (self.think_time, self.arrivals, scenario.workload.arrival_rate) {
+            (Some(_), _, Some(rate)) => {
+                bail!("--think-time: with {rate} arriving, shoppers do not think; leave it away")
+            }
+            (_, Some(_), None) => bail!("--arrivals: they need an --arrival-rate (200/s)"),
+            _ => {}
+        }
+        let seed = scenario.seed.map_or_else(getrandom::u64, Ok).context("no randomness for a seed; give --seed")?;
+        let place = earlier.map_or_else(|| self.place.clone(), |manifest| self.place.clone().or_that_of(manifest));
+        let same_emulator = earlier.and_then(|manifest| EmulatorChoice::named(&manifest.emulator));
+        let emulator = self.emulator.or(same_emulator).unwrap_or(EmulatorChoice::Auto);
+        Ok(Wanted { scenario, seed, emulator, place })
+    }
+}
+
+/// Reads the manifest of a run that is to be repeated.
+fn manifest_at(path: &Path) -> anyhow::Result<Manifest> {
+    let text = std::fs::read_to_string(path).with_context(|| {
+        format!("reading '{}': expected the manifest.json of a run (results/<run-id>/manifest.json)", path.display())
+    })?;
+    serde_json::from_str(&text).with_context(|| format!("'{}' is no manifest of this testbed", path.display()))
+}
+
+pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let earlier = args.resume.as_deref().map(Earlier::open).transpose()?;
+    let repeated = args.from.as_deref().map(manifest_at).transpose()?;
+    let wanted = args.wanted(earlier.as_ref().map(Earlier::manifest).or(repeated.as_ref()))?;
+    if args.dry_run {
+        print_plan(&wanted.scenario, wanted.seed, earlier.as_ref());
+        return Ok(ExitCode::SUCCESS);
+    }
+    refuse_by_hand_with_emulator(args, &wanted)?;
+    clean::before_a_run(&wanted.place.urls)?;
+    let run_id = earlier.as_ref().map_or_else(new_run_id, |earlier| Ok(earlier.manifest().run_id.clone()))?;
+    let lock = RunLock::take(&run_id)?;
+    lock.note_engines(&wanted.place.urls.all())?;
+    // One thread only until here: namespaces can be entered by a whole process only while it has one.
+    let chosen = choose_engine(&wanted.place, lock.folder())?;
+    let request = RunRequest {
+        scenario: wanted.scenario,
+        seed: wanted.seed,
+        run_id,
+        temporary: lock.folder().to_owned(),
+        results: args.out.clone(),
+        earlier,
+        graphs: args.shown.graphs.clone(),
+        format: args.shown.format,
+        emulator: wanted.emulator,
+        jobs: args.jobs,
+        why_engine: chosen.why,
+        place: wanted.place.named(),
+        began,
+    };
+    // The lock is held, and its folder kept, until the run is over.
+    let end = chosen.runtime.block_on(async {
+        let stop = interrupt::listen()?;
+        run(chosen.engines, request, stop).await
+    });
+    // A read of stdin that nobody answers must not keep the program.
+    chosen.runtime.shutdown_background();
+    Ok(match end? {
+        RunEnd::Proved => ExitCode::SUCCESS,
+        RunEnd::Doubtful => ExitCode::from(SOME_NOT_PROVED),
+        RunEnd::Interrupted => ExitCode::from(INTERRUPTED),
+    })
+}
+
+/// Conditions that are set by hand have no emulator of ours.
+fn refuse_by_hand_with_emulator(args: &RunArgs, wanted: &Wanted) -> anyhow::Result<()> {
+    if wanted.place.server.is_some() && args.emulator.is_some_and(|wanted| wanted != EmulatorChoice::Auto) {
+        bail!("--server: the link of somebody else's shop is set by hand; leave --emulator away");
+    }
+    Ok(())
+}
+
+/// The cells in their order; of a run that is gone on with, those that are missing.
+fn print_plan(scenario: &Scenario, seed: u64, earlier: Option<&Earlier>) {
+    let all = plan::cells(scenario, seed);
+    let is_missing =
+        |cell: &&plan::Cell| earlier.is_none_or(|earlier| earlier.missing().iter().any(|c| c.id == cell.id));
+    let cells: Vec<&plan::Cell> =
+        plan::order(&all, seed).into_iter().map(|place| &all[place]).filter(is_missing).collect();
+    let time = scenario.whole_duration() * u32::try_from(cells.len()).unwrap_or(u32::MAX);
+    let lines = cells.iter().map(|cell| format!("{:<18} {}", cell.id, cell.condition));
+    result(&lines.collect::<Vec<_>>().join("\n"));
+    let at_most = if scenario.until.is_some() { "at most " } else { "" };
+    result(&format!(
+        "{at_most}{} cells of {}, {at_most}{} s one after the other, seed {seed}",
+        cells.len(),
+        scenario.duration,
+        time.as_secs()
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::{Cli, Command};
+
+    fn run_args(words: &[&str]) -> Result<super::RunArgs, String> {
+        match Cli::try_parse_from([&["testbed", "run"], words].concat()) {
+            Ok(Cli { command: Command::Run(args) }) => Ok(*args),
+            Ok(_) => panic!("not a run"),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn values_are_read_with_their_units() {
+        let args = run_args(&["--loss", "0,1,2%", "--delay", "0,50ms", "--rate", "1Mbit"]).unwrap();
+        let scenario = args.wanted(None).unwrap().scenario;
+        assert_eq!((scenario.sweep.loss.len(), scenario.sweep.delay.len(), scenario.sweep.rate.len()), (3, 2, 1));
+        let error = run_args(&["--rate", "1Mps"]).err().unwrap();
+        assert!(error.contains("1Mps") && error.contains("kbit"), "{error}");
+    }
+
+    #[test]
+    fn an_open_loop_and_precision_are_part_of_the_scenario() {
+        let words = ["--arrival-rate", "200/s", "--arrivals", "constant", "--warm-up", "2s", "--until", "ci=5%"];
+        let scenario = run_args(&words).unwrap().wanted(None).unwrap().scenario;
+        assert_eq!(scenario.workload.arrival_rate.unwrap().per_second(), 200.0);
+        assert_eq!((scenario.warm_up.to_string().as_str(), scenario.repetitions), ("2s", 30));
+        let both = run_args(&["--arrival-rate", "200/s", "--think-time", "1s"]).err().unwrap();
+        assert!(both.contains("--think-time"), "{both}");
+    }
+
+    #[test]
+    fn what_is_run_can_not_be_changed_when_it_is_gone_on_with() {
+        assert!(run_args(&["--resume", "results/x", "--jobs", "2", "--format", "json"]).is_ok());
+        for flag in
+            [["--clients", "2"], ["--delay", "1ms"], ["--seed", "1"], ["--out", "x"], ["--scenario", "original"]]
+        {
+            let error = run_args(&[&["--resume", "results/x"][..], &flag].concat()).err().unwrap();
+            assert!(error.contains("cannot be used with"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! How much shoppers ask of the shop: a rate at which operations arrive, and how exactly something must be known.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use testbed_analysis::Statistic;
+
+/// Operations that all clients together begin in a time, whether the shop answers or not (open loop).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct ArrivalRate {
+    number: f64,
+    per: Per,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Per {
+    Second,
+    Minute,
+    Hour,
+}
+
+impl Per {
+    const ALL: [Per; 3] = [Per::Second, Per::Minute, Per::Hour];
+
+    fn unit(self) -> &'static str {
+        match self {
+            Per::Second => "/s",
+            Per::Minute => "/m",
+            Per::Hour => "/h",
+        }
+    }
+
+    fn seconds(self) -> f64 {
+        match self {
+            Per::Second => 1.0,
+            Per::Minute => 60.0,
+            Per::Hour => 3_600.0,
+        }
+    }
+}
+
+impl ArrivalRate {
+    /// Operations a second.
+    pub(crate) fn per_second(self) -> f64 {
+        self.number / self.per.seconds()
+    }
+
+    /// The part of one of so many clients.
+    pub(crate) fn share(self, clients: u32) -> Self {
+        Self { number: self.number / f64::from(clients.max(1)), ..self }
+    }
+}
+
+impl FromStr for ArrivalRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || format!("'{text}' is no rate of arrivals: a number above 0 and one of /s, /m, /h (200/s)");
+        let split = text.find('/').ok_or_else(error)?;
+        let (number, unit) = text.split_at(split);
+        let per = Per::ALL.into_iter().find(|per| per.unit() == unit).ok_or_else(error)?;
+        let number: f64 = number.trim().parse().map_err(|_| error())?;
+        if !(number > 0.0 && number <= 1e9) {
+            return Err(error());
+        }
+        Ok(Self { number, per })
+    }
+}
+
+impl fmt::Display for ArrivalRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.number, self.per.unit())
+    }
+}
+
+impl TryFrom<String> for ArrivalRate {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ArrivalRate> for String {
+    fn from(rate: ArrivalRate) -> Self {
+        rate.to_string()
+    }
+}
+
+/// How operations of an open loop are spread over time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Arrivals {
+    /// At even distances.
+    Constant,
+    /// Each independent of the others, as those of many people are.
+    #[default]
+    Poisson,
+}
+
+impl Arrivals {
+    /// The word in files and options.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Arrivals::Constant => "constant",
+            Arrivals::Poisson => "poisson",
+        }
+    }
+}
+
+/// When a condition has been repeated often enough: the 95 % interval of a statistic of the latency is within a share
+/// of it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub(crate) struct UntilPrecise {
+    /// Half of the interval's width, percent of the estimate.
+    percent: f64,
+    /// Of which statistic.
+    pub(crate) statistic: Statistic,
+}
+
+impl UntilPrecise {
+    /// Half of the interval's width at most, as a share of the estimate.
+    pub(crate) fn share(self) -> f64 {
+        self.percent / 100.0
+    }
+}
+
+impl FromStr for UntilPrecise {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error =
+            || format!("'{text}': expected ci=PERCENT% and, if not of p50, @p95, @p99 or @mean (ci=5%, ci=10%@p95)");
+        let (percent, statistic) = match text.split_once('@') {
+            Some((percent, statistic)) => (percent, statistic.parse().map_err(|_| error())?),
+            None => (text, Statistic::P50),
+        };
+        let percent = percent.strip_prefix("ci=").and_then(|rest| rest.strip_suffix('%')).ok_or_else(error)?;
+        let percent: f64 = percent.parse().map_err(|_| error())?;
+        if !(percent > 0.0 && percent <= 100.0) {
+            return Err(error());
+        }
+        Ok(Self { percent, statistic })
+    }
+}
+
+impl fmt::Display for UntilPrecise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ci={}%@{}", self.percent, self.statistic)
+    }
+}
+
+impl TryFrom<String> for UntilPrecise {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<UntilPrecise> for String {
+    fn from(until: UntilPrecise) -> Self {
+        until.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_of_arrivals_keeps_its_unit_and_others_are_refused() {
+        for (text, per_second) in [("200/s", 200.0), ("90/m", 1.5), ("1800/h", 0.5), ("0.5/s", 0.5)] {
+            let rate: ArrivalRate = text.parse().unwrap();
+            assert_eq!((rate.to_string().as_str(), rate.per_second()), (text, per_second));
+        }
+        assert_eq!("200/s".parse::<ArrivalRate>().unwrap().share(8).to_string(), "25/s");
+        for text in ["200", "/s", "0/s", "-1/s", "5/d", "inf/s", "NaN/s"] {
+            assert!(text.parse::<ArrivalRate>().unwrap_err().contains(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn precision_is_spelled_as_a_share_of_a_statistic() {
+        for (text, share, spelled) in
+            [("ci=5%", 0.05, "ci=5%@p50"), ("ci=10%@p95", 0.1, "ci=10%@p95"), ("ci=2.5%@mean", 0.025, "ci=2.5%@mean")]
+        {
+            let until: UntilPrecise = text.parse().unwrap();
+            assert_eq!((until.share(), until.to_string().as_str()), (share, spelled));
+            assert_eq!(until.to_string().parse(), Ok(until));
+        }
+        for text in ["5%", "ci=5", "ci=0%", "ci=-1%", "ci=5%@p42", "ci=5%@error_rate", "ci=200%"] {
+            assert!(text.parse::<UntilPrecise>().unwrap_err().contains("expected ci=PERCENT%"), "{text}");
+        }
+    }
+}
