@@ -1,0 +1,261 @@
+//! Somebody meddles with the link while a cell is measured: every such cell must be flagged, and by what was measured, not
+//! only by what the emulator says of itself.
+
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Finished, Running, alone, finish, no_netns, wait_until_gone};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use serde_json::{Value, json};
+
+/// Prints why and returns where a test can't enter the namespaces of a run.
+macro_rules! needs_namespaces_of_others {
+    () => {
+        let _alone = alone();
+        if let Some(why) = no_netns() {
+            println!("skipped: {why}");
+            return;
+        }
+        if !geteuid().is_root() {
+            println!("skipped: only root may enter the namespaces of a run");
+            return;
+        }
+    };
+}
+
+const DELAYED: &str = "delay-50ms-r1";
+
+/// A run of a bare cell, in which there is time to prepare, and one with a delay.
+fn start() -> Running {
+    let words =
+        "run --engine netns --emulator shaper --clients 1 --duration 4s --warm-up 0s --think-time 20ms --delay 0,50ms";
+    Running::start(&words.split(' ').collect::<Vec<_>>())
+}
+
+/// The row of the cell with the delay, which must not count as proved.
+fn flagged(finished: &Finished) -> BTreeMap<String, String> {
+    assert_eq!(finished.code(), Some(3), "{}", finished.words());
+    let rows = finished.run().csv("cells.csv");
+    assert_eq!((rows[1]["cell"].as_str(), rows.len()), (DELAYED, 2), "{}", finished.words());
+    assert_eq!(rows[1]["verdict"], "not_proved", "{}", finished.words());
+    rows[1].clone()
+}
+
+fn assert_says(row: &BTreeMap<String, String>, words: &[&str]) {
+    for word in words {
+        assert!(row["problems"].contains(word), "'{word}' is missing in: {}", row["problems"]);
+    }
+}
+
+/// A node of a run, by a process that lives in it.
+#[derive(Clone, Copy)]
+struct Inside(Pid);
+
+impl Inside {
+    /// One of the testbed's programs in the node.
+    fn program(self, words: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["-t", &self.0.to_string(), "-n", env!("CARGO_BIN_EXE_testbed"), "program"])
+            .args(words.split(' '));
+        command
+    }
+
+    fn shaper_status(self) -> Option<Value> {
+        serde_json::from_slice(&self.program("shaper show").output().unwrap().stdout).ok()
+    }
+
+    /// Waits until the shaper says something.
+    fn wait_for_shaper(self, fits: impl Fn(&Value) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.shaper_status().is_some_and(|status| fits(&status)) {
+            assert!(Instant::now() < deadline, "the shaper never said it: {:?}", self.shaper_status());
+        }
+    }
+
+    fn wait_for_delay_and_packets(self, packets: u64) {
+        self.wait_for_shaper(|status| {
+            status["condition"]["delay"] == "50ms" && status["counters"]["packets"].as_u64() >= Some(packets)
+        });
+    }
+
+    fn succeed(self, words: &str) {
+        let output = self.program(words).output().unwrap();
+        assert!(output.status.success(), "{words}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Starts a shaper in the node that lives until it is dropped.
+    fn shape(self, options: &str) -> OwnShaper {
+        let mut child = self
+            .program(&format!("shaper run --until-stdin-closes {options}"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut ready).unwrap();
+        assert!(ready.contains("ready"), "{ready}");
+        OwnShaper(child)
+    }
+}
+
+/// A shaper that the test started.
+struct OwnShaper(Child);
+
+impl Drop for OwnShaper {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// The server's node while the clients of the first cell work, and the driver's own shaper.
+fn server_and_shaper(running: &Running) -> (Inside, Pid) {
+    running.wait_for_child(&["workload", "delay-0-r1"]);
+    running.wait_for_rows("client-1", "delay-0-r1");
+    (Inside(running.wait_for_child(&["shop-server", "--database"])), running.wait_for_child(&["shaper", "run"]))
+}
+
+/// Takes the shaper's place in the node for as long as the node lives, and says of itself whatever was asked of it last.
+fn impersonate_shaper(node: Inside, shaper: Pid) {
+    let mut status = node.shaper_status().unwrap();
+    kill(shaper, Signal::SIGTERM).unwrap();
+    wait_until_gone(&[shaper]);
+    let namespace = File::open(format!("/proc/{}/ns/net", node.0)).unwrap();
+    let listener = std::thread::spawn(move || {
+        setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
+        UnixListener::bind_addr(&SocketAddr::from_abstract_name("testbed-shaper").unwrap()).unwrap()
+    });
+    let listener = listener.join().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut line = String::new();
+            BufReader::new(&connection).read_line(&mut line).unwrap();
+            let request: Value = serde_json::from_str(&line).unwrap();
+            if request["command"] == "set" {
+                status["condition"] = request["condition"].clone();
+                let is_bare = request["condition"]["delay"] == "0";
+                status["path"] = json!({ "state": if is_bare { "closed" } else { "open" }, "missing": [] });
+            }
+            // Enough to make up for the probe.
+            status["counters"]["sent"] = json!(1_000);
+            writeln!(connection, "{}", json!({ "status": status })).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_condition_that_was_never_applied_is_flagged_although_the_emulator_swears_to_it() {
+    needs_namespaces_of_others!();
+    let running = start();
+    let (server, shaper) = server_and_shaper(&running);
+    impersonate_shaper(server, shaper);
+    let row = flagged(&running.end());
+    assert_eq!(row["read_back"], "shaper: delay 50ms, way through it open");
+    assert_says(&row, &["before: delay: asked 50 ms, the probe saw", "after: delay", "quicker than the delay"]);
+}
+
+#[test]
+fn half_the_delay_is_flagged_although_the_emulator_swears_to_all_of_it() {
+    needs_namespaces_of_others!();
+    let mut running = start();
+    let (server, shaper) = server_and_shaper(&running);
+    impersonate_shaper(server, shaper);
+    running.wait_for_line("cell 1/2");
+    let client = Inside(running.wait_for_child(&["workload", DELAYED]));
+    let _half = client.shape("--delay 25ms");
+    let row = flagged(&running.end());
+    assert_eq!(row["read_back"], "shaper: delay 50ms, way through it open");
+    assert_says(&row, &["after: delay: asked 50 ms, the probe saw 25.", "quicker than the delay of 50 ms (25."]);
+}
+
+#[test]
+fn a_condition_that_is_removed_halfway_is_flagged() {
+    needs_namespaces_of_others!();
+    let running = start();
+    let (server, _) = server_and_shaper(&running);
+    server.wait_for_delay_and_packets(150);
+    server.succeed("shaper clear");
+    let row = flagged(&running.end());
+    assert_says(
+        &row,
+        &["after: asked delay 50ms, read back shaper: baseline", "after: delay: asked 50 ms, the probe saw"],
+    );
+    assert!(!row["problems"].contains("before:"), "{}", row["problems"]);
+}
+
+#[test]
+fn a_condition_that_was_away_for_a_moment_only_is_flagged() {
+    needs_namespaces_of_others!();
+    let running = start();
+    let (server, _) = server_and_shaper(&running);
+    server.wait_for_delay_and_packets(150);
+    server.succeed("shaper clear");
+    std::thread::sleep(Duration::from_millis(300));
+    server.succeed("shaper set --delay 50ms");
+    let row = flagged(&running.end());
+    assert_says(&row, &["quicker than the delay"]);
+    assert!(!row["problems"].contains("after: delay"), "before and after it was there: {}", row["problems"]);
+}
+
+#[test]
+fn a_condition_on_the_wrong_device_is_flagged() {
+    needs_namespaces_of_others!();
+    let running = start();
+    let (server, shaper) = server_and_shaper(&running);
+    kill(shaper, Signal::SIGTERM).unwrap();
+    wait_until_gone(&[shaper]);
+    let pid = server.0.to_string();
+    let ip = |words: &str| {
+        let done = Command::new("nsenter").args(["-t", &pid, "-n", "ip"]).args(words.split(' ')).status().unwrap();
+        assert!(done.success(), "ip {words}");
+    };
+    ip("link add other type veth peer name end");
+    ip("addr add 192.0.2.1/24 dev other");
+    ip("link set other up");
+    ip("link set end up");
+    let _other = server.shape("--device other");
+    let row = flagged(&running.end());
+    assert_eq!(row["read_back"], "shaper: delay 50ms on other, way through it open");
+    assert_says(&row, &["before: delay: asked 50 ms, the probe saw", "after: delay", "quicker than the delay"]);
+}
+
+#[test]
+fn a_shaper_that_is_killed_is_flagged_and_the_next_cell_has_a_new_one() {
+    needs_namespaces_of_others!();
+    let words = "run --engine netns --emulator shaper --clients 1 --duration 3s --warm-up 0s --think-time 20ms --delay 0,50ms,20ms";
+    let running = Running::start(&words.split(' ').collect::<Vec<_>>());
+    let (server, shaper) = server_and_shaper(&running);
+    server.wait_for_delay_and_packets(150);
+    kill(shaper, Signal::SIGKILL).unwrap();
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(3), "{}", finished.words());
+    let rows = finished.run().csv("cells.csv");
+    assert_eq!((rows[1]["cell"].as_str(), rows[1]["verdict"].as_str()), (DELAYED, "failed"), "{}", finished.words());
+    assert_eq!(rows[2]["verdict"], "proved", "{}", finished.words());
+}
+
+#[test]
+fn without_a_saboteur_the_same_run_is_proved() {
+    needs_namespaces_of_others!();
+    let words =
+        "run --engine netns --emulator shaper --clients 1 --duration 2s --warm-up 0s --think-time 20ms --delay 0,50ms";
+    let finished = finish(&words.split(' ').collect::<Vec<_>>());
+    let rows = finished.run().csv("cells.csv");
+    assert!(rows.iter().all(|row| row["verdict"] == "proved"), "{}", finished.words());
+    let number = |column: &str| rows[1][column].parse::<f64>().unwrap();
+    assert!((49.0..51.0).contains(&number("achieved_delay_ms")), "{}", rows[1]["achieved_delay_ms"]);
+    assert!((number("device_sent") - number("link_sent")).abs() <= 60.0, "{:?}", rows[1]);
+}
