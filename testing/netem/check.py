@@ -20,7 +20,9 @@ def main():
     check(manifest["ending"] == "complete", f"the run ended {manifest['ending']}")
     check(manifest["engine"] == engine, f"the engine was {manifest['engine']}")
     check(manifest["emulator"] == "tcset", f"the emulator was {manifest['emulator']}: {manifest['why_emulator']}")
-    check(manifest["audit"]["consistent"], "stock and orders disagree")
+    books = manifest["audit"]
+    check(books["consistent"] and not manifest["books_unchecked"], "stock and orders disagree")
+    check(books["promised"] <= books["orders"], f"{books['promised']} orders promised, {books['orders']} kept")
 
     cells = list(csv.DictReader((run / "cells.csv").open()))
     check([cell["cell"] for cell in cells] == [cell["id"] for cell in manifest["plan"]], "cells.csv is not the plan")
@@ -29,7 +31,8 @@ def main():
     for cell in cells:
         check(cell["verdict"] == "proved", f"{cell['cell']} is {cell['verdict']}: {cell['problems']}")
         of_cell = [sample for sample in samples if sample["cell"] == cell["cell"]]
-        check(of_cell and len(of_cell) == int(cell["operations"]), f"samples.csv and cells.csv disagree in {cell['cell']}")
+        tried = int(cell["operations"]) + int(cell["warm_up_operations"])
+        check(of_cell and len(of_cell) == tried, f"samples.csv and cells.csv disagree in {cell['cell']}")
         check_link(cell, [sample for sample in of_cell if sample["outcome"] == "ok"])
 
     for condition in {cell["condition"] for cell in cells}:
