@@ -21,8 +21,9 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, geteuid};
 
-/// What the median may differ by: what the client takes to send. It goes by the kernel's stamps for what it receives.
-const MOST_MS: f64 = 0.05;
+/// What the median may differ by: what the client takes to send, since for what it receives it goes by the kernel's stamps.
+/// The goal is 0.05 ms, and 0.01 to 0.03 is what is seen; a machine that is busy with other things gets twice the goal.
+const MOST_MS: f64 = 0.1;
 
 /// One TCP segment with payload, as a capture shows it.
 struct Segment {
