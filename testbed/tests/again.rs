@@ -8,20 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
 
-use common::{Finished, Rows, RunFiles, Running, alone, finish, no_netns, testbed};
+use common::{Finished, Rows, RunFiles, Running, finish, needs_netns, testbed};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-
-/// Prints why and returns where namespaces can't be made.
-macro_rules! needs_netns {
-    () => {
-        let _alone = alone();
-        if let Some(why) = no_netns() {
-            println!("skipped: {why}");
-            return;
-        }
-    };
-}
 
 fn words(text: &str) -> Vec<&str> {
     text.split(' ').collect()

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use common::{Running, alone, no_netns};
+use common::{Running, needs_netns};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::sockopt::{ReceiveTimeout, ReceiveTimestampns};
 use nix::sys::socket::{
@@ -113,11 +113,7 @@ fn median(values: &mut [f64]) -> f64 {
 
 #[test]
 fn the_round_trips_that_a_client_measures_are_those_on_the_wire() {
-    let _alone = alone();
-    if let Some(why) = no_netns() {
-        println!("skipped: {why}");
-        return;
-    }
+    needs_netns!();
     if !geteuid().is_root() {
         println!("skipped: only root may capture packets in the namespaces of a run");
         return;

@@ -8,20 +8,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use common::{
-    Finished, Rows, RunFiles, Running, alone, finish, lives, no_netns, temporary_folder, testbed, wait_until_gone,
+    Finished, Rows, RunFiles, Running, finish, lives, needs_netns, temporary_folder, testbed, wait_until_gone,
 };
 use nix::sys::signal::{Signal, kill};
-
-/// Prints why and returns where namespaces can't be made.
-macro_rules! needs_netns {
-    () => {
-        let _alone = alone();
-        if let Some(why) = no_netns() {
-            println!("skipped: {why}");
-            return;
-        }
-    };
-}
 
 const SHORT: [&str; 11] =
     ["run", "--engine", "netns", "--emulator", "shaper", "--clients", "2", "--duration", "2s", "--warm-up", "0s"];

@@ -13,7 +13,7 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Finished, Running, alone, finish, no_netns, wait_until_gone};
+use common::{Finished, Running, finish, needs_netns, wait_until_gone};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
@@ -22,11 +22,7 @@ use serde_json::{Value, json};
 /// Prints why and returns where a test can't enter the namespaces of a run.
 macro_rules! needs_namespaces_of_others {
     () => {
-        let _alone = alone();
-        if let Some(why) = no_netns() {
-            println!("skipped: {why}");
-            return;
-        }
+        needs_netns!();
         if !geteuid().is_root() {
             println!("skipped: only root may enter the namespaces of a run");
             return;

@@ -88,8 +88,8 @@ impl ClientCpu {
     }
 }
 
-/// The pacing of several clients: their counts together (at most so many waited at once), and of each percentile the worst, since percentiles of several
-/// can't be had from theirs.
+/// The pacing of several clients: their counts together (at most so many waited at once), and of each percentile the
+/// worst, since percentiles of several can't be had from theirs.
 fn worst(one: Option<Pacing>, other: Option<Pacing>) -> Option<Pacing> {
     let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
     Some(Pacing {

@@ -115,7 +115,7 @@ impl Measurement<'_, '_> {
         }
         self.drain().await?;
         self.row.after_rtt_ms = self.prove("after").await?.rtt_median_ms;
-        self.note_counters(self.device_before).await?;
+        self.note_counters().await?;
         self.lab.check_shop().await
     }
 
@@ -272,7 +272,7 @@ impl Measurement<'_, '_> {
     }
 
     /// What the emulator counted since the condition was set, beside what left the server's device.
-    async fn note_counters(&mut self, device_before: Option<u64>) -> anyhow::Result<()> {
+    async fn note_counters(&mut self) -> anyhow::Result<()> {
         let counters = self.lab.emulator.counters(self.lab.engine).await.context("reading the link's counters")?;
         let Some(counters) = counters else { return Ok(()) };
         let asked = &self.cell.condition;
@@ -285,7 +285,7 @@ impl Measurement<'_, '_> {
         let found = evidence::of_counters(asked, &counters);
         self.problems.extend(found.problems);
         self.notes.extend(found.notes);
-        if let Some(before) = device_before {
+        if let Some(before) = self.device_before {
             let device = self.lab.device_packets().await?.saturating_sub(before);
             self.row.device_sent = Some(device);
             self.problems.extend(evidence::of_device(asked, &counters, device));

@@ -36,6 +36,20 @@ pub(crate) fn no_docker() -> Option<String> {
     text.lines().find(|line| line.starts_with("missing  Docker")).map(ToOwned::to_owned)
 }
 
+/// Prints why and returns where namespaces can't be made; else the test is alone until its end.
+#[allow(unused_macros, reason = "each test file uses its part of this")]
+macro_rules! needs_netns {
+    () => {
+        let _alone = $crate::common::alone();
+        if let Some(why) = $crate::common::no_netns() {
+            println!("skipped: {why}");
+            return;
+        }
+    };
+}
+#[allow(unused_imports, reason = "each test file uses its part of this")]
+pub(crate) use needs_netns;
+
 /// The driver, to be started in `folder`.
 pub(crate) fn testbed(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
