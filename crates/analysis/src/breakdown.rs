@@ -123,8 +123,8 @@ struct Split<'a> {
     base_ms: Option<f64>,
     left: f64,
     parts: Parts,
-    /// SYNs whose timeout the handshake held.
-    lost_syns: u32,
+    /// Retransmission timeouts in the handshake: the client's for its SYN or the server's for its SYN-ACK.
+    handshake_timeouts: u32,
 }
 
 impl<'a> Split<'a> {
@@ -136,7 +136,7 @@ impl<'a> Split<'a> {
             base_ms: base_ms.filter(is_positive),
             left: Some(sample.latency_ms).filter(is_positive).unwrap_or_default(),
             parts: Parts::default(),
-            lost_syns: 0,
+            handshake_timeouts: 0,
         }
     }
 
@@ -149,11 +149,16 @@ impl<'a> Split<'a> {
         taken
     }
 
-    /// Whether more segments were sent again, on either side, than `lost_syns` SYNs account for. A lost SYN-ACK is sent
-    /// again by the server's own timer and once more for the client's SYN.
-    fn resent(&self, lost_syns: u32) -> bool {
-        self.sample.tcp_retransmits.is_some_and(|count| count > lost_syns)
-            || self.sample.server_tcp_retransmits.is_some_and(|count| count > 2 * lost_syns)
+    /// Whether either side retransmitted more segments than `handshake_timeouts` account for.
+    ///
+    /// The client's SYN timer and the server's SYN-ACK timer both start at 1 s (RFC 6298), so after a lost SYN-ACK either
+    /// may expire first. The server retransmits the SYN-ACK when its own timer expires and for every SYN that it receives
+    /// again. So `n` timeouts account for at most `n` SYNs, and for at most `n` SYN-ACKs plus one per retransmitted SYN.
+    fn resent(&self, handshake_timeouts: u32) -> bool {
+        let (client, server) = (self.sample.tcp_retransmits, self.sample.server_tcp_retransmits);
+        let syns = client.map_or(handshake_timeouts, |count| count.min(handshake_timeouts));
+        client.is_some_and(|count| count > handshake_timeouts)
+            || server.is_some_and(|count| count > handshake_timeouts + syns)
     }
 
     /// Whether both sides counted, and neither sent anything again.
@@ -165,13 +170,13 @@ impl<'a> Split<'a> {
         let Some(connect_ms) = self.sample.connect_ms.filter(is_positive) else { return };
         let base_ms = self.base_ms.unwrap_or(connect_ms).min(connect_ms);
         let beyond = connect_ms - base_ms;
-        self.lost_syns = if self.none_resent() { 0 } else { syn_timeouts(beyond, self.resent(0)) };
+        self.handshake_timeouts = if self.none_resent() { 0 } else { handshake_timeouts(beyond, self.resent(0)) };
         // With a rate, what is beyond the timeouts' known lengths was spent in the queue.
-        let (handshake, stalled) = match (self.lost_syns, self.rate) {
+        let (handshake, stalled) = match (self.handshake_timeouts, self.rate) {
             (0, None) => (connect_ms, 0.0),
             (0, Some(_)) => (base_ms, 0.0),
             (_, None) => (base_ms, beyond),
-            (lost, Some(_)) => (base_ms, waited_for_syns(lost).min(beyond)),
+            (timeouts, Some(_)) => (base_ms, waited_for_timeouts(timeouts).min(beyond)),
         };
         self.take(Part::Handshake, handshake);
         self.take(Part::Stalls, stalled);
@@ -202,7 +207,7 @@ impl<'a> Split<'a> {
             room -= self.take(Part::Transmission, link_ms.min(room));
         }
         room -= self.take(Part::RoundTrips, further_flights_ms(bytes, base_ms, self.rate).min(room));
-        let by_count = self.resent(self.lost_syns);
+        let by_count = self.resent(self.handshake_timeouts);
         let by_length = self.resent(0) && room >= MIN_RTO_MS;
         if by_count || by_length {
             self.take(Part::Stalls, room);
@@ -211,10 +216,10 @@ impl<'a> Split<'a> {
         }
     }
 
-    /// How long packets queued before the link as either kernel saw it: its smoothed round trip beyond the shortest. The
-    /// client's kernel takes the time since its first SYN for a round trip when that was lost, so then it tells nothing.
+    /// How long packets queued before the link as either kernel saw it: its smoothed round trip beyond the shortest. After
+    /// a timeout in the handshake the client's is ignored: its kernel takes the time since the first SYN for a round trip.
     fn queue_ms(&self, base_ms: f64) -> f64 {
-        let client = self.sample.tcp_rtt_ms.filter(|_| self.lost_syns == 0);
+        let client = self.sample.tcp_rtt_ms.filter(|_| self.handshake_timeouts == 0);
         let seen = [client, self.sample.server_tcp_rtt_ms];
         seen.into_iter().flatten().fold(0.0, |longest, rtt_ms| f64::max(longest, rtt_ms - base_ms))
     }
@@ -224,15 +229,15 @@ fn is_positive(value: &f64) -> bool {
     value.is_finite() && *value > 0.0
 }
 
-/// How many times the SYN was waited for until its timeout, when a handshake took `beyond_ms` more than a round trip. The
-/// timeout doubles each time: RFC 6298, section 5.5.
-fn syn_timeouts(beyond_ms: f64, resent: bool) -> u32 {
+/// How many retransmission timeouts a handshake held that took `beyond_ms` more than a round trip. The timeout doubles
+/// each time: RFC 6298, section 5.5.
+fn handshake_timeouts(beyond_ms: f64, resent: bool) -> u32 {
     let slack = if resent { TIMER_SLACK } else { 1.0 };
-    (1..=10).take_while(|count| beyond_ms >= slack * waited_for_syns(*count)).last().unwrap_or(0)
+    (1..=10).take_while(|count| beyond_ms >= slack * waited_for_timeouts(*count)).last().unwrap_or(0)
 }
 
-/// What `count` timeouts of a SYN take together, milliseconds: 1, 3, 7 … s.
-fn waited_for_syns(count: u32) -> f64 {
+/// What `count` timeouts of a handshake take together, milliseconds: 1, 3, 7 … s.
+fn waited_for_timeouts(count: u32) -> f64 {
     INITIAL_RTO_MS * (2_f64.powi(count as i32) - 1.0)
 }
 

@@ -90,6 +90,27 @@ fn a_lost_syn_ack_stalls_the_handshake_alone() {
 }
 
 #[test]
+fn a_syn_ack_that_only_the_server_retransmitted_stalls_the_handshake() {
+    let lost = Sample {
+        connect_ms: Some(1051.0),
+        latency_ms: 1051.0 + 53.8,
+        tcp_retransmits: Some(0),
+        server_tcp_retransmits: Some(1),
+        ..plain()
+    };
+    let expect = [(Part::Handshake, 50.2), (Part::Stalls, 1000.8), (Part::RoundTrips, 50.2), (Part::Other, 0.6)];
+    check_beside_server(&lost, None, &expect);
+    // The client retransmitted no SYN, so the server's second retransmission is the response, here by a tail loss probe.
+    let both = longer(Sample { server_tcp_retransmits: Some(2), ..lost }, 110.0);
+    let expect = [(Part::Handshake, 50.2), (Part::Stalls, 1111.1), (Part::RoundTrips, 50.2), (Part::Other, 0.3)];
+    check_beside_server(&both, None, &expect);
+    // The client's count is unknown: the second may answer a retransmitted SYN.
+    let untold = Sample { tcp_retransmits: None, ..both };
+    let expect = [(Part::Handshake, 50.2), (Part::Stalls, 1000.8), (Part::RoundTrips, 50.2), (Part::Other, 110.6)];
+    check_beside_server(&untold, None, &expect);
+}
+
+#[test]
 fn a_long_handshake_without_retransmissions_is_none() {
     // Delay of 1.2 s: nothing was lost, the round trip is that long.
     let far = Sample {
