@@ -104,7 +104,11 @@ impl Seen {
     }
 }
 
-/// Runs a workload, with the packets of the server lost at 20 %.
+/// Loss of the server's packets. Low enough that no operation runs into its timeout of 100 s: a handshake would have to
+/// lose seven SYN-ACKs in a row, one in ten million at 10 %.
+const LOSS: &str = "10%";
+
+/// Runs a workload with that loss.
 fn run(lab: &Lab, connection: &str) -> Seen {
     let folder = tempfile::tempdir().unwrap();
     let (csv, trace) = (folder.path().join("samples.csv"), folder.path().join("trace.csv"));
@@ -114,7 +118,7 @@ fn run(lab: &Lab, connection: &str) -> Seen {
     let paths = ["--database".into(), folder.path().join("shop.db").into(), "--trace".into(), trace.clone().into()];
     let settings = listen.iter().chain(&cheap).map(OsString::from).chain(paths).collect::<Vec<_>>();
     let shop = Running::start(&lab.server, "shop-server", &settings);
-    let shaper = Running::start(&lab.server, "shaper", &["run", "--loss", "20%", "--seed", "7"].map(OsString::from));
+    let shaper = Running::start(&lab.server, "shaper", &["run", "--loss", LOSS, "--seed", "7"].map(OsString::from));
     let mut client = Lab::command(&lab.client, env!("CARGO_BIN_EXE_shop-client"));
     client.args(["workload", "--server", SERVER, "--users=40", "--operations=1200", "--think-time=0s", "--seed=3"]);
     // No operation may be given up: the sums below are of what was seen to its end.
@@ -174,15 +178,16 @@ fn check_totals(seen: &Seen, fins: u64) {
     // Nothing of the client's was lost: it repeats itself when the answer to a SYN or the acknowledgement of a request
     // was, and each such packet is among those dropped.
     assert_between(client, 1, seen.dropped, "sent again by the client", seen);
+    // Linux waits at least 200 ms before it retransmits a single segment. The other median depends on the host's speed.
     let (with, without) = (median_latency(seen, |again| again > 0), median_latency(seen, |again| again == 0));
-    assert!(with > 150.0 && without < 100.0, "medians {with} ms and {without} ms; {}", seen.summary());
+    assert!(with > 150.0 && without < with, "medians {with} ms and {without} ms; {}", seen.summary());
 }
 
 fn kept_connections(lab: &Lab) {
     let seen = run(lab, "persistent");
     check_join(&seen);
-    // 80 connections, of whose FINs a fifth is lost, and of those again a fifth.
-    check_totals(&seen, 50);
+    // 80 connections, of whose FINs a tenth is lost, and of those again a tenth.
+    check_totals(&seen, 30);
     // Nearly all that the server sends here are responses, and each that is dropped is sent again, until one arrives;
     // the rest are FINs and acknowledgements on their own, which are never repeated.
     let dropped = seen.dropped;
@@ -192,14 +197,15 @@ fn kept_connections(lab: &Lab) {
 fn connections_per_request(lab: &Lab) {
     let seen = run(lab, "per-request");
     check_join(&seen);
-    check_totals(&seen, 400);
+    check_totals(&seen, 200);
     let late = |sample: &&Sample| sample.connect_ms.unwrap() > 900.0;
     let (late, prompt): (Vec<_>, Vec<_>) = seen.samples.iter().partition(late);
-    // 20 % of 1200, and four standard deviations.
-    assert_between(late.len() as u64, 185, 295, "handshakes whose SYN-ACK was lost", &seen);
+    // 10 % of 1200, and four and a half standard deviations.
+    assert_between(late.len() as u64, 73, 167, "handshakes whose SYN-ACK was lost", &seen);
+    // The client may have retransmitted nothing: its SYN timer and the server's SYN-ACK timer are both 1 s, and when the
+    // server's expires first, the SYN-ACK arrives before the client would retransmit its SYN.
     for sample in late {
-        assert!(seen.of(sample).unwrap() > 0, "the server sent a SYN-ACK again: {sample:?}");
-        assert!(sample.tcp_retransmits.unwrap() > 0, "and the client its SYN: {sample:?}");
+        assert!(seen.of(sample).unwrap() > 0, "the server retransmitted its SYN-ACK: {sample:?}");
     }
     let untroubled = prompt.iter().filter(|sample| seen.of(sample) == Some(0)).count();
     assert!(untroubled * 2 > prompt.len(), "{untroubled} of {}: most responses arrive at once", prompt.len());
