@@ -156,9 +156,8 @@ impl<'a> Split<'a> {
     /// again. So `n` timeouts account for at most `n` SYNs, and for at most `n` SYN-ACKs plus one per retransmitted SYN.
     fn resent(&self, handshake_timeouts: u32) -> bool {
         let (client, server) = (self.sample.tcp_retransmits, self.sample.server_tcp_retransmits);
-        let syns = client.map_or(handshake_timeouts, |count| count.min(handshake_timeouts));
         client.is_some_and(|count| count > handshake_timeouts)
-            || server.is_some_and(|count| count > handshake_timeouts + syns)
+            || server.is_some_and(|count| count > handshake_timeouts + client.unwrap_or(handshake_timeouts))
     }
 
     /// Whether both sides counted, and neither sent anything again.

@@ -72,15 +72,20 @@ fn a_lost_response_is_a_stall() {
     check_beside_server(&untold, None, &expect);
 }
 
-#[test]
-fn a_lost_syn_ack_stalls_the_handshake_alone() {
-    let lost = Sample {
+/// [`plain`] after a lost SYN-ACK, with these retransmissions by the client and by the server.
+fn after_lost_syn_ack(client: u32, server: u32) -> Sample {
+    Sample {
         connect_ms: Some(1051.0),
         latency_ms: 1051.0 + 53.8,
-        tcp_retransmits: Some(1),
-        server_tcp_retransmits: Some(2),
+        tcp_retransmits: Some(client),
+        server_tcp_retransmits: Some(server),
         ..plain()
-    };
+    }
+}
+
+#[test]
+fn a_lost_syn_ack_stalls_the_handshake_alone() {
+    let lost = after_lost_syn_ack(1, 2);
     let expect = [(Part::Handshake, 50.2), (Part::Stalls, 1000.8), (Part::RoundTrips, 50.2), (Part::Other, 0.6)];
     check_beside_server(&lost, None, &expect);
     // And the response as well: there is more than the SYN accounts for.
@@ -91,17 +96,11 @@ fn a_lost_syn_ack_stalls_the_handshake_alone() {
 
 #[test]
 fn a_syn_ack_that_only_the_server_retransmitted_stalls_the_handshake() {
-    let lost = Sample {
-        connect_ms: Some(1051.0),
-        latency_ms: 1051.0 + 53.8,
-        tcp_retransmits: Some(0),
-        server_tcp_retransmits: Some(1),
-        ..plain()
-    };
+    let lost = after_lost_syn_ack(0, 1);
     let expect = [(Part::Handshake, 50.2), (Part::Stalls, 1000.8), (Part::RoundTrips, 50.2), (Part::Other, 0.6)];
     check_beside_server(&lost, None, &expect);
     // The client retransmitted no SYN, so the server's second retransmission is the response, here by a tail loss probe.
-    let both = longer(Sample { server_tcp_retransmits: Some(2), ..lost }, 110.0);
+    let both = longer(after_lost_syn_ack(0, 2), 110.0);
     let expect = [(Part::Handshake, 50.2), (Part::Stalls, 1111.1), (Part::RoundTrips, 50.2), (Part::Other, 0.3)];
     check_beside_server(&both, None, &expect);
     // The client's count is unknown: the second may answer a retransmitted SYN.

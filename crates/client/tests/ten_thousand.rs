@@ -28,7 +28,8 @@ fn as_many_as_possible(sockets: u64) -> u64 {
     possible
 }
 
-fn crowd(users: u64, args: &[&str]) -> Vec<Sample> {
+/// Lets `users` shoppers try `operations` operations; gives a row of each.
+fn crowd(users: u64, operations: u64, args: &[&str]) -> Vec<Sample> {
     let shop = Shop::start_with(1_000_000, |config| {
         config.connections.max_connections = NonZeroUsize::new(30_000).unwrap();
         config.passwords.queue = NonZeroUsize::new(20_000).unwrap();
@@ -37,11 +38,18 @@ fn crowd(users: u64, args: &[&str]) -> Vec<Sample> {
     let csv = folder.path().join("s.csv");
     // The workload ends by its count of operations, not by time: a busy host takes longer and does the same.
     let mut command = client(["workload", "--connect-timeout=5m", "--request-timeout=5m", "--seed=2", "--csv"]);
-    command.arg(&csv).args(shop.place()).arg(format!("--users={users}")).args(args);
+    command
+        .arg(&csv)
+        .args(shop.place())
+        .arg(format!("--users={users}"))
+        .arg(format!("--operations={operations}"))
+        .args(args);
     let began = Instant::now();
     let output = succeed(&mut command);
     println!("{:?}: {}", began.elapsed(), String::from_utf8_lossy(&output.stderr));
-    samples(&csv)
+    let rows = samples(&csv);
+    assert_eq!(rows.len() as u64, operations, "every operation has its row");
+    rows
 }
 
 fn assert_all_shopped_well(rows: &[Sample], users: u64) {
@@ -54,18 +62,13 @@ fn assert_all_shopped_well(rows: &[Sample], users: u64) {
 #[test]
 fn ten_thousand_shoppers_in_one_process_make_no_error_and_little_memory() {
     let users = as_many_as_possible(1);
-    let operations = 2 * users;
-    let rows = crowd(users, &["--think-time=3s", &format!("--operations={operations}")]);
+    let rows = crowd(users, 2 * users, &["--think-time=3s"]);
     assert_all_shopped_well(&rows, users);
-    assert_eq!(rows.len() as u64, operations, "every shopper tries its share");
 
     let users = as_many_as_possible(2);
-    let rows = crowd(
-        users,
-        &["--arrival-rate=2000/s", "--arrivals=constant", "--operations=12000", "--connection=persistent"],
-    );
+    let open_loop = ["--arrival-rate=2000/s", "--arrivals=constant", "--connection=persistent"];
+    let rows = crowd(users, 12_000, &open_loop);
     assert_all_shopped_well(&rows, users);
-    assert_eq!(rows.len(), 12_000, "every arrival has its row");
     let mut starts: Vec<i64> = rows.iter().map(|row| row.start_us).collect();
     starts.sort_unstable();
     assert!(
