@@ -54,6 +54,9 @@ pub(crate) struct CellRow {
     pub(crate) after_rtt_ms: Option<f64>,
     /// What the probe saw the link add to the bare link's median round trip, the mean of before and after, milliseconds.
     pub(crate) achieved_delay_ms: Option<f64>,
+    /// Half the width of an even spread like the one of the probe's round trips, the mean of before and after,
+    /// milliseconds; where a jitter was asked.
+    pub(crate) achieved_jitter_ms: Option<f64>,
     /// Probe packets sent, before and after together.
     pub(crate) probe_sent: u32,
     /// Probe packets lost, before and after together.
@@ -122,6 +125,7 @@ impl CellRow {
             before_rtt_ms: None,
             after_rtt_ms: None,
             achieved_delay_ms: None,
+            achieved_jitter_ms: None,
             probe_sent: 0,
             probe_lost: 0,
             achieved_rate_kbit: None,

@@ -4,12 +4,13 @@
 //! states the tolerances below to users.
 
 mod binomial;
+mod jitter;
 
-use serde::{Deserialize, Serialize};
 use shaper::{Condition, Delay};
 
 use binomial::LOSS_SIGNIFICANCE;
 pub(crate) use binomial::is_plausible;
+pub(crate) use jitter::Spread;
 
 /// Delay may be off by this much, milliseconds, but not by more than half of what was asked …
 const DELAY_TOLERANCE_MS: f64 = 1.0;
@@ -20,10 +21,8 @@ const RATE_TOLERANCE_SHARE: f64 = 0.05;
 
 /// Echo requests when no loss has to be counted.
 const FEW_ECHOES: u32 = 100;
-/// Echo requests whose median is sharp although jitter spreads them.
-const ECHOES_FOR_JITTER: u32 = 400;
 /// How long the small echoes may take, on a slow link: what they can't show then is doubted.
-const LONGEST_PROBE_US: u64 = 60_000_000;
+const MAX_PROBE_US: u64 = 60_000_000;
 /// Most echo requests that are sent to count losses.
 const MOST_ECHOES: u32 = 8_000;
 /// Expected losses that make "none at all" improbable enough (e^-8 = 0.0003).
@@ -54,10 +53,21 @@ pub(crate) struct ProbePlan {
     pub(crate) echoes: u32,
     /// Time between them, microseconds.
     pub(crate) interval_us: u64,
+    /// As many as show the jitter, so far apart that they do not meet in the link.
+    pub(crate) spaced: Option<Train>,
     /// Large echo requests back to back, to measure a rate.
     pub(crate) burst: Option<u32>,
     /// How long after the last packet a reply is waited for, milliseconds.
     pub(crate) patience_ms: u64,
+}
+
+/// Small echo requests at even intervals.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Train {
+    /// How many.
+    pub(crate) echoes: u32,
+    /// Time between two of them, microseconds.
+    pub(crate) interval_us: u64,
 }
 
 impl ProbePlan {
@@ -68,12 +78,9 @@ impl ProbePlan {
         let rate = condition.rate.map(|rate| rate.bits_per_second() as f64);
         let paced = rate.map_or(0, |rate| (ECHO_PACKET_BITS / (rate * ECHO_SHARE_OF_RATE) * 1e6).ceil() as u64);
         let interval_us = paced.max(1_000);
-        let few = match rate {
-            _ if condition.jitter != Delay::ZERO => ECHOES_FOR_JITTER,
-            Some(_) => FEW_ECHOES / 4,
-            None => FEW_ECHOES,
-        };
-        let in_time = u32::try_from(LONGEST_PROBE_US / interval_us).unwrap_or(u32::MAX);
+        let few = if rate.is_some() { FEW_ECHOES / 4 } else { FEW_ECHOES };
+        let spaced = jitter::train(condition, interval_us);
+        let in_time = u32::try_from(MAX_PROBE_US / interval_us).unwrap_or(u32::MAX);
         let echoes = for_loss.max(few).min(in_time);
         let burst = rate.map(|rate| {
             let (fewest, most) = BURST_PACKETS;
@@ -82,7 +89,7 @@ impl ProbePlan {
         let packet_ms = rate.map_or(0.0, |rate| BURST_PACKET_BITS / rate * 1_000.0);
         let slow_ms = 4.0 * (milliseconds(condition.delay) + milliseconds(condition.jitter) + packet_ms);
         let patience_ms = PATIENCE_MS + slow_ms.ceil() as u64;
-        Self { echoes, interval_us, burst, patience_ms }
+        Self { echoes, interval_us, spaced, burst, patience_ms }
     }
 
     /// With a burst also where no rate is asked, to see one that is in force all the same.
@@ -93,14 +100,16 @@ impl ProbePlan {
 }
 
 /// What the answers say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Measured {
     /// Small echo requests that were sent.
     pub(crate) sent: u32,
     /// Replies that came.
     pub(crate) received: u32,
-    /// Median round trip, milliseconds.
+    /// Median round trip, milliseconds; with jitter that of the spaced requests.
     pub(crate) rtt_median_ms: Option<f64>,
+    /// The round trips of the spaced requests, where a jitter is asked.
+    pub(crate) spread: Option<Spread>,
     /// Rate of the burst's replies, bits of IP packets per second.
     pub(crate) rate_bits_per_second: Option<f64>,
     /// The quickest of some TCP handshakes with the shop, milliseconds; where its port is a published one.
@@ -112,6 +121,7 @@ pub(crate) struct Measured {
 pub(crate) fn doubts(asked: &Condition, floor_ms: f64, measured: &Measured) -> Vec<String> {
     let doubts = [
         delay_doubt(asked, floor_ms, measured),
+        measured.spread.and_then(|spread| spread.mismatch(asked.jitter)),
         loss_doubt(asked, measured),
         rate_doubt(asked, measured),
         way_doubt(asked, floor_ms, measured),
@@ -128,7 +138,8 @@ fn delay_doubt(asked: &Condition, floor_ms: f64, measured: &Measured) -> Option<
     // A rate makes each packet take its time on the wire, unless a burst allowance lets it pass: both are right.
     let on_the_wire = asked.rate.map_or(0.0, |rate| ECHO_PACKET_BITS / rate.bits_per_second() as f64 * 1_000.0);
     let absolute = if asked_ms > 0.0 { DELAY_TOLERANCE_MS.min(asked_ms / 2.0) } else { DELAY_TOLERANCE_MS };
-    let tolerance = absolute.max(asked_ms * DELAY_TOLERANCE_SHARE) + milliseconds(asked.jitter) / 4.0;
+    let by_chance = measured.spread.map_or(0.0, |spread| spread.median_tolerance_ms(asked.jitter));
+    let tolerance = absolute.max(asked_ms * DELAY_TOLERANCE_SHARE) + by_chance;
     let within = added >= asked_ms - tolerance && added <= asked_ms + on_the_wire * 1.1 + tolerance;
     (!within)
         .then(|| format!("delay: asked {asked_ms} ms, the probe saw {added:.2} ms added (tolerance {tolerance:.2} ms)"))
@@ -202,10 +213,12 @@ mod tests {
             (r#"{"rate":"100kbit"}"#, 25, 33_600, Some(13), 957),
             (r#"{"rate":"1Mbit"}"#, 25, 3_360, Some(40), 546),
             (r#"{"loss":"1%","rate":"20kbit"}"#, 357, 168_000, Some(12), 2_785),
-            (r#"{"delay":"50ms","jitter":"10ms"}"#, 400, 1_000, None, 740),
+            (r#"{"delay":"50ms","jitter":"10ms"}"#, 100, 1_000, None, 740),
         ] {
-            let expected = ProbePlan { echoes, interval_us, burst, patience_ms };
-            assert_eq!(ProbePlan::for_condition(&condition(json)), expected, "{json}");
+            let asked = condition(json);
+            let spaced = jitter::train(&asked, interval_us);
+            let expected = ProbePlan { echoes, interval_us, spaced, burst, patience_ms };
+            assert_eq!(ProbePlan::for_condition(&asked), expected, "{json}");
         }
     }
 
@@ -216,7 +229,7 @@ mod tests {
             received: 800 - lost,
             rtt_median_ms: Some(rtt),
             rate_bits_per_second: rate,
-            handshake_min_ms: None,
+            ..Measured::default()
         };
         for (json, measured, doubt) in [
             ("{}", seen(0.1, 0, None), None),
@@ -253,8 +266,8 @@ mod tests {
             sent: 100,
             received: 100,
             rtt_median_ms: Some(50.2),
-            rate_bits_per_second: None,
             handshake_min_ms: Some(quickest),
+            ..Measured::default()
         };
         let asked = condition(r#"{"delay":"50ms"}"#);
         assert_eq!(doubts(&asked, 0.2, &measured(50.1)), Vec::<String>::new());

@@ -48,16 +48,21 @@ impl ByHandEmulator {
 fn instructions(host: &str, condition: &Condition) -> String {
     let in_server = "docker compose exec --user 0 server";
     let (with_tcset, with_shaper) = if condition.is_baseline() {
-        (format!("tcdel {DEVICE} --all"), "shaper clear".to_owned())
+        (Some(format!("tcdel {DEVICE} --all")), "shaper clear".to_owned())
     } else {
-        let tcset = tcset::options(condition).join(" ");
-        let shaper = shaper_emulator::options(condition).join(" ");
-        (format!("tcset {DEVICE} {tcset} --overwrite"), format!("shaper set {shaper}"))
+        let options = tcset::options(condition).join(" ");
+        // tcset cannot spread a delay evenly.
+        let with_tcset = (condition.jitter == Delay::ZERO).then(|| format!("tcset {DEVICE} {options} --overwrite"));
+        (with_tcset, format!("shaper set {}", shaper_emulator::options(condition).join(" ")))
     };
-    format!(
-        "set on {host}: {condition}\n  {in_server} {with_tcset}\n  or, while `{in_server} shaper run` runs there (but one \
-         of the two for the whole run):\n  {in_server} {with_shaper}\nthen press Enter here"
-    )
+    let running = format!("while `{in_server} shaper run` runs there");
+    let ways = match with_tcset {
+        Some(tcset) => format!(
+            "{in_server} {tcset}\n  or, {running} (but one of the two for the whole run):\n  {in_server} {with_shaper}"
+        ),
+        None => format!("{in_server} {with_shaper}\n  {running}"),
+    };
+    format!("set on {host}: {condition}\n  {ways}\nthen press Enter here")
 }
 
 #[async_trait(?Send)]
@@ -75,8 +80,8 @@ impl Emulator for ByHandEmulator {
     }
 
     fn can_express(&self, condition: &Condition) -> anyhow::Result<()> {
-        if condition.jitter != Delay::ZERO || condition.queue_limit.is_some() {
-            bail!("{condition}: the probe sees neither jitter nor a queue's limit, so by hand nobody could tell them");
+        if condition.queue_limit.is_some() {
+            bail!("{condition}: the probe cannot verify a queue limit, and manual conditions have no readback");
         }
         Ok(())
     }
@@ -129,6 +134,9 @@ mod tests {
         {
             assert!(text.contains(part), "{part}: {text}");
         }
+        let jitter: Condition = serde_json::from_str(r#"{"delay":"50ms","jitter":"5ms"}"#).unwrap();
+        let text = instructions("shop.example", &jitter);
+        assert!(text.contains("shaper set --delay=50ms --jitter=5ms") && !text.contains("tcset"), "{text}");
         let text = instructions("shop.example", &Condition::BASELINE);
         assert!(text.contains("tcdel eth0 --all") && text.contains("shaper clear"), "{text}");
     }

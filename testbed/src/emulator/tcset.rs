@@ -3,92 +3,23 @@
 //! tcset exits 0 even where the kernel has no netem and nothing was set, so nothing here believes it: what is in force
 //! is read from the kernel by `tc`.
 
+mod in_force;
+
 use std::path::Path;
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use serde::Deserialize;
-use shaper::{Condition, Delay, Loss, Rate};
+use shaper::{Condition, Delay, Loss};
 
 use super::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
 use crate::engine::{DEVICE, Engine, Node, NodeCommand, last_lines};
+use in_force::Qdisc;
 
 /// What to do when tcset does not work, for the user.
 const ADVICE: &str = "load it on the host with `modprobe sch_netem` if the kernel has it, or use --emulator shaper";
 
 /// tcset in the server's node.
 pub(crate) struct TcsetEmulator;
-
-/// A queueing discipline as `tc -j -s qdisc show` prints it, as far as it matters here.
-#[derive(Debug, Deserialize)]
-struct Qdisc {
-    kind: String,
-    handle: String,
-    #[serde(default)]
-    options: Options,
-    #[serde(default)]
-    packets: u64,
-    #[serde(default)]
-    drops: u64,
-    #[serde(default)]
-    qlen: u64,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Options {
-    limit: Option<u64>,
-    delay: Option<DelayOptions>,
-    #[serde(rename = "loss-random")]
-    loss: Option<LossOptions>,
-}
-
-#[derive(Debug, Deserialize)]
-struct DelayOptions {
-    /// Seconds.
-    delay: f64,
-    /// Seconds.
-    jitter: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct LossOptions {
-    /// Fraction.
-    loss: f64,
-}
-
-/// What the kernel has in force.
-#[derive(Debug)]
-struct InForce {
-    /// netem, if it is there.
-    netem: Option<Qdisc>,
-    /// The rate of the class that netem hangs below.
-    rate: Option<Rate>,
-    /// Kinds of all queueing disciplines, for people.
-    kinds: Vec<String>,
-}
-
-async fn in_force(engine: &dyn Engine) -> anyhow::Result<InForce> {
-    let qdiscs = NodeCommand::installed("tc", ["-j", "-s", "qdisc", "show", "dev", DEVICE]);
-    let qdiscs = on_server(engine, qdiscs).await?.stdout;
-    let classes = on_server(engine, NodeCommand::installed("tc", ["class", "show", "dev", DEVICE])).await?.stdout;
-    parse(&qdiscs, &classes)
-}
-
-/// Reads what `tc -j -s qdisc show` and `tc class show` (which prints no JSON for HTB) print.
-fn parse(qdiscs: &str, classes: &str) -> anyhow::Result<InForce> {
-    let qdiscs: Vec<Qdisc> = serde_json::from_str(qdiscs.trim()).context("`tc -j qdisc show` printed no JSON")?;
-    let kinds = qdiscs.iter().map(|qdisc| qdisc.kind.clone()).collect();
-    let netem = qdiscs.into_iter().find(|qdisc| qdisc.kind == "netem");
-    let rate = netem.as_ref().and_then(|netem| rate_above(&netem.handle, classes));
-    Ok(InForce { netem, rate, kinds })
-}
-
-/// `class htb 1a1a:2 root leaf 2905: prio 0 rate 500Kbit ceil …` → 500 kbit/s for the handle `2905:`.
-fn rate_above(handle: &str, classes: &str) -> Option<Rate> {
-    let line = classes.lines().find(|line| line.contains(&format!("leaf {handle} ")))?;
-    let mut words = line.split_whitespace().skip_while(|word| *word != "rate");
-    words.nth(1)?.replace('K', "k").parse().ok()
-}
 
 /// tcset's options for a condition that is not the baseline.
 pub(super) fn options(condition: &Condition) -> Vec<String> {
@@ -108,39 +39,18 @@ pub(super) fn options(condition: &Condition) -> Vec<String> {
     options
 }
 
-/// Whether what is in force is the condition; within what tc's own printing rounds away.
-fn agrees(in_force: &InForce, asked: &Condition) -> bool {
-    let Some(netem) = &in_force.netem else { return asked.is_baseline() };
-    let (delay, jitter) = netem.options.delay.as_ref().map_or((0.0, 0.0), |delay| (delay.delay, delay.jitter));
-    let loss = netem.options.loss.as_ref().map_or(0.0, |loss| loss.loss);
-    let same_rate = match asked.rate {
-        Some(rate) => {
-            in_force.rate.is_some_and(|got| close(got.bits_per_second() as f64, rate.bits_per_second() as f64))
-        }
-        // Without a rate tcset leaves the class at the device's own, 10 Gbit/s.
-        None => in_force.rate.is_none_or(|got| got.bits_per_second() >= 1_000_000_000),
-    };
-    !asked.is_baseline()
-        && close(delay, asked.delay.as_duration().as_secs_f64())
-        && jitter == 0.0
-        && close(loss, asked.loss.fraction())
-        && same_rate
-}
-
-fn close(got: f64, asked: f64) -> bool {
-    (got - asked).abs() <= asked.abs() * 0.001
-}
-
-fn describe(in_force: &InForce) -> String {
-    let Some(netem) = &in_force.netem else {
-        return format!("tc: no netem on {DEVICE}, only {}", in_force.kinds.join(", "));
-    };
-    let delay = netem.options.delay.as_ref().map(|delay| format!("delay {}ms", delay.delay * 1_000.0));
-    let loss = netem.options.loss.as_ref().map(|loss| format!("loss {}%", loss.loss * 100.0));
-    let rate = in_force.rate.map(|rate| format!("rate {rate}"));
-    let limit = netem.options.limit.map(|limit| format!("limit {limit} packets"));
-    let parts: Vec<String> = [delay, loss, rate, limit].into_iter().flatten().collect();
-    format!("tc: netem {}", parts.join(", "))
+/// tc's arguments that spread the delay of a netem which tcset has made, since tcset itself spreads only normally, and netem
+/// lets packets overtake each other. netem's `delay TIME JITTER` without a distribution is even over delay ± jitter. With a
+/// rate of its own netem counts a packet's delay from the departure of the packet before (`netem_enqueue` in the kernel's
+/// net/sched/sch_netem.c), so none overtakes; 10 Gbit/s take 1.2 µs a packet.
+fn jitter_arguments(netem: &Qdisc, condition: &Condition) -> anyhow::Result<Vec<String>> {
+    let parent = netem.parent.as_deref().context("tcset's netem hangs below no class")?;
+    let limit = netem.options.limit.context("`tc -j qdisc show` says no limit of netem")?.to_string();
+    let (delay, jitter) = (condition.delay.to_string(), condition.jitter.to_string());
+    let change = ["qdisc", "change", "dev", DEVICE, "parent", parent, "handle", &netem.handle, "netem"];
+    let spread = ["limit", &limit, "delay", &delay, &jitter, "rate", "10gbit"];
+    let loss = (condition.loss != Loss::NONE).then(|| ["loss".to_owned(), condition.loss.to_string()]);
+    Ok(change.into_iter().chain(spread).map(str::to_owned).chain(loss.into_iter().flatten()).collect())
 }
 
 /// Removes what tcset set, which all hangs below one root. `tcdel` would do the same, and start Python for it.
@@ -148,9 +58,9 @@ async fn clear(engine: &dyn Engine) -> anyhow::Result<()> {
     let delete = NodeCommand::installed("tc", ["qdisc", "del", "dev", DEVICE, "root"]);
     // It fails when there is nothing to delete, so what counts is what is left.
     let said = engine.exec(Node::Server, &delete).await?;
-    let left = in_force(engine).await?;
+    let left = in_force::read(engine).await?;
     if left.kinds.iter().any(|kind| matches!(kind.as_str(), "htb" | "netem")) {
-        bail!("`{delete}` exited {} and left {}: {}", said.code, describe(&left), last_lines(&said.stderr, 2));
+        bail!("`{delete}` exited {} and left {}: {}", said.code, left.describe(), last_lines(&said.stderr, 2));
     }
     Ok(())
 }
@@ -161,7 +71,7 @@ async fn check_kernel(engine: &dyn Engine) -> anyhow::Result<()> {
     let Ok(said) = engine.exec(Node::Server, &add).await else {
         bail!("there is no tc in the server's node: it comes with iproute2");
     };
-    let found = in_force(engine).await?;
+    let found = in_force::read(engine).await?;
     clear(engine).await?;
     if found.netem.is_none() {
         bail!("the kernel has no netem (`tc` said: {}); {ADVICE}", last_lines(&said.stderr, 1));
@@ -190,24 +100,21 @@ impl Emulator for TcsetEmulator {
         let Ok(said) = engine.exec(Node::Server, &set).await else {
             bail!("there is no tcset in the server's node: it comes with tcconfig (pip install tcconfig)");
         };
-        let found = in_force(engine).await?;
-        let works = agrees(&found, &trial);
+        let found = in_force::read(engine).await?;
+        let works = found.agrees(&trial);
         clear(engine).await?;
         if !works {
             let words = last_lines(&format!("{}\n{}", said.stdout, said.stderr), 2);
             bail!(
                 "the kernel did not take netem (tcset exited {}, {}; it said: {words}); {ADVICE}",
                 said.code,
-                describe(&found)
+                found.describe()
             );
         }
         Ok(())
     }
 
     fn can_express(&self, condition: &Condition) -> anyhow::Result<()> {
-        if condition.jitter != Delay::ZERO {
-            bail!("tcset spreads a delay normally, not evenly, so it can't express jitter {}", condition.jitter);
-        }
         if let Some(limit) = condition.queue_limit {
             bail!("tcset can't set a queue limit ({} packets): netem's is 1000", limit.packets());
         }
@@ -219,16 +126,22 @@ impl Emulator for TcsetEmulator {
             return clear(engine).await;
         }
         let arguments = [vec![DEVICE.to_owned()], options(condition), vec!["--overwrite".to_owned()]].concat();
-        on_server(engine, NodeCommand::installed("tcset", arguments)).await.map(drop)
+        on_server(engine, NodeCommand::installed("tcset", arguments)).await?;
+        if condition.jitter != Delay::ZERO {
+            // Where the kernel has no netem the readback says so.
+            let Some(netem) = in_force::read(engine).await?.netem else { return Ok(()) };
+            on_server(engine, NodeCommand::installed("tc", jitter_arguments(&netem, condition)?)).await?;
+        }
+        Ok(())
     }
 
     async fn read_back(&self, engine: &dyn Engine, asked: &Condition) -> anyhow::Result<ReadBack> {
-        let found = in_force(engine).await?;
-        Ok(ReadBack { agrees: agrees(&found, asked), text: describe(&found) })
+        let found = in_force::read(engine).await?;
+        Ok(ReadBack { agrees: found.agrees(asked), text: found.describe() })
     }
 
     async fn counters(&self, engine: &dyn Engine) -> anyhow::Result<Option<LinkCounters>> {
-        let netem = in_force(engine).await?.netem;
+        let netem = in_force::read(engine).await?.netem;
         Ok(netem.map(|netem| LinkCounters {
             sent: netem.packets,
             dropped: netem.drops,
@@ -249,44 +162,17 @@ impl Emulator for TcsetEmulator {
 
 #[cfg(test)]
 mod tests {
+    use super::in_force::tests::{CLASSES, QDISCS, condition};
     use super::*;
 
-    /// What iproute2 6.1 printed after `tcset eth0 --delay 50ms --loss 0.5% --rate 1Mbps` on Linux 6.1.
-    const QDISCS: &str = r#"[{"kind":"htb","handle":"1a1a:","root":true,"refcnt":2,"options":{"r2q":10,"default":"0x1"},
-        "bytes":0,"packets":0,"drops":0},{"kind":"netem","handle":"20a8:","parent":"1a1a:2","options":{"limit":1000,
-        "delay":{"delay":0.05,"jitter":0,"correlation":0},"loss-random":{"loss":0.005,"correlation":0},"ecn":false,
-        "gap":0},"bytes":990,"packets":9,"drops":2,"qlen":1}]"#;
-    const CLASSES: &str = "class htb 1a1a:1 root prio 0 rate 10Gbit ceil 10Gbit burst 0b cburst 0b \n\
-        class htb 1a1a:2 root leaf 20a8: prio 0 rate 1Mbit ceil 1Mbit burst 1600b cburst 1600b \n";
-
-    fn condition(json: &str) -> Condition {
-        serde_json::from_str(json).unwrap()
-    }
-
     #[test]
-    fn what_tc_prints_is_compared_with_what_was_asked() {
-        let found = parse(QDISCS, CLASSES).unwrap();
-        assert_eq!(describe(&found), "tc: netem delay 50ms, loss 0.5%, rate 1Mbit, limit 1000 packets");
-        for (asked, expected) in [
-            (r#"{"delay":"50ms","loss":"0.5%","rate":"1Mbit"}"#, true),
-            (r#"{"delay":"50ms","loss":"0.5%"}"#, false),
-            (r#"{"delay":"25ms","loss":"0.5%","rate":"1Mbit"}"#, false),
-            (r#"{"delay":"50ms","loss":"1%","rate":"1Mbit"}"#, false),
-            (r#"{"delay":"50ms","loss":"0.5%","rate":"500kbit"}"#, false),
-            ("{}", false),
-        ] {
-            assert_eq!(agrees(&found, &condition(asked)), expected, "{asked}");
-        }
-        let netem = found.netem.unwrap();
-        assert_eq!((netem.packets, netem.drops, netem.qlen), (9, 2, 1));
-    }
-
-    #[test]
-    fn a_bare_htb_is_what_tcset_leaves_where_the_kernel_has_no_netem() {
-        let found = parse(r#"[{"kind":"htb","handle":"1a1a:","root":true}]"#, "").unwrap();
-        assert!(!agrees(&found, &condition(r#"{"delay":"10ms"}"#)));
-        assert_eq!(describe(&found), "tc: no netem on eth0, only htb");
-        assert!(agrees(&parse(r#"[{"kind":"noqueue","handle":"0:"}]"#, "").unwrap(), &Condition::BASELINE));
+    fn a_jitter_is_set_by_tc_in_the_netem_that_tcset_made() {
+        let netem = in_force::parse(QDISCS, CLASSES).unwrap().netem.unwrap();
+        let asked = condition(r#"{"delay":"50ms","jitter":"10ms","loss":"0.5%"}"#);
+        assert_eq!(
+            jitter_arguments(&netem, &asked).unwrap().join(" "),
+            "qdisc change dev eth0 parent 1a1a:2 handle 20a8: netem limit 1000 delay 50ms 10ms rate 10gbit loss 0.5%"
+        );
     }
 
     #[test]

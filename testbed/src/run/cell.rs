@@ -153,6 +153,8 @@ impl Measurement<'_, '_> {
         self.row.achieved_rate_kbit = mean_of(self.row.achieved_rate_kbit, rate_kbit);
         let added = measured.rtt_median_ms.map(|rtt| rtt - self.run.floor.rtt_ms);
         self.row.achieved_delay_ms = mean_of(self.row.achieved_delay_ms, added);
+        self.row.achieved_jitter_ms =
+            mean_of(self.row.achieved_jitter_ms, measured.spread.map(|spread| spread.jitter_ms));
         let doubts = doubts(asked, self.run.floor.rtt_ms, &measured);
         self.problems.extend(doubts.into_iter().map(|doubt| format!("{when}: {doubt}")));
         Ok(measured)

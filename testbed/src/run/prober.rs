@@ -5,7 +5,7 @@ use shaper::Condition;
 use shop_client::probe::ProbeReport;
 
 use crate::engine::{Engine, Node, NodeCommand};
-use crate::probe::{BURST_PAYLOAD_BYTES, ECHO_PAYLOAD_BYTES, Measured, ProbePlan, shows_unasked_rates};
+use crate::probe::{BURST_PAYLOAD_BYTES, ECHO_PAYLOAD_BYTES, Measured, ProbePlan, Spread, Train, shows_unasked_rates};
 use crate::program::Program;
 
 /// The node that probes.
@@ -18,12 +18,13 @@ const HANDSHAKE_PATIENCE: &str = "3s";
 
 /// Carries out a plan for a condition.
 pub(crate) async fn probe(engine: &dyn Engine, plan: &ProbePlan, asked: &Condition) -> anyhow::Result<Measured> {
-    let interval = format!("{}us", plan.interval_us);
-    let count = plan.echoes.to_string();
-    let size = ECHO_PAYLOAD_BYTES.to_string();
     let patience = format!("{}ms", plan.patience_ms);
-    let small = ["--count", &count, "--interval", &interval, "--size", &size, "--timeout", &patience];
-    let echoes = echo(engine, &small).await?;
+    let close = Train { echoes: plan.echoes, interval_us: plan.interval_us };
+    let echoes = send(engine, close, &patience).await?;
+    let spaced = match plan.spaced {
+        Some(train) => Some(send(engine, train, &patience).await?),
+        None => None,
+    };
     let burst = match plan.burst {
         Some(packets) => {
             let (packets, size) = (packets.to_string(), BURST_PAYLOAD_BYTES.to_string());
@@ -34,10 +35,15 @@ pub(crate) async fn probe(engine: &dyn Engine, plan: &ProbePlan, asked: &Conditi
     let is_behind_a_port = engine.shop().echo_port.is_some() && !asked.delay.as_duration().is_zero();
     let handshakes = if is_behind_a_port { Some(handshakes(engine, engine.shop().shop_port).await?) } else { None };
     let milliseconds = |microseconds: f64| microseconds / 1_000.0;
+    let spread = spaced.as_ref().and_then(|report| {
+        let round_trips: Vec<f64> = report.rtt_us.iter().flatten().copied().map(milliseconds).collect();
+        Spread::of(&round_trips, asked.jitter)
+    });
     Ok(Measured {
-        sent: echoes.sent,
-        received: echoes.received,
-        rtt_median_ms: echoes.median_us.map(milliseconds),
+        sent: echoes.sent + spaced.as_ref().map_or(0, |report| report.sent),
+        received: echoes.received + spaced.as_ref().map_or(0, |report| report.received),
+        rtt_median_ms: spread.map(|spread| spread.median_ms).or(echoes.median_us.map(milliseconds)),
+        spread,
         rate_bits_per_second: burst.and_then(|burst| burst.rate_bits_per_second),
         handshake_min_ms: handshakes.and_then(|report| report.min_us).map(milliseconds),
     })
@@ -84,6 +90,13 @@ pub(crate) async fn check_handshake(engine: &dyn Engine, port: u16) -> anyhow::R
         bail!("{}:{port} takes no connections: is it published and let through?", engine.shop().host);
     }
     Ok(())
+}
+
+/// Small echo requests at even intervals.
+async fn send(engine: &dyn Engine, train: Train, patience: &str) -> anyhow::Result<ProbeReport> {
+    let (count, interval) = (train.echoes.to_string(), format!("{}us", train.interval_us));
+    let size = ECHO_PAYLOAD_BYTES.to_string();
+    echo(engine, &["--count", &count, "--interval", &interval, "--size", &size, "--timeout", patience]).await
 }
 
 async fn echo(engine: &dyn Engine, options: &[&str]) -> anyhow::Result<ProbeReport> {
