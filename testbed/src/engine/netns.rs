@@ -77,8 +77,12 @@ impl NetnsEngine {
         let folder = self.node_folder(node);
         std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
         let namespace = Namespace::make(plan.sysctls_here()).await.with_context(|| format!("making node {node}"))?;
-        let link = NodeLink { lab_end: self.lab_end(node), address: address(node) };
-        bridge.attach(&namespace, &link).await.with_context(|| format!("connecting node {node}"))?;
+        let peers = match node {
+            Node::Server => plan.client_nodes().map(address).collect(),
+            Node::Client(_) => vec![address(Node::Server)],
+        };
+        let link = NodeLink { lab_end: self.lab_end(node), address: address(node), peers };
+        bridge.attach(&namespace, link).await.with_context(|| format!("connecting node {node}"))?;
         Ok(namespace)
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 
 use anyhow::Context;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::neighbour::NeighbourState;
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::namespace::Namespace;
@@ -20,6 +21,8 @@ pub(crate) struct NodeLink {
     pub(crate) lab_end: String,
     /// Address of the end in the node.
     pub(crate) address: Ipv4Addr,
+    /// Addresses of the nodes that it exchanges packets with.
+    pub(crate) peers: Vec<Ipv4Addr>,
 }
 
 /// The bridge in the lab's namespace that joins all nodes.
@@ -44,15 +47,15 @@ impl Bridge {
     }
 
     /// Makes the veth pair, sets up the end in the node and joins the other to the bridge.
-    pub(crate) async fn attach(&self, node: &Namespace, link: &NodeLink) -> anyhow::Result<()> {
+    pub(crate) async fn attach(&self, node: &Namespace, link: NodeLink) -> anyhow::Result<()> {
         let lab = self.lab.try_clone().context("copying the lab's handle")?;
-        let (lab_end, address) = (link.lab_end.clone(), link.address);
+        let lab_end = link.lab_end.clone();
         node.inside(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.context("starting a runtime")?.block_on(set_up_node_end(&lab, &lab_end, address))
+            runtime.context("starting a runtime")?.block_on(set_up_node_end(&lab, &link))
         })
         .await?;
-        let port = index_of(&self.netlink, &link.lab_end).await?;
+        let port = index_of(&self.netlink, &lab_end).await?;
         let joined = LinkUnspec::new_with_index(port).controller(self.index).up().build();
         self.netlink.link().set(joined).execute().await.context("joining the bridge")
     }
@@ -70,8 +73,10 @@ impl Bridge {
     }
 }
 
-/// In the node: the veth pair, its address, everything up.
-async fn set_up_node_end(lab: &File, lab_end: &str, address: Ipv4Addr) -> anyhow::Result<()> {
+/// In the node: the veth pair, its address, everything up, and the hardware addresses of its peers.
+async fn set_up_node_end(lab: &File, link: &NodeLink) -> anyhow::Result<()> {
+    let NodeLink { lab_end, address, peers } = link;
+    let (lab_end, address) = (lab_end.as_str(), *address);
     let netlink = netlink()?;
     let loopback = LinkUnspec::new_with_name("lo").up().build();
     netlink.link().set(loopback).execute().await.context("setting lo up")?;
@@ -83,11 +88,19 @@ async fn set_up_node_end(lab: &File, lab_end: &str, address: Ipv4Addr) -> anyhow
     let add = netlink.address().add(index, IpAddr::V4(address), PREFIX_BITS);
     add.execute().await.with_context(|| format!("adding the address {address}"))?;
     let up = LinkUnspec::new_with_index(index).up().build();
-    netlink.link().set(up).execute().await.with_context(|| format!("setting {DEVICE} up"))
+    netlink.link().set(up).execute().await.with_context(|| format!("setting {DEVICE} up"))?;
+    for peer in peers {
+        // The kernel's table of neighbours is one for all namespaces of a host and holds 1024 learnt entries by default
+        // (gc_thresh3), of which a client would need two. Permanent ones are exempt (`neigh_alloc` in net/core/neighbour.c).
+        let add = netlink.neighbours().add(index, IpAddr::V4(*peer)).link_layer_address(&hardware_address(*peer));
+        let add = add.state(NeighbourState::Permanent);
+        add.execute().await.with_context(|| format!("adding the permanent neighbour {peer}"))?;
+    }
+    Ok(())
 }
 
 /// A locally administered MAC address that follows from the IP address: a node that is renewed keeps it, and with it the
-/// others' ARP entries stay right.
+/// others' neighbour entries stay right.
 fn hardware_address(address: Ipv4Addr) -> Vec<u8> {
     [&[0x02, 0x00][..], &address.octets()].concat()
 }
