@@ -19,11 +19,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::program::Program;
+use crate::scenario::Storage;
 pub(crate) use labs::Engines;
 use process::Process;
 
 /// The network device of every node.
 pub(crate) const DEVICE: &str = "eth0";
+
+/// Below the server's folder, where its node has a tmpfs if the plan wants storage in memory.
+pub(crate) const MEMORY_FOLDER: &str = "memory";
 
 /// How long a command that is waited for may take; the longest are probes of slow links.
 pub(crate) const EXEC_LIMIT: Duration = Duration::from_secs(120);
@@ -67,6 +71,8 @@ pub(crate) struct LabPlan {
     pub(crate) stop: CancellationToken,
     /// How many clients.
     pub(crate) clients: u32,
+    /// Whether the server's node has a tmpfs at [`MEMORY_FOLDER`].
+    pub(crate) storage: Storage,
     /// Kernel settings of each node's own network namespace: name under `net.` → value.
     pub(crate) sysctls: BTreeMap<String, String>,
     /// More of them, which not every kernel has.

@@ -142,6 +142,9 @@ pub(crate) struct Manifest {
     pub(crate) shaped_direction: String,
     /// Kernel settings of the nodes, names under `net.`.
     pub(crate) sysctls: BTreeMap<String, String>,
+    /// Kind of the file system that holds the shop's database, as its node tells; none for a shop elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) database_filesystem: Option<String>,
     /// The machine.
     pub(crate) host: Value,
     /// Median round trip of the bare link before the first cell, milliseconds.

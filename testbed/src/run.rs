@@ -173,6 +173,7 @@ async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell
         nodes_up_seconds: None,
         audit: None,
         books_unchecked: false,
+        database_filesystem: None,
         remarks: remarks(&request.scenario, engine.has_server()),
         condition_control: if engine.has_server() { Control::Testbed } else { Control::ByHand },
     })

@@ -85,6 +85,20 @@ pub(crate) struct ServerSettings {
     pub(crate) catalogue_stock: u32,
     /// SQLite's durability: `full` or `normal`.
     pub(crate) durability: String,
+    /// Where the database is kept.
+    #[serde(default)]
+    pub(crate) storage: Storage,
+}
+
+/// Where the shop keeps its database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Storage {
+    /// On a tmpfs, so that no commit waits for a disk.
+    #[default]
+    Memory,
+    /// On the file system of the server's node.
+    Disk,
 }
 
 /// Settings of the nodes' TCP.
@@ -123,6 +137,7 @@ pub(crate) struct Overrides {
     pub(crate) rate: Option<Vec<Rate>>,
     pub(crate) combined: Option<Vec<Combination>>,
     pub(crate) offloads: Option<Offloads>,
+    pub(crate) storage: Option<Storage>,
     pub(crate) connection: Option<Connection>,
     pub(crate) users: Option<u32>,
     pub(crate) think_time: Option<Span>,
@@ -173,6 +188,7 @@ impl Scenario {
         self.workload.think_time = overrides.think_time.unwrap_or(self.workload.think_time);
         self.workload.arrival_rate = overrides.arrival_rate.or(self.workload.arrival_rate);
         self.workload.arrivals = overrides.arrivals.unwrap_or(self.workload.arrivals);
+        self.server.storage = overrides.storage.unwrap_or(self.server.storage);
         self.network.offloads = overrides.offloads.unwrap_or(self.network.offloads);
         self
     }

@@ -18,7 +18,9 @@ use crate::output::result;
 use crate::plan;
 use crate::run::{Earlier, RunEnd, RunRequest, run};
 use crate::run_id::{RunLock, new_run_id};
-use crate::scenario::{ArrivalRate, Arrivals, Combination, Connection, Offloads, Overrides, Scenario, UntilPrecise};
+use crate::scenario::{
+    ArrivalRate, Arrivals, Combination, Connection, Offloads, Overrides, Scenario, Storage, UntilPrecise,
+};
 
 /// Flags that say what is run: they don't go with `--resume`, which says all of it.
 const WHAT_IS_RUN: [&str; 21] = [
@@ -38,6 +40,7 @@ const WHAT_IS_RUN: [&str; 21] = [
     "arrivals",
     "connection",
     "offloads",
+    "storage",
     "seed",
     "engine",
     "emulator",
@@ -100,6 +103,9 @@ pub(super) struct RunArgs {
     /// Segmentation offload of the server's device; off, the emulator drops single packets and no bundles of them
     #[arg(long, value_enum)]
     offloads: Option<Offloads>,
+    /// Where the shop keeps its database: in memory (tmpfs), or on the disk of the server's node [default: memory]
+    #[arg(long, value_enum)]
+    storage: Option<Storage>,
     /// The same seed gives the same plan, workload decisions and shaper drops; made up and recorded when not given
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -146,6 +152,7 @@ impl RunArgs {
             rate: self.rate.clone(),
             combined: self.combined.clone(),
             offloads: self.offloads,
+            storage: self.storage,
             connection: self.connection,
             users: self.users,
             think_time: self.think_time,

@@ -5,6 +5,7 @@
 //! that is in them, when the last process in them ends, and every such process dies with the driver. So nothing is
 //! left behind, not even after kill -9, and nothing of the host's own network is ever touched.
 
+mod memory;
 mod namespace;
 mod wiring;
 
@@ -21,7 +22,9 @@ use futures_util::future::try_join_all;
 
 use super::children::{self, Children};
 use super::process::Process;
-use super::{Engine, LabPlan, Node, NodeCommand, Output, ShopAddress, in_time};
+use super::{Engine, LabPlan, MEMORY_FOLDER, Node, NodeCommand, Output, ShopAddress, in_time};
+use crate::scenario::Storage;
+use memory::MemoryFolder;
 use namespace::Namespace;
 pub(crate) use namespace::{enter_lab, try_lab_if_asked, why_not};
 use wiring::{Bridge, NodeLink};
@@ -42,6 +45,8 @@ pub(crate) struct NetnsEngine {
     bridge: Option<Bridge>,
     /// The nodes that are up.
     nodes: BTreeMap<Node, Namespace>,
+    /// The server's storage in memory.
+    memory: RefCell<Option<MemoryFolder>>,
     /// What runs in them.
     children: RefCell<Children>,
 }
@@ -52,7 +57,16 @@ impl NetnsEngine {
     pub(crate) fn new(folder: &Path, lab: u32) -> Self {
         let shop = ShopAddress::of_node(&address(Node::Server));
         let folder = folder.join(format!("lab-{lab}"));
-        Self { folder, lab, shop, plan: None, bridge: None, nodes: BTreeMap::new(), children: RefCell::default() }
+        Self {
+            folder,
+            lab,
+            shop,
+            plan: None,
+            bridge: None,
+            nodes: BTreeMap::new(),
+            memory: RefCell::default(),
+            children: RefCell::default(),
+        }
     }
 
     fn node_folder(&self, node: Node) -> PathBuf {
@@ -76,6 +90,9 @@ impl NetnsEngine {
     async fn make_node(&self, node: Node, plan: &LabPlan, bridge: &Bridge) -> anyhow::Result<Namespace> {
         let folder = self.node_folder(node);
         std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
+        if node == Node::Server && plan.storage == Storage::Memory {
+            self.memory.replace(Some(MemoryFolder::mount(folder.join(MEMORY_FOLDER))?));
+        }
         let namespace = Namespace::make(plan.sysctls_here()).await.with_context(|| format!("making node {node}"))?;
         let peers = match node {
             Node::Server => plan.client_nodes().map(address).collect(),
@@ -153,6 +170,9 @@ impl Engine for NetnsEngine {
     async fn renew(&mut self, node: Node) -> anyhow::Result<()> {
         self.children.get_mut().kill(node).await;
         self.nodes.remove(&node);
+        if node == Node::Server {
+            self.memory.take();
+        }
         let folder = self.node_folder(node);
         std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
         let plan = self.plan.clone().context("the lab is not up")?;
@@ -169,6 +189,7 @@ impl Engine for NetnsEngine {
             self.children.get_mut().kill(node).await;
         }
         self.nodes.clear();
+        self.memory.take();
         self.bridge = None;
         Ok(())
     }

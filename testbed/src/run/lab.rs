@@ -11,13 +11,13 @@ use shop_protocol::limits;
 use crate::emulator::{Emulator, EmulatorChoice, choose};
 use crate::engine::docker;
 use crate::engine::process::Process;
-use crate::engine::{DEVICE, Engine, LabPlan, Node, NodeCommand, last_lines, log_end};
+use crate::engine::{DEVICE, Engine, LabPlan, MEMORY_FOLDER, Node, NodeCommand, last_lines, log_end};
 use crate::plan::Cell;
 use crate::probe::{self, ProbePlan};
 use crate::program::Program;
 use crate::run::audit::Audit;
 use crate::run::{RunRequest, prober, trace};
-use crate::scenario::{Offloads, Scenario};
+use crate::scenario::{Offloads, Scenario, Storage};
 
 /// How long the shop may take to start.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -46,6 +46,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) promised_orders: i64,
     /// Whether this host's CPU is the nodes' CPU.
     pub(crate) is_here: bool,
+    /// Kind of the file system that holds the shop's database.
+    pub(crate) database_filesystem: Option<String>,
     /// How long it took to make network and nodes.
     pub(crate) nodes_up: Duration,
     /// `None`: it is somebody else's.
@@ -82,6 +84,10 @@ impl<'a> Lab<'a> {
         } else {
             (None, std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()))
         };
+        let database_filesystem = match shop {
+            Some(_) => Some(check_storage(engine, scenario.server.storage).await?),
+            None => None,
+        };
         let conditions: Vec<Condition> = cells.iter().map(|cell| cell.condition).collect();
         let chosen = choose(engine, choice, &conditions, &logs, &plan.stop).await;
         let chosen = chosen.context("choosing the link emulator")?;
@@ -95,6 +101,7 @@ impl<'a> Lab<'a> {
             admin_password,
             server_was_renewed: false,
             promised_orders: 0,
+            database_filesystem,
             nodes_up,
             shop,
             scenario: scenario.clone(),
@@ -181,7 +188,7 @@ impl<'a> Lab<'a> {
 
     /// Stock against orders in the shop's database, and these against what clients were promised.
     pub(crate) async fn audit(&self) -> anyhow::Result<Audit> {
-        let database = database(self.engine);
+        let database = database(self.engine, self.scenario.server.storage);
         let verify = NodeCommand::program(Program::ShopServer, ["verify", "--database", &database]);
         // Exit code 1 means inconsistent, which the line says, too.
         let output = self.engine.exec(Node::Server, &verify).await?;
@@ -241,8 +248,27 @@ async fn set_offloads(engine: &dyn Engine, offloads: Offloads) -> anyhow::Result
 
 const SHOP_LOG: &str = "server.log";
 
-fn database(engine: &dyn Engine) -> String {
-    format!("{}/shop.db", engine.folder(Node::Server))
+fn database_folder(engine: &dyn Engine, storage: Storage) -> String {
+    let folder = engine.folder(Node::Server);
+    match storage {
+        Storage::Memory => format!("{folder}/{MEMORY_FOLDER}"),
+        Storage::Disk => folder,
+    }
+}
+
+fn database(engine: &dyn Engine, storage: Storage) -> String {
+    format!("{}/shop.db", database_folder(engine, storage))
+}
+
+/// The kind of the file system that holds the database, which must be a tmpfs if the scenario says so.
+async fn check_storage(engine: &dyn Engine, storage: Storage) -> anyhow::Result<String> {
+    let folder = database_folder(engine, storage);
+    let stat = NodeCommand::installed("stat", ["--file-system", "--format", "%T", &folder]);
+    let kind = engine.exec(Node::Server, &stat).await?.success(&stat)?.stdout.trim().to_owned();
+    if storage == Storage::Memory && kind != "tmpfs" {
+        bail!("the shop's database is on {kind}, not in memory (tmpfs) as asked: `{stat}` in the server's node");
+    }
+    Ok(kind)
 }
 
 async fn start_shop(
@@ -253,7 +279,7 @@ async fn start_shop(
 ) -> anyhow::Result<Process> {
     let settings = &scenario.server;
     let options = [
-        ("--database", database(engine)),
+        ("--database", database(engine, settings.storage)),
         ("--accounts-listen", format!("0.0.0.0:{}", limits::ACCOUNTS_PORT)),
         ("--shop-listen", format!("0.0.0.0:{}", limits::SHOP_PORT)),
         ("--trace", trace::path(engine)),

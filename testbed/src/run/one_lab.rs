@@ -170,6 +170,7 @@ fn introduce(session: &Session<'_>, lab: &Lab<'_>, plan: &LabPlan, floor: Floor)
         manifest.remark(bundles.then_some(BUNDLES));
         manifest.floor_rtt_ms = Some(floor.rtt_ms);
         manifest.sysctls = lab.engine.sysctls(plan);
+        manifest.database_filesystem.clone_from(&lab.database_filesystem);
         manifest.setup_seconds = Some(session.request.began.elapsed().as_secs_f64());
         manifest.nodes_up_seconds = Some(lab.nodes_up.as_secs_f64());
     })
@@ -281,6 +282,7 @@ fn lab_plan(session: &Session<'_>, number: u32) -> LabPlan {
         logs,
         stop: session.stop.clone(),
         clients: request.scenario.clients,
+        storage: request.scenario.server.storage,
         sysctls: settings.map(owned).into(),
         optional_sysctls: optional.map(owned).into(),
     }

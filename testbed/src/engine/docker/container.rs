@@ -8,7 +8,8 @@ use bollard::models::{
 use shop_protocol::limits;
 
 use super::{FOLDER, FOLDER_LABEL, HOST_LABEL, IMAGES, RUN_LABEL};
-use crate::engine::{LabPlan, Node, ShopAddress};
+use crate::engine::{LabPlan, MEMORY_FOLDER, Node, ShopAddress};
+use crate::scenario::Storage;
 
 /// What the shaper needs.
 pub(super) const TUN: &str = "/dev/net/tun";
@@ -121,6 +122,7 @@ fn host_config(node: Node, plan: &LabPlan, sysctls: BTreeMap<String, String>) ->
         Node::Server => HostConfig {
             // SYS_NICE lets the shaper's packet thread run ahead of busy programs, so that packets leave on time.
             cap_add: Some(vec!["NET_ADMIN".to_owned(), "SYS_NICE".to_owned()]),
+            tmpfs: (plan.storage == Storage::Memory).then(|| HashMap::from([(memory_folder(), String::new())])),
             devices: Some(vec![DeviceMapping {
                 path_on_host: Some(TUN.to_owned()),
                 path_in_container: Some(TUN.to_owned()),
@@ -129,6 +131,11 @@ fn host_config(node: Node, plan: &LabPlan, sysctls: BTreeMap<String, String>) ->
             ..shared
         },
     }
+}
+
+/// Where the server's container has a tmpfs.
+fn memory_folder() -> String {
+    format!("{FOLDER}/{MEMORY_FOLDER}")
 }
 
 /// What to create for a container that is no node.
@@ -170,6 +177,7 @@ pub(super) mod tests {
             logs: "/tmp/l".into(),
             stop: CancellationToken::new(),
             clients: 2,
+            storage: Storage::Memory,
             sysctls: [("ipv4.tcp_no_metrics_save".to_owned(), "1".to_owned())].into(),
             optional_sysctls: [("ipv4.tcp_syn_linear_timeouts".to_owned(), "0".to_owned())].into(),
         }
@@ -184,6 +192,17 @@ pub(super) mod tests {
         let caps = |node| described(node).host_config.and_then(|host| host.cap_add);
         assert_eq!(caps(Node::Server), Some(vec!["NET_ADMIN".to_owned(), "SYS_NICE".to_owned()]));
         assert_eq!(caps(Node::Client(1)), None);
+    }
+
+    #[test]
+    fn only_the_server_has_a_tmpfs_and_only_for_storage_in_memory() {
+        let tmpfs = |node, storage| {
+            let body = description(node, &LabPlan { storage, ..plan() }, BTreeMap::new());
+            body.host_config.and_then(|host| host.tmpfs).map(|tmpfs| tmpfs.into_keys().collect::<Vec<_>>())
+        };
+        assert_eq!(tmpfs(Node::Server, Storage::Memory), Some(vec!["/testbed/memory".to_owned()]));
+        assert_eq!(tmpfs(Node::Server, Storage::Disk), None);
+        assert_eq!(tmpfs(Node::Client(1), Storage::Memory), None);
     }
 
     #[test]

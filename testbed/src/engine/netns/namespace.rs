@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{getegid, geteuid};
 
@@ -20,17 +21,26 @@ impl AsFd for Namespace {
     }
 }
 
-/// Moves the whole process into the lab: a network namespace of its own and, without root, a user namespace in which
-/// it is root. To be called while the process has one thread only.
+/// Moves the whole process into the lab: a network and a mount namespace of its own and, without root, a user namespace in
+/// which it is root. To be called while the process has one thread only.
 pub(crate) fn enter_lab() -> anyhow::Result<()> {
     let (user, group) = (geteuid(), getegid());
+    let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
     if user.is_root() {
-        return unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace");
+        unshare(own).context("making a network and a mount namespace")?;
+        return keep_mounts_private();
     }
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).context("making a user namespace")?;
+    unshare(CloneFlags::CLONE_NEWUSER | own).context("making a user namespace")?;
     std::fs::write("/proc/self/setgroups", "deny").context("writing /proc/self/setgroups")?;
     std::fs::write("/proc/self/uid_map", format!("0 {user} 1")).context("writing /proc/self/uid_map")?;
-    std::fs::write("/proc/self/gid_map", format!("0 {group} 1")).context("writing /proc/self/gid_map")
+    std::fs::write("/proc/self/gid_map", format!("0 {group} 1")).context("writing /proc/self/gid_map")?;
+    keep_mounts_private()
+}
+
+/// What is mounted from here on is seen by this process and its children only.
+fn keep_mounts_private() -> anyhow::Result<()> {
+    let nothing = None::<&str>;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context("making mounts private")
 }
 
 /// Whether the lab is in a user namespace of an ordinary user.
