@@ -2,22 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 use testbed_analysis::CellInfo;
+pub(crate) use testbed_analysis::Verdict;
 
 use crate::plan::Cell;
-
-/// How far a cell's numbers may be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Verdict {
-    /// Measured, and the condition was seen to hold before and after.
-    Proved,
-    /// Measured, but something speaks against the condition.
-    NotProved,
-    /// A node failed while it was measured.
-    Failed,
-    /// Ctrl-C came while it was measured, or another lab failed.
-    Interrupted,
-}
 
 /// One row of `cells.csv`. Empty means not measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,6 +90,8 @@ pub(crate) struct CellRow {
     pub(crate) client_cpu_percent: Option<f64>,
     /// Why the cell may have measured the machine instead of the link; empty when it was not too busy.
     pub(crate) overload: String,
+    /// Which operations' slow tail the server itself made, and by what; empty when it made none.
+    pub(crate) server_stall: String,
 }
 
 impl CellRow {
@@ -148,7 +137,13 @@ impl CellRow {
             server_cpu_percent: None,
             client_cpu_percent: None,
             overload: String::new(),
+            server_stall: String::new(),
         }
+    }
+
+    /// Whether nothing casts doubt on it.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.verdict == Verdict::Proved && self.overload.is_empty() && self.server_stall.is_empty()
     }
 
     /// What the analysis needs to know; `rate_kbit` is the rate that the plan asks for.
@@ -160,8 +155,9 @@ impl CellRow {
             repetition: self.repetition,
             baseline: self.baseline,
             magnitude: self.magnitude,
-            proved: self.verdict == Verdict::Proved,
+            verdict: self.verdict,
             overloaded: !self.overload.is_empty(),
+            stalled: !self.server_stall.is_empty(),
             rate_kbit,
         }
     }

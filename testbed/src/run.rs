@@ -4,6 +4,7 @@ pub(crate) mod audit;
 mod board;
 mod cell;
 mod clients;
+mod errors;
 mod evidence;
 mod gate;
 pub(crate) mod lab;
@@ -14,6 +15,7 @@ mod prober;
 mod progress;
 mod resume;
 mod session;
+mod stall;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -115,6 +117,10 @@ pub(crate) async fn run(engines: Engines, mut request: RunRequest, stop: Cancell
     say(&format!("results: {}", session.folder.path().display()));
     if stop.is_cancelled() {
         ran.err().into_iter().for_each(|error| say(&format!("{error:#}")));
+        say(&format!(
+            "interrupted; to measure the cells that are missing: testbed run --resume {}",
+            session.folder.path().display()
+        ));
         return Ok(RunEnd::Interrupted);
     }
     ran?;
@@ -167,13 +173,13 @@ async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell
         why_emulator: String::new(),
         shaped_direction: SHAPED_DIRECTION.to_owned(),
         sysctls: BTreeMap::new(),
+        database_filesystem: None,
         host: host::facts(),
         floor_rtt_ms: None,
         setup_seconds: None,
         nodes_up_seconds: None,
         audit: None,
         books_unchecked: false,
-        database_filesystem: None,
         remarks: remarks(&request.scenario, engine.has_server()),
         condition_control: if engine.has_server() { Control::Testbed } else { Control::ByHand },
     })

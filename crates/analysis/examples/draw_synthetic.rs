@@ -7,7 +7,7 @@ mod synthetic;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use testbed_analysis::{CellInfo, Format, RunTitle, condition_table, draw_all};
+use testbed_analysis::{CellInfo, Format, RunTitle, Verdict, condition_table, draw_all};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: draw_synthetic DIR")?;
@@ -16,8 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     draw(&folder.join("repeated"), &synthetic::repeated_sweep(4, 300, 6))?;
     let mut doubtful = synthetic::sweep(2, 40);
     let severe = |cell: &CellInfo| cell.repetition == 2 && cell.magnitude == 100.0;
-    doubtful.cells.iter_mut().filter(|cell| severe(cell)).for_each(|cell| cell.proved = false);
-    doubtful.cells.iter_mut().filter(|cell| cell.condition == "loss").for_each(|cell| cell.proved = false);
+    doubtful.cells.iter_mut().filter(|cell| severe(cell)).for_each(|cell| cell.verdict = Verdict::NotProved);
+    doubtful
+        .cells
+        .iter_mut()
+        .filter(|cell| cell.condition == "loss")
+        .for_each(|cell| cell.verdict = Verdict::NotProved);
     doubtful.cells.iter_mut().filter(|cell| cell.magnitude == 2.0).for_each(|cell| cell.overloaded = true);
     draw(&folder.join("doubtful"), &doubtful)?;
     let many = (0..12).map(|step| {

@@ -2,6 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How far a cell's numbers may be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Measured, and the condition was seen to hold before and after.
+    Proved,
+    /// Measured, but something speaks against the condition.
+    NotProved,
+    /// A node failed while it was measured.
+    Failed,
+    /// The run was stopped while it was measured.
+    Interrupted,
+}
+
 /// One cell of the run, as the plan and the proof know it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellInfo {
@@ -17,10 +31,12 @@ pub struct CellInfo {
     pub baseline: bool,
     /// The value as a number for the x axis: percent for loss, milliseconds for delay, kbit/s for rate.
     pub magnitude: f64,
-    /// Whether the probe confirmed that the condition held.
-    pub proved: bool,
+    /// How far its numbers may be trusted.
+    pub verdict: Verdict,
     /// Whether the machine was so busy that the cell may have measured it instead of the link.
     pub overloaded: bool,
+    /// Whether its slow operations were slow in the server.
+    pub stalled: bool,
     /// The link's rate where one was set, kbit/s.
     pub rate_kbit: Option<f64>,
 }

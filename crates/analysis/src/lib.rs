@@ -16,6 +16,7 @@ mod condition;
 #[cfg(test)]
 mod coverage_tests;
 pub mod distribution;
+pub mod doubt;
 pub mod ecdf;
 pub mod format;
 pub mod graph;
@@ -37,8 +38,9 @@ pub mod tally;
 
 pub use breakdown::{Link, Part, Parts};
 pub use breakdown_rows::{BreakdownRow, breakdown_rows};
-pub use cell::CellInfo;
+pub use cell::{CellInfo, Verdict};
 pub use distribution::Distribution;
+pub use doubt::Doubt;
 pub use ecdf::Ecdf;
 pub use format::Format;
 pub use graph::{GraphError, Picture, RunTitle, draw_all};

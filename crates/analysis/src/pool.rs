@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::breakdown::Link;
-use crate::cell::CellInfo;
+use crate::cell::{CellInfo, Verdict};
 use crate::condition;
+use crate::doubt::Doubt;
 use crate::group::Group;
 use crate::interval::Estimate;
 use crate::metric::Metric;
@@ -26,10 +27,8 @@ pub struct Pool {
     pub baseline: bool,
     /// How many cells it has.
     pub cells: usize,
-    /// How many of them were proved.
-    pub proved_cells: usize,
-    /// How many of them were measured on a machine too busy for it.
-    pub overloaded_cells: usize,
+    /// How many of them are in doubt, for each reason that applies to any.
+    pub doubtful_cells: BTreeMap<Doubt, usize>,
     /// All operations.
     pub all: Group,
     /// By operation, as the protocol names them.
@@ -49,13 +48,17 @@ impl Pool {
     /// What casts doubt on its cells, for people: `not proved`, `1 of 3 overloaded`; empty when nothing does.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
-        let of = |count: usize, word: &str| match count {
-            0 => None,
-            _ if count == self.cells => Some(word.to_owned()),
-            _ => Some(format!("{count} of {} {word}", self.cells)),
+        let tell = |(doubt, count): (&Doubt, &usize)| match *count {
+            all if all == self.cells => doubt.words().to_owned(),
+            some => format!("{some} of {} {}", self.cells, doubt.words()),
         };
-        let both = [of(self.cells - self.proved_cells, "not proved"), of(self.overloaded_cells, "overloaded")];
-        both.into_iter().flatten().collect()
+        self.doubtful_cells.iter().map(tell).collect()
+    }
+
+    /// How many of its cells are in doubt for this reason.
+    #[must_use]
+    pub fn doubtful(&self, doubt: Doubt) -> usize {
+        self.doubtful_cells.get(&doubt).copied().unwrap_or(0)
     }
 
     /// A statistic of `operation` ([`ALL_OPERATIONS`] for all) with its interval over the repetitions; `None` when the
@@ -89,7 +92,7 @@ impl Pool {
     }
 
     fn new(name: (&str, &str), cells: &[CellSamples]) -> Self {
-        let count = |which: fn(&CellInfo) -> bool| cells.iter().filter(|(cell, _)| which(cell)).count();
+        let count = |doubt: Doubt| cells.iter().filter(|(cell, _)| doubt.applies(cell)).count();
         let operations: BTreeSet<&str> =
             cells.iter().flat_map(|(_, samples)| samples).map(|sample| sample.operation.as_str()).collect();
         Pool {
@@ -98,8 +101,7 @@ impl Pool {
             magnitude: cells.first().map_or(0.0, |(cell, _)| cell.magnitude),
             baseline: cells.iter().all(|(cell, _)| cell.baseline),
             cells: cells.len(),
-            proved_cells: count(|cell| cell.proved),
-            overloaded_cells: count(|cell| cell.overloaded),
+            doubtful_cells: Doubt::ALL.map(|doubt| (doubt, count(doubt))).into_iter().filter(|(_, n)| *n > 0).collect(),
             all: group(cells, |_| true),
             by_operation: operations
                 .into_iter()
@@ -178,13 +180,14 @@ impl Pools {
     }
 }
 
-/// The cells that everything is compared with: of those of the bare link the proved ones on a machine that had time; where
-/// there is none the proved ones, else all (the pool then says so).
+/// The cells that everything is compared with: of those of the bare link the ones without any doubt; where there is none
+/// the proved ones, else all (the pool then says so).
 fn baseline_cells(cells: &[CellInfo]) -> Vec<&CellInfo> {
     let of = |which: fn(&CellInfo) -> bool| -> Vec<&CellInfo> {
         cells.iter().filter(|cell| cell.baseline && which(cell)).collect()
     };
-    let tiers = [of(|cell| cell.proved && !cell.overloaded), of(|cell| cell.proved), of(|_| true)];
+    let is_sound = |cell: &CellInfo| !Doubt::ALL.iter().any(|doubt| doubt.applies(cell));
+    let tiers = [of(is_sound), of(|cell| cell.verdict == Verdict::Proved), of(|_| true)];
     tiers.into_iter().find(|tier| !tier.is_empty()).unwrap_or_default()
 }
 
@@ -221,8 +224,9 @@ mod tests {
             repetition,
             baseline: magnitude == 0.0,
             magnitude,
-            proved: repetition == 1,
+            verdict: if repetition == 1 { Verdict::Proved } else { Verdict::NotProved },
             overloaded: false,
+            stalled: false,
             rate_kbit: None,
         }
     }
@@ -274,10 +278,11 @@ mod tests {
     fn overload_is_a_doubt_of_its_own_and_no_baseline_where_there_is_another() {
         let mut cells = cells();
         for cell in cells.iter_mut().filter(|cell| cell.value == "50ms" || cell.value == "0%") {
-            (cell.overloaded, cell.proved) = (true, cell.value == "0%");
+            cell.overloaded = true;
+            cell.verdict = if cell.value == "0%" { Verdict::Proved } else { Verdict::Failed };
         }
         let pools = Pools::new(&[], &cells);
-        assert_eq!(pools.conditions[1].pools[1].doubts(), ["not proved", "overloaded"]);
+        assert_eq!(pools.conditions[1].pools[1].doubts(), ["failed", "overloaded"]);
         assert_eq!(pools.conditions[0].pools[0].doubts(), ["overloaded"]);
         let baseline = |cells: &[CellInfo]| Pools::new(&[], cells).baseline.map(|pool| (pool.cells, pool.doubts()));
         assert_eq!(baseline(&cells), Some((1, Vec::new())));

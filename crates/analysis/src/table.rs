@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::cell::CellInfo;
 use crate::condition;
 use crate::distribution::Distribution;
+use crate::doubt::Doubt;
 use crate::format::Format;
 use crate::interval::MIN_REPETITIONS;
 use crate::metric::Metric;
@@ -23,10 +24,16 @@ pub struct ConditionRow {
     pub value: String,
     /// How many cells (repetitions) are pooled.
     pub cells: usize,
-    /// How many of them were proved.
-    pub proved_cells: usize,
-    /// How many of them were measured on a machine too busy for it.
+    /// How many of them were measured without their condition being confirmed.
+    pub not_proved_cells: usize,
+    /// How many of them failed.
+    pub failed_cells: usize,
+    /// How many of them were interrupted.
+    pub interrupted_cells: usize,
+    /// How many of them were measured on a host too busy for it.
     pub overloaded_cells: usize,
+    /// In how many of them the server was slow itself.
+    pub stalled_cells: usize,
     /// Operations tried.
     pub n: u64,
     /// … that did not succeed.
@@ -74,8 +81,11 @@ impl ConditionRow {
             condition: pool.condition.clone(),
             value: pool.value.clone(),
             cells: pool.cells,
-            proved_cells: pool.proved_cells,
-            overloaded_cells: pool.overloaded_cells,
+            not_proved_cells: pool.doubtful(Doubt::NotProved),
+            failed_cells: pool.doubtful(Doubt::Failed),
+            interrupted_cells: pool.doubtful(Doubt::Interrupted),
+            overloaded_cells: pool.doubtful(Doubt::Overloaded),
+            stalled_cells: pool.doubtful(Doubt::Stalled),
             n: pool.all.pooled.tally.tried(),
             errors: pool.all.pooled.tally.errors(),
             error_percent: pool.all.pooled.tally.error_percent(),
@@ -93,6 +103,21 @@ impl ConditionRow {
             rtt_p99_ms: rtt.p99,
             thin: thin(latency.n),
         }
+    }
+
+    fn doubtful_cells(&self, doubt: Doubt) -> usize {
+        match doubt {
+            Doubt::NotProved => self.not_proved_cells,
+            Doubt::Failed => self.failed_cells,
+            Doubt::Interrupted => self.interrupted_cells,
+            Doubt::Overloaded => self.overloaded_cells,
+            Doubt::Stalled => self.stalled_cells,
+        }
+    }
+
+    /// What casts doubt on any of its cells.
+    fn doubts(&self) -> impl Iterator<Item = Doubt> {
+        Doubt::ALL.into_iter().filter(|doubt| self.doubtful_cells(*doubt) > 0)
     }
 
     /// How far the median may be off: the longer side of its interval.
@@ -185,7 +210,7 @@ fn cells_of(row: &ConditionRow) -> [String; HEADER.len()] {
     };
     [
         row.condition.clone(),
-        format!("{}{}", row.value, doubt_signs(row)),
+        format!("{}{}", row.value, marks(row)),
         row.n.to_string(),
         row.errors.to_string(),
         row.error_percent.map_or_else(String::new, |percent| format!("{percent:.1}")),
@@ -203,13 +228,10 @@ fn cells_of(row: &ConditionRow) -> [String; HEADER.len()] {
     ]
 }
 
-fn doubt_signs(row: &ConditionRow) -> &'static str {
-    match (row.proved_cells < row.cells, row.overloaded_cells > 0) {
-        (false, false) => "",
-        (true, false) => " !",
-        (false, true) => " ~",
-        (true, true) => " !~",
-    }
+/// A mark for each doubt, behind a space; nothing without any.
+fn marks(row: &ConditionRow) -> String {
+    let marks: String = row.doubts().map(Doubt::mark).collect();
+    if marks.is_empty() { marks } else { format!(" {marks}") }
 }
 
 fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
@@ -225,18 +247,12 @@ fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
         let needs = [Statistic::P50, Statistic::P95, Statistic::P99].map(|one| format!("{one} {}", one.needs()));
         notes.push(format!("* too few values to be trusted (they need: {}).", needs.join(", ")));
     }
-    if rows.iter().any(|row| row.proved_cells < row.cells) {
-        notes.push("! not proved: the probe did not confirm this condition in every cell.".to_owned());
-    }
-    if rows.iter().any(|row| row.overloaded_cells > 0) {
-        notes.push("~ overloaded: the machine was so busy that cells may have measured it, not the link.".to_owned());
+    for doubt in Doubt::ALL.into_iter().filter(|doubt| rows.iter().any(|row| row.doubtful_cells(*doubt) > 0)) {
+        notes.push(format!("{} {}: {}", doubt.mark(), doubt.words(), doubt.remedy()));
     }
     let baseline = rows.first().filter(|row| row.condition == condition::BASELINE);
-    if baseline.is_some_and(|row| row.proved_cells == 0) {
-        notes.push("Δ: no baseline cell was proved, so the differences are not, either.".to_owned());
-    }
-    if baseline.is_some_and(|row| row.overloaded_cells == row.cells) {
-        notes.push("Δ: every baseline cell was overloaded, so the differences may be the machine's.".to_owned());
+    if let Some(doubt) = baseline.and_then(|row| row.doubts().find(|doubt| row.doubtful_cells(*doubt) == row.cells)) {
+        notes.push(format!("Δ: every baseline cell is in doubt ({}), and so are the differences.", doubt.words()));
     }
     if unlisted > 0 {
         notes.push(format!("{unlisted} samples belong to no listed cell and are not counted here."));

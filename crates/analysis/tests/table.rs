@@ -3,7 +3,7 @@
 mod synthetic;
 
 use testbed_analysis::sample::Outcome;
-use testbed_analysis::{CellInfo, ConditionRow, Format, condition_rows, condition_table};
+use testbed_analysis::{CellInfo, ConditionRow, Format, Verdict, condition_rows, condition_table};
 
 /// Delay 0 and 100 ms; latencies known by heart.
 fn small() -> synthetic::Run {
@@ -13,7 +13,7 @@ fn small() -> synthetic::Run {
         (sample.latency_ms, sample.rtt_ms, sample.outcome) = (latency, Some(latency / 2.0), Outcome::Ok);
     }
     run.samples[5].outcome = Outcome::Timeout;
-    run.cells[1].proved = false;
+    run.cells[1].verdict = Verdict::NotProved;
     run
 }
 
@@ -29,7 +29,7 @@ fn differences_are_against_the_pooled_baseline() {
     assert_eq!((slow.rtt_p50_ms, slow.rtt_p50_delta_ms), (Some(51.0), Some(50.0)));
     let p95_delta = slow.latency_p95_delta_ms.unwrap();
     assert!((p95_delta - (102.9 - 2.9)).abs() < 1e-9, "{p95_delta}");
-    assert_eq!((slow.cells, slow.proved_cells, slow.thin.as_str()), (1, 0, "p50 p95 p99"));
+    assert_eq!((slow.cells, slow.not_proved_cells, slow.thin.as_str()), (1, 1, "p50 p95 p99"));
 }
 
 #[test]
@@ -49,7 +49,24 @@ fn the_terminal_form_marks_doubts_and_thin_percentiles() {
     }
     run.cells[0].overloaded = true;
     let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
-    assert!(text.contains("every baseline cell was overloaded"), "{text}");
+    assert!(text.contains("every baseline cell is in doubt (overloaded)"), "{text}");
+}
+
+#[test]
+fn each_doubt_has_a_mark_and_a_remedy_of_its_own() {
+    for (verdict, stalled, mark, note) in [
+        (Verdict::NotProved, false, "100ms !", "! not proved: the condition was not confirmed"),
+        (Verdict::Failed, false, "100ms ×", "× failed: the server or a client failed"),
+        (Verdict::Interrupted, false, "100ms /", "/ interrupted: the run was stopped in a cell; resume the run"),
+        (Verdict::Proved, true, "100ms ^", "^ server stalled: slow operations were slow in the server"),
+    ] {
+        let mut run = small();
+        (run.cells[1].verdict, run.cells[1].stalled) = (verdict, stalled);
+        let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
+        assert!(text.contains(mark) && text.contains(note), "{text}");
+        let doubts = ["! not", "× failed", "/ interrupted", "~ overloaded", "^ server"].map(|note| text.contains(note));
+        assert_eq!(doubts.iter().filter(|told| **told).count(), 1, "{text}");
+    }
 }
 
 #[test]
@@ -60,7 +77,9 @@ fn it_fits_120_columns_with_large_numbers() {
         sample.latency_ms *= 100.0;
         sample.rtt_ms = sample.rtt_ms.map(|rtt| rtt * 100.0);
     }
-    run.cells.iter_mut().for_each(|cell| (cell.proved, cell.overloaded) = (false, true));
+    run.cells
+        .iter_mut()
+        .for_each(|cell| (cell.verdict, cell.overloaded, cell.stalled) = (Verdict::NotProved, true, true));
     let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
     assert!(widest <= 120, "{widest} columns:\n{text}");
@@ -126,8 +145,9 @@ fn a_cell_without_samples_is_a_row_of_nothing() {
         repetition: 1,
         baseline: false,
         magnitude: 9.0,
-        proved: false,
+        verdict: Verdict::Failed,
         overloaded: false,
+        stalled: false,
         rate_kbit: Some(9.0),
     };
     let rows = condition_rows(&[], &[cell], 1);

@@ -23,7 +23,7 @@ use crate::scenario::{
 };
 
 /// Flags that say what is run: they don't go with `--resume`, which says all of it.
-const WHAT_IS_RUN: [&str; 21] = [
+const WHAT_IS_RUN: [&str; 22] = [
     "clients",
     "scenario",
     "loss",

@@ -14,7 +14,7 @@ use super::lab::Lab;
 use super::overload::{CpuUse, CpuWatch};
 use super::prober::{Floor, PROBER, probe};
 use super::progress::Progress;
-use super::{evidence, trace};
+use super::{errors, evidence, stall, trace};
 use crate::cell_row::{CellRow, Verdict};
 use crate::engine::Node;
 use crate::plan::Cell;
@@ -241,6 +241,7 @@ impl Measurement<'_, '_> {
         }
         self.run.folder.append_samples(&samples)?;
         self.problems.extend(evidence::of_round_trips(&self.cell.condition, &samples));
+        self.problems.extend(errors::without_loss(&self.cell.condition, &self.run.scenario.workload, &samples));
         let is_promise = |sample: &&Sample| sample.operation == "place_order" && sample.outcome == Ended::Ok;
         self.lab.promised_orders += i64::try_from(samples.iter().filter(is_promise).count())?;
         let (measured, warm_up): (Vec<&Sample>, Vec<&Sample>) =
@@ -248,6 +249,7 @@ impl Measurement<'_, '_> {
         self.row.operations = measured.len() as u64;
         self.row.warm_up_operations = warm_up.len() as u64;
         self.row.errors = measured.iter().filter(|sample| sample.outcome != Ended::Ok).count() as u64;
+        self.row.server_stall = stall::of(&samples);
         self.samples = samples;
         Ok(problems)
     }

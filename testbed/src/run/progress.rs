@@ -165,6 +165,9 @@ fn summary(row: &CellRow) -> String {
     if !row.overload.is_empty() {
         text.push_str(&format!(", OVERLOADED: {}", row.overload));
     }
+    if !row.server_stall.is_empty() {
+        text.push_str(&format!(", SERVER STALLED: {}", row.server_stall));
+    }
     for remark in [&row.problems, &row.notes].into_iter().filter(|remark| !remark.is_empty()) {
         text.push_str("\n    ");
         text.push_str(remark.trim());

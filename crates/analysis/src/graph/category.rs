@@ -6,6 +6,7 @@ use super::frame::{Category, Frame, Plot, TypeSizes, XAxis, unbroken};
 use super::legend::{Entry, Key, error_bar, open_bar, whisker};
 use super::marker::Marker;
 use super::scene::{MarkerFill, Point, Rect, Scene, Stroke};
+use crate::doubt::Doubt;
 
 /// One line: a value for each category, or none.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,12 +131,9 @@ impl CategoryChart {
 
 /// What open markers mean, where there are any.
 fn doubts(categories: &[Category]) -> Option<Entry> {
-    let any = |word: &str| categories.iter().flat_map(|category| &category.doubts).any(|doubt| doubt.contains(word));
-    let words = match (any("not proved"), any("overloaded")) {
-        (false, false) => return None,
-        (true, false) => "condition not proved",
-        (false, true) => "machine overloaded",
-        (true, true) => "condition not proved, or machine overloaded",
+    let told = |doubt: &Doubt| {
+        categories.iter().flat_map(|category| &category.doubts).any(|told| told.contains(doubt.words()))
     };
-    Some(Entry::new(Key::Open, words))
+    let words: Vec<&str> = Doubt::ALL.iter().filter(|doubt| told(doubt)).map(|doubt| doubt.words()).collect();
+    (!words.is_empty()).then(|| Entry::new(Key::Open, words.join(", ")))
 }

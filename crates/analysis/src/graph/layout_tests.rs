@@ -3,6 +3,7 @@
 use super::font::Fonts;
 use super::scene::{Label, Rect, Scene, Shape};
 use super::{GraphError, RunTitle, lay_out};
+use crate::cell::Verdict;
 use crate::sample::Outcome;
 use synthetic::{Link, Run};
 
@@ -59,7 +60,7 @@ fn doubtful() -> Run {
     run.cells
         .iter_mut()
         .filter(|cell| cell.condition == "loss" || cell.repetition == 2)
-        .for_each(|cell| cell.proved = false);
+        .for_each(|cell| cell.verdict = Verdict::NotProved);
     run.cells.iter_mut().filter(|cell| cell.magnitude > 1.0).for_each(|cell| cell.overloaded = true);
     run
 }
@@ -110,8 +111,18 @@ fn no_errors_are_said_in_words() {
 fn doubts_are_written_and_explained() {
     let run = doubtful();
     let said = scene(&run, "loss-rtt");
-    assert!(texts(&said).contains(&"condition not proved, or machine overloaded"), "{:?}", texts(&said));
+    assert!(texts(&said).contains(&"not proved, overloaded"), "{:?}", texts(&said));
     assert_eq!(texts(&said).iter().filter(|text| **text == "not proved").count(), 3);
+    let mut all = run.clone();
+    for (cell, verdict) in all.cells.iter_mut().zip([Verdict::Failed, Verdict::Interrupted, Verdict::NotProved]) {
+        (cell.verdict, cell.stalled) = (verdict, true);
+    }
+    check_labels("all doubts", &all);
+    let said = scene(&all, "loss-rtt");
+    for words in ["1 of 2 failed", "1 of 2 interrupted", "not proved, failed, interrupted, overloaded, server stalled"]
+    {
+        assert!(texts(&said).contains(&words), "'{words}' is not among {:?}", texts(&said));
+    }
     let proved = scene(&synthetic::sweep(1, 40), "loss-rtt");
     assert!(!texts(&proved).iter().any(|text| text.contains("not proved")));
 }
@@ -175,10 +186,10 @@ fn overload_has_a_word_of_its_own() {
     let mut run = synthetic::sweep(1, 40);
     run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.overloaded = true);
     let only = scene(&run, "loss-rtt");
-    assert!(texts(&only).contains(&"machine overloaded") && texts(&only).contains(&"overloaded"), "{:?}", texts(&only));
-    run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.proved = false);
+    assert_eq!(texts(&only).iter().filter(|text| **text == "overloaded").count(), 2, "{:?}", texts(&only));
+    run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.verdict = Verdict::NotProved);
     let both = scene(&run, "loss-rtt");
-    for words in ["condition not proved, or machine overloaded", "not proved", "overloaded"] {
+    for words in ["not proved, overloaded", "not proved", "overloaded"] {
         assert!(texts(&both).contains(&words), "'{words}' is not among {:?}", texts(&both));
     }
 }

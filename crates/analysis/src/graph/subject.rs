@@ -192,8 +192,12 @@ fn curve_name(pool: &Pool) -> String {
         (_, None) => pool.value.clone(),
     };
     let known_as_baseline = pool.condition != condition::BASELINE && pool.baseline;
-    let remarks: Vec<String> =
-        known_as_baseline.then(|| "baseline".to_owned()).into_iter().chain(pool.doubts()).collect();
+    // A legend has no room for more than two; the table names them all.
+    let doubts = match pool.doubts().as_slice() {
+        few @ ([] | [_] | [_, _]) => few.to_vec(),
+        many => vec![format!("{} doubts", many.len())],
+    };
+    let remarks: Vec<String> = known_as_baseline.then(|| "baseline".to_owned()).into_iter().chain(doubts).collect();
     if remarks.is_empty() { value } else { format!("{value} ({})", remarks.join(", ")) }
 }
 

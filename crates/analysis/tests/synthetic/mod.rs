@@ -5,10 +5,11 @@
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use testbed_analysis::CellInfo;
 use testbed_analysis::sample::{Outcome, Sample};
+use testbed_analysis::{CellInfo, Verdict};
 
 /// A made-up run.
+#[derive(Clone)]
 pub struct Run {
     /// Every sample.
     pub samples: Vec<Sample>,
@@ -76,8 +77,9 @@ pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) ->
             repetition,
             baseline: magnitude == 0.0,
             magnitude,
-            proved: true,
+            verdict: Verdict::Proved,
             overloaded: false,
+            stalled: false,
             rate_kbit: link.rate_kbit,
         };
         // Repetitions differ, as those of a real run do.

@@ -1,0 +1,73 @@
+//! What can cast doubt on a cell: the only place that knows the words, the marks and the remedies.
+
+use crate::cell::{CellInfo, Verdict};
+
+/// One reason not to trust a cell's numbers, or not all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// Measured, but the condition was not confirmed.
+    NotProved,
+    /// A node failed in it.
+    Failed,
+    /// The run was stopped in it.
+    Interrupted,
+    /// The host was too busy.
+    Overloaded,
+    /// Slow operations were slow in the server.
+    Stalled,
+}
+
+impl Doubt {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 5] = [Self::NotProved, Self::Failed, Self::Interrupted, Self::Overloaded, Self::Stalled];
+
+    /// Whether it applies to a cell.
+    #[must_use]
+    pub fn applies(self, cell: &CellInfo) -> bool {
+        match self {
+            Self::NotProved => cell.verdict == Verdict::NotProved,
+            Self::Failed => cell.verdict == Verdict::Failed,
+            Self::Interrupted => cell.verdict == Verdict::Interrupted,
+            Self::Overloaded => cell.overloaded,
+            Self::Stalled => cell.stalled,
+        }
+    }
+
+    /// In a word or two (`not proved`).
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::NotProved => "not proved",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Overloaded => "overloaded",
+            Self::Stalled => "server stalled",
+        }
+    }
+
+    /// The mark behind a value in the table.
+    pub(crate) fn mark(self) -> char {
+        match self {
+            Self::NotProved => '!',
+            Self::Failed => '×',
+            Self::Interrupted => '/',
+            Self::Overloaded => '~',
+            Self::Stalled => '^',
+        }
+    }
+
+    /// What it means and what to do about it, for the table's notes.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self {
+            Self::NotProved => "the condition was not confirmed in every cell; cells.csv says why under 'problems'.",
+            Self::Failed => "the server or a client failed in a cell; see 'problems' in cells.csv, and logs/.",
+            Self::Interrupted => "the run was stopped in a cell; resume the run to measure it.",
+            Self::Overloaded => {
+                "the host's CPU was too busy, so values may reflect it, not the link; use fewer clients or longer pauses."
+            }
+            Self::Stalled => {
+                "slow operations were slow in the server, not on the link; see 'server_stall' in cells.csv."
+            }
+        }
+    }
+}
