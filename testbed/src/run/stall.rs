@@ -41,7 +41,9 @@ impl Part {
     fn remedy(self) -> &'static str {
         match self {
             Self::Queue => "requests queued in the server: use fewer clients or a lower arrival rate",
-            Self::Database => "the database was slow: keep it in memory (--storage memory)",
+            Self::Database => {
+                "the database was slow: keep it in memory (--storage memory, the default), or see what else locks it"
+            }
             Self::Other => "hashing and encoding were slow: lower password_memory_kib, or use fewer clients",
         }
     }
