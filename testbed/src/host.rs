@@ -69,7 +69,7 @@ impl CpuTicks {
     }
 
     /// The `cpu` line: user nice system idle iowait irq softirq steal, see proc(5). Guest time is part of user.
-    fn parse(stat: &str) -> Option<Self> {
+    pub(crate) fn parse(stat: &str) -> Option<Self> {
         let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
         let ticks: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
         let [_, _, _, idle, waiting, ..] = ticks.as_slice() else { return None };

@@ -43,11 +43,16 @@ pub(crate) struct CpuUse {
 impl CpuWatch {
     /// Watches until it is dropped.
     pub(crate) async fn watch(&mut self) -> Infallible {
-        self.first = CpuTicks::now();
+        self.watch_with(CpuTicks::now, INTERVAL).await
+    }
+
+    /// Takes a reading at the start and after each `interval`.
+    async fn watch_with(&mut self, mut read: impl FnMut() -> Option<CpuTicks>, interval: Duration) -> Infallible {
+        self.first = read();
         self.last = self.first;
         loop {
-            tokio::time::sleep(INTERVAL).await;
-            let now = CpuTicks::now();
+            tokio::time::sleep(interval).await;
+            let now = read();
             self.intervals.extend(now.zip(self.last).and_then(|(now, last)| now.percent_since(last)));
             self.last = now;
         }
@@ -55,7 +60,12 @@ impl CpuWatch {
 
     /// What was seen up to now.
     pub(crate) fn seen(&self) -> CpuUse {
-        let host_percent = CpuTicks::now().zip(self.first).and_then(|(now, first)| now.percent_since(first));
+        self.seen_until(CpuTicks::now())
+    }
+
+    /// Returns the CPU use from the first reading to `now`, and the peaks of the whole intervals between.
+    fn seen_until(&self, now: Option<CpuTicks>) -> CpuUse {
+        let host_percent = now.zip(self.first).and_then(|(now, first)| now.percent_since(first));
         let busy = self.intervals.iter().filter(|percent| **percent >= PEAK_PERCENT).count();
         CpuUse {
             host_percent,
@@ -85,7 +95,7 @@ impl CpuUse {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
 
@@ -110,24 +120,63 @@ mod tests {
         assert!(CpuUse::default().overload().is_empty());
     }
 
-    #[test]
-    fn a_busy_host_is_seen() {
-        let stop = AtomicBool::new(false);
+    /// Readings of `/proc/stat`, each with the busy and the idle ticks of one more interval.
+    fn readings(intervals: &[(u64, u64)]) -> Vec<Option<CpuTicks>> {
+        let (mut busy, mut idle) = (1_000, 5_000);
+        let mut reading = |(more_busy, more_idle): (u64, u64)| {
+            (busy, idle) = (busy + more_busy, idle + more_idle);
+            CpuTicks::parse(&format!("cpu  {busy} 0 0 {idle} 0 0 0 0 0 0\ncpu0 1 0 0 1 0 0 0 0 0 0\n"))
+        };
+        std::iter::once((0, 0)).chain(intervals.iter().copied()).map(&mut reading).collect()
+    }
+
+    /// Watches these readings to their end.
+    fn watched(readings: &[Option<CpuTicks>]) -> CpuWatch {
         let mut watch = CpuWatch::default();
-        std::thread::scope(|scope| {
-            for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-                scope.spawn(|| {
-                    while !stop.load(Ordering::Relaxed) {
-                        std::hint::spin_loop()
-                    }
-                });
+        let (end, mut rest) = (CancellationToken::new(), readings.iter().copied());
+        let read = || {
+            let reading = rest.next();
+            if rest.len() == 0 {
+                end.cancel();
             }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            let watched = async { tokio::time::timeout(Duration::from_millis(1_600), watch.watch()).await };
-            assert!(runtime.block_on(watched).is_err(), "it watches until it is dropped");
-            stop.store(true, Ordering::Relaxed);
-        });
-        let seen = watch.seen();
-        assert!(seen.host_peak_percent.is_some_and(|percent| percent > 80.0), "{seen:?}");
+            reading.flatten()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let ended = runtime.block_on(end.run_until_cancelled(watch.watch_with(read, Duration::from_millis(1))));
+        assert!(ended.is_none(), "it watches until it is dropped");
+        watch
+    }
+
+    #[test]
+    fn the_mean_the_peak_and_the_share_of_full_intervals_are_those_of_the_readings() {
+        let readings = readings(&[(10, 90), (96, 4), (50, 50), (100, 0)]);
+        let seen = watched(&readings[..4]).seen_until(readings[4]);
+        // The interval that is not over counts for the mean alone.
+        assert_eq!(
+            (seen.host_percent, seen.host_peak_percent, seen.peak_share),
+            (Some(64.0), Some(96.0), Some(1.0 / 3.0))
+        );
+        assert_eq!(watched(&readings).seen_until(readings[4]).peak_share, Some(0.5));
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_known() {
+        let mut readings = readings(&[(10, 90), (20, 80), (30, 70)]);
+        let seen = watched(&readings[..1]).seen_until(None);
+        assert_eq!(seen, CpuUse::default());
+        // Only the two intervals next to the failed reading are missing.
+        readings[1] = None;
+        let seen = watched(&readings).seen_until(readings[3]);
+        assert_eq!((seen.host_percent, seen.host_peak_percent), (Some(20.0), Some(30.0)));
+    }
+
+    #[test]
+    fn the_kernel_of_this_host_is_read() {
+        let mut watch = CpuWatch { first: CpuTicks::now(), ..CpuWatch::default() };
+        assert!(watch.first.is_some());
+        // No tick may have passed yet: then the share of none is not known.
+        assert!(watch.seen().host_percent.is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+        watch.first = None;
+        assert_eq!(watch.seen(), CpuUse::default());
     }
 }
