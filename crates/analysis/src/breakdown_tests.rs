@@ -258,7 +258,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn the_parts_of_any_sample_add_up_and_none_is_negative(
         sample in any_sample(), rate_kbit in known(), base_rtt_ms in known(),
