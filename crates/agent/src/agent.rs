@@ -21,7 +21,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::output::note;
 use crate::protocol::Introduction;
-use crate::socket;
+use crate::socket::{self, Heartbeat};
 use crate::token::Token;
 use children::Children;
 use folder::Folder;
@@ -45,11 +45,14 @@ pub(crate) struct Options {
     pub(crate) folder: PathBuf,
     /// What the hub wants to see.
     pub(crate) token: Token,
+    /// How often the hub sends a sign of life.
+    pub(crate) heartbeat: Heartbeat,
 }
 
 /// What outlives connections.
 struct Agent {
     hub: String,
+    heartbeat: Heartbeat,
     introduction: Introduction,
     folder: Folder,
     children: Arc<Children>,
@@ -61,13 +64,13 @@ struct Agent {
 /// # Errors
 /// When the folder can't be used or signals can't be waited for.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let Options { hub, number, node, folder, token } = options;
+    let Options { hub, number, node, folder, token, heartbeat } = options;
     let folder = Folder::open(&folder)?;
     let introduction = Introduction { number, node, version: shop_protocol::VERSION.to_owned(), token };
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let children = Arc::new(Children::default());
     tokio::spawn(orphans::collect(signal(SignalKind::child())?, Arc::clone(&children)));
-    let agent = Agent { hub, introduction, folder, children: Arc::clone(&children) };
+    let agent = Agent { hub, heartbeat, introduction, folder, children: Arc::clone(&children) };
     tokio::select! {
         never = agent.serve() => match never {},
         _ = terminate.recv() => {}

@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
+use crate::socket::Heartbeat;
 use crate::token::Token;
 use crate::{agent, hub, output};
 
@@ -43,7 +45,7 @@ struct ServeArgs {
     #[arg(long, value_name = "DIR", env = "TESTBED_FOLDER")]
     folder: PathBuf,
     #[command(flatten)]
-    token: TokenArgs,
+    common: CommonArgs,
 }
 
 #[derive(Debug, Args)]
@@ -52,14 +54,18 @@ struct HubArgs {
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
     #[command(flatten)]
-    token: TokenArgs,
+    common: CommonArgs,
 }
 
 #[derive(Debug, Args)]
-struct TokenArgs {
+struct CommonArgs {
     /// The secret that the hub and its agents share. Better given by the variable: everybody sees a command line.
     #[arg(long, value_name = "TEXT", env = "TESTBED_TOKEN", hide_env_values = true)]
     token: Token,
+    /// Interval between the hub's signs of life (milliseconds); give the hub and its agents the same. An agent that
+    /// hears nothing for five intervals ends its programs and connects again.
+    #[arg(long, value_name = "MS", env = "TESTBED_HEARTBEAT_MS", default_value_t = Heartbeat::DEFAULT_MS)]
+    heartbeat_ms: NonZeroU32,
 }
 
 /// Everything the program does; `args` begins with the program's name.
@@ -89,10 +95,13 @@ fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let done = match command {
-        Command::Serve(ServeArgs { hub, number, node, folder, token }) => {
-            runtime.block_on(agent::run(agent::Options { hub, number, node, folder, token: token.token }))
+        Command::Serve(ServeArgs { hub, number, node, folder, common: CommonArgs { token, heartbeat_ms } }) => {
+            let heartbeat = Heartbeat::every_ms(heartbeat_ms);
+            runtime.block_on(agent::run(agent::Options { hub, number, node, folder, token, heartbeat }))
         }
-        Command::Hub(HubArgs { listen, token }) => runtime.block_on(hub::run(listen, token.token)),
+        Command::Hub(HubArgs { listen, common: CommonArgs { token, heartbeat_ms } }) => {
+            runtime.block_on(hub::run(listen, token, Heartbeat::every_ms(heartbeat_ms)))
+        }
     };
     // Threads that still look up a name or read stdin must not hold up the end.
     runtime.shutdown_background();

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use crate::lines::{line_of, lines, next_message, write_messages};
 use crate::output::{json_line, note};
 use crate::protocol::{Event, FromAgent, Listening, MAX_LINE_BYTES, ToAgent};
+use crate::socket::Heartbeat;
 use crate::token::Token;
 use roster::{Roster, Undelivered};
 
@@ -32,6 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 struct Hub {
     /// What agents must know.
     token: Token,
+    /// How often agents are shown that it is there.
+    heartbeat: Heartbeat,
     /// Which agents are connected.
     roster: Roster,
     /// To the driver.
@@ -42,14 +45,14 @@ struct Hub {
 ///
 /// # Errors
 /// When it can't listen, the driver sends what is no request, or stdout can't be written.
-pub(crate) async fn run(listen: SocketAddr, token: Token) -> anyhow::Result<()> {
+pub(crate) async fn run(listen: SocketAddr, token: Token, heartbeat: Heartbeat) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen).await.with_context(|| {
         format!("cannot listen on {listen}; is the address one of this machine's, and the port free?")
     })?;
     json_line(&Listening { listening: listener.local_addr()? })?;
     let (events, mut queue) = mpsc::channel(EVENTS_WAITING);
     let mut driver = tokio::io::stdout();
-    let hub = Arc::new(Hub { token, roster: Roster::default(), events });
+    let hub = Arc::new(Hub { token, heartbeat, roster: Roster::default(), events });
     tokio::select! {
         done = hub.pass_on_requests(tokio::io::stdin()) => done,
         done = write_messages(&mut queue, &mut driver) => done.context("cannot write events to stdout"),

@@ -1,16 +1,38 @@
 //! How the sockets between agents and hub are set: no waiting for more bytes, and vanished machines are noticed.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// How long the other machine may be silent before it counts as gone.
-pub(crate) const SILENCE_LIMIT: Duration = Duration::from_secs(15);
+/// How often the hub shows an idle agent that it is still there. Hub and agents must be given the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heartbeat(Duration);
 
-/// How often the hub shows agents that it is there; some may be late.
-pub(crate) const SIGN_OF_LIFE: Duration = Duration::from_secs(3);
+impl Heartbeat {
+    /// The default interval, milliseconds.
+    pub(crate) const DEFAULT_MS: NonZeroU32 = NonZeroU32::new(3_000).expect("3000 is above 0");
+
+    /// Intervals without a sign after which the other end counts as gone; some signs may be late.
+    const MISSED: u32 = 5;
+
+    /// A heartbeat every `interval_ms` milliseconds.
+    pub(crate) fn every_ms(interval_ms: NonZeroU32) -> Self {
+        Self(Duration::from_millis(u64::from(interval_ms.get())))
+    }
+
+    /// The time between two signs.
+    pub(crate) fn interval(self) -> Duration {
+        self.0
+    }
+
+    /// How long the other end may be silent before it counts as gone.
+    pub(crate) fn timeout(self) -> Duration {
+        self.0.saturating_mul(Self::MISSED)
+    }
+}
 
 /// For both ends: an idle connection to a vanished machine breaks after 5 + 3 · 3 s.
 pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
@@ -23,6 +45,6 @@ pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
 ///
 /// Not for an agent's: there the limit would also end a connection whose other end only waits for a slow driver. Agents
 /// listen for the hub's signs of life instead.
-pub(crate) fn limit_unanswered(stream: &TcpStream) -> io::Result<()> {
-    SockRef::from(stream).set_tcp_user_timeout(Some(SILENCE_LIMIT))
+pub(crate) fn limit_unanswered(stream: &TcpStream, heartbeat: Heartbeat) -> io::Result<()> {
+    SockRef::from(stream).set_tcp_user_timeout(Some(heartbeat.timeout()))
 }

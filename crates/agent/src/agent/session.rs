@@ -22,7 +22,7 @@ use crate::lines::{line_of, lines, next_line, parse, write_messages};
 use crate::output::note;
 use crate::protocol::{Event, Introduction, MAX_LINE_BYTES, Request};
 use crate::queue::Full;
-use crate::socket::SILENCE_LIMIT;
+use crate::socket::Heartbeat;
 
 /// Events that may wait to be sent, of at most 64 KiB each.
 const EVENTS_WAITING: usize = 64;
@@ -38,6 +38,7 @@ pub(super) enum Heard {
 
 /// What requests need.
 struct Session<'a> {
+    heartbeat: Heartbeat,
     folder: &'a Folder,
     children: &'a Arc<Children>,
     events: mpsc::Sender<Event>,
@@ -49,7 +50,13 @@ struct Session<'a> {
 pub(super) async fn hold(agent: &Agent, stream: TcpStream) -> (Heard, anyhow::Error) {
     let (reader, writer) = stream.into_split();
     let (events, queue) = mpsc::channel(EVENTS_WAITING);
-    let session = Session { folder: &agent.folder, children: &agent.children, events, tasks: TaskTracker::new() };
+    let session = Session {
+        heartbeat: agent.heartbeat,
+        folder: &agent.folder,
+        children: &agent.children,
+        events,
+        tasks: TaskTracker::new(),
+    };
     let mut heard = Heard::Nothing;
     // The loser of the two is dropped, and with it its end of the socket and of the queue: nobody waits to send any more.
     let why = tokio::select! {
@@ -77,12 +84,13 @@ impl Session<'_> {
     /// Does what is asked until the hub is gone or silent.
     async fn listen(&self, hub: OwnedReadHalf, heard: &mut Heard) -> anyhow::Error {
         let mut lines = lines(hub, MAX_LINE_BYTES);
+        let silence = self.heartbeat.timeout();
         loop {
-            let line = match timeout(SILENCE_LIMIT, next_line(&mut lines)).await {
+            let line = match timeout(silence, next_line(&mut lines)).await {
                 Ok(Ok(Some(line))) => line,
                 Ok(Ok(None)) => return anyhow!("the hub closed the connection"),
                 Ok(Err(error)) => return anyhow::Error::new(error).context("reading from the hub"),
-                Err(_) => return anyhow!("the hub was silent for {} s", SILENCE_LIMIT.as_secs()),
+                Err(_) => return anyhow!("the hub was silent for {silence:?}"),
             };
             *heard = Heard::Hub;
             // An empty line is a sign of life.

@@ -16,7 +16,7 @@ use crate::lines::{Lines, lines, next_message};
 use crate::output::note;
 use crate::protocol::{Event, FromAgent, Introduction, MAX_LINE_BYTES};
 use crate::queue::{Receiver, queue};
-use crate::socket;
+use crate::socket::{self, Heartbeat};
 
 /// Within this an agent must have introduced itself.
 const INTRODUCTION_LIMIT: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const STALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// Serves a connection until it ends.
 pub(super) async fn hold(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
-    let tuned = socket::tune(&stream).and_then(|()| socket::limit_unanswered(&stream));
+    let tuned = socket::tune(&stream).and_then(|()| socket::limit_unanswered(&stream, hub.heartbeat));
     let (reader, writer) = stream.into_split();
     let mut first_lines = lines(reader, MAX_INTRODUCTION_BYTES);
     let introduction = match tuned {
@@ -48,7 +48,7 @@ pub(super) async fn hold(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
     // Requests and signs of life flow from now on, however long the driver takes to read what is told to it.
     let why = tokio::select! {
         why = listen(&hub, &post, number, Event::Hello { node, version }, &mut events) => why,
-        why = talk(waiting, writer) => why,
+        why = talk(waiting, writer, hub.heartbeat) => why,
         () = post.dismissed.cancelled() => anyhow!("it was replaced or took no requests"),
     };
     // First out of the roster, then the news: no request falls between `Lost` and a `Failed` of its own.
@@ -95,14 +95,14 @@ async fn listen(
 }
 
 /// Sends requests, and an empty line when there are none for a while.
-async fn talk(mut requests: Receiver, mut agent: impl AsyncWrite + Unpin) -> anyhow::Error {
+async fn talk(mut requests: Receiver, mut agent: impl AsyncWrite + Unpin, heartbeat: Heartbeat) -> anyhow::Error {
     // At once: only with this does the agent know that it was not refused.
     let mut line = "\n".to_owned();
     loop {
         if let Err(error) = send(&mut agent, line.as_bytes()).await {
             return error;
         }
-        line = match timeout(socket::SIGN_OF_LIFE, requests.next()).await {
+        line = match timeout(heartbeat.interval(), requests.next()).await {
             Ok(Some(request)) => request,
             Ok(None) => return anyhow!("there is nobody left to ask it for anything"),
             Err(_) => "\n".to_owned(),

@@ -56,7 +56,7 @@ fn when_the_hub_is_killed_programs_and_files_go_and_the_agent_finds_the_next_hub
 
 #[test]
 fn a_hub_that_is_silent_is_gone() {
-    let (mut hub, agent) = Hub::with_agent();
+    let (mut hub, agent) = Hub::with_impatient_agent();
     let child = lasting(&mut hub, &agent);
     hub.process.signal(Signal::SIGSTOP);
     wait_until("the program is gone", || !runs(child));
@@ -116,7 +116,7 @@ fn orphans_that_an_agent_inherits_do_not_stay_as_zombies() {
 #[test]
 fn a_wrong_token_is_refused_and_noted() {
     let mut hub = Hub::start();
-    let _stranger = Agent::start_with_token(&hub.address, 1, "guessed");
+    let _stranger = Agent::start_with(&hub.address, 1, "guessed", &[]);
     let refused = "it says it is agent 1, but has a wrong token";
     wait_until("a note of the refusal", || hub.stderr().contains(refused));
     let _agent = Agent::start(&hub.address, 2);

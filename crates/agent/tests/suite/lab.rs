@@ -19,6 +19,9 @@ pub(crate) const TOKEN: &str = "the run's secret";
 /// How long anything may take on a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long the hub of [`Hub::with_impatient_agent`] may be silent; the default is too long to wait for in a test.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
+
 /// A child that does not outlive its test.
 pub(crate) struct Owned(pub(crate) Child);
 
@@ -63,10 +66,14 @@ impl Hub {
     }
 
     pub(crate) fn start_at(address: &str) -> Self {
+        Self::start_with(address, &[])
+    }
+
+    fn start_with(address: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let stderr = File::create(folder.path().join("stderr")).unwrap();
         let mut command = Command::new(PROGRAM);
-        command.args(["hub", "--listen", address]).env("TESTBED_TOKEN", TOKEN);
+        command.args(["hub", "--listen", address]).args(arguments).env("TESTBED_TOKEN", TOKEN);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let stdin = child.stdin.take();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -98,6 +105,16 @@ impl Hub {
     pub(crate) fn with_agent() -> (Self, Agent) {
         let (hub, mut agents) = Self::with_agents(1);
         (hub, agents.remove(0))
+    }
+
+    /// A hub with agent 1, which counts the hub as lost after [`SILENCE`].
+    pub(crate) fn with_impatient_agent() -> (Self, Agent) {
+        let interval_ms = (SILENCE / 5).as_millis().to_string();
+        let heartbeat = ["--heartbeat-ms", interval_ms.as_str()];
+        let mut hub = Self::start_with("127.0.0.1:0", &heartbeat);
+        let agent = Agent::start_with(&hub.address, 1, TOKEN, &heartbeat);
+        hub.assert_hello();
+        (hub, agent)
     }
 
     pub(crate) fn write(&mut self, line: &str) {
@@ -167,13 +184,13 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start(hub: &str, number: u32) -> Self {
-        Self::start_with_token(hub, number, TOKEN)
+        Self::start_with(hub, number, TOKEN, &[])
     }
 
-    pub(crate) fn start_with_token(hub: &str, number: u32, token: &str) -> Self {
+    pub(crate) fn start_with(hub: &str, number: u32, token: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = command(hub, number, token, folder.path());
-        Self { process: Owned(command.spawn().unwrap()), folder }
+        Self { process: Owned(command.args(arguments).spawn().unwrap()), folder }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
