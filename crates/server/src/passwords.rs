@@ -97,14 +97,18 @@ fn run_all(jobs: &mut Vec<Job>) {
 /// The hash of `password` with a new salt, as a PHC string that names its parameters.
 pub(crate) fn hash(cost: &HashCost, password: &str) -> Answer<String> {
     let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params()).hash_password(password.as_bytes());
-    hashed.map(|hash| hash.to_string()).map_err(|error| Failure::Broken(format!("password hashing: {error}")))
+    let hash = hashed.map_err(|error| Failure::Broken(format!("password hashing: {error}")))?;
+    tracing::trace!(cost = %hash.params, "password hash computed");
+    Ok(hash.to_string())
 }
 
 /// Whether `password` belongs to `stored`, with the parameters that `stored` itself names.
 fn verify(password: &str, stored: &str) -> Answer<bool> {
     let unreadable = |error| Failure::Broken(format!("stored password hash: {error}"));
     let stored = PasswordHash::new(stored).map_err(|error| unreadable(error.to_string()))?;
-    match Argon2::default().verify_password(password.as_bytes(), &stored) {
+    let verified = Argon2::default().verify_password(password.as_bytes(), &stored);
+    tracing::trace!(cost = %stored.params, "password hash computed");
+    match verified {
         Ok(()) => Ok(true),
         Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
         Err(error) => Err(unreadable(error.to_string())),
@@ -113,9 +117,18 @@ fn verify(password: &str, stored: &str) -> Answer<bool> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::num::NonZeroUsize;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
+
+    use futures_util::StreamExt;
+    use futures_util::stream::FuturesUnordered;
+    use shop_protocol::Request;
+    use shop_protocol::request::OrderItem;
+    use shop_protocol::response::LoggedIn;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::shop::Shop;
 
     fn cheap() -> HashCost {
         HashCost::new(64, 1, 1).unwrap()
@@ -142,28 +155,34 @@ mod tests {
         assert!(crew(cheap(), 4).verify("password-1".into(), Some(stored)).await.0.unwrap());
     }
 
+    /// Occupies the crew's only thread, and waits until it does. The thread is free again when the sender is used or gone.
+    async fn occupy(crew: &PasswordCrew) -> std::sync::mpsc::Sender<()> {
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let (started, running) = oneshot::channel();
+        let job = move || {
+            let _ = started.send(());
+            let _ = hold.recv();
+        };
+        assert!(crew.crew.try_send(Box::new(job)));
+        running.await.unwrap();
+        release
+    }
+
+    fn is_overloaded<T>(answer: &Answer<T>) -> bool {
+        matches!(answer, Err(Failure::Refused(error)) if error.code == ErrorCode::Overloaded)
+    }
+
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let crew = crew(cheap(), 1);
-        let (release, hold) = std::sync::mpsc::channel::<()>();
-        let (started, running) = oneshot::channel();
-        let busy = crew.compute(move || {
-            let _ = started.send(());
-            Ok(hold.recv().is_ok())
-        });
-        let refused = async {
-            running.await.unwrap();
-            let (waiting, refused) = tokio::join!(crew.hash("waits for the thread".into()), async {
-                let refused = crew.hash("finds no room".into()).await.0;
-                release.send(()).unwrap();
-                refused
-            });
-            waiting.0.unwrap();
+        let release = occupy(&crew).await;
+        let (waiting, refused) = tokio::join!(crew.hash("waits for the thread".into()), async {
+            let refused = crew.hash("finds no room".into()).await.0;
+            release.send(()).unwrap();
             refused
-        };
-        let (busy, refused) = tokio::join!(busy, refused);
-        assert!(busy.0.unwrap());
-        assert!(matches!(refused, Err(Failure::Refused(error)) if error.code == ErrorCode::Overloaded));
+        });
+        waiting.0.unwrap();
+        assert!(is_overloaded(&refused), "{refused:?}");
     }
 
     #[tokio::test]
@@ -175,28 +194,68 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_user_takes_as_long_as_a_wrong_password() {
-        let crew = crew(HashCost::new(1024, 2, 1).unwrap(), 4);
+    async fn an_unknown_user_costs_as_much_as_a_known_one() {
+        let crew = crew(HashCost::new(96, 2, 3).unwrap(), 4);
         let stored = crew.hash("password-1".into()).await.0.unwrap();
-        let (mut known, mut unknown) = (Vec::new(), Vec::new());
-        // In turns, so that whatever else the machine does falls on both alike.
-        for _ in 0..60 {
-            known.push(time(&crew, Some(stored.clone())).await);
-            unknown.push(time(&crew, None).await);
-        }
-        let (known, unknown) = (median(known), median(unknown));
-        let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-        assert!((0.67..1.5).contains(&ratio), "known {known:?}, unknown {unknown:?}");
+        let cost = |hash: &str| PasswordHash::new(hash).unwrap().params.to_string();
+        assert_eq!((cost(&crew.nobody), cost(&stored)), ("m=96,t=2,p=3".to_owned(), cost(&crew.nobody)));
     }
 
-    async fn time(crew: &PasswordCrew, stored: Option<String>) -> Duration {
-        let start = Instant::now();
-        assert!(!crew.verify("password-2".into(), stored).await.0.unwrap());
-        start.elapsed()
+    #[tokio::test]
+    async fn hashing_is_no_waiting_and_waiting_for_a_thread_is() {
+        let crew = crew(cheap(), 4);
+        let before = Instant::now();
+        let (began, spent) = crew
+            .compute(|| {
+                let began = Instant::now();
+                std::thread::sleep(Duration::from_millis(30));
+                Ok(began)
+            })
+            .await;
+        assert!(spent.queue <= began.unwrap() - before && spent.disk.is_zero(), "{spent:?}");
+        let release = occupy(&crew).await;
+        let ((waited, spent), held) = tokio::join!(crew.hash("password-1".into()), async {
+            let queued = Instant::now();
+            std::thread::sleep(Duration::from_millis(30));
+            let held = queued.elapsed();
+            release.send(()).unwrap();
+            held
+        });
+        waited.unwrap();
+        assert!(spent.queue >= held && spent.disk.is_zero(), "{spent:?}, held {held:?}");
     }
 
-    fn median(mut times: Vec<Duration>) -> Duration {
-        times.sort();
-        times[times.len() / 2]
+    #[tokio::test]
+    async fn a_flood_of_logins_is_refused_and_delays_no_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::new(folder.path().join("shop.db"));
+        config.passwords = Passwords { cost: cheap(), workers: NonZeroUsize::MIN, queue: NonZeroUsize::MIN };
+        let shop = Shop::open(&config).unwrap();
+        let (username, password) = ("ann".to_owned(), "password-1".to_owned());
+        let register = Request::Register { username: username.clone(), password: password.clone() };
+        shop.answer(register).await.0.unwrap();
+        let login = || shop.answer(Request::Login { username: username.clone(), password: password.clone() });
+        let token: LoggedIn = serde_json::from_slice(&login().await.0.unwrap()).unwrap();
+        let release = occupy(&shop.passwords).await;
+        let mut logins: FuturesUnordered<_> = (0..8).map(|_| login()).collect();
+        let mut refused = Vec::new();
+        let orders = async {
+            let items = vec![OrderItem { product_id: 1, quantity: 1 }];
+            for _ in 0..10 {
+                let token = token.token.clone();
+                let order = Request::PlaceOrder { token, items: items.clone(), idempotency_key: None };
+                shop.answer(order).await.0.unwrap();
+            }
+        };
+        let refusals = async {
+            while refused.len() < 7 {
+                refused.push(logins.next().await.unwrap().0);
+            }
+        };
+        tokio::join!(orders, refusals);
+        assert!(refused.iter().all(is_overloaded), "{refused:?}");
+        // Only now is the thread free, for the login that had room to wait.
+        release.send(()).unwrap();
+        logins.next().await.unwrap().0.unwrap();
     }
 }

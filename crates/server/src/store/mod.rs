@@ -90,13 +90,20 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::num::NonZeroUsize;
     use std::time::Duration;
 
     fn store() -> (tempfile::TempDir, Store) {
+        store_with(&Storage::default(), |_| {})
+    }
+
+    /// A store whose writing connection was changed by `change`.
+    fn store_with(storage: &Storage, change: impl FnOnce(&mut Connection)) -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop.db");
-        let connection = open_for_writing(&path, crate::config::Durability::Normal).unwrap();
-        let store = Store::start(&path, connection, &Storage::default()).unwrap();
+        let mut connection = open_for_writing(&path, crate::config::Durability::Normal).unwrap();
+        change(&mut connection);
+        let store = Store::start(&path, connection, storage).unwrap();
         (folder, store)
     }
 
@@ -173,11 +180,63 @@ mod tests {
             // Both wait before the writer is released, so that they share the next transaction.
             tokio::join!(slow("one"), slow("two"), async { release.send(()).unwrap() })
         };
+        let before = Instant::now();
         let (busy, ((_, one), (_, two), ())) = tokio::join!(busy, pair);
+        let elapsed = before.elapsed();
         assert!(busy.0.unwrap());
         for spent in [one, two] {
-            assert!(spent.disk >= WORK && spent.disk < 2 * WORK, "{spent:?}");
-            assert!(spent.queue >= WORK, "{spent:?}");
+            // Each works once and waits for the other once, so neither counts anything twice.
+            assert!(spent.disk >= WORK && spent.queue >= WORK && spent.disk + spent.queue <= elapsed, "{spent:?}");
+        }
+    }
+
+    /// Five writes while another program holds the lock: the first one meets it, then the others queue behind. Gives what
+    /// each spent, and how long it took until the lock was met, from then until it was released, and until the end.
+    async fn writes_beside_a_lock(max_batch: usize) -> (Vec<Spent>, [Duration; 3]) {
+        let (met, lock_is_met) = std::sync::mpsc::channel();
+        let storage = Storage { max_batch: NonZeroUsize::new(max_batch).unwrap(), ..Storage::default() };
+        let (folder, store) = store_with(&storage, |connection| {
+            let wait = move |_| {
+                let _ = met.send(());
+                std::thread::sleep(Duration::from_millis(1));
+                true
+            };
+            connection.busy_handler(Some(wait)).unwrap();
+        });
+        let lock = Connection::open(folder.path().join("shop.db")).unwrap();
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let write = |name: &'static str| store.write(move |connection| insert(connection, name));
+        let start = Instant::now();
+        let ((_, first), (behind, queued, released)) = tokio::join!(write("first"), async {
+            // SQLite has found the database locked, so the first write is in it, alone.
+            lock_is_met.recv().unwrap();
+            let behind = futures_util::future::join_all(["second", "third", "fourth", "fifth"].map(write));
+            let (behind, (queued, released)) = tokio::join!(behind, async {
+                let queued = Instant::now();
+                std::thread::sleep(Duration::from_millis(50));
+                let released = Instant::now();
+                lock.execute_batch("ROLLBACK").unwrap();
+                (queued, released)
+            });
+            (behind, queued, released)
+        });
+        let after = released.elapsed();
+        assert_eq!(names(&store).await.len(), 5);
+        let spent = std::iter::once(first).chain(behind.into_iter().map(|(_, spent)| spent)).collect();
+        (spent, [queued - start, released - queued, after])
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_database_time_for_the_write_that_meets_it_and_waiting_for_those_behind() {
+        for max_batch in [1, 128] {
+            let (spent, [before, held, after]) = writes_beside_a_lock(max_batch).await;
+            assert!(spent[0].disk >= held && spent[0].queue <= before, "{before:?} {held:?} {after:?} {spent:?}");
+            for behind in &spent[1..] {
+                assert!(
+                    behind.queue >= held && !behind.disk.is_zero() && behind.disk <= after,
+                    "{held:?} {after:?} {spent:?}"
+                );
+            }
         }
     }
 
