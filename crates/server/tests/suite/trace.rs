@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -60,7 +60,7 @@ fn a_kept_connection_has_its_rows_when_it_goes_on_and_when_it_ends() {
     eventually("the last row is written", || exchanges(&path).len() == 3);
     assert_eq!(exchanges(&path), asked);
     for [_, rtt, rto, retransmits] in rows(&path) {
-        assert!((1..100_000).contains(&rtt.unwrap()) && rto.unwrap() > rtt.unwrap(), "{rtt:?} {rto:?}");
+        assert!(rtt.unwrap() > 0 && rto.unwrap() > rtt.unwrap(), "{rtt:?} {rto:?}");
         assert_eq!(retransmits, Some(0));
     }
 }
@@ -114,7 +114,7 @@ fn of_requests_that_came_together_only_the_first_row_counts_segments() {
 
 #[test]
 fn connections_that_the_server_ends_have_their_rows() {
-    let (server, path) = traced(&["--idle-timeout", "200ms", "--max-connections", "1"]);
+    let (server, path) = traced(&["--idle-timeout", "1s", "--max-connections", "1"]);
     let mut idle = server.on_shop();
     let mut asked = vec![ask(&mut idle)];
     let mut refused = server.on_shop();
@@ -144,19 +144,26 @@ fn a_server_that_stops_writes_all_rows_first() {
 #[test]
 fn renaming_the_file_under_load_loses_no_row() {
     let (mut server, path) = traced(&["--log", "warn"]);
-    let done = AtomicBool::new(false);
+    let (done, count) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // Both kinds of clients go on until the file was taken away four times.
+    let goes_on = |asked: usize| asked < 200 || count.load(Ordering::Relaxed) < 4;
     let (mut asked, mut files) = std::thread::scope(|scope| {
         let kept = scope.spawn(|| {
             let mut client = server.on_shop();
-            (0..3000).map(|_| ask(&mut client)).collect::<Vec<_>>()
+            (0..).take_while(|asked| goes_on(*asked)).map(|_| ask(&mut client)).collect::<Vec<_>>()
         });
-        let per_request = scope.spawn(|| (0..1500).map(|_| ask(&mut server.on_shop())).collect::<Vec<_>>());
+        let per_request = scope.spawn(|| {
+            (0..).take_while(|asked| goes_on(*asked)).map(|_| ask(&mut server.on_shop())).collect::<Vec<_>>()
+        });
         let taker = scope.spawn(|| {
             let mut taken = Vec::new();
             while !done.load(Ordering::Relaxed) {
                 let aside = path.with_extension(taken.len().to_string());
                 match fs::rename(&path, &aside) {
-                    Ok(()) => taken.push(aside),
+                    Ok(()) => {
+                        taken.push(aside);
+                        count.store(taken.len(), Ordering::Relaxed);
+                    }
                     Err(_) => std::thread::yield_now(),
                 }
             }
@@ -169,7 +176,6 @@ fn renaming_the_file_under_load_loses_no_row() {
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
     files.extend(path.exists().then_some(path));
-    assert!(files.len() > 3, "{files:?}");
     let mut written: Vec<u64> = files.iter().flat_map(|file| exchanges(file)).collect();
     asked.sort_unstable();
     written.sort_unstable();
