@@ -113,11 +113,11 @@ fn drops_of_a_request_do_not_extend_its_time() {
 
 #[test]
 fn an_idle_connection_is_closed_without_a_word() {
-    let server = Server::start(&["--idle-timeout", "300ms"]);
-    let mut shop = server.on_shop();
+    let server = Server::start(&["--idle-timeout", "1s"]);
+    let (mut accounts, mut shop) = (server.on_accounts(), server.on_shop());
     shop.ok(json!({"command": "view_categories"}));
+    accounts.assert_closed();
     shop.assert_closed();
-    server.on_accounts().assert_closed();
 }
 
 #[test]
