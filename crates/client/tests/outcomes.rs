@@ -11,11 +11,14 @@ use shop_client::sample::Outcome;
 use shop_client::wire::{Answer, ConnectionMode, Endpoints, Timeouts, Wire};
 use shop_protocol::response::Categories;
 use shop_protocol::{Request, encode_frame};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 const GOOD: &[u8] = br#"{"ok":true,"server_us":250,"result":{"categories":[]}}"#;
 const REFUSED: &[u8] = br#"{"ok":false,"server_us":250,"error":{"code":"overloaded","message":"full"}}"#;
-const PATIENCE: Duration = Duration::from_millis(300);
+/// After this, what is made not to come has timed out.
+const SHORT: Duration = Duration::from_millis(300);
+/// For what must not time out, however slow the host.
+const AMPLE: Duration = Duration::from_secs(60);
 
 /// Serves each connection with `serve` until the test's process ends.
 fn server(serve: impl Fn(TcpStream) -> io::Result<()> + Send + 'static) -> SocketAddr {
@@ -51,10 +54,15 @@ fn frame(payload: &[u8]) -> Vec<u8> {
     encode_frame(payload).unwrap()
 }
 
-fn wire(address: SocketAddr, mode: ConnectionMode) -> Wire {
+fn wire(address: SocketAddr, mode: ConnectionMode, timeouts: Timeouts) -> Wire {
     let port = address.port();
     let endpoints = Endpoints { address: address.ip(), accounts_port: port, shop_port: port };
-    Wire::new(endpoints, mode, Timeouts { connect: PATIENCE, request: PATIENCE })
+    Wire::new(endpoints, mode, timeouts)
+}
+
+/// A request may take so long, connecting any time.
+fn request_within(request: Duration) -> Timeouts {
+    Timeouts { connect: AMPLE, request }
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -66,7 +74,11 @@ async fn ask(wire: &mut Wire) -> Answer<Categories> {
 }
 
 fn ask_once(address: SocketAddr) -> Answer<Categories> {
-    block_on(async { ask(&mut wire(address, ConnectionMode::PerRequest)).await })
+    ask_within(address, request_within(AMPLE))
+}
+
+fn ask_within(address: SocketAddr, timeouts: Timeouts) -> Answer<Categories> {
+    block_on(async { ask(&mut wire(address, ConnectionMode::PerRequest, timeouts)).await })
 }
 
 #[test]
@@ -80,14 +92,14 @@ fn a_good_answer_is_ok_and_everything_is_measured() {
     assert_eq!(measured.tcp_retransmits, Some(0));
     let (connect, rtt) = (measured.connect.unwrap(), measured.rtt.unwrap());
     assert!(connect + rtt <= measured.latency, "{measured:?}");
-    assert!(measured.tcp_rtt.is_some_and(|rtt| rtt < PATIENCE), "{measured:?}");
+    assert!(measured.tcp_rtt.is_some_and(|rtt| rtt <= measured.latency), "{measured:?}");
 }
 
 #[test]
 fn an_answer_with_an_error_is_refused_and_the_connection_stays() {
     let address = answers(frame(REFUSED));
     block_on(async {
-        let mut wire = wire(address, ConnectionMode::Persistent);
+        let mut wire = wire(address, ConnectionMode::Persistent, request_within(AMPLE));
         for connects in [true, false, false] {
             let answer = ask(&mut wire).await;
             assert_eq!(answer.outcome(), Outcome::Refused);
@@ -109,7 +121,8 @@ fn answers_that_are_not_the_protocol_are_told_apart_from_broken_connections() {
         ("a huge frame", huge, Outcome::Protocol),
         ("a truncated frame and silence", truncated, Outcome::Timeout),
     ] {
-        assert_eq!(ask_once(answers(bytes)).outcome(), outcome, "{what}");
+        let limit = if outcome == Outcome::Timeout { SHORT } else { AMPLE };
+        assert_eq!(ask_within(answers(bytes), request_within(limit)).outcome(), outcome, "{what}");
     }
 }
 
@@ -147,19 +160,24 @@ fn silence_is_a_timeout_of_the_stated_length() {
         std::mem::forget(stream);
         Ok(())
     });
-    let answer = ask_once(held);
+    let answer = ask_within(held, request_within(SHORT));
     assert_eq!(answer.outcome(), Outcome::Timeout);
     let latency = answer.measured.latency;
-    assert!((PATIENCE..PATIENCE + Duration::from_millis(50)).contains(&latency), "{latency:?}");
+    assert!((SHORT..AMPLE).contains(&latency), "{latency:?}");
     assert_eq!(answer.measured.rtt, None);
+}
+
+fn bound() -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket
 }
 
 #[test]
 fn nobody_listening_is_no_connection() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let answer = ask_once(address);
+    // Bound, so that nobody else gets the port, and not listening.
+    let socket = bound();
+    let answer = ask_once(socket.local_addr().unwrap().as_socket().unwrap());
     assert_eq!(answer.outcome(), Outcome::ConnectFailed);
     let measured = answer.measured;
     assert_eq!((measured.connect, measured.request_bytes, measured.tcp_retransmits), (None, None, None));
@@ -168,69 +186,84 @@ fn nobody_listening_is_no_connection() {
 #[test]
 fn a_handshake_that_nobody_answers_is_no_connection_after_the_stated_time() {
     // A backlog that is full drops SYNs.
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let socket = bound();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
-    let filling: Vec<_> = (0..4).map(|_| TcpStream::connect_timeout(&address, PATIENCE)).collect();
+    let filling: Vec<_> = (0..4).map(|_| TcpStream::connect_timeout(&address, SHORT)).collect();
     assert!(filling.iter().any(Result::is_err), "the backlog did not fill");
-    let answer = ask_once(address);
+    let answer = ask_within(address, Timeouts { connect: SHORT, request: AMPLE });
     assert_eq!(answer.outcome(), Outcome::ConnectFailed);
-    assert!(answer.measured.latency >= PATIENCE, "{:?}", answer.measured);
+    assert!(answer.measured.latency >= SHORT, "{:?}", answer.measured);
 }
 
 #[test]
 fn a_kept_connection_that_the_server_closed_meanwhile_is_made_anew() {
-    let once = server(|mut stream| {
+    let (closed, mut is_closed) = tokio::sync::mpsc::unbounded_channel();
+    let once = server(move |mut stream| {
         read_request(&mut stream)?;
-        stream.write_all(&frame(GOOD))
+        stream.write_all(&frame(GOOD))?;
+        drop(stream);
+        let _ = closed.send(());
+        Ok(())
     });
     block_on(async {
-        let mut wire = wire(once, ConnectionMode::Persistent);
+        let mut wire = wire(once, ConnectionMode::Persistent, request_within(AMPLE));
         for _ in 0..3 {
             let answer = ask(&mut wire).await;
             assert_eq!(answer.outcome(), Outcome::Ok);
             assert!(answer.measured.connect.is_some());
-            // The thinking in which the runtime hears of the close.
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            is_closed.recv().await.unwrap();
+            // The kernel knows of the close; in a pause the runtime asks it.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
 }
 
 #[test]
 fn a_late_answer_is_never_taken_for_that_to_the_next_request() {
-    let late = server(|mut stream| {
+    let (timed_out, has_timed_out) = std::sync::mpsc::channel();
+    let late = server(move |mut stream| {
         read_request(&mut stream)?;
-        thread::sleep(PATIENCE + Duration::from_millis(50));
+        if has_timed_out.recv().is_err() {
+            return Ok(());
+        }
         stream.write_all(&frame(GOOD))?;
         read_request(&mut stream)?;
         stream.write_all(&frame(REFUSED))
     });
     block_on(async {
-        let mut wire = wire(late, ConnectionMode::Persistent);
+        let mut wire = wire(late, ConnectionMode::Persistent, request_within(SHORT));
         assert_eq!(ask(&mut wire).await.outcome(), Outcome::Timeout);
+        timed_out.send(()).unwrap();
         let second = ask(&mut wire).await;
         assert!(second.measured.connect.is_some() || second.outcome() == Outcome::ConnectFailed, "{second:?}");
     });
 }
 
 #[test]
-fn an_answer_after_fifty_milliseconds_is_measured_as_that() {
-    const WAIT: Duration = Duration::from_millis(50);
-    let exact = server(|mut stream| {
+fn an_answers_time_is_that_until_it_arrived_and_not_until_the_program_looked() {
+    const ASKED: usize = 15;
+    let (times, answered) = std::sync::mpsc::channel();
+    let timed = server(move |mut stream| {
         stream.set_nodelay(true)?;
         read_request(&mut stream)?;
-        let due = Instant::now() + WAIT;
-        thread::sleep(WAIT - Duration::from_millis(3));
-        while Instant::now() < due {
-            std::hint::spin_loop();
-        }
-        stream.write_all(&frame(GOOD))
+        let read = Instant::now();
+        thread::sleep(Duration::from_millis(10));
+        let held = read.elapsed();
+        stream.write_all(&frame(GOOD))?;
+        // On the loopback a write that has returned has arrived.
+        let _ = times.send((held, Instant::now()));
+        Ok(())
     });
-    let mut rtts: Vec<Duration> = (0..15).filter_map(|_| ask_once(exact).measured.rtt).collect();
-    rtts.sort_unstable();
-    assert_eq!(rtts.len(), 15);
-    assert!(rtts[0] >= WAIT, "{rtts:?}");
-    // The median: on a busy machine single ones are late for reasons that are not ours.
-    assert!(rtts[7] <= Duration::from_millis(55), "{rtts:?}");
+    let between: Vec<[Duration; 3]> = (0..ASKED)
+        .map(|_| {
+            let start = Instant::now();
+            let measured = ask_once(timed).measured;
+            let (held, arrived) = answered.recv().unwrap();
+            [held, measured.rtt.unwrap(), arrived - start - measured.connect.unwrap()]
+        })
+        .collect();
+    // Most of them: a stamp is converted between two clocks, which a program may be interrupted between.
+    let right = between.iter().filter(|[held, rtt, arrived]| held <= rtt && rtt <= arrived).count();
+    assert!(right > ASKED / 2, "{between:?}");
 }

@@ -98,6 +98,7 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::time::Instant;
 
     #[test]
     fn the_fields_are_where_the_c_library_says() {
@@ -109,8 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_of_a_loopback_connection_have_short_round_trips_and_no_retransmits() {
+    fn both_ends_of_a_loopback_connection_have_round_trips_and_no_retransmits() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let before = Instant::now();
         let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut far, _) = listener.accept().unwrap();
         // A byte there and one back, so that each side has an acknowledgement of its own data.
@@ -122,7 +124,7 @@ mod tests {
         far.read_exact(&mut [0]).unwrap();
         for info in [TcpInfo::of(&near).unwrap(), TcpInfo::of(&far).unwrap()] {
             let (rtt, min_rtt) = (info.rtt.unwrap(), info.min_rtt.unwrap());
-            assert!(min_rtt < Duration::from_millis(50) && rtt < Duration::from_millis(50), "{info:?}");
+            assert!(min_rtt <= before.elapsed() && rtt <= before.elapsed(), "{info:?}");
             assert!(info.rto.unwrap() > rtt, "{info:?}");
             assert_eq!(info.total_retransmits, Some(0));
         }

@@ -126,3 +126,27 @@ impl Pauses {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Until;
+    use super::super::settings::tests::settings;
+    use super::*;
+
+    #[tokio::test]
+    async fn after_the_end_no_operation_begins() {
+        let settings = Settings { until: Until { elapsed: None, operations: None }, ..settings() };
+        let pauses = |think_time| {
+            let stop = Stop::default();
+            (Pauses::new(0, think_time, &settings, Instant::now(), stop.clone()), stop)
+        };
+        let (mut without_pauses, stop) = pauses(Duration::ZERO);
+        assert!(without_pauses.next().await.is_ok());
+        stop.drain(Duration::ZERO);
+        assert!(without_pauses.next().await.is_err());
+        // The end comes within a pause.
+        let (mut with_pauses, stop) = pauses(Duration::from_secs(3600));
+        let (ended, ()) = tokio::join!(with_pauses.next(), async { stop.drain(Duration::ZERO) });
+        assert!(ended.is_err());
+    }
+}

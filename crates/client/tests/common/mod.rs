@@ -11,8 +11,9 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use shop_client::sample::{COLUMNS, Sample};
-use shop_server::config::{Admin, Catalogue, Config, HashCost};
+use shop_server::config::{Admin, Catalogue, Config, Durability, HashCost};
 use shop_server::settings::Secret;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +94,22 @@ fn config(folder: &Path, stock: i64) -> Config {
     config.catalogue = Catalogue::Demo { stock };
     config.passwords.cost = HashCost::new(8, 1, 1).unwrap();
     config.passwords.queue = NonZeroUsize::new(4096).unwrap();
+    // The client is tested: a disk that is slow to sync must not become its timeout.
+    config.storage.durability = Durability::Normal;
     config
+}
+
+/// A port on which nothing listens, which nobody else gets while the socket is held, as arguments of the client.
+pub(crate) fn closed_port() -> (Socket, [String; 2]) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, both_ports(address))
+}
+
+/// The client program's arguments for a shop with one port.
+pub(crate) fn both_ports(address: SocketAddr) -> [String; 2] {
+    [format!("--accounts-port={}", address.port()), format!("--shop-port={}", address.port())]
 }
 
 /// The client program with `args`, not yet started.
