@@ -45,7 +45,7 @@ pub(crate) struct Options {
     pub(crate) folder: PathBuf,
     /// What the hub wants to see.
     pub(crate) token: Token,
-    /// How often the hub sends a sign of life.
+    /// The hub's heartbeat.
     pub(crate) heartbeat: Heartbeat,
 }
 

@@ -62,8 +62,8 @@ struct CommonArgs {
     /// The secret that the hub and its agents share. Better given by the variable: everybody sees a command line.
     #[arg(long, value_name = "TEXT", env = "TESTBED_TOKEN", hide_env_values = true)]
     token: Token,
-    /// Interval between the hub's signs of life (milliseconds); give the hub and its agents the same. An agent that
-    /// hears nothing for five intervals ends its programs and connects again.
+    /// Interval between two heartbeats of the hub (milliseconds); give the hub and its agents the same. After five
+    /// intervals without one an agent kills its programs and connects again.
     #[arg(long, value_name = "MS", env = "TESTBED_HEARTBEAT_MS", default_value_t = Heartbeat::DEFAULT_MS)]
     heartbeat_ms: NonZeroU32,
 }

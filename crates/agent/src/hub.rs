@@ -33,7 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 struct Hub {
     /// What agents must know.
     token: Token,
-    /// How often agents are shown that it is there.
+    /// What idle agents are sent.
     heartbeat: Heartbeat,
     /// Which agents are connected.
     roster: Roster,

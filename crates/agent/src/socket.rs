@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// How often the hub shows an idle agent that it is still there. Hub and agents must be given the same.
+/// Interval of the heartbeats that the hub sends to an idle agent. Hub and agents must be given the same.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heartbeat(Duration);
 
@@ -15,7 +15,7 @@ impl Heartbeat {
     /// The default interval, milliseconds.
     pub(crate) const DEFAULT_MS: NonZeroU32 = NonZeroU32::new(3_000).expect("3000 is above 0");
 
-    /// Intervals without a sign after which the other end counts as gone; some signs may be late.
+    /// Intervals without a heartbeat after which the other end counts as gone; some may be late.
     const MISSED: u32 = 5;
 
     /// A heartbeat every `interval_ms` milliseconds.
@@ -23,7 +23,7 @@ impl Heartbeat {
         Self(Duration::from_millis(u64::from(interval_ms.get())))
     }
 
-    /// The time between two signs.
+    /// The time between two heartbeats.
     pub(crate) fn interval(self) -> Duration {
         self.0
     }

@@ -190,7 +190,7 @@ fn stopped(bank: &[Repetition], target: f64, random: &mut Random) -> (usize, Est
     loop {
         let more = if each.is_empty() { MIN_REPETITIONS } else { 1 };
         let drawn: Vec<&Sorted> = draw(bank, more, random).into_iter().map(|one| &one.latency_ms).collect();
-        // Joins two sorted sets: sorting all repetitions again took most of this test's time.
+        // Merges two sorted sets: sorting all repetitions again took most of this test's time.
         pooled = Sorted::new([pooled.values(), &joined(&drawn)].concat());
         each.extend(drawn);
         let got = Estimate::of(&pooled, &each, Statistic::P50, random);

@@ -19,7 +19,7 @@ use shop_protocol::{Request, encode_frame};
 const RESPONSE: &[u8] = br#"{"ok":true,"server_us":250,"result":{"categories":[]}}"#;
 /// How long things take that are made to.
 const LONG: Duration = Duration::from_millis(100);
-/// For what must not time out, however slow the host.
+/// A timeout that must not expire, even on a slow host.
 const AMPLE: Duration = Duration::from_secs(60);
 
 fn wire(accounts: SocketAddr, shop: SocketAddr, mode: ConnectionMode, request: Duration) -> Wire {
@@ -64,13 +64,13 @@ fn the_first_byte_comes_after_the_server_has_thought_and_before_the_rest() {
     });
     let Measured { first_byte, rtt, .. } = ask(address, AMPLE, Instant::now()).measured;
     let (first_byte, rtt, gap) = (first_byte.unwrap(), rtt.unwrap(), between.recv().unwrap());
-    // Half of it: each of the two is a stamp converted between two clocks, which the program may be interrupted between.
+    // Half: converting a timestamp reads two clocks, and the program may be interrupted between them.
     assert!(first_byte >= LONG / 2 && rtt - first_byte >= gap / 2, "{first_byte:?} of {rtt:?}, {gap:?} between");
 }
 
 #[test]
 fn the_first_byte_of_a_response_that_does_not_become_whole_is_known() {
-    // With a longer timeout where the host was too slow to read the first byte within a short one.
+    // A slow host may not read the first byte within a short timeout: then a longer one is tried.
     let first_byte = [1, 10, 100].into_iter().find_map(|times| {
         let address = server(|mut stream| {
             stream.write_all(&encode_frame(RESPONSE).unwrap()[..9]).unwrap();

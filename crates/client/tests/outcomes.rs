@@ -15,9 +15,9 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 const GOOD: &[u8] = br#"{"ok":true,"server_us":250,"result":{"categories":[]}}"#;
 const REFUSED: &[u8] = br#"{"ok":false,"server_us":250,"error":{"code":"overloaded","message":"full"}}"#;
-/// After this, what is made not to come has timed out.
+/// A timeout that is meant to expire.
 const SHORT: Duration = Duration::from_millis(300);
-/// For what must not time out, however slow the host.
+/// A timeout that must not expire, even on a slow host.
 const AMPLE: Duration = Duration::from_secs(60);
 
 /// Serves each connection with `serve` until the test's process ends.
@@ -167,6 +167,7 @@ fn silence_is_a_timeout_of_the_stated_length() {
     assert_eq!(answer.measured.rtt, None);
 }
 
+/// A socket that reserves its port and does not listen.
 fn bound() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
@@ -175,7 +176,6 @@ fn bound() -> Socket {
 
 #[test]
 fn nobody_listening_is_no_connection() {
-    // Bound, so that nobody else gets the port, and not listening.
     let socket = bound();
     let answer = ask_once(socket.local_addr().unwrap().as_socket().unwrap());
     assert_eq!(answer.outcome(), Outcome::ConnectFailed);
@@ -213,7 +213,7 @@ fn a_kept_connection_that_the_server_closed_meanwhile_is_made_anew() {
             assert_eq!(answer.outcome(), Outcome::Ok);
             assert!(answer.measured.connect.is_some());
             is_closed.recv().await.unwrap();
-            // The kernel knows of the close; in a pause the runtime asks it.
+            // The kernel has the FIN already; the runtime polls it while this task sleeps.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
@@ -263,7 +263,7 @@ fn an_answers_time_is_that_until_it_arrived_and_not_until_the_program_looked() {
             [held, measured.rtt.unwrap(), arrived - start - measured.connect.unwrap()]
         })
         .collect();
-    // Most of them: a stamp is converted between two clocks, which a program may be interrupted between.
+    // Most, not all: converting a timestamp reads two clocks, and the program may be interrupted between them.
     let right = between.iter().filter(|[held, rtt, arrived]| held <= rtt && rtt <= arrived).count();
     assert!(right > ASKED / 2, "{between:?}");
 }

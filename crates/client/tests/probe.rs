@@ -104,7 +104,7 @@ fn a_burst_through_a_token_bucket_tells_its_rate() {
     // A token bucket counts the Ethernet header (14 bytes) too: 2 Mbit/s are 1.981 Mbit/s of IP.
     let expected = 2e6 * 1428.0 / 1442.0;
     let rate = report.rate_bits_per_second.unwrap();
-    // Never faster than the bucket; a busy host may serve the bucket late.
+    // Never faster than the bucket; slower when a busy host serves the bucket late.
     assert!((0.5..1.03).contains(&(rate / expected)), "{rate} instead of {expected}");
     let arrivals = report.arrival_us.unwrap();
     assert!(arrivals.len() == 40 && arrivals.is_sorted(), "{arrivals:?}");
@@ -134,16 +134,16 @@ fn udp_echo_is_answered_by_the_shops_server_and_by_nothing_else() {
         let output = client([&["probe", "--server", "127.0.0.1"], options].concat()).output();
         report(&output.unwrap())
     };
-    // No reply is missing, so none is waited for.
+    // Costs no time, because every reply arrives.
     let patience = ["--timeout", "60s"];
     let paced = probe(&[&patience[..], &["--udp", &port, "--count", "100", "--interval", "1ms"]].concat());
     assert_eq!((paced.sent, paced.received, paced.duplicates, paced.reordered), (100, 100, 0, 0));
     let burst = probe(&[&patience[..], &["--udp", &port, "--burst", "40", "--size", "1400"]].concat());
     assert_eq!((burst.received, burst.arrival_us.map(|all| all.len())), (40, Some(40)));
-    // Nobody else gets the port, and it is closed to all but one peer, which is not the probe.
-    let held = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    held.connect("127.0.0.1:9").unwrap();
-    let closed = held.local_addr().unwrap().port().to_string();
+    // A connected socket reserves the port, and the kernel refuses what comes from another peer.
+    let reserved = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    reserved.connect("127.0.0.1:9").unwrap();
+    let closed = reserved.local_addr().unwrap().port().to_string();
     let silent = probe(&["--timeout", "300ms", "--udp", &closed, "--count", "5"]);
     assert_eq!((silent.sent, silent.received), (5, 0));
 }
@@ -159,7 +159,7 @@ fn handshakes_are_timed_and_a_closed_port_is_an_error() {
     let report = report(&probe(&port));
     assert_eq!((report.sent, report.received), (5, 5));
     assert!(report.min_us.unwrap() > 0.0);
-    let (_held, closed) = common::closed_port();
+    let (_reserved, closed) = common::closed_port();
     let (_, closed) = closed[0].split_once('=').unwrap();
     let refused = probe(closed);
     assert_eq!(refused.status.code(), Some(1));

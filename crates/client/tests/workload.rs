@@ -157,7 +157,7 @@ fn a_thousand_shoppers_make_no_error_and_lose_no_order() {
         *expected += 1;
     }
     let orders = rows.iter().filter(|row| row.operation == "place_order").count();
-    assert_eq!((rows.len(), orders), (6000, 1000), "each shopper's fifth operation is an order");
+    assert_eq!((rows.len(), orders), (6000, 1000), "the fifth operation of each user is an order");
     assert_eq!(stop_and_count_orders(shop), 1000);
 }
 
@@ -165,9 +165,9 @@ fn a_thousand_shoppers_make_no_error_and_lose_no_order() {
 fn an_absent_shop_is_tried_again_and_again_with_longer_pauses() {
     let folder = tempfile::tempdir().unwrap();
     let csv = folder.path().join("s.csv");
-    let (_held, nobody) = common::closed_port();
+    let (_reserved, closed) = common::closed_port();
     let mut command = client(["workload", "--think-time=0s", "--operations=5"]);
-    succeed(command.args(nobody).arg("--csv").arg(&csv));
+    succeed(command.args(closed).arg("--csv").arg(&csv));
     let rows = samples(&csv);
     assert_eq!(rows.len(), 5);
     assert!(rows.iter().all(|row| row.outcome == Outcome::ConnectFailed && row.operation == "register"), "{rows:?}");

@@ -155,7 +155,7 @@ mod tests {
         assert!(crew(cheap(), 4).verify("password-1".into(), Some(stored)).await.0.unwrap());
     }
 
-    /// Occupies the crew's only thread, and waits until it does. The thread is free again when the sender is used or gone.
+    /// Blocks the only thread of `crew` until something is sent through the result, or the result is dropped.
     async fn occupy(crew: &PasswordCrew) -> std::sync::mpsc::Sender<()> {
         let (release, hold) = std::sync::mpsc::channel::<()>();
         let (started, running) = oneshot::channel();
@@ -254,7 +254,7 @@ mod tests {
         };
         tokio::join!(orders, refusals);
         assert!(refused.iter().all(is_overloaded), "{refused:?}");
-        // Only now is the thread free, for the login that had room to wait.
+        // The thread is free from here on, and verifies the password that waited in the queue.
         release.send(()).unwrap();
         logins.next().await.unwrap().0.unwrap();
     }

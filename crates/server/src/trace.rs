@@ -141,7 +141,7 @@ mod tests {
         let trace = Trace::start(&path).unwrap();
         let (mut taken, mut rows) = (Vec::new(), 0);
         while taken.len() < 4 {
-            // On a host where the writer gets no core the list must not run full.
+            // The list must not become full where the writer gets no CPU time.
             if trace.waiting.lock().rows.len() < WAITING_ROWS / 2 {
                 (rows..rows + 100).for_each(|exchange| trace.push(row(exchange)));
                 rows += 100;

@@ -19,7 +19,7 @@ pub(crate) const TOKEN: &str = "the run's secret";
 /// How long anything may take on a machine that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long the hub of [`Hub::with_impatient_agent`] may be silent; the default is too long to wait for in a test.
+/// Silence after which the agent of [`Hub::with_impatient_agent`] counts the hub as lost (default: 15 s).
 pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 
 /// A child that does not outlive its test.

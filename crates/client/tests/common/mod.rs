@@ -94,12 +94,12 @@ fn config(folder: &Path, stock: i64) -> Config {
     config.catalogue = Catalogue::Demo { stock };
     config.passwords.cost = HashCost::new(8, 1, 1).unwrap();
     config.passwords.queue = NonZeroUsize::new(4096).unwrap();
-    // The client is tested: a disk that is slow to sync must not become its timeout.
+    // These tests are about the client: a slow sync of the disk must not cause a timeout.
     config.storage.durability = Durability::Normal;
     config
 }
 
-/// A port on which nothing listens, which nobody else gets while the socket is held, as arguments of the client.
+/// A closed port, reserved as long as the socket lives, and the client program's arguments for it.
 pub(crate) fn closed_port() -> (Socket, [String; 2]) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();

@@ -185,13 +185,13 @@ mod tests {
         let elapsed = before.elapsed();
         assert!(busy.0.unwrap());
         for spent in [one, two] {
-            // Each works once and waits for the other once, so neither counts anything twice.
+            // Each works once and waits for the other once; nothing is counted twice.
             assert!(spent.disk >= WORK && spent.queue >= WORK && spent.disk + spent.queue <= elapsed, "{spent:?}");
         }
     }
 
-    /// Five writes while another program holds the lock: the first one meets it, then the others queue behind. Gives what
-    /// each spent, and how long it took until the lock was met, from then until it was released, and until the end.
+    /// Writes five rows while another program holds the lock: the first write meets it, then the others queue behind.
+    /// Returns what each spent, and three durations: until all waited, from then until the lock was released, and the rest.
     async fn writes_beside_a_lock(max_batch: usize) -> (Vec<Spent>, [Duration; 3]) {
         let (met, lock_is_met) = std::sync::mpsc::channel();
         let storage = Storage { max_batch: NonZeroUsize::new(max_batch).unwrap(), ..Storage::default() };
@@ -208,7 +208,7 @@ mod tests {
         let write = |name: &'static str| store.write(move |connection| insert(connection, name));
         let start = Instant::now();
         let ((_, first), (behind, queued, released)) = tokio::join!(write("first"), async {
-            // SQLite has found the database locked, so the first write is in it, alone.
+            // SQLite has found the database locked: the first write has begun, alone.
             lock_is_met.recv().unwrap();
             let behind = futures_util::future::join_all(["second", "third", "fourth", "fifth"].map(write));
             let (behind, (queued, released)) = tokio::join!(behind, async {

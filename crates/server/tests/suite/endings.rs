@@ -28,7 +28,7 @@ fn reads_are_answered_while_writes_wait() {
     let mut writing = server.on_shop();
     writing.send(&order(&token, 1, 1));
     let mut reading = server.on_shop();
-    // Few enough for a slow host: SQLite gives the write up after five seconds.
+    // Few, for slow hosts: the write fails when the lock is held for five seconds.
     for _ in 0..10 {
         reading.ok(json!({"command": "view_products"}));
         reading.ok(json!({"command": "view_order_history", "token": token}));

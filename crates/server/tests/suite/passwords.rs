@@ -1,5 +1,5 @@
-//! What hashing passwords must not do: tell who has an account by its time, or lock out who has one. That it does not starve
-//! orders is shown in `src/passwords.rs`, where the threads that hash can be held up.
+//! Password hashing must not reveal by its cost which users exist, and must accept hashes of another cost. `src/passwords.rs`
+//! tests that it does not delay orders: there a test can block the threads that hash.
 
 use std::time::{Duration, Instant};
 

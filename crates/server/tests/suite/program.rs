@@ -217,13 +217,13 @@ fn ready_tells_a_shop_from_nothing_and_from_something_else() {
     assert_eq!(ready(&server.shop.to_string(), "1m"), Some(0));
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let silent_address = silent.local_addr().unwrap().to_string();
-    let (_held, closed) = closed_port();
+    let (_reserved, closed) = closed_port();
     for address in [server.accounts.to_string(), silent_address, closed, "nonsense".to_owned()] {
         assert_eq!(ready(&address, "100ms"), Some(1), "{address}");
     }
 }
 
-/// A port of this host on which nothing listens and which nobody else gets while the socket is held, and its address.
+/// The address of a closed port, which is reserved as long as the socket lives.
 fn closed_port() -> (OwnedFd, String) {
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
     bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();

@@ -145,15 +145,15 @@ fn a_server_that_stops_writes_all_rows_first() {
 fn renaming_the_file_under_load_loses_no_row() {
     let (mut server, path) = traced(&["--log", "warn"]);
     let (done, count) = (AtomicBool::new(false), AtomicUsize::new(0));
-    // Both kinds of clients go on until the file was taken away four times.
-    let goes_on = |asked: usize| asked < 200 || count.load(Ordering::Relaxed) < 4;
+    // Both kinds of clients continue until the file was renamed four times.
+    let continues = |asked: usize| asked < 200 || count.load(Ordering::Relaxed) < 4;
     let (mut asked, mut files) = std::thread::scope(|scope| {
         let kept = scope.spawn(|| {
             let mut client = server.on_shop();
-            (0..).take_while(|asked| goes_on(*asked)).map(|_| ask(&mut client)).collect::<Vec<_>>()
+            (0..).take_while(|asked| continues(*asked)).map(|_| ask(&mut client)).collect::<Vec<_>>()
         });
         let per_request = scope.spawn(|| {
-            (0..).take_while(|asked| goes_on(*asked)).map(|_| ask(&mut server.on_shop())).collect::<Vec<_>>()
+            (0..).take_while(|asked| continues(*asked)).map(|_| ask(&mut server.on_shop())).collect::<Vec<_>>()
         });
         let taker = scope.spawn(|| {
             let mut taken = Vec::new();
