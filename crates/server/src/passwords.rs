@@ -106,13 +106,13 @@ pub(crate) fn hash(cost: &HashCost, password: &str) -> Answer<String> {
 fn verify(password: &str, stored: &str) -> Answer<bool> {
     let unreadable = |error| Failure::Broken(format!("stored password hash: {error}"));
     let stored = PasswordHash::new(stored).map_err(|error| unreadable(error.to_string()))?;
-    let verified = Argon2::default().verify_password(password.as_bytes(), &stored);
+    let same = match Argon2::default().verify_password(password.as_bytes(), &stored) {
+        Ok(()) => true,
+        Err(argon2::password_hash::Error::PasswordInvalid) => false,
+        Err(error) => return Err(unreadable(error.to_string())),
+    };
     tracing::trace!(cost = %stored.params, "password hash computed");
-    match verified {
-        Ok(()) => Ok(true),
-        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
-        Err(error) => Err(unreadable(error.to_string())),
-    }
+    Ok(same)
 }
 
 #[cfg(test)]
