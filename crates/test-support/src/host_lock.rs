@@ -1,0 +1,83 @@
+//! A lock between all test processes of a host.
+
+use std::fs::File;
+use std::io::{Error, ErrorKind, Result};
+use std::path::Path;
+
+const NAME: &str = "testbed-tests.lock";
+
+/// The host, reserved for tests that measure or shared by tests that do not. Released when dropped and when the process
+/// ends. Child processes do not inherit it.
+#[derive(Debug)]
+pub struct HostLock {
+    _file: File,
+}
+
+impl HostLock {
+    /// Waits until no other test holds the host in any way.
+    ///
+    /// # Errors
+    ///
+    /// The lock's file in the temporary directory cannot be created, opened or locked.
+    pub fn exclusive() -> Result<Self> {
+        Self::take(&std::env::temp_dir(), File::lock)
+    }
+
+    /// Waits until no test holds the host exclusively.
+    ///
+    /// # Errors
+    ///
+    /// The lock's file in the temporary directory cannot be created, opened or locked.
+    pub fn shared() -> Result<Self> {
+        Self::take(&std::env::temp_dir(), File::lock_shared)
+    }
+
+    fn take(directory: &Path, lock: fn(&File) -> Result<()>) -> Result<Self> {
+        let path = directory.join(NAME);
+        let named = |error: Error| Error::new(error.kind(), format!("cannot lock {}: {error}", path.display()));
+        let file = open(&path).map_err(named)?;
+        lock(&file).map_err(named)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Opens without `O_CREAT` where possible: Linux refuses that flag, even to root, for another user's file in a sticky
+/// directory (`fs.protected_regular`). A lock needs no right to write.
+fn open(path: &Path) -> Result<File> {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            File::options().read(true).write(true).create(true).truncate(false).open(path)
+        }
+        opened => opened,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_free(directory: &Path, lock: fn(&File) -> std::result::Result<(), std::fs::TryLockError>) -> bool {
+        lock(&open(&directory.join(NAME)).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn shared_holders_exclude_exclusive_ones_and_exclusive_ones_exclude_all() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let one = HostLock::take(directory, File::lock_shared).unwrap();
+        let other = HostLock::take(directory, File::lock_shared).unwrap();
+        drop(one);
+        assert!(is_free(directory, File::try_lock_shared) && !is_free(directory, File::try_lock));
+        drop(other);
+        let only = HostLock::take(directory, File::lock).unwrap();
+        assert!(!is_free(directory, File::try_lock_shared) && !is_free(directory, File::try_lock));
+        drop(only);
+        assert!(is_free(directory, File::try_lock));
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_created_is_reported_with_its_path() {
+        let error = HostLock::take(Path::new("/nowhere"), File::lock).unwrap_err();
+        assert!(error.to_string().contains("cannot lock /nowhere/testbed-tests.lock"), "{error}");
+    }
+}

@@ -1,0 +1,90 @@
+//! What tests need of their host.
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Checks one need of a test.
+///
+/// # Errors
+///
+/// Why the host does not meet it, and what to do; shown as the reason of the skip.
+pub type Requirement = fn() -> Result<(), String>;
+
+/// Effective user id 0.
+///
+/// # Errors
+///
+/// The user is another one.
+pub fn root() -> Result<(), String> {
+    nix::unistd::geteuid().is_root().then_some(()).ok_or_else(|| "needs root: run as root".to_owned())
+}
+
+/// A TUN device that this process may open.
+///
+/// # Errors
+///
+/// `/dev/net/tun` is missing or not accessible.
+pub fn tun() -> Result<(), String> {
+    let opened = File::options().read(true).write(true).open("/dev/net/tun");
+    opened.map(|_| ()).map_err(|error| format!("needs /dev/net/tun ({error}): run 'modprobe tun', or run as root"))
+}
+
+/// Named network namespaces: root and the program `ip`.
+///
+/// # Errors
+///
+/// One of the two is missing.
+pub fn named_namespaces() -> Result<(), String> {
+    root()?;
+    program("ip", "-V", "iproute2")
+}
+
+/// A program that runs when called with `argument`; `package` is what to install.
+///
+/// # Errors
+///
+/// The program cannot be started, or fails.
+pub fn program(name: &str, argument: &str, package: &str) -> Result<(), String> {
+    let status =
+        Command::new(name).arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("needs the program '{name}', but '{name} {argument}' failed ({status})")),
+        Err(error) => Err(format!("needs the program '{name}' ({error}): install package {package}")),
+    }
+}
+
+/// `count` open files in each process. Raises this process's limit to the hard limit; child processes inherit it.
+///
+/// # Errors
+///
+/// The hard limit is lower, or the limit cannot be read or raised.
+pub fn open_files(count: u64) -> Result<(), String> {
+    let (_, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).map_err(|error| format!("cannot read RLIMIT_NOFILE: {error}"))?;
+    if hard < count {
+        return Err(format!("needs {count} open files, the hard limit is {hard}: raise 'ulimit -Hn'"));
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|error| format!("cannot raise RLIMIT_NOFILE: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named_with_what_to_do() {
+        let missing = program("no-such-program", "--version", "no-such-package").unwrap_err();
+        assert!(
+            missing.contains("'no-such-program'") && missing.contains("install package no-such-package"),
+            "{missing}"
+        );
+        let failing = program("false", "--version", "coreutils").unwrap_err();
+        assert!(failing.contains("failed"), "{failing}");
+        let few = open_files(u64::MAX).unwrap_err();
+        assert!(few.contains("18446744073709551615 open files") && few.contains("ulimit -Hn"), "{few}");
+        assert_eq!((program("true", "-V", "coreutils"), open_files(1)), (Ok(()), Ok(())));
+    }
+}
