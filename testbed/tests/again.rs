@@ -1,4 +1,4 @@
-//! Going on with runs that did not get to their end, repeating runs, and measuring cells beside each other.
+//! Resuming and repeating runs, cells in parallel, and the stopping rule.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
 
@@ -6,11 +6,26 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Output;
+use std::process::{ExitCode, Output};
 
-use common::{Finished, Rows, RunFiles, Running, finish, needs_netns, testbed};
+use common::{Finished, Rows, RunFiles, Running, finish, netns, testbed};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use test_support::{run, test};
+
+fn main() -> ExitCode {
+    let tests = [
+        test!(parallel_cells_measure_the_same_medians_as_sequential_cells)
+            .needs(&[netns])
+            .exclusive()
+            .on_request("compares times, so it needs an idle host"),
+        test!(a_run_whose_driver_was_killed_is_gone_on_with_where_it_was).needs(&[netns]).shared(),
+        test!(a_run_that_is_repeated_in_parallel_has_the_same_plan_and_the_same_shoppers).needs(&[netns]).shared(),
+        test!(a_condition_that_is_known_well_enough_is_not_repeated).needs(&[netns]).shared(),
+        test!(what_does_not_fit_an_earlier_run_is_refused),
+    ];
+    run(4, tests)
+}
 
 fn words(text: &str) -> Vec<&str> {
     text.split(' ').collect()
@@ -38,10 +53,9 @@ fn samples_by_cell(run: &RunFiles) -> BTreeMap<String, usize> {
     counts
 }
 
-#[test]
 fn a_run_whose_driver_was_killed_is_gone_on_with_where_it_was() {
-    needs_netns!();
-    let run = "run --engine netns --emulator shaper --clients 2 --duration 3s --delay 0,10ms,20ms --seed 5";
+    let run = "run --engine netns --emulator shaper --clients 2 --think-time 20ms --duration 2s --warm-up 200ms \
+               --delay 0,10ms,20ms --seed 5";
     let mut running = Running::start(&words(run));
     running.wait_for_line("cell 1/3");
     running.wait_for_child(&["workload", "delay-10ms-r1"]);
@@ -75,34 +89,59 @@ fn a_run_whose_driver_was_killed_is_gone_on_with_where_it_was() {
     assert!(stderr(&nothing).contains("nothing is missing"), "{}", stderr(&nothing));
 }
 
-#[test]
-fn a_run_that_is_repeated_has_the_same_plan_and_the_same_shoppers() {
-    needs_netns!();
+fn a_run_that_is_repeated_in_parallel_has_the_same_plan_and_the_same_shoppers() {
     let first = finish(&words(
-        "run --engine netns --emulator shaper --clients 2 --duration 2s --delay 0,10ms --loss 5% --repetitions 2",
+        "run --engine netns --emulator shaper --clients 2 --think-time 20ms --duration 1s --warm-up 200ms \
+         --delay 10ms,20ms --loss 5% --repetitions 2",
     ));
-    assert!(first.code() == Some(0) || first.code() == Some(3), "{}", first.words());
+    first.assert_proved();
     let one = first.run();
+    assert_eq!(one.manifest()["most_cells_at_once"], 1);
     let manifest = one.results.join("manifest.json");
-    let second = finish(&["run", "--from", manifest.to_str().unwrap()]);
-    let (one, other) = (one.manifest(), second.run().manifest());
+    let second = finish(&["run", "--from", manifest.to_str().unwrap(), "--jobs", "4"]);
+    second.assert_proved();
+    let other = second.run();
+    // A busy host gets one cell at a time; the gate's own tests say that an idle one gets more.
+    assert!((1..=4).contains(&other.manifest()["most_cells_at_once"].as_u64().unwrap()), "{}", second.words());
     for same in ["plan", "order", "seed", "engine", "emulator"] {
-        assert_eq!(one[same], other[same], "{same}: {}", second.words());
+        assert_eq!(one.manifest()[same], other.manifest()[same], "{same}: {}", second.words());
     }
-    assert_ne!(one["run_id"], other["run_id"]);
-    let (decided, again) = (decisions(&first.run()), decisions(&second.run()));
+    assert_ne!(one.id, other.id);
+    assert_same_decisions(&decisions(&one), &decisions(&other));
+    assert_every_round_trip_has_its_delay(&other);
+    let audit = &other.manifest()["audit"];
+    assert!(audit["consistent"] == true && audit["promised"].as_u64() <= audit["orders"].as_u64(), "{audit}");
+}
+
+type Decisions = BTreeMap<(String, String), Vec<(String, String)>>;
+
+fn assert_same_decisions(decided: &Decisions, again: &Decisions) {
     let mut compared = 0;
-    for (shopper, operations) in &decided {
+    for (shopper, operations) in decided {
         let both: Vec<_> = operations.iter().zip(&again[shopper]).collect();
         assert!(both.iter().all(|(a, b)| a == b), "{shopper:?} decided otherwise");
         compared += both.len();
     }
-    assert!(compared > 100, "only {compared} operations to compare");
+    assert!(compared > 20, "only {compared} operations to compare");
 }
 
+/// The link of a cell in parallel is no other cell's: none is quicker than its delay. A slow host only adds.
+fn assert_every_round_trip_has_its_delay(run: &RunFiles) {
+    let mut looked_at = 0;
+    for row in run.csv("samples.csv").iter().filter(|row| row["condition"] == "delay" && !row["rtt_ms"].is_empty()) {
+        let delay: f64 = row["value"].trim_end_matches("ms").parse().unwrap();
+        assert!(row["rtt_ms"].parse::<f64>().unwrap() > delay - EARLY_MS, "{row:?}");
+        looked_at += 1;
+    }
+    assert!(looked_at > 20, "only {looked_at} round trips");
+}
+
+/// What a packet may be early: the driver's own tolerance.
+const EARLY_MS: f64 = 0.3;
+
 /// What each shopper asked for in each cell, in its order.
-fn decisions(run: &RunFiles) -> BTreeMap<(String, String), Vec<(String, String)>> {
-    let mut decided: BTreeMap<_, Vec<_>> = BTreeMap::new();
+fn decisions(run: &RunFiles) -> Decisions {
+    let mut decided = Decisions::new();
     for row in run.csv("samples.csv") {
         let shopper = (row["cell"].clone(), row["client"].clone());
         // An order's number has as many digits as orders of others came before it.
@@ -112,7 +151,6 @@ fn decisions(run: &RunFiles) -> BTreeMap<(String, String), Vec<(String, String)>
     decided
 }
 
-#[test]
 fn what_does_not_fit_an_earlier_run_is_refused() {
     for (text, expected) in [
         ("run --resume nowhere", "manifest.json"),
@@ -142,47 +180,30 @@ fn medians(run: &RunFiles) -> BTreeMap<String, (f64, f64)> {
     rows.iter().filter(is_wanted).map(|row| (row["value"].clone(), (number(row, "low"), number(row, "high")))).collect()
 }
 
-/// What the intervals may be apart, milliseconds: processors that have more to do sleep less deeply, so cells beside each
-/// other are a little quicker than cells one after the other on an idle machine.
+/// What the intervals may be apart, milliseconds: processors that have more to do sleep less deeply, so cells in parallel
+/// are a little quicker than sequential cells on an idle host.
 const AWAKE_MS: f64 = 0.3;
 
-#[test]
-fn cells_beside_each_other_say_the_same_as_cells_one_after_the_other() {
-    needs_netns!();
+fn parallel_cells_measure_the_same_medians_as_sequential_cells() {
     let run = "run --engine netns --emulator shaper --clients 2 --think-time 20ms --duration 2s --warm-up 300ms \
                --delay 10ms,20ms --repetitions 6 --seed 3";
-    let serial = finish(&words(run));
-    serial.assert_proved();
+    let sequential = finish(&words(run));
     let parallel = finish(&words(&format!("{run} --jobs 4")));
-    parallel.assert_proved();
-    let (one, beside) = (serial.run(), parallel.run());
-    assert_eq!(one.manifest()["most_cells_at_once"], 1);
-    let at_once = beside.manifest()["most_cells_at_once"].as_u64().unwrap();
-    println!(
-        "{at_once} cells at once; one after the other {:?}, beside each other {:?}",
-        medians(&one),
-        medians(&beside)
-    );
-    let is_overloaded = |run: &RunFiles| run.csv("cells.csv").iter().any(|row| !row["overload"].is_empty());
-    if at_once == 1 || is_overloaded(&one) || is_overloaded(&beside) {
-        println!("skipped: this host is too busy for the overload guard");
-        return;
+    for finished in [&sequential, &parallel] {
+        assert_eq!(finished.code(), Some(0), "all cells proved on an idle host: {}", finished.words());
     }
-    assert_eq!(verdicts(&beside.csv("cells.csv")).len(), 12);
+    let (one, other) = (sequential.run(), parallel.run());
+    assert!(other.manifest()["most_cells_at_once"].as_u64() > Some(1), "{}", parallel.words());
     for (value, (low, high)) in medians(&one) {
-        let (other_low, other_high) = medians(&beside)[&value];
+        let (other_low, other_high) = medians(&other)[&value];
         let apart = (low - other_high).max(other_low - high);
         assert!(apart <= AWAKE_MS, "{value}: {low}..{high} and {other_low}..{other_high}");
     }
-    let audit = &beside.manifest()["audit"];
-    assert!(audit["consistent"] == true && audit["promised"].as_u64() <= audit["orders"].as_u64(), "{audit}");
 }
 
-#[test]
 fn a_condition_that_is_known_well_enough_is_not_repeated() {
-    needs_netns!();
-    let run = "run --engine netns --emulator shaper --clients 2 --duration 1s --warm-up 0s --delay 30ms --until ci=20% \
-               --repetitions 12";
+    let run = "run --engine netns --emulator shaper --clients 2 --think-time 20ms --duration 1s --warm-up 0s --delay 30ms \
+               --until ci=50% --repetitions 12";
     let finished = finish(&words(run));
     finished.assert_proved();
     let run = finished.run();
@@ -190,5 +211,5 @@ fn a_condition_that_is_known_well_enough_is_not_repeated() {
     assert_eq!(measured + passed_over, 12, "{}", finished.words());
     assert!((5..12).contains(&measured), "five at least, and fewer than all: {measured}");
     let (low, high) = medians(&run)["30ms"];
-    assert!((high - low) / 2.0 <= 0.2 * f64::midpoint(low, high), "{low}..{high}");
+    assert!((high - low) / 2.0 <= 0.5 * f64::midpoint(low, high), "{low}..{high}");
 }

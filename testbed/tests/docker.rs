@@ -4,19 +4,20 @@
 
 mod common;
 
-use common::{Running, alone, finish, no_docker, testbed};
-use nix::sys::signal::Signal;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
-/// Prints why and returns where there is no Docker or no images.
-macro_rules! needs_docker {
-    () => {
-        let _alone = alone();
-        if let Some(why) = no_docker() {
-            println!("skipped: {why}");
-            return;
-        }
-    };
+use common::{Running, docker_with_images, finish, testbed};
+use nix::sys::signal::Signal;
+use test_support::{run, test};
+
+fn main() -> ExitCode {
+    let tests = [
+        test!(a_sweep_in_containers_is_measured_and_proved_and_leaves_nothing_behind),
+        test!(ctrl_c_stops_the_clients_and_removes_the_containers),
+        test!(what_a_killed_driver_leaves_is_removed_by_clean),
+    ];
+    // Exclusive: another run would remove what the killed driver leaves.
+    run(1, tests.map(|test| test.needs(&[docker_with_images]).exclusive()))
 }
 
 const SHORT: [&str; 9] = ["run", "--engine", "docker", "--emulator", "shaper", "--clients", "2", "--duration", "2s"];
@@ -32,15 +33,14 @@ fn things_of(run_id: &str) -> Vec<String> {
     things
 }
 
-#[test]
 fn a_sweep_in_containers_is_measured_and_proved_and_leaves_nothing_behind() {
-    needs_docker!();
     let finished = finish(&[&SHORT[..], &["--delay", "0,40ms"]].concat());
     finished.assert_proved();
     let run = finished.run();
     let rtt = |cell| run.summary(cell, "view_products", "rtt_p50_ms");
     let added = rtt("delay-40ms-r1") - rtt("delay-0-r1");
-    assert!((38.0..=42.0).contains(&added), "delay 40 ms added {added} ms to the round trip");
+    // Once, not twice; a slow host adds to it.
+    assert!((39.0..75.0).contains(&added), "delay 40 ms added {added} ms to the round trip");
     assert_eq!(run.manifest()["audit"]["consistent"], true);
     let images = run.manifest()["engine_facts"]["engines"][0]["images"].clone();
     assert!(images.as_object().unwrap().values().all(serde_json::Value::is_string), "{images}");
@@ -48,9 +48,7 @@ fn a_sweep_in_containers_is_measured_and_proved_and_leaves_nothing_behind() {
     assert_eq!(things_of(&run.id), Vec::<String>::new());
 }
 
-#[test]
 fn ctrl_c_stops_the_clients_and_removes_the_containers() {
-    needs_docker!();
     let mut running = Running::start(&[&SHORT[..], &["--delay", "0,20ms", "--duration", "20s"]].concat());
     running.wait_for_line("emulator shaper");
     running.signal(Signal::SIGINT);
@@ -59,9 +57,7 @@ fn ctrl_c_stops_the_clients_and_removes_the_containers() {
     assert_eq!(things_of(&finished.run().id), Vec::<String>::new());
 }
 
-#[test]
 fn what_a_killed_driver_leaves_is_removed_by_clean() {
-    needs_docker!();
     let mut running = Running::start(&[&SHORT[..], &["--delay", "0,20ms", "--duration", "20s"]].concat());
     running.wait_for_line("emulator shaper");
     running.signal(Signal::SIGKILL);

@@ -6,18 +6,36 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::ExitCode;
 
-use common::{
-    Finished, Rows, RunFiles, Running, finish, lives, needs_netns, temporary_folder, testbed, wait_until_gone,
-};
+use common::{Finished, Rows, RunFiles, Running, finish, lives, netns, testbed, wait_until_gone};
 use nix::sys::signal::{Signal, kill};
+use test_support::{run, test};
 
-const SHORT: [&str; 11] =
-    ["run", "--engine", "netns", "--emulator", "shaper", "--clients", "2", "--duration", "2s", "--warm-up", "0s"];
+fn main() -> ExitCode {
+    let tests = [
+        test!(a_client_that_hangs_marks_its_cell_and_is_renewed).needs(&[netns]).shared(),
+        test!(a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind).needs(&[netns]).shared(),
+        test!(a_server_that_dies_marks_its_cell_and_the_run_goes_on).needs(&[netns]).shared(),
+        test!(ctrl_c_saves_and_draws_what_was_measured).needs(&[netns]).shared(),
+        test!(after_kill_9_no_process_is_left_and_clean_removes_the_folder).needs(&[netns]).shared(),
+        test!(the_same_seed_makes_the_same_decisions).needs(&[netns]).shared(),
+        test!(tcset_is_refused_before_the_run_where_its_programs_are_not_installed).needs(&[netns]),
+        test!(wrong_usage_is_told_with_the_accepted_form),
+        test!(a_dry_run_prints_the_plan_and_does_nothing),
+    ];
+    // They wait most of the time.
+    run(4, tests)
+}
 
-fn short(more: &[&str]) -> Vec<&'static str> {
-    let more: Vec<&'static str> = more.iter().map(|word| &*Box::leak(word.to_string().into_boxed_str())).collect();
-    [SHORT.to_vec(), more].concat()
+const SHORT: &str = "run --engine netns --emulator shaper --clients 2 --think-time 20ms --warm-up 0s";
+
+/// Cells long enough for a test to interfere with the second one.
+const INTERFERED: &str = "--duration 3s --delay 0,20ms,30ms";
+
+/// The arguments of a short run, and more.
+fn short(more: &'static str) -> Vec<&'static str> {
+    SHORT.split(' ').chain(more.split(' ')).collect()
 }
 
 fn verdicts(run: &RunFiles) -> Vec<(String, String)> {
@@ -27,10 +45,8 @@ fn verdicts(run: &RunFiles) -> Vec<(String, String)> {
         .collect()
 }
 
-#[test]
 fn a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind() {
-    needs_netns!();
-    let finished = finish(&short(&["--loss", "10%", "--delay", "0,40ms", "--rate", "500kbit"]));
+    let finished = finish(&short("--duration 1s --loss 10% --delay 0,40ms --rate 500kbit --seed 1"));
     finished.assert_proved();
     let run = finished.run();
     for (cell, verdict) in verdicts(&run) {
@@ -38,7 +54,8 @@ fn a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind() {
     }
     let rtt = |cell| run.summary(cell, "view_products", "rtt_p50_ms");
     let added = rtt("delay-40ms-r1") - rtt("delay-0-r1");
-    assert!((38.0..=42.0).contains(&added), "delay 40 ms added {added} ms to the round trip");
+    // Once, not twice; a slow host adds to it.
+    assert!((39.0..75.0).contains(&added), "delay 40 ms added {added} ms to the round trip");
     assert!(rtt("rate-500kbit-r1") > rtt("delay-0-r1") + 20.0, "a page takes longer at 500 kbit/s");
     assert!(
         run.summary("loss-10%-r1", "all", "latency_max_ms") > 190.0,
@@ -49,7 +66,7 @@ fn a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind() {
     check_books(&run);
     check_pictures(&run);
     check_report_is_the_same(&finished, &run);
-    assert!(!temporary_folder(&run.id).exists());
+    assert!(!finished.temporary_folder().exists());
 }
 
 /// Every order that a client was promised is in the shop's database.
@@ -88,10 +105,8 @@ fn check_report_is_the_same(finished: &Finished, run: &RunFiles) {
     assert_eq!(redrawn, fs::read(run.graphs.join(name)).unwrap());
 }
 
-#[test]
 fn ctrl_c_saves_and_draws_what_was_measured() {
-    needs_netns!();
-    let mut running = Running::start(&short(&["--delay", "0,20ms,30ms", "--duration", "6s"]));
+    let mut running = Running::start(&short(INTERFERED));
     running.wait_for_line("cell 1/3");
     running.wait_for_child(&["workload", "delay-20ms-r1"]);
     let children = running.children();
@@ -109,13 +124,11 @@ fn ctrl_c_saves_and_draws_what_was_measured() {
     assert!(run.csv("samples.csv").iter().any(|row| row["cell"] == "delay-0-r1"));
     assert!(run.graphs.join("overview.png").is_file());
     wait_until_gone(&children);
-    assert!(!temporary_folder(&run.id).exists());
+    assert!(!finished.temporary_folder().exists());
 }
 
-#[test]
 fn after_kill_9_no_process_is_left_and_clean_removes_the_folder() {
-    needs_netns!();
-    let mut running = Running::start(&short(&["--delay", "20ms,30ms", "--duration", "30s"]));
+    let mut running = Running::start(&short("--duration 30s --delay 20ms"));
     running.wait_for_line("emulator shaper");
     running.wait_for_child(&["workload"]);
     let children = running.children();
@@ -123,17 +136,15 @@ fn after_kill_9_no_process_is_left_and_clean_removes_the_folder() {
     running.signal(Signal::SIGKILL);
     let finished = running.end();
     wait_until_gone(&children);
-    let folder = temporary_folder(&finished.run().id);
+    let folder = finished.temporary_folder();
     assert!(folder.exists(), "the lock's folder is what is left");
     let cleaned = testbed(finished.folder.path(), &["clean"]).output().unwrap();
     assert!(cleaned.status.success());
     assert!(!folder.exists());
 }
 
-#[test]
 fn a_server_that_dies_marks_its_cell_and_the_run_goes_on() {
-    needs_netns!();
-    let mut running = Running::start(&short(&["--delay", "0,20ms,30ms", "--duration", "3s"]));
+    let mut running = Running::start(&short(INTERFERED));
     running.wait_for_line("cell 1/3");
     running.wait_for_child(&["workload", "delay-20ms-r1"]);
     let server = running.wait_for_child(&["shop-server", "--database"]);
@@ -146,10 +157,8 @@ fn a_server_that_dies_marks_its_cell_and_the_run_goes_on() {
     assert!(rows[1]["problems"].contains("the server ended with exit code 137"), "{}", rows[1]["problems"]);
 }
 
-#[test]
 fn a_client_that_hangs_marks_its_cell_and_is_renewed() {
-    needs_netns!();
-    let mut running = Running::start(&short(&["--delay", "0,20ms,30ms", "--duration", "3s"]));
+    let mut running = Running::start(&short(INTERFERED));
     running.wait_for_line("cell 1/3");
     let client = running.wait_for_child(&["workload", "delay-20ms-r1", "client-2"]);
     // A client that was never heard of is not yet hanging: wait until it works, which its CSV shows.
@@ -164,24 +173,7 @@ fn a_client_that_hangs_marks_its_cell_and_is_renewed() {
     assert!(!lives(client));
 }
 
-#[test]
-fn a_condition_that_vanishes_halfway_is_not_proved() {
-    needs_netns!();
-    let mut running = Running::start(&short(&["--delay", "0,20ms,30ms", "--duration", "3s"]));
-    running.wait_for_line("cell 1/3");
-    running.wait_for_child(&["workload", "delay-20ms-r1"]);
-    let shaper = running.wait_for_child(&["shaper", "run"]);
-    kill(shaper, Signal::SIGKILL).unwrap();
-    let finished = running.end();
-    assert_eq!(finished.code(), Some(3), "{}", finished.words());
-    let rows = finished.run().csv("cells.csv");
-    assert_ne!(rows[1]["verdict"], "proved", "{}", finished.words());
-    assert_eq!(rows[2]["verdict"], "proved", "the shaper is started again: {}", finished.words());
-}
-
-#[test]
 fn the_same_seed_makes_the_same_decisions() {
-    needs_netns!();
     let decisions = |rows: Rows| {
         let mut by_client: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
         for mut row in rows {
@@ -190,8 +182,10 @@ fn the_same_seed_makes_the_same_decisions() {
         }
         by_client
     };
-    let run = |seed| decisions(finish(&short(&["--delay", "0", "--seed", seed])).run().csv("samples.csv"));
-    let (first, again, other) = (run("7"), run("7"), run("8"));
+    let run = |arguments| decisions(finish(&short(arguments)).run().csv("samples.csv"));
+    let [first, again, other] =
+        ["--duration 1s --delay 0 --seed 7", "--duration 1s --delay 0 --seed 7", "--duration 1s --delay 0 --seed 8"]
+            .map(run);
     let mut compared = 0;
     for (client, decided) in &first {
         let both = decided.iter().zip(&again[client]);
@@ -202,34 +196,19 @@ fn the_same_seed_makes_the_same_decisions() {
     assert_ne!(first, other);
 }
 
-#[test]
-fn tcset_is_refused_before_the_run_where_it_does_not_work() {
-    needs_netns!();
-    let finished = finish(&[
-        "run",
-        "--engine",
-        "netns",
-        "--emulator",
-        "tcset",
-        "--delay",
-        "20ms",
-        "--duration",
-        "1s",
-        "--clients",
-        "1",
-    ]);
-    if finished.code() == Some(0) {
-        println!("skipped: tcset works on this host");
-        return;
-    }
+fn tcset_is_refused_before_the_run_where_its_programs_are_not_installed() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "run --engine netns --emulator tcset --delay 20ms --duration 1s --clients 1";
+    let mut command = testbed(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+    let output = command.env("PATH", folder.path()).output().unwrap();
+    let finished = Finished { folder, output };
     assert_eq!(finished.code(), Some(1), "{}", finished.words());
     let words = finished.words();
-    assert!(words.contains("tcset") && (words.contains("netem") || words.contains("tcconfig")), "{words}");
+    assert!(words.contains("tcset does not work here: there is no tc"), "{words}");
     assert!(finished.run().csv("samples.csv").is_empty());
     assert_eq!(finished.run().manifest()["ending"], "failed");
 }
 
-#[test]
 fn wrong_usage_is_told_with_the_accepted_form() {
     for (arguments, code, expected) in [
         (vec!["run", "--rate", "1Mps"], 2, "1Mps"),
@@ -246,7 +225,6 @@ fn wrong_usage_is_told_with_the_accepted_form() {
     }
 }
 
-#[test]
 fn a_dry_run_prints_the_plan_and_does_nothing() {
     let finished = finish(&["run", "--dry-run", "--repetitions", "2"]);
     let plan = String::from_utf8_lossy(&finished.output.stdout).into_owned();

@@ -1,16 +1,16 @@
 //! The driver on two Docker engines, as on two machines: `testing/two-engines up DIR` makes them, and these tests run in
-//! the first one's network (`testing/two-engines exec DIR a cargo test …`) with their URLs in TESTBED_ENGINES.
+//! the first one's network (`testing/two-engines exec DIR a cargo test … -- --ignored`) with their URLs in TESTBED_ENGINES.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
-#![allow(clippy::print_stdout, reason = "a test that cannot run here says why")]
 
 mod common;
 
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Finished, Running, alone, finish, testbed};
+use common::{Finished, Running, WAIT_TIMEOUT, finish, testbed};
 use nix::sys::signal::Signal;
+use test_support::{run, test};
 
 /// The two engines.
 struct Engines {
@@ -20,18 +20,40 @@ struct Engines {
     address: String,
 }
 
-/// `None`, and why is printed, where there are none.
-fn engines() -> Option<Engines> {
-    let Ok(urls) = std::env::var("TESTBED_ENGINES") else {
-        println!("skipped: TESTBED_ENGINES does not name two engines; `testing/two-engines` makes them");
-        return None;
-    };
-    let (a, b) = urls.split_once(' ').expect("TESTBED_ENGINES is two URLs with a blank between");
-    let address = a.trim_start_matches("tcp://").split(':').next().unwrap().to_owned();
-    Some(Engines { a: a.to_owned(), b: b.to_owned(), address })
+/// The environment variable with their URLs, a blank between.
+const URLS: &str = "TESTBED_ENGINES";
+
+fn engines() -> Result<(), String> {
+    std::env::var(URLS)
+        .map(|_| ())
+        .map_err(|error| format!("needs two engines in {URLS} ({error}): run 'testing/two-engines up'"))
+}
+
+fn main() -> ExitCode {
+    let tests = [
+        test!(server_and_clients_on_two_engines_are_measured_through_published_ports),
+        test!(what_a_killed_driver_left_on_both_engines_is_removed_by_clean),
+        test!(a_shop_started_by_hand_is_measured_and_labelled_as_not_controlled),
+        test!(a_condition_that_nobody_set_is_not_proved),
+        test!(a_rate_that_nobody_asked_for_is_seen),
+        test!(ctrl_c_while_somebody_is_to_set_a_condition_ends_the_run_at_once),
+        test!(a_published_port_that_is_taken_is_told_with_what_to_do),
+        test!(a_swarm_spreads_clients_over_its_machines_and_is_left_empty),
+        test!(a_lost_client_of_a_swarm_costs_one_cell_and_comes_back),
+        test!(what_a_killed_driver_left_in_a_swarm_is_removed_by_clean),
+    ];
+    let reason = "needs two Docker engines: 'testing/two-engines', then '--ignored'";
+    run(1, tests.map(|test| test.needs(&[engines]).exclusive().on_request(reason)))
 }
 
 impl Engines {
+    fn from_environment() -> Self {
+        let urls = std::env::var(URLS).unwrap();
+        let (a, b) = urls.split_once(' ').expect("TESTBED_ENGINES is two URLs with a blank between");
+        let address = a.trim_start_matches("tcp://").split(':').next().unwrap().to_owned();
+        Self { a: a.to_owned(), b: b.to_owned(), address }
+    }
+
     fn both(&self) -> [&str; 2] {
         [&self.a, &self.b]
     }
@@ -51,7 +73,7 @@ impl Engines {
 
     /// Waits until nothing is there: what Swarm removes, it removes in its own time.
     fn assert_nothing_is_left(&self, run_id: &str) {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + WAIT_TIMEOUT;
         while !self.things_of(run_id).is_empty() {
             assert!(Instant::now() < deadline, "left: {:?}", self.things_of(run_id));
             std::thread::sleep(Duration::from_millis(100));
@@ -98,10 +120,8 @@ fn as_strs(arguments: &[String]) -> Vec<&str> {
     arguments.iter().map(String::as_str).collect()
 }
 
-#[test]
 fn server_and_clients_on_two_engines_are_measured_through_published_ports() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     // Not the usual ports: somebody's shop may be up there.
     let finished = finish(&as_strs(&on_two(&engines, &["--publish-port", "6000"])));
     finished.assert_proved();
@@ -114,10 +134,8 @@ fn server_and_clients_on_two_engines_are_measured_through_published_ports() {
     engines.assert_nothing_is_left(&run.id);
 }
 
-#[test]
 fn what_a_killed_driver_left_on_both_engines_is_removed_by_clean() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     let mut running = Running::start(&as_strs(&on_two(&engines, &["--duration", "30s"])));
     running.wait_for_line("emulator shaper");
     running.signal(Signal::SIGKILL);
@@ -126,10 +144,8 @@ fn what_a_killed_driver_left_on_both_engines_is_removed_by_clean() {
     assert_clean_removes(&engines, &finished);
 }
 
-#[test]
 fn a_shop_started_by_hand_is_measured_and_labelled_as_not_controlled() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     let shop = ShopByHand::start(&engines.a);
     let mut running = start_by_hand(&engines, "2", &["--delay", "0,40ms", "--duration", "3s"]);
     running.wait_for_line("press Enter");
@@ -146,10 +162,8 @@ fn a_shop_started_by_hand_is_measured_and_labelled_as_not_controlled() {
     assert!(manifest["remarks"].to_string().contains("not controlled"), "{}", manifest["remarks"]);
 }
 
-#[test]
 fn a_condition_that_nobody_set_is_not_proved() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     let _shop = ShopByHand::start(&engines.a);
     let mut running = start_by_hand(&engines, "1", &["--delay", "40ms", "--duration", "2s"]);
     for _ in 0..2 {
@@ -162,10 +176,8 @@ fn a_condition_that_nobody_set_is_not_proved() {
     assert!(problems.contains("delay: asked 40 ms") && problems.contains("way: a TCP handshake"), "{problems}");
 }
 
-#[test]
 fn a_rate_that_nobody_asked_for_is_seen() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     let shop = ShopByHand::start(&engines.a);
     let mut running = start_by_hand(&engines, "1", &["--delay", "40ms", "--duration", "2s"]);
     running.wait_for_line("press Enter");
@@ -179,10 +191,8 @@ fn a_rate_that_nobody_asked_for_is_seen() {
     assert!(problems.contains("rate: none was asked, the probe saw"), "{problems}");
 }
 
-#[test]
 fn ctrl_c_while_somebody_is_to_set_a_condition_ends_the_run_at_once() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     let _shop = ShopByHand::start(&engines.a);
     let mut running = start_by_hand(&engines, "1", &["--delay", "40ms"]);
     running.wait_for_line("press Enter");
@@ -192,10 +202,8 @@ fn ctrl_c_while_somebody_is_to_set_a_condition_ends_the_run_at_once() {
     engines.assert_nothing_is_left(&finished.run().id);
 }
 
-#[test]
 fn a_published_port_that_is_taken_is_told_with_what_to_do() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     let _shop = ShopByHand::start(&engines.a);
     let finished = finish(&as_strs(&on_two(&engines, &[])));
     assert_eq!(finished.code(), Some(1), "{}", finished.words());
@@ -257,10 +265,8 @@ fn make_swarm(engines: &Engines) {
     assert_eq!(docker(&engines.a, &["node", "ls", "--quiet"]).lines().count(), 2, "the Swarm has two machines");
 }
 
-#[test]
 fn a_swarm_spreads_clients_over_its_machines_and_is_left_empty() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     make_swarm(&engines);
     let arguments = ["run", "--engine", "swarm", "--server-engine", &engines.a, "--clients", "6", "--delay", "0,40ms"];
     let finished = finish(&[&arguments[..], &["--loss", "5%", "--duration", "3s"]].concat());
@@ -276,10 +282,8 @@ fn a_swarm_spreads_clients_over_its_machines_and_is_left_empty() {
     engines.assert_nothing_is_left(&run.id);
 }
 
-#[test]
 fn a_lost_client_of_a_swarm_costs_one_cell_and_comes_back() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     make_swarm(&engines);
     let arguments = ["run", "--engine", "swarm", "--server-engine", &engines.a, "--clients", "2", "--delay", "0,40ms"];
     let mut running = Running::start(&[&arguments[..], &["--repetitions", "2", "--duration", "4s"]].concat());
@@ -296,10 +300,8 @@ fn a_lost_client_of_a_swarm_costs_one_cell_and_comes_back() {
     engines.assert_nothing_is_left(&run.id);
 }
 
-#[test]
 fn what_a_killed_driver_left_in_a_swarm_is_removed_by_clean() {
-    let _alone = alone();
-    let Some(engines) = engines() else { return };
+    let engines = Engines::from_environment();
     make_swarm(&engines);
     let arguments = ["run", "--engine", "swarm", "--server-engine", &engines.a, "--clients", "2", "--delay", "0"];
     let mut running = Running::start(&[&arguments[..], &["--duration", "30s"]].concat());

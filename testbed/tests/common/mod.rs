@@ -7,55 +7,57 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use test_support::requirements;
 
-/// One run at a time: runs measure milliseconds and must not measure each other.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// How long a test waits for something before it fails. Generous: how fast the host is decides no verdict.
+pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Network namespaces and a TUN device for the shaper, with or without root.
+pub(crate) fn netns() -> Result<(), String> {
+    works("network namespaces")?;
+    works("/dev/net/tun")
 }
 
-/// Why namespaces with the shaper can't be used here, for tests to print.
-pub(crate) fn no_netns() -> Option<String> {
-    let doctor = testbed(&std::env::temp_dir(), &["doctor"]).output().unwrap();
-    let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    let missing = text.lines().find(|line| {
-        line.starts_with("missing") && (line.contains("network namespaces") || line.contains("/dev/net/tun"))
-    })?;
-    Some(missing.to_owned())
+/// A run whose namespaces the test enters.
+pub(crate) fn netns_as_root() -> Result<(), String> {
+    requirements::root()?;
+    requirements::program("nsenter", "--version", "util-linux")?;
+    requirements::program("ip", "-V", "iproute2")?;
+    netns()
 }
 
-/// Why Docker can't be used here, for tests to print.
-pub(crate) fn no_docker() -> Option<String> {
-    let doctor = testbed(&std::env::temp_dir(), &["doctor"]).output().unwrap();
-    let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
-    text.lines().find(|line| line.starts_with("missing  Docker")).map(ToOwned::to_owned)
+/// A Docker Engine with the images of the nodes.
+pub(crate) fn docker_with_images() -> Result<(), String> {
+    works("Docker")
 }
 
-/// Prints why and returns where namespaces can't be made; else the test is alone until its end.
-#[allow(unused_macros, reason = "each test file uses its part of this")]
-macro_rules! needs_netns {
-    () => {
-        let _alone = $crate::common::alone();
-        if let Some(why) = $crate::common::no_netns() {
-            println!("skipped: {why}");
-            return;
-        }
-    };
+/// Whether `testbed doctor` found this to work.
+fn works(what: &str) -> Result<(), String> {
+    static DOCTOR: LazyLock<String> = LazyLock::new(|| {
+        let doctor = Command::new(env!("CARGO_BIN_EXE_testbed")).arg("doctor").output().unwrap();
+        String::from_utf8(doctor.stdout).unwrap()
+    });
+    let about = |line: &&str| line.get(9..).is_some_and(|rest| rest.starts_with(&format!("{what}:")));
+    let line = DOCTOR.lines().find(about).unwrap_or_else(|| panic!("no line about {what} in: {}", *DOCTOR));
+    if line.starts_with("missing") { Err(format!("needs {}", &line[9..])) } else { Ok(()) }
 }
-#[allow(unused_imports, reason = "each test file uses its part of this")]
-pub(crate) use needs_netns;
 
-/// The driver, to be started in `folder`.
+/// The driver, to be started in `folder`. Its temporary folder is below it, so that no other run removes what this one
+/// leaves there.
 pub(crate) fn testbed(folder: &Path, arguments: &[&str]) -> Command {
+    let temporary = folder.join(TEMPORARY);
+    fs::create_dir_all(&temporary).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
-    command.current_dir(folder).args(arguments).stdin(Stdio::null());
+    command.current_dir(folder).args(arguments).env("TMPDIR", temporary).stdin(Stdio::null());
     command
 }
+
+const TEMPORARY: &str = "tmp";
 
 /// A driver that was run to its end.
 pub(crate) struct Finished {
@@ -79,7 +81,13 @@ impl Finished {
         )
     }
 
+    /// The temporary folder of the run, which must be gone when its driver is.
+    pub(crate) fn temporary_folder(&self) -> PathBuf {
+        temporary_folder(self.folder.path(), &self.run().id)
+    }
+
     pub(crate) fn run(&self) -> RunFiles {
+        assert!(self.folder.path().join("results").exists(), "the driver left no results: {}", self.words());
         RunFiles::only_one_in(self.folder.path())
     }
 
@@ -90,6 +98,10 @@ impl Finished {
         let expected = if cells.iter().all(|row| row["overload"].is_empty()) { 0 } else { 3 };
         assert_eq!(self.code(), Some(expected), "{}", self.words());
     }
+}
+
+fn temporary_folder(folder: &Path, run_id: &str) -> PathBuf {
+    folder.join(TEMPORARY).join(format!("testbed-{run_id}"))
 }
 
 /// Runs the driver to its end.
@@ -177,7 +189,7 @@ impl Running {
 
     /// Waits for a line of stderr that contains `text`.
     pub(crate) fn wait_for_line(&mut self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + WAIT_TIMEOUT;
         while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             self.seen.push(line);
             if self.seen.last().unwrap().contains(text) {
@@ -189,7 +201,7 @@ impl Running {
 
     /// Waits for a child process of the driver whose command line contains all of `words`.
     pub(crate) fn wait_for_child(&self, words: &[&str]) -> Pid {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + WAIT_TIMEOUT;
         while Instant::now() < deadline {
             if let Some(pid) = self.children().into_iter().find(|pid| {
                 let line = command_line(*pid);
@@ -204,11 +216,23 @@ impl Running {
 
     /// Waits until a client of the first lab works in this cell, on namespaces: its CSV shows it.
     pub(crate) fn wait_for_rows(&self, client: &str, cell: &str) {
+        self.wait_for_row(client, cell, |_| true);
+    }
+
+    /// Waits until a client of the first lab, on namespaces, has written such a row of this cell.
+    pub(crate) fn wait_for_row(&self, client: &str, cell: &str, fits: impl Fn(&BTreeMap<String, String>) -> bool) {
         let run = RunFiles::only_one_in(self.folder.path());
-        let csv = temporary_folder(&run.id).join("lab-1").join(client).join("samples.csv");
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !fs::read_to_string(&csv).is_ok_and(|text| text.contains(cell)) {
-            assert!(Instant::now() < deadline, "{client} writes no rows of {cell}");
+        let csv = temporary_folder(self.folder.path(), &run.id).join("lab-1").join(client).join("samples.csv");
+        let deadline = Instant::now() + WAIT_TIMEOUT;
+        let is_there = || {
+            let text = fs::read_to_string(&csv).unwrap_or_default();
+            // What follows the last line break is half a row.
+            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+            let mut rows = csv::Reader::from_reader(whole.as_bytes()).into_deserialize::<BTreeMap<String, String>>();
+            rows.any(|row| row.is_ok_and(|row| row["cell"] == cell && fits(&row)))
+        };
+        while !is_there() {
+            assert!(Instant::now() < deadline, "{client} writes no such row of {cell}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -226,7 +250,7 @@ impl Running {
 
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Finished {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + WAIT_TIMEOUT;
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
@@ -234,7 +258,7 @@ impl Running {
             assert!(Instant::now() < deadline, "the driver does not end; it said:\n{}", self.seen.join("\n"));
             std::thread::sleep(Duration::from_millis(20));
         };
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(1)) {
+        while let Ok(line) = self.lines.recv_timeout(WAIT_TIMEOUT) {
             self.seen.push(line);
         }
         let stderr = self.seen.join("\n").into_bytes();
@@ -263,14 +287,9 @@ pub(crate) fn lives(pid: Pid) -> bool {
 
 /// Waits until none of the processes exists any more.
 pub(crate) fn wait_until_gone(pids: &[Pid]) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + WAIT_TIMEOUT;
     while pids.iter().any(|pid| lives(*pid)) {
         assert!(Instant::now() < deadline, "still alive: {pids:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// The temporary folder of a run, which must be gone when its driver is.
-pub(crate) fn temporary_folder(run_id: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("testbed-{run_id}"))
 }
