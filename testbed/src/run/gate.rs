@@ -55,6 +55,11 @@ impl Drop for Permit<'_> {
 impl Gate {
     /// Waits until no other cell is under way, or all are at work and the host is quiet nevertheless.
     pub(crate) async fn admit(&self) -> Permit<'_> {
+        self.admit_on(is_quiet).await
+    }
+
+    /// The same with another way to tell whether the host is quiet.
+    async fn admit_on(&self, is_quiet: impl AsyncFn() -> bool) -> Permit<'_> {
         let _turn = self.turn.lock().await;
         let mut working = self.working.subscribe();
         loop {
@@ -96,6 +101,18 @@ mod tests {
         drop(permit);
         let _again = gate.admit().await;
         assert_eq!((gate.under_way.get(), *gate.working.borrow()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_further_cell_is_let_in_as_soon_as_the_host_is_quiet() {
+        let gate = Gate::default();
+        let first = gate.admit().await;
+        first.working();
+        let looks = Cell::new(0);
+        let quiet_at_last = async || looks.replace(looks.get() + 1) == 3;
+        let second = gate.admit_on(quiet_at_last).await;
+        second.working();
+        assert_eq!((looks.get(), gate.under_way.get(), gate.most()), (4, 2, 2));
     }
 
     #[tokio::test]
