@@ -1,31 +1,36 @@
 //! Ten thousand shoppers in one client process, against a shop in another.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test fails by panicking and tells by printing")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::time::Instant;
+use std::process::ExitCode;
 
 use common::{Shop, client, samples, succeed};
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage};
+use nix::sys::resource::{UsageWho, getrusage};
 use shop_client::sample::{Outcome, Sample};
+use test_support::{requirements, run, test};
 
 /// Memory that a shopper may take, its sockets in the kernel aside. Measured: 5 KiB after one or two operations, 18 KiB
 /// when it keeps both connections and a page of products.
-const BYTES_A_SHOPPER: i64 = 64 * 1024;
+const BYTES_A_SHOPPER: u64 = 64 * 1024;
+/// Shoppers with a connection at a time.
+const SHOPPERS: u64 = 10_000;
+/// Shoppers with two connections each, within a hard limit of 20,000 open files.
+const SHOPPERS_WITH_TWO: u64 = 9_800;
+/// Open files of a client or a shop that are no connections.
+const OTHER_FILES: u64 = 300;
 
-/// As many as ten thousand, when client and shop can each have `sockets` for every one of them.
-fn as_many_as_possible(sockets: u64) -> u64 {
-    common::raise_descriptor_limit();
-    let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let possible = (limit.saturating_sub(300) / sockets).min(10_000);
-    if possible < 10_000 {
-        println!(
-            "skipped: with {limit} open files only {possible} of 10000 shoppers can have {sockets} connections each"
-        );
-    }
-    possible
+fn main() -> ExitCode {
+    let tests = [
+        test!(ten_thousand_shoppers_in_one_process_make_no_error_and_little_memory)
+            .needs(&[|| requirements::open_files(SHOPPERS + OTHER_FILES)]),
+        test!(almost_ten_thousand_kept_pairs_of_connections_begin_by_the_timetable)
+            .needs(&[|| requirements::open_files(2 * SHOPPERS_WITH_TWO + OTHER_FILES)]),
+    ];
+    // One at a time: each needs the whole host.
+    run(1, tests.map(test_support::Test::exclusive))
 }
 
 /// Lets `users` shoppers try `operations` operations; gives a row of each.
@@ -44,9 +49,7 @@ fn crowd(users: u64, operations: u64, args: &[&str]) -> Vec<Sample> {
         .arg(format!("--users={users}"))
         .arg(format!("--operations={operations}"))
         .args(args);
-    let began = Instant::now();
-    let output = succeed(&mut command);
-    println!("{:?}: {}", began.elapsed(), String::from_utf8_lossy(&output.stderr));
+    succeed(&mut command);
     let rows = samples(&csv);
     assert_eq!(rows.len() as u64, operations, "every operation has its row");
     rows
@@ -58,25 +61,28 @@ fn assert_all_shopped_well(rows: &[Sample], users: u64) {
     assert_eq!(rows.iter().map(|row| row.user).collect::<HashSet<u32>>().len() as u64, users);
 }
 
-/// One after the other: each needs the whole machine, and the memory is that of the greatest child so far.
-#[test]
-fn ten_thousand_shoppers_in_one_process_make_no_error_and_little_memory() {
-    let users = as_many_as_possible(1);
-    let rows = crowd(users, 2 * users, &["--think-time=3s"]);
-    assert_all_shopped_well(&rows, users);
+/// The greatest client so far took no more memory than so many shoppers may.
+fn assert_little_memory(users: u64) {
+    let peak_bytes = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss().unsigned_abs() * 1024;
+    let limit = BYTES_A_SHOPPER * users;
+    assert!(peak_bytes < limit, "a client had {peak_bytes} bytes, expected less than {limit}");
+}
 
-    let users = as_many_as_possible(2);
+fn ten_thousand_shoppers_in_one_process_make_no_error_and_little_memory() {
+    let rows = crowd(SHOPPERS, 2 * SHOPPERS, &["--think-time=3s"]);
+    assert_all_shopped_well(&rows, SHOPPERS);
+    assert_little_memory(SHOPPERS);
+}
+
+fn almost_ten_thousand_kept_pairs_of_connections_begin_by_the_timetable() {
     let open_loop = ["--arrival-rate=2000/s", "--arrivals=constant", "--connection=persistent"];
-    let rows = crowd(users, 12_000, &open_loop);
-    assert_all_shopped_well(&rows, users);
+    let rows = crowd(SHOPPERS_WITH_TWO, 12_000, &open_loop);
+    assert_all_shopped_well(&rows, SHOPPERS_WITH_TWO);
     let mut starts: Vec<i64> = rows.iter().map(|row| row.start_us).collect();
     starts.sort_unstable();
     assert!(
         (0..).zip(&starts).all(|(arrival, start)| *start == 500 * arrival),
         "an intended start is not the timetable's"
     );
-
-    let peak_bytes = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss() * 1024;
-    println!("the greater of both clients had {} MiB", peak_bytes / (1 << 20));
-    assert!(peak_bytes < BYTES_A_SHOPPER * 10_000, "{peak_bytes} bytes");
+    assert_little_memory(SHOPPERS_WITH_TWO);
 }

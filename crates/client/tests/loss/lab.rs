@@ -1,10 +1,9 @@
 //! Two namespaces joined by a veth pair: the shop and a shaper in one, the client in the other; all gone when dropped.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,16 +18,9 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// The lab, or a line that says why there can be none here.
-    pub(crate) fn new() -> Result<Self, &'static str> {
-        match obstacle() {
-            Some(reason) => Err(reason),
-            None => Ok(Self::build()),
-        }
-    }
-
-    fn build() -> Self {
-        let prefix = format!("loss-{}", std::process::id());
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let prefix = format!("loss-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // Made before the namespaces, so that its drop removes them when a step fails.
         let lab = Self { server: format!("{prefix}-server"), client: format!("{prefix}-client") };
         let Self { server, client } = &lab;
@@ -59,19 +51,6 @@ impl Lab {
         let (_, value) = names.zip(values).find(|(name, _)| *name == "RetransSegs").unwrap();
         value.parse().unwrap()
     }
-}
-
-fn obstacle() -> Option<&'static str> {
-    if !nix::unistd::geteuid().is_root() {
-        return Some("needs root to make network namespaces");
-    }
-    if File::options().read(true).write(true).open("/dev/net/tun").is_err() {
-        return Some("needs /dev/net/tun");
-    }
-    if !Path::new("/proc/net/snmp").exists() {
-        return Some("needs /proc/net/snmp");
-    }
-    Command::new("ip").arg("-V").output().is_err().then_some("needs the program 'ip' (package iproute2)")
 }
 
 fn ip(arguments: &str) {

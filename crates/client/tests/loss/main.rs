@@ -1,10 +1,9 @@
 //! What both ends of TCP tell of a link that loses packets: the real shop with `--trace`, the real client and the
-//! shaper, in network namespaces. Needs root, `ip` and /dev/net/tun; prints why when it skips.
+//! shaper, in network namespaces.
 //!
-//! Without the usual harness, because this program is also the shop and the shaper, as the driver is: they are
-//! libraries, and a test gets only the path of its own package's programs.
+//! This program is also the shop and the shaper, as the driver is: they are libraries, and a test gets only the path of its
+//! own package's programs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stdout, reason = "the harness that this test does without would print")]
 
 mod lab;
 
@@ -15,14 +14,7 @@ use std::process::ExitCode;
 
 use lab::{Lab, Running, SERVER};
 use shop_client::sample::{Outcome, Sample};
-
-/// A test of the shop at the end of a link.
-type Test = fn(&Lab);
-
-const TESTS: [(&str, Test); 2] = [
-    ("kept_connections_tell_every_retransmission_on_both_sides", kept_connections),
-    ("connections_per_request_tell_lost_syn_acks_too", connections_per_request),
-];
+use test_support::{requirements, test};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -30,28 +22,13 @@ fn main() -> ExitCode {
         Some("shop-server") => shop_server::cli::main_from(arguments),
         Some("shaper") => shaper::cli::main_from(arguments),
         _ => {
-            run_tests(&arguments);
-            ExitCode::SUCCESS
-        }
-    }
-}
-
-/// Runs the tests whose names hold one of the words given, if any are; there are none to list or to ignore.
-fn run_tests(arguments: &[OsString]) {
-    let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
-    if words.iter().any(|word| ["--list", "--ignored"].contains(word)) {
-        return;
-    }
-    let filters: Vec<&str> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
-    for (name, test) in TESTS {
-        if filters.is_empty() || filters.iter().any(|filter| name.contains(filter)) {
-            match Lab::new() {
-                Ok(lab) => {
-                    test(&lab);
-                    println!("test {name} ... ok");
-                }
-                Err(reason) => println!("test {name} ... skipped: {reason}"),
-            }
+            let tests = [
+                test!(kept_connections_tell_every_retransmission_on_both_sides),
+                test!(connections_per_request_tell_lost_syn_acks_too),
+            ];
+            let needs = [requirements::named_namespaces, requirements::tun];
+            // Both wait most of the time, for retransmissions.
+            test_support::run(2, tests.map(|test| test.needs(&needs).shared()))
         }
     }
 }
@@ -109,7 +86,8 @@ impl Seen {
 const LOSS: &str = "10%";
 
 /// Runs a workload with that loss.
-fn run(lab: &Lab, connection: &str) -> Seen {
+fn run(connection: &str) -> Seen {
+    let lab = Lab::new();
     let folder = tempfile::tempdir().unwrap();
     let (csv, trace) = (folder.path().join("samples.csv"), folder.path().join("trace.csv"));
     let listen = ["--accounts-listen", "10.79.0.1:5000", "--shop-listen", "10.79.0.1:5001"];
@@ -183,8 +161,8 @@ fn check_totals(seen: &Seen, fins: u64) {
     assert!(with > 150.0 && without < with, "medians {with} ms and {without} ms; {}", seen.summary());
 }
 
-fn kept_connections(lab: &Lab) {
-    let seen = run(lab, "persistent");
+fn kept_connections_tell_every_retransmission_on_both_sides() {
+    let seen = run("persistent");
     check_join(&seen);
     // 80 connections, of whose FINs a tenth is lost, and of those again a tenth.
     check_totals(&seen, 30);
@@ -194,8 +172,8 @@ fn kept_connections(lab: &Lab) {
     assert_between(seen.server_retransmits(), dropped * 3 / 4, dropped * 21 / 20, "rows against drops", &seen);
 }
 
-fn connections_per_request(lab: &Lab) {
-    let seen = run(lab, "per-request");
+fn connections_per_request_tell_lost_syn_acks_too() {
+    let seen = run("per-request");
     check_join(&seen);
     check_totals(&seen, 200);
     let late = |sample: &&Sample| sample.connect_ms.unwrap() > 900.0;
