@@ -4,9 +4,20 @@ use std::process::Output;
 
 use shaper::control::PathState;
 use shaper::{Condition, Counters};
+use test_support::{Test, test};
 
 use crate::lab::{ip, lab};
 use crate::traffic::numbers_received;
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test!(without_a_shaper_the_commands_say_what_to_do),
+        test!(bad_command_lines_and_devices_are_told_apart),
+        test!(a_second_shaper_is_refused_and_the_first_goes_on),
+        test!(a_set_replaces_the_whole_condition_and_restarts_the_counters),
+        test!(show_sees_what_somebody_else_did_and_set_repairs_it),
+    ]
+}
 
 fn assert_fails(output: &Output, code: i32, reason: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -14,7 +25,6 @@ fn assert_fails(output: &Output, code: i32, reason: &str) {
     assert!(stderr.contains(reason), "'{reason}' expected in: {stderr}");
 }
 
-#[test]
 fn without_a_shaper_the_commands_say_what_to_do() {
     let Some(lab) = lab() else { return };
     for command in ["show", "clear", "set --delay 1ms"] {
@@ -22,7 +32,6 @@ fn without_a_shaper_the_commands_say_what_to_do() {
     }
 }
 
-#[test]
 fn bad_command_lines_and_devices_are_told_apart() {
     let Some(lab) = lab() else { return };
     assert_fails(&lab.command("set --delay soon"), 2, "delay 'soon': a number and one of");
@@ -30,7 +39,6 @@ fn bad_command_lines_and_devices_are_told_apart() {
     assert_fails(&lab.command("run --device eth7"), 1, "there is no device 'eth7' here; there are: lo, eth0");
 }
 
-#[test]
 fn a_second_shaper_is_refused_and_the_first_goes_on() {
     let Some(lab) = lab() else { return };
     let _first = lab.start("--delay 50ms");
@@ -38,7 +46,6 @@ fn a_second_shaper_is_refused_and_the_first_goes_on() {
     assert_eq!(lab.status("show").path.state, PathState::Open);
 }
 
-#[test]
 fn a_set_replaces_the_whole_condition_and_restarts_the_counters() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--loss 1% --seed 1");
@@ -54,7 +61,6 @@ fn a_set_replaces_the_whole_condition_and_restarts_the_counters() {
     assert!(status.has_in_force(&Condition::BASELINE), "{status:?}");
 }
 
-#[test]
 fn show_sees_what_somebody_else_did_and_set_repairs_it() {
     let Some(lab) = lab() else { return };
     let near = &lab.near;

@@ -5,7 +5,6 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
@@ -20,14 +19,11 @@ pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// The shaper that was built with these tests.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_shaper");
 
-/// Times are measured: one lab at once, or they would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) struct Lab {
     pub(crate) near: String,
     pub(crate) far: String,
-    _turn: MutexGuard<'static, ()>,
 }
 
 /// The lab, or `None` and a line that says why there can be none here.
@@ -36,10 +32,9 @@ pub(crate) fn lab() -> Option<Lab> {
         println!("skipped: {reason}");
         return None;
     }
-    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let prefix = format!("shaper-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     // Made before the namespaces, so that its drop removes them when a step fails.
-    let lab = Lab { near: format!("{prefix}-near"), far: format!("{prefix}-far"), _turn: turn };
+    let lab = Lab { near: format!("{prefix}-near"), far: format!("{prefix}-far") };
     for (name, address) in [(&lab.near, NEAR), (&lab.far, FAR)] {
         ip(&format!("netns add {name}"));
         ip(&format!("-n {name} link set lo up"));

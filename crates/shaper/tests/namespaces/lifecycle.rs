@@ -2,11 +2,23 @@
 
 use nix::sys::signal::Signal;
 use shaper::control::PathState;
+use test_support::{Test, test};
 
 use crate::lab::{FAR, Lab, ip, lab};
 use crate::traffic::{EARLY_MS, numbers_received, round_trips_ms, udp_echo};
 
-#[test]
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test!(every_orderly_end_restores_everything),
+        test!(the_end_of_standard_input_ends_it_when_asked),
+        test!(packets_in_the_link_survive_its_end),
+        test!(after_a_kill_a_new_start_leaves_nothing_double_and_nothing_behind),
+        test!(after_a_kill_a_start_under_the_baseline_cleans_up_too),
+        test!(strict_reverse_path_filtering_is_loosened_and_comes_back),
+        test!(a_deleted_tun_device_ends_it_with_a_reason_and_a_bare_link),
+    ]
+}
+
 fn every_orderly_end_restores_everything() {
     let Some(lab) = lab() else { return };
     let before = lab.routing();
@@ -19,7 +31,6 @@ fn every_orderly_end_restores_everything() {
     }
 }
 
-#[test]
 fn the_end_of_standard_input_ends_it_when_asked() {
     let Some(lab) = lab() else { return };
     let before = lab.routing();
@@ -29,7 +40,6 @@ fn the_end_of_standard_input_ends_it_when_asked() {
     assert_eq!(lab.routing(), before);
 }
 
-#[test]
 fn packets_in_the_link_survive_its_end() {
     let Some(lab) = lab() else { return };
     let echo = udp_echo(&lab, FAR);
@@ -44,7 +54,6 @@ fn packets_in_the_link_survive_its_end() {
     assert!(waiting[0] < 10_000.0, "{waiting:?}");
 }
 
-#[test]
 fn after_a_kill_a_new_start_leaves_nothing_double_and_nothing_behind() {
     let Some(lab) = lab() else { return };
     let before = lab.routing();
@@ -61,7 +70,6 @@ fn after_a_kill_a_new_start_leaves_nothing_double_and_nothing_behind() {
     assert_eq!(lab.routing(), before);
 }
 
-#[test]
 fn after_a_kill_a_start_under_the_baseline_cleans_up_too() {
     let Some(lab) = lab() else { return };
     let mut killed = lab.start("--delay 50ms");
@@ -71,7 +79,6 @@ fn after_a_kill_a_start_under_the_baseline_cleans_up_too() {
     assert_eq!(lab.status("show").path.state, PathState::Closed);
 }
 
-#[test]
 fn strict_reverse_path_filtering_is_loosened_and_comes_back() {
     let Some(lab) = lab() else { return };
     Lab::inside(&lab.near, || {
@@ -86,7 +93,6 @@ fn strict_reverse_path_filtering_is_loosened_and_comes_back() {
     assert_eq!(lab.routing(), before);
 }
 
-#[test]
 fn a_deleted_tun_device_ends_it_with_a_reason_and_a_bare_link() {
     let Some(lab) = lab() else { return };
     let before = lab.routing();

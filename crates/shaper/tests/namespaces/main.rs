@@ -1,9 +1,21 @@
-//! The real binary between real network namespaces. Needs root, `ip` and /dev/net/tun; prints why when it skips.
+//! The real binary between real network namespaces.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
-#![allow(clippy::print_stdout, reason = "a skipped test says why")]
+#![allow(clippy::print_stdout, reason = "the link's bench shares the lab, and says why it is skipped")]
 
 mod commands;
 mod lab;
 mod lifecycle;
 mod shaping;
 mod traffic;
+
+use std::process::ExitCode;
+
+use test_support::{Test, requirements};
+
+fn main() -> ExitCode {
+    let measuring = shaping::measuring_tests().into_iter().map(Test::exclusive);
+    let others = [shaping::counting_tests(), commands::tests(), lifecycle::tests()];
+    let tests = measuring.chain(others.into_iter().flatten().map(Test::shared));
+    let needs = [requirements::named_namespaces, requirements::tun];
+    test_support::run(4, tests.map(|test| test.needs(&needs)))
+}

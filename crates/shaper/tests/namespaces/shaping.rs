@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shaper::control::PathState;
 use shaper::core::{Link, Verdict};
+use test_support::{Test, test};
 
 use crate::lab::{FAR, Lab, ip, lab};
 use crate::traffic::{
@@ -11,11 +12,38 @@ use crate::traffic::{
     udp_echo,
 };
 
+/// Those that measure times or rates.
+pub(crate) fn measuring_tests() -> Vec<Test> {
+    vec![
+        test!(a_delay_of_50_ms_adds_50_ms_to_a_round_trip),
+        test!(the_baseline_is_the_bare_link),
+        test!(jitter_varies_the_delay_within_its_bounds),
+        test!(of_100_000_packets_so_many_are_lost_as_chance_allows),
+        test!(the_delay_is_added_to_what_the_bare_link_takes_and_never_much_less),
+        test!(what_the_shapers_way_costs_is_measured_where_there_is_a_loopback_device),
+        test!(a_transfer_at_1_mbit_reaches_the_rate_less_the_headers),
+        test!(a_transfer_over_a_delay_arrives_unchanged_and_counts_as_packets_of_the_wire),
+        test!(a_transfer_survives_every_switch_between_bundles_and_single_packets),
+        test!(a_full_queue_drops_and_says_so),
+        test!(an_open_connection_follows_each_switch),
+        test!(packets_larger_than_the_mtu_arrive_whole),
+        test!(what_leaves_by_another_device_is_untouched),
+    ]
+}
+
+/// Those that only count.
+pub(crate) fn counting_tests() -> Vec<Test> {
+    vec![
+        test!(lost_packets_are_exactly_those_counted),
+        test!(each_run_with_a_seed_loses_the_packets_that_the_core_loses),
+        test!(jitter_does_not_reorder),
+    ]
+}
+
 fn assert_between(value: f64, low: f64, high: f64, what: &str) {
     assert!((low..=high).contains(&value), "{what}: {value}, expected {low} to {high}");
 }
 
-#[test]
 fn a_delay_of_50_ms_adds_50_ms_to_a_round_trip() {
     let Some(lab) = lab() else { return };
     let echo = udp_echo(&lab, FAR);
@@ -25,7 +53,6 @@ fn a_delay_of_50_ms_adds_50_ms_to_a_round_trip() {
     assert_between(trips[0], 50.0 - EARLY_MS, 51.0, "fastest round trip in ms");
 }
 
-#[test]
 fn the_baseline_is_the_bare_link() {
     let Some(lab) = lab() else { return };
     let echo = udp_echo(&lab, FAR);
@@ -37,7 +64,6 @@ fn the_baseline_is_the_bare_link() {
     shaper.stop();
 }
 
-#[test]
 fn jitter_varies_the_delay_within_its_bounds() {
     let Some(lab) = lab() else { return };
     let echo = udp_echo(&lab, FAR);
@@ -48,7 +74,6 @@ fn jitter_varies_the_delay_within_its_bounds() {
     assert!(trips[trips.len() - 1] > 26.0, "{trips:?}");
 }
 
-#[test]
 fn lost_packets_are_exactly_those_counted() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--loss 10% --seed 5");
@@ -72,7 +97,6 @@ fn survivors(loss: &str, seed: u64, count: u32) -> Vec<u32> {
     (0..count).filter(survives).collect()
 }
 
-#[test]
 fn each_run_with_a_seed_loses_the_packets_that_the_core_loses() {
     let Some(lab) = lab() else { return };
     let expected = survivors("10%", 5, 500);
@@ -88,7 +112,6 @@ fn each_run_with_a_seed_loses_the_packets_that_the_core_loses() {
     assert_ne!(numbers_received(&lab, 500), expected);
 }
 
-#[test]
 fn of_100_000_packets_so_many_are_lost_as_chance_allows() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--loss 1% --seed 1");
@@ -108,7 +131,6 @@ fn of_100_000_packets_so_many_are_lost_as_chance_allows() {
 
 /// The bench holds the shaper to 0.05 ms. Here another program may have the cores at any time, which moves a median by
 /// tenths of a millisecond, so only what no load excuses is held narrow: packets must not be early.
-#[test]
 fn the_delay_is_added_to_what_the_bare_link_takes_and_never_much_less() {
     let Some(lab) = lab() else { return };
     let echo = udp_echo(&lab, FAR);
@@ -123,7 +145,6 @@ fn the_delay_is_added_to_what_the_bare_link_takes_and_never_much_less() {
     }
 }
 
-#[test]
 fn what_the_shapers_way_costs_is_measured_where_there_is_a_loopback_device() {
     let Some(lab) = lab() else { return };
     let shaper = lab.start("--delay 5ms");
@@ -138,7 +159,6 @@ fn what_the_shapers_way_costs_is_measured_where_there_is_a_loopback_device() {
     assert_between(round_trips_ms(&lab, echo, 64, 3)[0], 5.0 - EARLY_MS, 8.0, "fastest round trip in ms");
 }
 
-#[test]
 fn jitter_does_not_reorder() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--delay 20ms --jitter 20ms");
@@ -147,7 +167,6 @@ fn jitter_does_not_reorder() {
     assert!(received.is_sorted());
 }
 
-#[test]
 fn a_transfer_at_1_mbit_reaches_the_rate_less_the_headers() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--rate 1Mbit");
@@ -156,7 +175,6 @@ fn a_transfer_at_1_mbit_reaches_the_rate_less_the_headers() {
     assert_between(goodput / 1e6, 0.93, 0.98, "goodput as a share of the rate");
 }
 
-#[test]
 fn a_transfer_over_a_delay_arrives_unchanged_and_counts_as_packets_of_the_wire() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--delay 5ms");
@@ -169,7 +187,6 @@ fn a_transfer_over_a_delay_arrives_unchanged_and_counts_as_packets_of_the_wire()
     assert_eq!((counters.dropped_loss, counters.dropped_queue, counters.send_errors), (0, 0, 0), "{status:?}");
 }
 
-#[test]
 fn a_transfer_survives_every_switch_between_bundles_and_single_packets() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("");
@@ -186,7 +203,6 @@ fn a_transfer_survives_every_switch_between_bundles_and_single_packets() {
     assert!(received > 0);
 }
 
-#[test]
 fn a_full_queue_drops_and_says_so() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--rate 100kbit --queue-limit 5");
@@ -196,7 +212,6 @@ fn a_full_queue_drops_and_says_so() {
     assert_between(received.len() as f64, 5.0, 10.0, "packets through a queue of 5");
 }
 
-#[test]
 fn an_open_connection_follows_each_switch() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("");
@@ -209,7 +224,6 @@ fn an_open_connection_follows_each_switch() {
     }
 }
 
-#[test]
 fn packets_larger_than_the_mtu_arrive_whole() {
     let Some(lab) = lab() else { return };
     let echo = udp_echo(&lab, FAR);
@@ -219,7 +233,6 @@ fn packets_larger_than_the_mtu_arrive_whole() {
     assert_eq!(lab.status("show").counters.packets, 21, "9000 bytes are seven fragments");
 }
 
-#[test]
 fn what_leaves_by_another_device_is_untouched() {
     let Some(lab) = lab() else { return };
     let Lab { near, far, .. } = &lab;
