@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde::de::DeserializeOwned;
 use shop_protocol::request::COMMANDS;
@@ -11,8 +10,6 @@ use shop_protocol::response::{
     Categories, DecodeError, Done, LoggedIn, OrderHistory, OrderPlaced, ProductAdded, Products, Registered,
 };
 use shop_protocol::{ErrorCode, FrameDecoder, MAX_FRAME_BYTES, Port, Request, Response, limits};
-
-use crate::support::Server;
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocol.md");
@@ -184,24 +181,4 @@ fn every_error_code_and_every_bound_stands_on_the_page() {
         assert!(page.contains(&bound), "'{bound}' does not stand on the page");
     }
     assert_eq!(MAX_FRAME_BYTES, 1_048_576, "the page says 1 048 576");
-}
-
-#[test]
-fn the_python_client_works() {
-    let (_, client) = blocks(&page(), "python").remove(0);
-    let server = Server::start(&["--catalogue-stock", "10"]);
-    let on_port = |text: &str, default: u16, actual: std::net::SocketAddr| {
-        let changed = text.replace(&format!("\"127.0.0.1\", {default}"), &format!("\"127.0.0.1\", {}", actual.port()));
-        assert_ne!(changed, text, "the example does not connect to port {default}");
-        changed
-    };
-    let client = on_port(&client, limits::ACCOUNTS_PORT, server.accounts);
-    let client = on_port(&client, limits::SHOP_PORT, server.shop);
-    let output = match Command::new("python3").arg("-c").arg(client).output() {
-        Ok(output) => output,
-        Err(error) => return eprintln!("skipped: python3 cannot be run here ({error})"),
-    };
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "order 1 costs 2998 cents\n");
-    assert_eq!(server.verify()["sold"], 2);
 }
