@@ -35,6 +35,9 @@ pub(crate) enum Lifetime {
 /// Longest that one command may keep the others waiting with its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Time between attempts after `accept` failed, as it does while no file descriptor is left.
+const ACCEPT_INTERVAL: Duration = Duration::from_millis(100);
+
 const MAX_REQUEST_BYTES: u64 = 64 * 1024;
 
 /// Runs until told to end; whatever ends it, the bare link is restored first.
@@ -55,7 +58,23 @@ async fn live(shaper: &mut Shaper, options: &Options, listener: &UnixListener, s
         tokio::select! {
             () = stop.requested() => return Ok(()),
             () = shaper.failed() => bail!("the packet thread ended; was the TUN device deleted?"),
-            accepted = listener.accept() => serve(shaper, accepted?.0).await,
+            stream = accept(listener) => serve(shaper, stream).await,
+        }
+    }
+}
+
+/// Waits for the next client. Errors do not end the shaper: a new one is reported, then `accept` is retried.
+async fn accept(listener: &UnixListener) -> UnixStream {
+    let mut reported = None;
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                if reported.replace(error.raw_os_error()) != Some(error.raw_os_error()) {
+                    output::warning(&format!("cannot accept a command: {error}; retrying"));
+                }
+                tokio::time::sleep(ACCEPT_INTERVAL).await;
+            }
         }
     }
 }

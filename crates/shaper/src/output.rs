@@ -14,6 +14,11 @@ pub(crate) fn line(value: &impl Serialize) -> io::Result<()> {
     stdout.flush()
 }
 
+/// One line on standard error for a problem that does not end the program.
+pub(crate) fn warning(text: &str) {
+    eprintln!("shaper: {text}");
+}
+
 /// One line on standard error, with all that led to it.
 pub(crate) fn problem(error: &anyhow::Error) {
     eprintln!("shaper: {error:#}");

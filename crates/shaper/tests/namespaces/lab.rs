@@ -145,7 +145,31 @@ impl Running {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.pid()).unwrap()), signal).unwrap();
+        kill(self.id(), signal).unwrap();
+    }
+
+    /// Sets how many files it may have open; gives how many it might before.
+    pub(crate) fn limit_open_files(&self, limit: u64) -> u64 {
+        let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: without a new limit the kernel only writes the old one, into a structure that outlives the call.
+        let read = unsafe { libc::prlimit(self.id().as_raw(), libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut before) };
+        let new = libc::rlimit { rlim_cur: limit, ..before };
+        // SAFETY: the kernel only reads the new limit, which outlives the call, and writes no old one.
+        let written =
+            unsafe { libc::prlimit(self.id().as_raw(), libc::RLIMIT_NOFILE, &raw const new, std::ptr::null_mut()) };
+        assert_eq!((read, written), (0, 0), "{}", std::io::Error::last_os_error());
+        before.rlim_cur
+    }
+
+    /// The next line that it writes to standard error.
+    pub(crate) fn complaint(&mut self) -> String {
+        let mut line = String::new();
+        BufReader::new(self.child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
+        line
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.pid()).unwrap())
     }
 
     pub(crate) fn close_stdin(&mut self) {

@@ -5,6 +5,7 @@
 mod commands;
 mod lab;
 mod lifecycle;
+mod robustness;
 mod shaping;
 mod traffic;
 
