@@ -95,6 +95,9 @@ pub struct Path {
     pub state: PathState,
     /// The parts that are not there, in words; empty when the way is open.
     pub missing: Vec<String>,
+    /// Additional rules and routes by which packets may bypass the shaper, in words; empty when the way is open.
+    #[serde(default)]
+    pub surplus: Vec<String>,
 }
 
 /// How much of the way through the shaper is there.
@@ -105,7 +108,7 @@ pub enum PathState {
     Open,
     /// Nothing of it: packets take the bare link.
     Closed,
-    /// Somebody changed the rules or routes: what happens to packets is anybody's guess.
+    /// A rule or route is missing or surplus: packets may bypass the shaper.
     Broken,
 }
 
@@ -129,7 +132,7 @@ mod tests {
             condition: Condition { delay: "50ms".parse().unwrap(), ..Condition::BASELINE },
             queue_limit: QueueLimit::NETEM_DEFAULT,
             seed: u64::MAX,
-            path: Path { state, missing: Vec::new() },
+            path: Path { state, missing: Vec::new(), surplus: Vec::new() },
             counters: Counters::default(),
             unread_drops: 0,
             max_lateness_us: 0,

@@ -9,7 +9,6 @@ mod plan;
 mod rules;
 
 use rtnetlink::packet_route::route::RouteMessage;
-use rtnetlink::packet_route::rule::RuleMessage;
 
 use crate::control::{Path, PathState};
 use crate::netlink::{Kernel, Link, NetlinkError};
@@ -70,21 +69,19 @@ impl Detour {
         let rules = self.kernel.rules().await?;
         let routes = ours(self.kernel.routes().await?);
         if !rules.iter().any(rules::is_ours) && routes.is_empty() {
-            return Ok(Path { state: PathState::Closed, missing: Vec::new() });
+            return Ok(Path { state: PathState::Closed, missing: Vec::new(), surplus: Vec::new() });
         }
-        let missing = self.missing(&rules, &routes).await?;
-        let state = if missing.is_empty() { PathState::Open } else { PathState::Broken };
-        Ok(Path { state, missing })
-    }
-
-    async fn missing(&self, rules: &[RuleMessage], routes: &[RouteMessage]) -> Result<Vec<String>> {
-        let mut missing = rules::missing(rules);
-        let absent = |wanted: &RouteMessage| !routes.iter().any(|route| plan::are_same(route, wanted));
-        missing.extend(self.wanted_routes().await?.iter().filter(|wanted| absent(wanted)).map(plan::describe));
+        let wanted = self.wanted_routes().await?;
+        let mut missing = rules::missing(&rules);
+        missing.extend(plan::without(&wanted, &routes).map(plan::describe));
         if !self.kernel.link(tun::NAME).await?.is_up {
             missing.push(format!("device {} is not up", tun::NAME));
         }
-        Ok(missing)
+        let mut surplus = rules::surplus(&rules);
+        let in_table = |route| format!("{} in table {}", plan::describe(route), rules::TABLE);
+        surplus.extend(plan::without(&routes, &wanted).map(in_table));
+        let state = if missing.is_empty() && surplus.is_empty() { PathState::Open } else { PathState::Broken };
+        Ok(Path { state, missing, surplus })
     }
 
     async fn wanted_routes(&self) -> Result<Vec<RouteMessage>> {

@@ -7,7 +7,7 @@ use futures_util::{Stream, TryStreamExt as _};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::route::{RouteFlags, RouteMessage};
 use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::{Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
 
@@ -72,11 +72,12 @@ impl Kernel {
         Ok(addresses)
     }
 
-    /// IPv4 routes of all tables.
+    /// IPv4 routes of all tables, without cached exceptions for single destinations (such as a path MTU).
     pub(crate) async fn routes(&self) -> Result<Vec<RouteMessage>> {
         let anything = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let mut routes: Vec<_> = collect("list the routes", self.handle.route().get(anything).execute()).await?;
-        routes.retain(|route| route.header.address_family == AddressFamily::Inet);
+        let is_cached = |route: &RouteMessage| route.header.flags.contains(RouteFlags::Cloned);
+        routes.retain(|route| route.header.address_family == AddressFamily::Inet && !is_cached(route));
         Ok(routes)
     }
 

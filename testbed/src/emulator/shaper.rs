@@ -68,11 +68,11 @@ impl Emulator for ShaperEmulator {
 
     async fn read_back(&self, engine: &dyn Engine, asked: &Condition) -> anyhow::Result<ReadBack> {
         let status = self.status(engine).await?;
-        let missing = if status.path.missing.is_empty() {
-            String::new()
-        } else {
-            format!(", missing: {}", status.path.missing.join("; "))
+        let list = |name: &str, parts: &[String]| match parts {
+            [] => String::new(),
+            parts => format!(", {name}: {}", parts.join("; ")),
         };
+        let missing = list("missing", &status.path.missing) + &list("surplus", &status.path.surplus);
         let elsewhere = if status.device == DEVICE { String::new() } else { format!(" on {}", status.device) };
         let text = format!("shaper: {}{elsewhere}, way through it {:?}{missing}", status.condition, status.path.state);
         let agrees = status.has_in_force(asked) && status.device == DEVICE;

@@ -25,7 +25,7 @@ pub(super) fn detour_routes(
 }
 
 /// Whether two messages are the same route, of whatever else the kernel adds to its answer.
-pub(super) fn are_same(one: &RouteMessage, other: &RouteMessage) -> bool {
+fn are_same(one: &RouteMessage, other: &RouteMessage) -> bool {
     let key = |route: &RouteMessage| {
         let header = &route.header;
         (destination(route), header.destination_prefix_length, header.tos, header.kind, priority(route), output(route))
@@ -33,7 +33,15 @@ pub(super) fn are_same(one: &RouteMessage, other: &RouteMessage) -> bool {
     key(one) == key(other)
 }
 
-/// A route in words, for a list of what is missing.
+/// Returns the routes that are not among `others`.
+pub(super) fn without<'a>(
+    routes: &'a [RouteMessage],
+    others: &'a [RouteMessage],
+) -> impl Iterator<Item = &'a RouteMessage> {
+    routes.iter().filter(|route| !others.iter().any(|other| are_same(route, other)))
+}
+
+/// A route in words, for the lists of missing and surplus routes.
 pub(super) fn describe(route: &RouteMessage) -> String {
     format!("route to {}/{}", destination(route), route.header.destination_prefix_length)
 }

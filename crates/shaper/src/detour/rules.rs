@@ -2,7 +2,7 @@
 
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::RouteHeader;
-use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
 /// The shaper's routing table: "SH" in ASCII.
 pub(crate) const TABLE: u32 = 0x5348;
@@ -11,7 +11,8 @@ pub(crate) const TABLE: u32 = 0x5348;
 pub(crate) const MARK: u32 = 0x5348_4150;
 
 /// The tables of the rules that every host has: local, main, default (`enum rt_class_t`, rtnetlink(7)).
-const USUAL_TABLES: [u32; 3] = [255, 254, 253];
+const LOCAL_TABLE: u32 = 255;
+const USUAL_TABLES: [u32; 3] = [LOCAL_TABLE, 254, 253];
 
 /// Ahead of the main table (32766) and of what people usually add.
 const MARK_PRIORITY: u32 = 100;
@@ -33,8 +34,6 @@ pub(super) fn is_ours(rule: &RuleMessage) -> bool {
 
 /// The rules in `present` that are neither ours nor among those every host has, in words.
 pub(super) fn foreign(present: &[RuleMessage]) -> Vec<String> {
-    let leads_to_usual = |rule: &RuleMessage| USUAL_TABLES.contains(&table_of(rule));
-    let is_usual = |rule: &RuleMessage| rule.header.action == RuleAction::ToTable && leads_to_usual(rule);
     let foreign = present.iter().filter(|rule| !is_usual(rule) && !is_ours(rule));
     foreign.map(|rule| format!("table {}", table_of(rule))).collect()
 }
@@ -50,6 +49,31 @@ pub(super) fn missing(present: &[RuleMessage]) -> Vec<String> {
         .collect()
 }
 
+/// Returns the rules in `present` by which packets may bypass the shaper, in words: rules that not every host has,
+/// rules ahead of ours, and additional rules with our table or mark.
+pub(super) fn surplus(present: &[RuleMessage]) -> Vec<String> {
+    let is_wanted = |rule: &RuleMessage| wanted().iter().any(|wanted| are_same(rule, wanted));
+    let is_harmless = |rule: &RuleMessage| {
+        // Routes of the local table bypass the shaper in any case, by the rule with priority 0.
+        let is_local = table_of(rule) == LOCAL_TABLE;
+        is_usual(rule) && !is_ours(rule) && (is_local || priority_of(rule) > DIVERT_PRIORITY)
+    };
+    present.iter().filter(|rule| !is_wanted(rule) && !is_harmless(rule)).map(describe).collect()
+}
+
+fn describe(rule: &RuleMessage) -> String {
+    let priority = priority_of(rule);
+    match rule.header.action {
+        RuleAction::ToTable => format!("rule to table {} (priority {priority})", table_of(rule)),
+        action => format!("rule with action {action:?} (priority {priority})"),
+    }
+}
+
+/// Whether the rule selects a table that every host has.
+fn is_usual(rule: &RuleMessage) -> bool {
+    rule.header.action == RuleAction::ToTable && USUAL_TABLES.contains(&table_of(rule))
+}
+
 fn rule(priority: u32, table: u32, selector: RuleAttribute) -> RuleMessage {
     let mut rule = RuleMessage::default();
     rule.header.family = AddressFamily::Inet;
@@ -58,15 +82,35 @@ fn rule(priority: u32, table: u32, selector: RuleAttribute) -> RuleMessage {
     rule
 }
 
-/// The kernel's answer has more attributes than what was asked for.
+/// Whether `present` matches exactly the packets that `wanted` matches. The kernel adds attributes without effect; any
+/// other attribute restricts the rule.
 fn are_same(present: &RuleMessage, wanted: &RuleMessage) -> bool {
-    present.header.action == wanted.header.action
-        && table_of(present) == table_of(wanted)
-        && wanted.attributes.iter().all(|attribute| has(present, attribute))
+    let has_no_effect = |attribute: &RuleAttribute| match attribute {
+        RuleAttribute::Protocol(_) | RuleAttribute::Table(_) => true,
+        RuleAttribute::FwMask(value) | RuleAttribute::SuppressPrefixLen(value) => *value == u32::MAX,
+        _ => false,
+    };
+    let [present_header, wanted_header] = [present, wanted].map(|rule| {
+        let header = &rule.header;
+        let is_inverted = header.flags.contains(RuleFlags::Invert);
+        (header.action, header.dst_len, header.src_len, header.tos, is_inverted, table_of(rule))
+    });
+    present_header == wanted_header
+        && wanted.attributes.iter().all(|attribute| has_no_effect(attribute) || has(present, attribute))
+        && present.attributes.iter().all(|attribute| has_no_effect(attribute) || has(wanted, attribute))
 }
 
 fn has(rule: &RuleMessage, attribute: &RuleAttribute) -> bool {
     rule.attributes.contains(attribute)
+}
+
+/// The kernel omits the priority 0.
+fn priority_of(rule: &RuleMessage) -> u32 {
+    let numbered = rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Priority(priority) => Some(*priority),
+        _ => None,
+    });
+    numbered.unwrap_or(0)
 }
 
 fn table_of(rule: &RuleMessage) -> u32 {
@@ -95,6 +139,50 @@ mod tests {
         assert_eq!(foreign(&[&usual[..], &wanted()].concat()), Vec::<String>::new());
         let vpn = rule(32_764, 51_820, RuleAttribute::FwMark(0xca6c));
         assert_eq!(foreign(&[vpn]), ["table 51820"]);
+    }
+
+    #[test]
+    fn rules_that_let_packets_bypass_or_divert_them_are_surplus() {
+        let usual = [(0, 255), (32_766, 254), (32_767, 253)]
+            .map(|(priority, table)| rule(priority, table, RuleAttribute::FwMark(0)));
+        let [mark, divert] = wanted();
+        let all = |extra: &[RuleMessage]| surplus(&[&usual[..], &[mark.clone(), divert.clone()], extra].concat());
+        assert_eq!(all(&[]), Vec::<String>::new());
+        let to = || RuleAttribute::Destination([10, 0, 0, 1].into());
+        let harmless = [rule(102, 254, to()), rule(50, 255, to())];
+        assert_eq!(all(&harmless), Vec::<String>::new());
+        for (extra, expected) in [
+            (rule(50, 254, to()), "rule to table 254 (priority 50)"),
+            (rule(101, 254, to()), "rule to table 254 (priority 101)"),
+            (rule(200, 51_820, to()), "rule to table 51820 (priority 200)"),
+            (rule(200, TABLE, to()), "rule to table 21320 (priority 200)"),
+            (rule(200, 254, RuleAttribute::FwMark(MARK)), "rule to table 254 (priority 200)"),
+        ] {
+            assert_eq!(all(&[extra]), [expected]);
+        }
+        let mut blackhole = rule(99, 0, to());
+        blackhole.header.action = RuleAction::Blackhole;
+        assert_eq!(all(&[blackhole]), ["rule with action Blackhole (priority 99)"]);
+    }
+
+    #[test]
+    fn a_rule_that_catches_less_is_not_the_one_that_is_wanted() {
+        let [mark, divert] = wanted();
+        let mut answer = divert.clone();
+        answer.attributes.extend([RuleAttribute::SuppressPrefixLen(u32::MAX), RuleAttribute::FwMask(u32::MAX)]);
+        assert_eq!(missing(&[mark.clone(), answer]), Vec::<String>::new());
+
+        let mut narrow = divert.clone();
+        narrow.attributes.push(RuleAttribute::IpProtocol(rtnetlink::packet_route::IpProtocol::Udp));
+        let mut inverted = divert.clone();
+        inverted.header.flags = RuleFlags::Invert;
+        let mut masked = divert;
+        masked.attributes.push(RuleAttribute::FwMask(1));
+        for other in [narrow, inverted, masked] {
+            let present = [mark.clone(), other];
+            assert_eq!(missing(&present), ["rule for this node's packets (priority 101)"]);
+            assert_eq!(surplus(&present), ["rule to table 21320 (priority 101)"]);
+        }
     }
 
     #[test]

@@ -81,3 +81,41 @@ fn show_sees_what_somebody_else_did_and_set_repairs_it() {
         assert!(repaired.has_in_force(&repaired.condition), "{damage}: {repaired:?}");
     }
 }
+
+#[test]
+fn show_sees_rules_and_routes_by_which_packets_bypass_the_shaper() {
+    let Some(lab) = lab() else { return };
+    let near = &lab.near;
+    let _shaper = lab.start("--delay 50ms");
+    for (what, extra, surplus) in [
+        ("rule", "priority 50 to 10.77.0.2 lookup main", "rule to table 254 (priority 50)"),
+        ("rule", "priority 101 to 10.77.0.2 lookup main", "rule to table 254 (priority 101)"),
+        ("rule", "priority 99 to 10.77.0.2 blackhole", "rule with action Blackhole (priority 99)"),
+        ("rule", "priority 200 lookup 7", "rule to table 7 (priority 200)"),
+        ("route", "10.77.0.2 dev eth0 table 21320", "route to 10.77.0.2/32 in table 21320"),
+        ("route", "throw 10.77.0.2 table 21320", "route to 10.77.0.2/32 in table 21320"),
+    ] {
+        ip(&format!("-n {near} {what} add {extra}"));
+        let status = lab.status("show");
+        assert_eq!(status.path.state, PathState::Broken, "{extra}");
+        assert_eq!((status.path.surplus, status.path.missing), (vec![surplus.to_owned()], Vec::new()), "{extra}");
+
+        ip(&format!("-n {near} {what} del {extra}"));
+        assert_eq!(lab.status("show").path.state, PathState::Open, "{extra}");
+    }
+
+    // A route of its table is the shaper's to remove.
+    ip(&format!("-n {near} route add 10.77.0.2 dev eth0 table 21320"));
+    let repaired = lab.status("set --delay 50ms");
+    assert!(repaired.has_in_force(&repaired.condition), "{repaired:?}");
+}
+
+#[test]
+fn a_rule_that_catches_less_than_the_shapers_own_does_not_pass_for_it() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--delay 50ms");
+    ip(&format!("-n {} rule del priority 101", lab.near));
+    ip(&format!("-n {} rule add priority 101 iif lo ipproto udp lookup 21320", lab.near));
+    let path = lab.status("show").path;
+    assert_eq!((path.state, path.missing.len(), path.surplus.len()), (PathState::Broken, 1, 1), "{path:?}");
+}
