@@ -3,12 +3,14 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use futures_util::{Stream, TryStreamExt as _};
-use rtnetlink::packet_route::AddressFamily;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use rtnetlink::packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use rtnetlink::packet_route::route::{RouteFlags, RouteMessage};
+use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteType};
 use rtnetlink::packet_route::rule::RuleMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
 
 /// A netlink socket in the network namespace of the thread that opened it.
@@ -81,6 +83,42 @@ impl Kernel {
         Ok(routes)
     }
 
+    /// Next hop of packets with `mark` to `destination` by device `index`: the gateway, or the destination if it is on
+    /// the link. `None` for a destination that is not unicast or not reached by that device.
+    pub(crate) async fn next_hop(&self, destination: Ipv4Addr, index: u32, mark: u32) -> Result<Option<Ipv4Addr>> {
+        let question = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(destination, 32)
+            .output_interface(index)
+            .mark(mark)
+            .build();
+        let routes = collect("find a route", self.handle.route().get(question).execute()).await?;
+        let by_device = |route: &&RouteMessage| {
+            route.header.kind == RouteType::Unicast && route.attributes.contains(&RouteAttribute::Oif(index))
+        };
+        Ok(routes.iter().find(by_device).map(|route| gateway(route).unwrap_or(destination)))
+    }
+
+    /// Link-layer address of a neighbour by device `index`; `None` while the kernel has not resolved it.
+    ///
+    /// # Errors
+    /// Also when the kernel has no entry for it, or is older than Linux 5.0, which can only list all neighbours.
+    pub(crate) async fn neighbour(&self, neighbour: Ipv4Addr, index: u32) -> Result<Option<Vec<u8>>> {
+        let mut question = NeighbourMessage::default();
+        question.header.family = AddressFamily::Inet;
+        question.header.ifindex = index;
+        question.attributes = vec![NeighbourAttribute::Destination(neighbour.into())];
+        // The crate's own request can only list all neighbours.
+        let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(question));
+        message.header.flags = NLM_F_REQUEST;
+        let order = || "find a neighbour".to_owned();
+        let mut answers = done(self.handle.clone().request(message), order)?;
+        match answers.next().await.map(|answer| answer.payload) {
+            Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(found))) => Ok(usable_address(found)),
+            Some(NetlinkPayload::Error(error)) => done(Err(rtnetlink::Error::NetlinkError(error)), order),
+            _ => done(Err(rtnetlink::Error::RequestFailed), order),
+        }
+    }
+
     /// IPv4 rules.
     pub(crate) async fn rules(&self) -> Result<Vec<RuleMessage>> {
         collect("list the rules", self.handle.rule().get(IpVersion::V4).execute()).await
@@ -132,6 +170,24 @@ fn reason(error: &rtnetlink::Error) -> String {
         rtnetlink::Error::NetlinkError(message) => message.to_io().to_string(),
         other => other.to_string(),
     }
+}
+
+/// The route's gateway, if it has one.
+pub(crate) fn gateway(route: &RouteMessage) -> Option<Ipv4Addr> {
+    route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(*address),
+        _ => None,
+    })
+}
+
+/// The neighbour's address, in the states in which the kernel itself uses it (`NUD_VALID`).
+fn usable_address(neighbour: NeighbourMessage) -> Option<Vec<u8>> {
+    use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
+    let is_usable = matches!(neighbour.header.state, Permanent | Probe | Reachable | Stale | Delay);
+    neighbour.attributes.into_iter().filter(|_| is_usable).find_map(|attribute| match attribute {
+        NeighbourAttribute::LinkLayerAddress(address) => Some(address),
+        _ => None,
+    })
 }
 
 fn name_of(link: &LinkMessage) -> Option<&str> {

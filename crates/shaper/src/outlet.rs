@@ -7,6 +7,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd as _;
+use std::time::Instant;
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
@@ -26,7 +27,8 @@ pub(crate) struct Outlet {
     /// Of the device.
     link: SockAddr,
     source: Mac,
-    next_hops: NextHops,
+    /// `None`: all bundles are cut.
+    next_hops: Option<NextHops>,
 }
 
 /// Room for packets that a device has not yet sent: a burst of a thousand full ones, with the kernel's overhead.
@@ -40,13 +42,13 @@ const ETHERNET_HEADER_BYTES: usize = 14;
 impl Outlet {
     /// Opens the sockets; sends never block, and leave by `device` only. Without that, a packet whose mark somebody's
     /// firewall rewrites, or for which the main table has lost its route, would come back to the shaper, for ever.
-    pub(crate) fn open(device: &str) -> io::Result<Self> {
+    pub(crate) fn open(device: &str, next_hops: Option<NextHops>) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
         socket.bind_device(Some(device.as_bytes()))?;
         socket.set_broadcast(true)?;
         set_up(&socket)?;
         let bundles = packet_socket().ok();
-        Ok(Self { socket, bundles, link: link(device)?, source: mac(device)?, next_hops: NextHops::by(device) })
+        Ok(Self { socket, bundles, link: link(device)?, source: mac(device)?, next_hops })
     }
 
     /// Sends a parcel, whole if it can.
@@ -55,12 +57,14 @@ impl Outlet {
         if !parcel.is_bundle() {
             return self.send_packet(parcel.packet());
         }
-        let Some(socket) = &self.bundles else { return self.send_cut(&parcel) };
-        let destination = destination(parcel.packet()).ok_or(io::ErrorKind::InvalidData)?;
-        match self.next_hops.find(destination) {
-            Some(mac) => self.send_bundle(socket, &parcel, mac),
+        match self.next_hop(&parcel).zip(self.bundles.as_ref()) {
+            Some((mac, socket)) => self.send_bundle(socket, &parcel, mac),
             None => self.send_cut(&parcel),
         }
+    }
+
+    fn next_hop(&mut self, bundle: &Parcel<'_>) -> Option<Mac> {
+        self.next_hops.as_mut()?.find(destination(bundle.packet())?, Instant::now())
     }
 
     fn send_packet(&self, packet: &[u8]) -> io::Result<()> {

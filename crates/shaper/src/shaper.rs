@@ -8,6 +8,7 @@ use crate::control::Status;
 use crate::detour::{self, Detour};
 use crate::engine::Engine;
 use crate::netlink::Kernel;
+use crate::next_hop::NextHops;
 use crate::outlet::Outlet;
 use crate::rp_filter::{self, Loosened};
 use crate::tun::{self, Tun};
@@ -35,7 +36,9 @@ impl Shaper {
         let rp_filter = rp_filter::loosen(device)?;
         let tun = Tun::create()?;
         let tun_link = kernel.link(tun::NAME).await?;
-        let outlet = Outlet::open(device).context("cannot open a raw socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
+        let next_hops = NextHops::by(kernel.clone(), link.index);
+        let outlet = Outlet::open(device, Some(next_hops))
+            .context("cannot open a raw socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
         let detour = Detour::new(kernel.clone(), link, tun_link);
         detour.bring_up().await?;
         let engine = calibrated(tun, outlet).await.context("cannot start the packet thread")?;
@@ -100,7 +103,7 @@ impl Shaper {
 
 /// A packet thread that knows what its own way costs packets, if that can be measured here. It lets out by `outlet`.
 async fn calibrated(tun: Tun, outlet: Outlet) -> Result<Engine> {
-    let engine = Engine::start(tun, Outlet::open(calibration::EXIT_DEVICE)?)?;
+    let engine = Engine::start(tun, Outlet::open(calibration::EXIT_DEVICE, None)?)?;
     let delay = Delay::try_from(calibration::DELAY)?;
     engine.switch(Condition { delay, ..Condition::BASELINE }, 0)?;
     let measured = tokio::task::spawn_blocking(calibration::measure_arrival_cost).await?;

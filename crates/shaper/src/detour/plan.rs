@@ -9,6 +9,7 @@ use rtnetlink::packet_route::route::{
 };
 
 use super::rules::TABLE;
+use crate::netlink::gateway;
 
 /// The main table as it is to be while the shaper is in the way.
 ///
@@ -125,13 +126,6 @@ fn destination(route: &RouteMessage) -> Ipv4Addr {
         _ => None,
     })
     .unwrap_or(Ipv4Addr::UNSPECIFIED)
-}
-
-fn gateway(route: &RouteMessage) -> Option<Ipv4Addr> {
-    find(route, |attribute| match attribute {
-        RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(*address),
-        _ => None,
-    })
 }
 
 fn preferred_source(route: &RouteMessage) -> Option<Ipv4Addr> {

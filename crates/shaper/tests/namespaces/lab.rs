@@ -78,6 +78,13 @@ impl Lab {
         std::thread::scope(|scope| scope.spawn(entered).join().unwrap())
     }
 
+    /// Packets that the shaped device has sent, a GSO packet counted as one.
+    pub(crate) fn packets_sent(&self) -> u64 {
+        let links: serde_json::Value =
+            serde_json::from_str(&ip(&format!("-n {} -s -j link show eth0", self.near))).unwrap();
+        links[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
+    }
+
     /// One command of the shaper in the near namespace.
     pub(crate) fn command(&self, arguments: &str) -> Output {
         self.prepared(BINARY, arguments).output().unwrap()

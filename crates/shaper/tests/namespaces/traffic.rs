@@ -138,7 +138,12 @@ pub(crate) fn goodput(lab: &Lab, bytes: usize) -> f64 {
 /// Sends bytes that tell their place from the near to the far over TCP for as long as `meanwhile` takes, and at least
 /// `at_least` of them; gives how many arrived, all at their place.
 pub(crate) fn transfer(lab: &Lab, at_least: usize, meanwhile: impl FnOnce()) -> usize {
-    let (mut near, mut far) = tcp_pair(lab);
+    transfer_to(lab, FAR, at_least, meanwhile)
+}
+
+/// The same to another address of the far namespace.
+pub(crate) fn transfer_to(lab: &Lab, address: Ipv4Addr, at_least: usize, meanwhile: impl FnOnce()) -> usize {
+    let (mut near, mut far) = tcp_pair_at(lab, address);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
@@ -179,7 +184,11 @@ fn byte_at(place: usize) -> u8 {
 }
 
 fn tcp_pair(lab: &Lab) -> (TcpStream, TcpStream) {
-    let listener = Lab::inside(&lab.far, || TcpListener::bind((FAR, 0)).unwrap());
+    tcp_pair_at(lab, FAR)
+}
+
+fn tcp_pair_at(lab: &Lab, address: Ipv4Addr) -> (TcpStream, TcpStream) {
+    let listener = Lab::inside(&lab.far, || TcpListener::bind((address, 0)).unwrap());
     let address = listener.local_addr().unwrap();
     let near = Lab::inside(&lab.near, || TcpStream::connect_timeout(&address, PATIENCE).unwrap());
     let (far, _) = listener.accept().unwrap();
