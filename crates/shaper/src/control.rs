@@ -79,7 +79,8 @@ pub struct Status {
     /// Packets since the condition was set that the kernel dropped before the shaper could read them: not part of the
     /// condition, so anything but 0 means that the host was too busy. A bundle of TCP segments counts as one.
     pub unread_drops: u64,
-    /// The latest that a packet left after its time since the condition was set, in microseconds.
+    /// Largest time between a packet's release time and its send since the condition was set, in microseconds. Excludes
+    /// the time before the shaper read the packet from the TUN device.
     pub max_lateness_us: u64,
     /// How the packet thread is scheduled, which decides how late packets get on a busy host.
     pub scheduling: Scheduling,

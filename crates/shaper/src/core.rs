@@ -27,7 +27,7 @@ pub struct Link {
     free_at: Duration,
     last_departure: Duration,
     departures: VecDeque<Departure>,
-    /// How many packets the last departure was.
+    /// Packets of the last departure that count as sent.
     last_packets: u64,
     counters: Counters,
 }
@@ -128,10 +128,12 @@ impl Link {
         Some(at)
     }
 
-    /// Takes back that the packet (or bundle) let out last was sent.
-    pub fn last_was_not_sent(&mut self) {
-        self.counters.sent -= self.last_packets;
-        self.counters.send_errors += self.last_packets;
+    /// Counts `packets` of the last departure as send errors instead of as sent, at most all of it.
+    pub fn count_send_errors(&mut self, packets: u64) {
+        let packets = packets.min(self.last_packets);
+        self.last_packets -= packets;
+        self.counters.sent -= packets;
+        self.counters.send_errors += packets;
     }
 
     /// The condition that the link was made with.

@@ -24,10 +24,6 @@ pub(crate) struct Detour {
     tun: Link,
 }
 
-/// Packets that wait for the engine while the workload has its core: 60 ms of full packets at 1 Gbit/s.
-/// The kernel's default, 500, loses packets that the condition never asked to lose.
-const TUN_QUEUE_PACKETS: u32 = 5_000;
-
 type Result<T> = std::result::Result<T, NetlinkError>;
 
 impl Detour {
@@ -38,7 +34,7 @@ impl Detour {
 
     /// Brings its TUN device up, which alone changes no packet's way.
     pub(crate) async fn bring_up(&self) -> Result<()> {
-        self.kernel.bring_up(self.tun.index, self.device.mtu, TUN_QUEUE_PACKETS).await
+        self.kernel.bring_up(self.tun.index, self.device.mtu, tun::QUEUE_PACKETS).await
     }
 
     /// Makes packets take it. An open one stays as it is; anything else is taken down first and put up whole.

@@ -51,14 +51,15 @@ impl Outlet {
         Ok(Self { socket, bundles, link: link(device)?, source: mac(device)?, next_hops })
     }
 
-    /// Sends a parcel, whole if it can.
-    pub(crate) fn send(&mut self, parcel: &[u8]) -> io::Result<()> {
-        let parcel = Parcel::parse(parcel).ok_or(io::ErrorKind::InvalidData)?;
+    /// Sends a parcel, whole if possible. Returns how many of its packets the kernel refused.
+    pub(crate) fn send(&mut self, parcel: &[u8]) -> u64 {
+        let Some(parcel) = Parcel::parse(parcel) else { return 1 };
         if !parcel.is_bundle() {
-            return self.send_packet(parcel.packet());
+            return u64::from(self.send_packet(parcel.packet()).is_err());
         }
         match self.next_hop(&parcel).zip(self.bundles.as_ref()) {
-            Some((mac, socket)) => self.send_bundle(socket, &parcel, mac),
+            Some((mac, socket)) if self.send_bundle(socket, &parcel, mac).is_ok() => 0,
+            Some(_) => parcel.packets().into(),
             None => self.send_cut(&parcel),
         }
     }
@@ -73,13 +74,10 @@ impl Outlet {
         self.socket.send_to(packet, &address).map(|_sent| ())
     }
 
-    /// Tries all of its packets, whatever becomes of the first; gives the last error.
-    fn send_cut(&self, bundle: &Parcel<'_>) -> io::Result<()> {
-        let mut result = Ok(());
-        for bytes in bundle.segments() {
-            result = self.send_packet(&bytes[parcel::HEADER_BYTES..]).and(result);
-        }
-        result
+    /// Tries all of its packets, also after an error. Returns how many were refused.
+    fn send_cut(&self, bundle: &Parcel<'_>) -> u64 {
+        let refused = |bytes: &Vec<u8>| self.send_packet(&bytes[parcel::HEADER_BYTES..]).is_err();
+        bundle.segments().filter(refused).count() as u64
     }
 
     fn send_bundle(&self, socket: &Socket, bundle: &Parcel<'_>, to: Mac) -> io::Result<()> {

@@ -18,6 +18,7 @@ pub(crate) struct Schedule {
     draining: Vec<Lane>,
     current: Lane,
     spare: Vec<Vec<u8>>,
+    max_lateness: Duration,
 }
 
 /// One condition's link and the bytes of the packets in it, both in order of departure.
@@ -33,12 +34,18 @@ const MAX_SPARE_BYTES: usize = 2_048;
 
 impl Schedule {
     pub(crate) fn new(condition: Condition, seed: u64) -> Self {
-        Self { draining: Vec::new(), current: Lane::new(condition, seed), spare: Vec::new() }
+        Self {
+            draining: Vec::new(),
+            current: Lane::new(condition, seed),
+            spare: Vec::new(),
+            max_lateness: Duration::ZERO,
+        }
     }
 
-    /// New packets follow `condition` from now on, and counters start again.
+    /// New packets follow `condition` from now on; counters and lateness restart.
     pub(crate) fn switch(&mut self, condition: Condition, seed: u64) {
         let old = std::mem::replace(&mut self.current, Lane::new(condition, seed));
+        self.max_lateness = Duration::ZERO;
         self.draining.push(old);
         self.draining.retain(|lane| !lane.packets.is_empty());
     }
@@ -59,14 +66,31 @@ impl Schedule {
         lanes.filter_map(|lane| lane.link.next_deadline()).min()
     }
 
-    /// Hands the packets due by `now` to `send`, with the time each was due at; what it refuses is counted and gone.
-    pub(crate) fn release<E>(&mut self, now: Duration, mut send: impl FnMut(Duration, &[u8]) -> Result<(), E>) {
+    /// Hands the packets due by `now` to `send`, which returns how many of the parcel's packets could not be sent: they
+    /// are counted and discarded. `clock` returns the time of each send, for the lateness. Returns the send errors.
+    pub(crate) fn release(
+        &mut self,
+        now: Duration,
+        mut clock: impl FnMut() -> Duration,
+        mut send: impl FnMut(&[u8]) -> u64,
+    ) -> u64 {
+        let mut errors = 0;
         for lane in self.draining.iter_mut().chain([&mut self.current]) {
-            lane.release(now, &mut self.spare, &mut send);
+            while let Some((due, bytes)) = lane.pop_due(now) {
+                self.max_lateness = self.max_lateness.max(clock().saturating_sub(due));
+                let refused = send(&bytes);
+                lane.link.count_send_errors(refused);
+                errors += refused;
+                // A bundle's buffer is no good for packets: it would keep 64 KiB for each.
+                if self.spare.len() < MAX_SPARE && bytes.capacity() <= MAX_SPARE_BYTES {
+                    self.spare.push(bytes);
+                }
+            }
         }
         if !self.draining.is_empty() {
             self.draining.retain(|lane| !lane.packets.is_empty());
         }
+        errors
     }
 
     /// The condition in force.
@@ -78,6 +102,11 @@ impl Schedule {
     pub(crate) fn counters(&self) -> Counters {
         self.current.link.counters()
     }
+
+    /// Largest lateness of a send since the condition in force was set.
+    pub(crate) fn max_lateness(&self) -> Duration {
+        self.max_lateness
+    }
 }
 
 impl Lane {
@@ -85,27 +114,17 @@ impl Lane {
         Self { link: Link::new(condition, seed), packets: VecDeque::new() }
     }
 
-    fn release<E>(
-        &mut self,
-        now: Duration,
-        spare: &mut Vec<Vec<u8>>,
-        send: &mut impl FnMut(Duration, &[u8]) -> Result<(), E>,
-    ) {
-        while let Some(due) = self.link.pop_due(now) {
-            let Some(bytes) = self.packets.pop_front() else { return };
-            if send(due, &bytes).is_err() {
-                self.link.last_was_not_sent();
-            }
-            // A bundle's buffer is no good for packets: it would keep 64 KiB for each.
-            if spare.len() < MAX_SPARE && bytes.capacity() <= MAX_SPARE_BYTES {
-                spare.push(bytes);
-            }
-        }
+    /// Takes out the next packet due by `now`, with the time it was due at.
+    fn pop_due(&mut self, now: Duration) -> Option<(Duration, Vec<u8>)> {
+        let due = self.link.pop_due(now)?;
+        Some((due, self.packets.pop_front()?))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::parcel::HEADER_BYTES;
 
@@ -125,10 +144,14 @@ mod tests {
 
     fn released(schedule: &mut Schedule, now: Duration) -> Vec<u8> {
         let mut out = Vec::new();
-        schedule.release(now, |_, packet| {
-            out.push(packet[HEADER_BYTES + 19]);
-            Ok::<(), ()>(())
-        });
+        schedule.release(
+            now,
+            || now,
+            |packet| {
+                out.push(packet[HEADER_BYTES + 19]);
+                0
+            },
+        );
         out
     }
 
@@ -162,7 +185,7 @@ mod tests {
     fn a_packet_that_cannot_be_sent_is_counted_and_gone() {
         let mut schedule = Schedule::new(Condition::BASELINE, 0);
         accept(&mut schedule, MS, 1);
-        schedule.release(MS, |_, _| Err(()));
+        assert_eq!(schedule.release(MS, || MS, |_| 1), 1);
         let counters = schedule.counters();
         assert_eq!((counters.sent, counters.send_errors, counters.queued), (0, 1, 0));
     }
@@ -173,5 +196,21 @@ mod tests {
         accept(&mut schedule, MS, 1);
         assert!(released(&mut schedule, Duration::MAX).is_empty());
         assert_eq!(schedule.counters().dropped_loss, 1);
+    }
+
+    #[test]
+    fn each_packet_of_a_burst_is_late_by_its_own_time() {
+        let mut schedule = Schedule::new(delayed("10ms"), 0);
+        (0..1_000).for_each(|_| accept(&mut schedule, Duration::ZERO, 1));
+        // The release begins on time, and each send takes 7 µs.
+        let now = Cell::new(10 * MS);
+        let send = |_: &[u8]| {
+            now.set(now.get() + Duration::from_micros(7));
+            0
+        };
+        schedule.release(10 * MS, || now.get(), send);
+        assert_eq!(schedule.max_lateness(), Duration::from_micros(999 * 7));
+        schedule.switch(delayed("1ms"), 0);
+        assert_eq!(schedule.max_lateness(), Duration::ZERO);
     }
 }

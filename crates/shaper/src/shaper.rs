@@ -10,6 +10,7 @@ use crate::engine::Engine;
 use crate::netlink::Kernel;
 use crate::next_hop::NextHops;
 use crate::outlet::Outlet;
+use crate::output;
 use crate::rp_filter::{self, Loosened};
 use crate::tun::{self, Tun};
 
@@ -93,11 +94,16 @@ impl Shaper {
         self.engine.ended().await;
     }
 
-    /// Restores the bare link; packets in the shaper leave at once.
+    /// Restores the bare link; packets in the shaper leave at once. Reports packets that could not be sent.
     pub(crate) async fn stop(self) -> Result<()> {
         let closed = self.detour.close().await.context("cannot restore the routing rules");
-        let engine = self.engine.stop().context("the packet thread failed");
-        closed.and(engine)
+        let lost = self.engine.stop().context("the packet thread failed");
+        closed?;
+        match lost? {
+            0 => {}
+            lost => output::warning(&format!("{lost} packets could not be sent when the shaper stopped")),
+        }
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the link's bench shares the lab, and says why it is skipped")]
 
 mod commands;
+mod gso;
 mod lab;
 mod lifecycle;
 mod robustness;

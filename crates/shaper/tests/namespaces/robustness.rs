@@ -1,7 +1,22 @@
-//! Behaviour at the limits of the host: errors.
+//! Behaviour at the limits of the host: errors, full queues.
 
-use crate::lab::{FAR, ip, lab};
-use crate::traffic::transfer_to;
+use nix::sys::signal::Signal;
+use shaper::Counters;
+
+use crate::gso::GsoPacket;
+use crate::lab::{FAR, Lab, NEAR, ip, lab};
+use crate::traffic::{Numbered, transfer_to};
+
+/// Polls the counters until `done` accepts them, 1000 times at most.
+fn counters_when(lab: &Lab, mut done: impl FnMut(&Counters) -> bool) -> Counters {
+    let mut last = Counters::default();
+    let reached = (0..1_000).any(|_| {
+        last = lab.status("show").counters;
+        done(&last)
+    });
+    assert!(reached, "{last:?}");
+    last
+}
 
 #[test]
 fn an_accept_that_fails_does_not_end_the_shaper() {
@@ -16,6 +31,32 @@ fn an_accept_that_fails_does_not_end_the_shaper() {
         assert_eq!(show.join().unwrap().pid, shaper.pid());
     });
     shaper.stop();
+}
+
+#[test]
+fn packets_that_wait_to_be_read_survive_the_shapers_end() {
+    let Some(lab) = lab() else { return };
+    let numbered = Numbered::open(&lab);
+    // Three times: a fast packet thread may read the whole queue before the stop command arrives.
+    for _ in 0..3 {
+        let mut shaper = lab.start("--queue-limit 100000");
+        shaper.signal(Signal::SIGSTOP);
+        numbered.send(0..4_000);
+        shaper.signal(Signal::SIGTERM);
+        shaper.signal(Signal::SIGCONT);
+        assert_eq!(shaper.wait(), (Some(0), String::new()));
+        assert_eq!(numbered.receive(4_000).len(), 4_000);
+    }
+}
+
+#[test]
+fn each_packet_of_a_cut_gso_packet_is_counted_by_what_became_of_it() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--delay 1ms");
+    // Full segments are 20 bytes longer than the device's MTU, the last one is not.
+    GsoPacket { source: NEAR, destination: FAR, segment_bytes: 1_480, payload_bytes: 3 * 1_480 + 100 }.send(&lab);
+    let counters = counters_when(&lab, |counters| counters.packets > 0 && counters.queued == 0);
+    assert_eq!((counters.packets, counters.sent, counters.send_errors), (4, 1, 3));
 }
 
 #[test]

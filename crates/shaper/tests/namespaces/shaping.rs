@@ -117,7 +117,7 @@ fn of_100_000_packets_so_many_are_lost_as_chance_allows() {
     let _shaper = lab.start("--loss 1% --seed 1");
     let expected = survivors("1%", 1, 100_000);
     // Each thousand waits for the one before, so that no queue overflows, however slow the machine is.
-    let mut numbered = Numbered::open(&lab);
+    let numbered = Numbered::open(&lab);
     for thousand in 0..100 {
         let range = thousand * 1_000..(thousand + 1) * 1_000;
         let survivors: Vec<u32> = expected.iter().copied().filter(|number| range.contains(number)).collect();

@@ -54,7 +54,7 @@ pub(crate) fn median(sorted: &[f64]) -> f64 {
 
 /// Sends `count` numbered datagrams from the near to the far; gives the numbers that arrive within a second.
 pub(crate) fn numbers_received(lab: &Lab, count: u32) -> Vec<u32> {
-    let mut numbered = Numbered::open(lab);
+    let numbered = Numbered::open(lab);
     numbered.receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     numbered.pass(0..count, usize::MAX)
 }
@@ -76,18 +76,27 @@ impl Numbered {
         Self { sender, receiver }
     }
 
-    /// Sends these; gives those that arrive, as soon as it is `enough` of them or none has come for a while.
-    pub(crate) fn pass(&mut self, numbers: Range<u32>, enough: usize) -> Vec<u32> {
-        let Self { sender, receiver } = self;
+    /// Sends these.
+    pub(crate) fn send(&self, numbers: Range<u32>) {
+        for number in numbers {
+            self.sender.send(&number.to_be_bytes()).unwrap();
+        }
+    }
+
+    /// Those that arrive, as soon as it is `enough` of them or none has come for a while.
+    pub(crate) fn receive(&self, enough: usize) -> Vec<u32> {
         let receive = || {
             let mut buffer = [0; 4];
-            receiver.recv(&mut buffer).ok().map(|_length| u32::from_be_bytes(buffer))
+            self.receiver.recv(&mut buffer).ok().map(|_length| u32::from_be_bytes(buffer))
         };
+        std::iter::from_fn(receive).take(enough).collect()
+    }
+
+    /// Sends these while it receives.
+    pub(crate) fn pass(&self, numbers: Range<u32>, enough: usize) -> Vec<u32> {
         std::thread::scope(|scope| {
-            let collector = scope.spawn(|| std::iter::from_fn(receive).take(enough).collect());
-            for number in numbers {
-                sender.send(&number.to_be_bytes()).unwrap();
-            }
+            let collector = scope.spawn(|| self.receive(enough));
+            self.send(numbers);
             collector.join().unwrap()
         })
     }
