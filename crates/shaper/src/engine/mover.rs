@@ -21,7 +21,7 @@ use crate::condition::Condition;
 use crate::outlet::Outlet;
 use crate::parcel::{self, Parcel};
 use crate::schedule::Schedule;
-use crate::scheduling::{self, Scheduling};
+use crate::scheduling::{self, Rests, Scheduling};
 use crate::tun::{self, Handover, Tun};
 
 /// Packets read before those that are due get their turn.
@@ -39,6 +39,7 @@ pub(super) struct Mover {
     schedule: Schedule,
     started: Instant,
     scheduling: Scheduling,
+    rests: Rests,
     arrival_cost: Option<Duration>,
     /// Whether the next packet read is the one that ended the sleep.
     woken_by_packet: bool,
@@ -56,6 +57,7 @@ impl Mover {
             schedule: Schedule::new(Condition::BASELINE, 0),
             started: Instant::now(),
             scheduling: Scheduling::Shared,
+            rests: Rests::default(),
             arrival_cost: None,
             woken_by_packet: false,
             timer: Lateness::default(),
@@ -79,6 +81,7 @@ impl Mover {
             if drained {
                 self.sleep()?;
             }
+            self.rest();
         }
     }
 
@@ -175,6 +178,7 @@ impl Mover {
             Err(error) => return Err(error.into()),
         };
         let awake = self.started.elapsed();
+        self.rests.note(awake.saturating_sub(asleep));
         let [by_packet, by_command] = waiting.map(|waiting| waiting.any() == Some(true));
         self.woken_by_packet = by_packet;
         if by_command {
@@ -195,6 +199,14 @@ impl Mover {
         self.timer.note(awake.saturating_sub(alarm));
         while self.started.elapsed() < deadline {
             std::hint::spin_loop();
+        }
+    }
+
+    /// Sleeps briefly where no other thread could run otherwise.
+    fn rest(&mut self) {
+        let owed = self.rests.owed(self.started.elapsed());
+        if !owed.is_zero() && self.scheduling == Scheduling::Realtime && scheduling::has_one_cpu() {
+            std::thread::sleep(owed);
         }
     }
 

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use shaper::control::{Event, Status};
@@ -65,6 +67,27 @@ pub(crate) fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs `work` on one CPU, with the processes that it starts.
+pub(crate) fn on_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> T + Send) -> T {
+    let pinned = move || {
+        sched_setaffinity(Pid::from_raw(0), &only(cpu)).unwrap();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(pinned).join().unwrap())
+}
+
+/// The first CPU that this process may use.
+pub(crate) fn first_cpu() -> usize {
+    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
+    (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap()).unwrap()
+}
+
+fn only(cpu: usize) -> CpuSet {
+    let mut set = CpuSet::new();
+    set.set(cpu).unwrap();
+    set
 }
 
 impl Lab {
@@ -141,6 +164,13 @@ impl Drop for Lab {
     }
 }
 
+/// What a thread did with its time.
+pub(crate) struct ThreadTimes {
+    pub(crate) cpu: Duration,
+    /// How often it gave its CPU up by itself.
+    pub(crate) sleeps: u64,
+}
+
 /// A shaper that runs; killed when dropped.
 pub(crate) struct Running {
     child: Child,
@@ -153,6 +183,27 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(self.id(), signal).unwrap();
+    }
+
+    /// What the kernel counted of its packet thread.
+    pub(crate) fn packet_thread(&self) -> ThreadTimes {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let mut folders = tasks.map(|task| task.unwrap().path());
+        let is_it = |folder: &PathBuf| std::fs::read_to_string(folder.join("comm")).unwrap() == "shaper-packets\n";
+        let folder = folders.find(is_it).unwrap();
+        let [schedstat, status] =
+            ["schedstat", "status"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap());
+        let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        let nanoseconds = schedstat.split(' ').next().unwrap();
+        ThreadTimes { cpu: Duration::from_nanos(nanoseconds.parse().unwrap()), sleeps: sleeps.trim().parse().unwrap() }
+    }
+
+    /// Pins all of its threads to one CPU.
+    pub(crate) fn pin(&self, cpu: usize) {
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap() {
+            let thread = task.unwrap().file_name().into_string().unwrap().parse().unwrap();
+            sched_setaffinity(Pid::from_raw(thread), &only(cpu)).unwrap();
+        }
     }
 
     /// Sets how many files it may have open; gives how many it might before.

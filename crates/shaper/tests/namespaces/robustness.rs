@@ -1,10 +1,11 @@
-//! Behaviour at the limits of the host: errors, full queues.
+//! Behaviour at the limits of the host: errors, full queues, memory, a single CPU.
 
 use nix::sys::signal::Signal;
 use shaper::Counters;
+use shaper::control::Scheduling;
 
 use crate::gso::GsoPacket;
-use crate::lab::{FAR, Lab, NEAR, ip, lab};
+use crate::lab::{FAR, Lab, NEAR, first_cpu, ip, lab, on_cpu};
 use crate::traffic::{Numbered, transfer_to};
 
 /// Polls the counters until `done` accepts them, 1000 times at most.
@@ -71,4 +72,25 @@ fn gso_packets_leave_whole_on_the_link_and_by_a_gateway() {
         let (wire, device) = (lab.status("show").counters.sent, lab.packets_sent() - before);
         assert!(device < wire / 2, "{address}: {wire} packets of the wire left in {device}");
     }
+}
+
+#[test]
+fn a_saturated_shaper_lets_commands_run_on_its_only_cpu() {
+    let Some(lab) = lab() else { return };
+    let shaper = lab.start("--queue-limit 1000000");
+    if lab.status("show").scheduling == Scheduling::Shared {
+        return; // Ordinary threads share a CPU by themselves.
+    }
+    let cpu = first_cpu();
+    shaper.pin(cpu);
+    // A filled TUN queue saturates the packet thread independent of the host's speed.
+    shaper.signal(Signal::SIGSTOP);
+    Numbered::open(&lab).send(0..4_500);
+    let before = shaper.packet_thread();
+    shaper.signal(Signal::SIGCONT);
+    on_cpu(cpu, || counters_when(&lab, |counters| counters.packets >= 4_500));
+    let after = shaper.packet_thread();
+    // Relative to its own CPU time: independent of the host's load.
+    let (worked, slept) = (after.cpu - before.cpu, after.sleeps - before.sleeps);
+    assert!(u128::from(slept) >= worked.as_millis() / 8, "it slept {slept} times in {worked:?} of work");
 }
