@@ -44,6 +44,9 @@ struct RunArgs {
     condition: ConditionArgs,
     #[command(flatten)]
     seed: SeedArgs,
+    /// Limit the memory for packets in the link (MiB); packets beyond it count as 'dropped_memory'
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    memory_limit_mib: u32,
     /// End also when standard input ends
     #[arg(long)]
     until_stdin_closes: bool,
@@ -105,7 +108,7 @@ where
 
 /// A command line after checking.
 enum Resolved {
-    Run { device: String, condition: Condition, seed: Option<u64>, lifetime: Lifetime },
+    Run { device: String, condition: Condition, seed: Option<u64>, memory_limit: u64, lifetime: Lifetime },
     Ask(Request),
 }
 
@@ -115,6 +118,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Resolved, clap::Err
             device: run.device,
             condition: run.condition.resolve()?,
             seed: run.seed.seed,
+            memory_limit: u64::from(run.memory_limit_mib) << 20,
             lifetime: if run.until_stdin_closes { Lifetime::UntilStdinCloses } else { Lifetime::UntilSignal },
         },
         Command::Set(set) => Resolved::Ask(Request::Set { condition: set.condition.resolve()?, seed: set.seed.seed }),
@@ -140,13 +144,14 @@ fn refuse(error: &clap::Error) -> ExitCode {
 
 fn execute(command: Resolved) -> Result<()> {
     match command {
-        Resolved::Run { device, condition, seed, lifetime } => {
+        Resolved::Run { device, condition, seed, memory_limit, lifetime } => {
             let seed = seed.map_or_else(daemon::random_seed, Ok)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.context("cannot start the runtime")?.block_on(daemon::run(daemon::Options {
                 device,
                 condition,
                 seed,
+                memory_limit,
                 lifetime,
             }))
         }

@@ -82,6 +82,12 @@ pub struct Status {
     /// Largest time between a packet's release time and its send since the condition was set, in microseconds. Excludes
     /// the time before the shaper read the packet from the TUN device.
     pub max_lateness_us: u64,
+    /// Memory used by the packets in the link, in bytes.
+    #[serde(default)]
+    pub memory_used_bytes: u64,
+    /// Limit of `memory_used_bytes`. Packets beyond it are dropped and counted as `dropped_memory`.
+    #[serde(default)]
+    pub memory_limit_bytes: u64,
     /// How the packet thread is scheduled, which decides how late packets get on a busy host.
     pub scheduling: Scheduling,
     /// What is taken off the times of packets because the shaper's own way costs it.
@@ -137,6 +143,8 @@ mod tests {
             counters: Counters::default(),
             unread_drops: 0,
             max_lateness_us: 0,
+            memory_used_bytes: 0,
+            memory_limit_bytes: 1 << 28,
             scheduling: Scheduling::Shared,
             compensation: Compensation { arrival_ns: Some(20_000), timer_ns: 7_000 },
         }

@@ -55,6 +55,15 @@ pub enum DropReason {
     Loss,
     /// The queue was full.
     QueueFull,
+    /// The shaper's memory limit was reached. Not part of any condition.
+    MemoryFull,
+}
+
+/// Whether the shaper's memory limit leaves room for a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Available,
+    Full,
 }
 
 /// Jitter has a random stream of its own, so that switching it on does not change which packets are lost.
@@ -82,17 +91,18 @@ impl Link {
     ///
     /// Departures that are due by `now` leave room in the queue only after [`Link::pop_due`] took them.
     pub fn on_packet(&mut self, now: Duration, length: usize) -> Verdict {
-        self.on_together(now, 1, length as u64)
+        self.on_arrival(now, 1, length as u64, Memory::Available)
     }
 
     /// Takes `packets` packets, of `bytes` bytes in all, that arrive at `now` as one and leave as one: all of them, or
     /// none when the queue has no room for all. For conditions that [keep bundles](Condition::keeps_bundles).
     pub fn on_bundle(&mut self, now: Duration, packets: u32, bytes: u64) -> Verdict {
-        debug_assert!(packets == 1 || self.condition.keeps_bundles(), "each packet must meet {}", self.condition);
-        self.on_together(now, packets.into(), bytes)
+        self.on_arrival(now, packets.into(), bytes, Memory::Available)
     }
 
-    fn on_together(&mut self, now: Duration, packets: u64, bytes: u64) -> Verdict {
+    /// [`Link::on_bundle`] with the state of the memory. Full memory drops what loss and queue limit let pass.
+    pub(crate) fn on_arrival(&mut self, now: Duration, packets: u64, bytes: u64, memory: Memory) -> Verdict {
+        debug_assert!(packets == 1 || self.condition.keeps_bundles(), "each packet must meet {}", self.condition);
         self.counters.packets += packets;
         self.counters.bytes += bytes;
         // Both streams advance with every packet, whatever becomes of it: packet n always meets the same draws.
@@ -105,6 +115,10 @@ impl Link {
         if self.counters.queued + packets > self.queue_limit {
             self.counters.dropped_queue += packets;
             return Verdict::Drop(DropReason::QueueFull);
+        }
+        if memory == Memory::Full {
+            self.counters.dropped_memory += packets;
+            return Verdict::Drop(DropReason::MemoryFull);
         }
         let departure = self.serialise(now, bytes).saturating_add(propagation).max(self.last_departure);
         self.last_departure = departure;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Totals since the condition in force was set.
 ///
-/// They always add up: `packets == sent + send_errors + dropped_loss + dropped_queue + queued`.
+/// They always add up: `packets == sent + send_errors + dropped_loss + dropped_queue + dropped_memory + queued`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Packets that entered the link.
@@ -19,6 +19,9 @@ pub struct Counters {
     pub dropped_loss: u64,
     /// Packets dropped because the queue was full.
     pub dropped_queue: u64,
+    /// Packets dropped because the shaper's memory limit was reached. Not part of the condition.
+    #[serde(default)]
+    pub dropped_memory: u64,
     /// Packets in the link at this moment, waiting or in flight.
     pub queued: u64,
 }

@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) device: String,
     pub(crate) condition: Condition,
     pub(crate) seed: u64,
+    /// Memory limit for packets in the link, in bytes.
+    pub(crate) memory_limit: u64,
     pub(crate) lifetime: Lifetime,
 }
 
@@ -45,7 +47,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     // The socket comes first: who has it may touch rules, so no two shapers ever do.
     let listener = listen()?;
     let mut stop = Stop::install(options.lifetime)?;
-    let mut shaper = Shaper::start(&options.device).await?;
+    let mut shaper = Shaper::start(&options.device, options.memory_limit).await?;
     let outcome = live(&mut shaper, &options, &listener, &mut stop).await;
     let restored = shaper.stop().await;
     outcome.and(restored)

@@ -34,6 +34,7 @@ pub(crate) struct Report {
     pub(crate) condition: Condition,
     pub(crate) counters: Counters,
     pub(crate) max_lateness: Duration,
+    pub(crate) memory_used: u64,
     pub(crate) scheduling: Scheduling,
     pub(crate) compensation: Compensation,
 }
@@ -57,14 +58,14 @@ enum Command {
 pub(crate) struct EngineGone;
 
 impl Engine {
-    /// Starts the thread under the baseline.
-    pub(crate) fn start(tun: Tun, outlet: Outlet) -> io::Result<Self> {
+    /// Starts the thread under the baseline. `memory_limit` is in bytes, for the packets in the link.
+    pub(crate) fn start(tun: Tun, outlet: Outlet, memory_limit: u64) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
         let (alive, ended) = oneshot::channel();
-        let mover = Mover::new(tun, outlet, woken, inbox);
+        let mover = Mover::new(tun, outlet, woken, inbox, memory_limit);
         let body = move || {
             let _alive: oneshot::Sender<()> = alive;
             mover.run()

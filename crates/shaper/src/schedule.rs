@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::condition::Condition;
-use crate::core::{Link, Verdict};
+use crate::core::{Link, Memory, Verdict};
 use crate::counters::Counters;
 use crate::parcel::Parcel;
 
@@ -18,6 +18,9 @@ pub(crate) struct Schedule {
     draining: Vec<Lane>,
     current: Lane,
     spare: Vec<Vec<u8>>,
+    /// Bytes used by the packets of all lanes.
+    memory_used: u64,
+    memory_limit: u64,
     max_lateness: Duration,
 }
 
@@ -32,12 +35,19 @@ struct Lane {
 const MAX_SPARE: usize = 4_096;
 const MAX_SPARE_BYTES: usize = 2_048;
 
+/// Memory per packet in addition to its buffer: entries in two queues, which may be half empty, and the allocator's
+/// overhead.
+const OVERHEAD_BYTES: usize = 128;
+
 impl Schedule {
-    pub(crate) fn new(condition: Condition, seed: u64) -> Self {
+    /// An empty schedule. `memory_limit` bounds the bytes used by the packets of all lanes, without the spare buffers.
+    pub(crate) fn new(condition: Condition, seed: u64, memory_limit: u64) -> Self {
         Self {
             draining: Vec::new(),
             current: Lane::new(condition, seed),
             spare: Vec::new(),
+            memory_used: 0,
+            memory_limit,
             max_lateness: Duration::ZERO,
         }
     }
@@ -52,10 +62,17 @@ impl Schedule {
 
     /// Takes in a packet that arrived at `now`, or a bundle of them under a condition that keeps bundles.
     pub(crate) fn accept(&mut self, now: Duration, parcel: Parcel<'_>) {
-        if let Verdict::SendAt(_) = self.current.link.on_bundle(now, parcel.packets(), parcel.wire_bytes()) {
-            let mut bytes = self.spare.pop().unwrap_or_default();
+        let length = parcel.bytes().len();
+        let capacity = self.spare.last().map_or(length, |spare| spare.capacity().max(length));
+        let fits = self.memory_used + memory_of(capacity) <= self.memory_limit;
+        let memory = if fits { Memory::Available } else { Memory::Full };
+        let packets = parcel.packets().into();
+        if let Verdict::SendAt(_) = self.current.link.on_arrival(now, packets, parcel.wire_bytes(), memory) {
+            let spare = self.spare.pop().filter(|spare| spare.capacity() >= length);
+            let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(length));
             bytes.clear();
             bytes.extend_from_slice(parcel.bytes());
+            self.memory_used += memory_of(bytes.capacity());
             self.current.packets.push_back(bytes);
         }
     }
@@ -81,6 +98,7 @@ impl Schedule {
                 let refused = send(&bytes);
                 lane.link.count_send_errors(refused);
                 errors += refused;
+                self.memory_used -= memory_of(bytes.capacity());
                 // A bundle's buffer is no good for packets: it would keep 64 KiB for each.
                 if self.spare.len() < MAX_SPARE && bytes.capacity() <= MAX_SPARE_BYTES {
                     self.spare.push(bytes);
@@ -107,6 +125,16 @@ impl Schedule {
     pub(crate) fn max_lateness(&self) -> Duration {
         self.max_lateness
     }
+
+    /// Bytes used by the packets of all lanes.
+    pub(crate) fn memory_used(&self) -> u64 {
+        self.memory_used
+    }
+}
+
+/// Bytes used by a packet in a buffer of `capacity` bytes.
+fn memory_of(capacity: usize) -> u64 {
+    (capacity + OVERHEAD_BYTES) as u64
 }
 
 impl Lane {
@@ -157,7 +185,7 @@ mod tests {
 
     #[test]
     fn packets_come_out_in_order_when_due() {
-        let mut schedule = Schedule::new(delayed("10ms"), 0);
+        let mut schedule = Schedule::new(delayed("10ms"), 0, u64::MAX);
         accept(&mut schedule, Duration::ZERO, 1);
         accept(&mut schedule, MS, 2);
         assert_eq!(schedule.next_deadline(), Some(10 * MS));
@@ -168,7 +196,7 @@ mod tests {
 
     #[test]
     fn after_a_switch_old_packets_keep_their_times_and_counters_restart() {
-        let mut schedule = Schedule::new(delayed("100ms"), 0);
+        let mut schedule = Schedule::new(delayed("100ms"), 0, u64::MAX);
         accept(&mut schedule, Duration::ZERO, 1);
         schedule.switch(delayed("10ms"), 0);
         accept(&mut schedule, MS, 2);
@@ -183,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_packet_that_cannot_be_sent_is_counted_and_gone() {
-        let mut schedule = Schedule::new(Condition::BASELINE, 0);
+        let mut schedule = Schedule::new(Condition::BASELINE, 0, u64::MAX);
         accept(&mut schedule, MS, 1);
         assert_eq!(schedule.release(MS, || MS, |_| 1), 1);
         let counters = schedule.counters();
@@ -192,7 +220,8 @@ mod tests {
 
     #[test]
     fn a_lost_packet_is_not_kept() {
-        let mut schedule = Schedule::new(Condition { loss: "100%".parse().unwrap(), ..Condition::BASELINE }, 0);
+        let mut schedule =
+            Schedule::new(Condition { loss: "100%".parse().unwrap(), ..Condition::BASELINE }, 0, u64::MAX);
         accept(&mut schedule, MS, 1);
         assert!(released(&mut schedule, Duration::MAX).is_empty());
         assert_eq!(schedule.counters().dropped_loss, 1);
@@ -200,7 +229,7 @@ mod tests {
 
     #[test]
     fn each_packet_of_a_burst_is_late_by_its_own_time() {
-        let mut schedule = Schedule::new(delayed("10ms"), 0);
+        let mut schedule = Schedule::new(delayed("10ms"), 0, u64::MAX);
         (0..1_000).for_each(|_| accept(&mut schedule, Duration::ZERO, 1));
         // The release begins on time, and each send takes 7 µs.
         let now = Cell::new(10 * MS);
@@ -212,5 +241,32 @@ mod tests {
         assert_eq!(schedule.max_lateness(), Duration::from_micros(999 * 7));
         schedule.switch(delayed("1ms"), 0);
         assert_eq!(schedule.max_lateness(), Duration::ZERO);
+    }
+
+    #[test]
+    fn memory_bounds_the_packets_of_all_conditions_together() {
+        let one = memory_of(HEADER_BYTES + 20);
+        let mut schedule = Schedule::new(delayed("3600s"), 0, 3 * one);
+        (1..=2).for_each(|name| accept(&mut schedule, Duration::ZERO, name));
+        schedule.switch(delayed("2ms"), 0);
+        (3..=5).for_each(|name| accept(&mut schedule, MS, name));
+        assert_eq!(schedule.memory_used(), 3 * one);
+        assert_eq!((schedule.counters().queued, schedule.counters().dropped_memory), (1, 2));
+        assert_eq!(released(&mut schedule, 3 * MS), [3]);
+        accept(&mut schedule, 3 * MS, 6);
+        assert_eq!(schedule.counters().dropped_memory, 2, "a packet that left made room");
+        assert_eq!(released(&mut schedule, Duration::MAX), [1, 2, 6]);
+        assert_eq!(schedule.memory_used(), 0);
+    }
+
+    #[test]
+    fn a_small_packet_in_a_large_spare_buffer_counts_as_the_buffer() {
+        let mut schedule = Schedule::new(delayed("1ms"), 0, u64::MAX);
+        let mut large = [0; HEADER_BYTES + 1_500];
+        large[HEADER_BYTES] = 0x45;
+        schedule.accept(Duration::ZERO, Parcel::parse(&large).unwrap());
+        released(&mut schedule, MS);
+        accept(&mut schedule, MS, 1);
+        assert_eq!(schedule.memory_used(), memory_of(large.len()));
     }
 }

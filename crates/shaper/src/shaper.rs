@@ -22,14 +22,16 @@ pub(crate) struct Shaper {
     detour: Detour,
     engine: Engine,
     seed: u64,
+    memory_limit: u64,
     /// The TUN device's count when the condition was set.
     unread_drops_before: u64,
     _rp_filter: Loosened,
 }
 
 impl Shaper {
-    /// Makes everything ready but leaves packets alone; removes what a killed shaper left here.
-    pub(crate) async fn start(device: &str) -> Result<Self> {
+    /// Makes everything ready but leaves packets alone; removes what a killed shaper left here. `memory_limit` is in
+    /// bytes, for the packets in the link.
+    pub(crate) async fn start(device: &str, memory_limit: u64) -> Result<Self> {
         let kernel = Kernel::connect()?;
         let link = kernel.link(device).await.context("cannot shape; name the device with --device")?;
         detour::remove(&kernel).await.context("cannot remove what an earlier shaper left")?;
@@ -42,13 +44,14 @@ impl Shaper {
             .context("cannot open a raw socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
         let detour = Detour::new(kernel.clone(), link, tun_link);
         detour.bring_up().await?;
-        let engine = calibrated(tun, outlet).await.context("cannot start the packet thread")?;
+        let engine = calibrated(tun, outlet, memory_limit).await.context("cannot start the packet thread")?;
         Ok(Self {
             device: device.to_owned(),
             detour,
             kernel,
             engine,
             seed: 0,
+            memory_limit,
             unread_drops_before: 0,
             _rp_filter: rp_filter,
         })
@@ -86,6 +89,8 @@ impl Shaper {
             scheduling: report.scheduling,
             compensation: report.compensation,
             max_lateness_us: u64::try_from(report.max_lateness.as_micros()).unwrap_or(u64::MAX),
+            memory_used_bytes: report.memory_used,
+            memory_limit_bytes: self.memory_limit,
         })
     }
 
@@ -108,8 +113,8 @@ impl Shaper {
 }
 
 /// A packet thread that knows what its own way costs packets, if that can be measured here. It lets out by `outlet`.
-async fn calibrated(tun: Tun, outlet: Outlet) -> Result<Engine> {
-    let engine = Engine::start(tun, Outlet::open(calibration::EXIT_DEVICE, None)?)?;
+async fn calibrated(tun: Tun, outlet: Outlet, memory_limit: u64) -> Result<Engine> {
+    let engine = Engine::start(tun, Outlet::open(calibration::EXIT_DEVICE, None)?, memory_limit)?;
     let delay = Delay::try_from(calibration::DELAY)?;
     engine.switch(Condition { delay, ..Condition::BASELINE }, 0)?;
     let measured = tokio::task::spawn_blocking(calibration::measure_arrival_cost).await?;

@@ -85,7 +85,7 @@ impl Emulator for ShaperEmulator {
         if status.condition.is_baseline() {
             return Ok(None);
         }
-        let unasked = status.unread_drops + counters.send_errors;
+        let unasked = status.unread_drops + counters.send_errors + counters.dropped_memory;
         Ok(Some(LinkCounters {
             sent: counters.sent,
             dropped: counters.dropped_loss + counters.dropped_queue + unasked,

@@ -31,7 +31,9 @@ pub(super) fn of_counters(asked: &Condition, counters: &LinkCounters) -> Finding
     let mut found = Findings::default();
     if counters.unasked > 0 {
         let packets = counters.unasked;
-        found.problems.push(format!("the emulator could not handle {packets} packets: the host was too busy"));
+        found
+            .problems
+            .push(format!("the emulator could not handle {packets} packets: host overloaded, or memory limit reached"));
     }
     match counters.queue_full {
         Some(full) if full > 0 && asked.rate.is_none() => {

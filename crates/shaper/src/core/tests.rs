@@ -38,8 +38,9 @@ fn departures(verdicts: &[Verdict]) -> Vec<Duration> {
 }
 
 fn assert_adds_up(link: &Link) {
-    let Counters { packets, sent, send_errors, dropped_loss, dropped_queue, queued, .. } = link.counters();
-    assert_eq!(packets, sent + send_errors + dropped_loss + dropped_queue + queued);
+    let Counters { packets, sent, send_errors, dropped_loss, dropped_queue, dropped_memory, queued, .. } =
+        link.counters();
+    assert_eq!(packets, sent + send_errors + dropped_loss + dropped_queue + dropped_memory + queued);
 }
 
 #[test]
@@ -245,4 +246,22 @@ fn a_bundle_leaves_as_one_and_counts_as_its_packets() {
         assert_eq!(link.counters(), expected);
         assert_adds_up(&link);
     }
+}
+
+#[test]
+fn full_memory_drops_what_the_condition_would_have_let_through_and_changes_no_draw() {
+    let mut full = link(r#"{"loss":"50%"}"#);
+    let mut free = link(r#"{"loss":"50%"}"#);
+    let loss = Verdict::Drop(DropReason::Loss);
+    for nth in 0..100 {
+        let expected = free.on_packet(nth * MS, 100);
+        // Every third packet finds the memory full.
+        let memory = if nth % 3 == 0 { Memory::Full } else { Memory::Available };
+        let verdict = full.on_arrival(nth * MS, 1, 100, memory);
+        let without_room = if expected == loss { loss } else { Verdict::Drop(DropReason::MemoryFull) };
+        assert_eq!(verdict, if memory == Memory::Full { without_room } else { expected });
+    }
+    assert_eq!(full.counters().dropped_loss, free.counters().dropped_loss);
+    assert!(full.counters().dropped_memory > 0);
+    assert_adds_up(&full);
 }

@@ -48,13 +48,19 @@ pub(super) struct Mover {
 }
 
 impl Mover {
-    pub(super) fn new(tun: Tun, outlet: Outlet, woken: UnixStream, inbox: mpsc::Receiver<Command>) -> Self {
+    pub(super) fn new(
+        tun: Tun,
+        outlet: Outlet,
+        woken: UnixStream,
+        inbox: mpsc::Receiver<Command>,
+        memory_limit: u64,
+    ) -> Self {
         Self {
             tun,
             outlet,
             woken,
             inbox,
-            schedule: Schedule::new(Condition::BASELINE, 0),
+            schedule: Schedule::new(Condition::BASELINE, 0, memory_limit),
             started: Instant::now(),
             scheduling: Scheduling::Shared,
             rests: Rests::default(),
@@ -157,6 +163,7 @@ impl Mover {
             condition: self.schedule.condition(),
             counters: self.schedule.counters(),
             max_lateness: self.schedule.max_lateness(),
+            memory_used: self.schedule.memory_used(),
             scheduling: self.scheduling,
             compensation: Compensation {
                 arrival_ns: self.arrival_cost.map(nanoseconds),

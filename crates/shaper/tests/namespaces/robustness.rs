@@ -94,3 +94,21 @@ fn a_saturated_shaper_lets_commands_run_on_its_only_cpu() {
     let (worked, slept) = (after.cpu - before.cpu, after.sleeps - before.sleeps);
     assert!(u128::from(slept) >= worked.as_millis() / 8, "it slept {slept} times in {worked:?} of work");
 }
+
+#[test]
+fn memory_for_packets_is_bounded_and_what_does_not_fit_is_counted() {
+    let Some(lab) = lab() else { return };
+    let _shaper = lab.start("--delay 3600s --memory-limit-mib 1");
+    let numbered = Numbered::open(&lab);
+    let counters = counters_when(&lab, |counters| {
+        numbered.send(0..1_000);
+        counters.dropped_memory > 0
+    });
+    let Counters { packets, queued, dropped_memory, .. } = counters;
+    // 1 MiB holds 6000 packets of 32 bytes, with the overhead of each.
+    assert!((1_000..10_000).contains(&queued), "{queued} packets are in the link");
+    assert_eq!(packets, queued + dropped_memory);
+    let status = lab.status("show");
+    assert_eq!(status.memory_limit_bytes, 1 << 20);
+    assert!(status.memory_used_bytes <= 1 << 20, "{} bytes", status.memory_used_bytes);
+}
