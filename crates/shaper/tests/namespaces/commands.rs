@@ -16,6 +16,8 @@ pub(crate) fn tests() -> Vec<Test> {
         test!(a_second_shaper_is_refused_and_the_first_goes_on),
         test!(a_set_replaces_the_whole_condition_and_restarts_the_counters),
         test!(show_sees_what_somebody_else_did_and_set_repairs_it),
+        test!(show_sees_rules_and_routes_by_which_packets_bypass_the_shaper),
+        test!(a_rule_that_catches_less_than_the_shapers_own_does_not_pass_for_it),
     ]
 }
 
@@ -82,7 +84,6 @@ fn show_sees_what_somebody_else_did_and_set_repairs_it() {
     }
 }
 
-#[test]
 fn show_sees_rules_and_routes_by_which_packets_bypass_the_shaper() {
     let Some(lab) = lab() else { return };
     let near = &lab.near;
@@ -110,7 +111,6 @@ fn show_sees_rules_and_routes_by_which_packets_bypass_the_shaper() {
     assert!(repaired.has_in_force(&repaired.condition), "{repaired:?}");
 }
 
-#[test]
 fn a_rule_that_catches_less_than_the_shapers_own_does_not_pass_for_it() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--delay 50ms");

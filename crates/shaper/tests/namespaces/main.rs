@@ -15,8 +15,9 @@ use std::process::ExitCode;
 use test_support::{Test, requirements};
 
 fn main() -> ExitCode {
-    let measuring = shaping::measuring_tests().into_iter().map(Test::exclusive);
-    let others = [shaping::counting_tests(), commands::tests(), lifecycle::tests()];
+    let exclusive = [shaping::measuring_tests(), robustness::saturating_tests()];
+    let measuring = exclusive.into_iter().flatten().map(Test::exclusive);
+    let others = [shaping::counting_tests(), commands::tests(), lifecycle::tests(), robustness::tests()];
     let tests = measuring.chain(others.into_iter().flatten().map(Test::shared));
     let needs = [requirements::named_namespaces, requirements::tun];
     test_support::run(4, tests.map(|test| test.needs(&needs)))

@@ -3,10 +3,26 @@
 use nix::sys::signal::Signal;
 use shaper::Counters;
 use shaper::control::Scheduling;
+use test_support::{Test, test};
 
 use crate::gso::GsoPacket;
 use crate::lab::{FAR, Lab, NEAR, first_cpu, ip, lab, on_cpu};
 use crate::traffic::{Numbered, transfer_to};
+
+pub(crate) fn tests() -> Vec<Test> {
+    vec![
+        test!(an_accept_that_fails_does_not_end_the_shaper),
+        test!(packets_that_wait_to_be_read_survive_the_shapers_end),
+        test!(each_packet_of_a_cut_gso_packet_is_counted_by_what_became_of_it),
+        test!(gso_packets_leave_whole_on_the_link_and_by_a_gateway),
+        test!(memory_for_packets_is_bounded_and_what_does_not_fit_is_counted),
+    ]
+}
+
+/// Those that keep a CPU busy.
+pub(crate) fn saturating_tests() -> Vec<Test> {
+    vec![test!(a_saturated_shaper_lets_commands_run_on_its_only_cpu)]
+}
 
 /// Polls the counters until `done` accepts them, 1000 times at most.
 fn counters_when(lab: &Lab, mut done: impl FnMut(&Counters) -> bool) -> Counters {
@@ -19,7 +35,6 @@ fn counters_when(lab: &Lab, mut done: impl FnMut(&Counters) -> bool) -> Counters
     last
 }
 
-#[test]
 fn an_accept_that_fails_does_not_end_the_shaper() {
     let Some(lab) = lab() else { return };
     let mut shaper = lab.start("--delay 50ms");
@@ -34,7 +49,6 @@ fn an_accept_that_fails_does_not_end_the_shaper() {
     shaper.stop();
 }
 
-#[test]
 fn packets_that_wait_to_be_read_survive_the_shapers_end() {
     let Some(lab) = lab() else { return };
     let numbered = Numbered::open(&lab);
@@ -50,7 +64,6 @@ fn packets_that_wait_to_be_read_survive_the_shapers_end() {
     }
 }
 
-#[test]
 fn each_packet_of_a_cut_gso_packet_is_counted_by_what_became_of_it() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--delay 1ms");
@@ -60,7 +73,6 @@ fn each_packet_of_a_cut_gso_packet_is_counted_by_what_became_of_it() {
     assert_eq!((counters.packets, counters.sent, counters.send_errors), (4, 1, 3));
 }
 
-#[test]
 fn gso_packets_leave_whole_on_the_link_and_by_a_gateway() {
     let Some(lab) = lab() else { return };
     let behind = [10, 99, 0, 1].into();
@@ -74,7 +86,6 @@ fn gso_packets_leave_whole_on_the_link_and_by_a_gateway() {
     }
 }
 
-#[test]
 fn a_saturated_shaper_lets_commands_run_on_its_only_cpu() {
     let Some(lab) = lab() else { return };
     let shaper = lab.start("--queue-limit 1000000");
@@ -95,7 +106,6 @@ fn a_saturated_shaper_lets_commands_run_on_its_only_cpu() {
     assert!(u128::from(slept) >= worked.as_millis() / 8, "it slept {slept} times in {worked:?} of work");
 }
 
-#[test]
 fn memory_for_packets_is_bounded_and_what_does_not_fit_is_counted() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--delay 3600s --memory-limit-mib 1");
