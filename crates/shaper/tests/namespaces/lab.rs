@@ -120,12 +120,13 @@ impl Lab {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Rules, routes and filtering of the near namespace, as text to compare.
+    /// IPv4 rules, IPv4 routes and filtering of the near namespace, as text to compare. IPv6 routes would differ: they
+    /// appear only after duplicate address detection.
     pub(crate) fn routing(&self) -> String {
         let near = &self.near;
         let filter = Self::inside(near, || std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth0/rp_filter").unwrap());
-        let rules = ip(&format!("-n {near} rule show"));
-        let routes = ip(&format!("-n {near} route show table all"));
+        let rules = ip(&format!("-4 -n {near} rule show"));
+        let routes = ip(&format!("-4 -n {near} route show table all"));
         let links = ip(&format!("-n {near} -br link show"));
         [rules, routes, links, filter].concat()
     }

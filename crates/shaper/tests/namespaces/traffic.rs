@@ -48,10 +48,6 @@ pub(crate) fn round_trips_ms(lab: &Lab, echo: SocketAddr, bytes: usize, count: u
     trips
 }
 
-pub(crate) fn median(sorted: &[f64]) -> f64 {
-    sorted[sorted.len() / 2]
-}
-
 /// Sends `count` numbered datagrams from the near to the far; gives the numbers that arrive within a second.
 pub(crate) fn numbers_received(lab: &Lab, count: u32) -> Vec<u32> {
     let numbered = Numbered::open(lab);
