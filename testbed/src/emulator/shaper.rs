@@ -36,6 +36,21 @@ pub(super) fn options(condition: &Condition) -> Vec<String> {
     options
 }
 
+/// The driver's view of the shaper's counters.
+fn link_counters(status: &Status) -> LinkCounters {
+    let counters = status.counters;
+    let unasked = status.unread_drops + counters.send_errors + counters.dropped_memory;
+    LinkCounters {
+        sent: counters.sent,
+        dropped: counters.dropped_loss + counters.dropped_queue + unasked,
+        lost: Some(counters.dropped_loss),
+        queue_full: Some(counters.dropped_queue),
+        unasked,
+        queued: counters.queued,
+        max_lateness_ms: Some(status.max_lateness_us as f64 / 1_000.0),
+    }
+}
+
 #[async_trait(?Send)]
 impl Emulator for ShaperEmulator {
     fn name(&self) -> &'static str {
@@ -81,20 +96,7 @@ impl Emulator for ShaperEmulator {
 
     async fn counters(&self, engine: &dyn Engine) -> anyhow::Result<Option<LinkCounters>> {
         let status = self.status(engine).await?;
-        let counters = status.counters;
-        if status.condition.is_baseline() {
-            return Ok(None);
-        }
-        let unasked = status.unread_drops + counters.send_errors + counters.dropped_memory;
-        Ok(Some(LinkCounters {
-            sent: counters.sent,
-            dropped: counters.dropped_loss + counters.dropped_queue + unasked,
-            lost: Some(counters.dropped_loss),
-            queue_full: Some(counters.dropped_queue),
-            unasked,
-            queued: counters.queued,
-            max_lateness_ms: Some(status.max_lateness_us as f64 / 1_000.0),
-        }))
+        Ok((!status.condition.is_baseline()).then(|| link_counters(&status)))
     }
 
     async fn shut_down(&mut self, _engine: &dyn Engine) -> anyhow::Result<()> {
@@ -115,5 +117,15 @@ mod tests {
         let expected = ["--delay=50ms", "--jitter=5ms", "--loss=1%", "--rate=1Mbit", "--queue-limit=7"];
         assert_eq!(options(&condition), expected);
         assert_eq!(options(&Condition::BASELINE), ["--delay=0", "--jitter=0", "--loss=0%"]);
+    }
+
+    #[test]
+    fn every_drop_that_no_condition_requests_counts_as_unasked() {
+        let status = r#"{"pid":1,"device":"eth0","tun":"shaper0","condition":{"delay":"50ms"},"queue_limit":"1000","seed":1,
+            "path":{"state":"open","missing":[]},"unread_drops":1,"max_lateness_us":1500,"scheduling":"realtime",
+            "counters":{"packets":96,"bytes":0,"sent":40,"send_errors":2,"dropped_loss":8,"dropped_queue":16,
+            "dropped_memory":4,"queued":26}}"#;
+        let counters = link_counters(&serde_json::from_str(status).unwrap());
+        assert_eq!((counters.unasked, counters.dropped, counters.queued), (1 + 2 + 4, 7 + 8 + 16, 26));
     }
 }
