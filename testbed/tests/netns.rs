@@ -7,8 +7,10 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use common::{Finished, Rows, RunFiles, Running, finish, lives, netns, testbed, wait_until_gone};
+use common::{Finished, Rows, RunFiles, Running, finish, lives, netns, netns_as_root, testbed, wait_until_gone};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use test_support::{run, test};
 
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
         test!(a_client_that_hangs_marks_its_cell_and_is_renewed).needs(&[netns]).shared(),
         test!(a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind).needs(&[netns]).shared(),
         test!(a_server_that_dies_marks_its_cell_and_the_run_goes_on).needs(&[netns]).shared(),
+        test!(a_cell_whose_commits_were_held_up_is_marked_as_stalled_by_the_server).needs(&[netns_as_root]).shared(),
         test!(ctrl_c_saves_and_draws_what_was_measured).needs(&[netns]).shared(),
         test!(after_kill_9_no_process_is_left_and_clean_removes_the_folder).needs(&[netns]).shared(),
         test!(the_same_seed_makes_the_same_decisions).needs(&[netns]).shared(),
@@ -105,6 +108,37 @@ fn check_report_is_the_same(finished: &Finished, run: &RunFiles) {
     assert_eq!(redrawn, fs::read(run.graphs.join(name)).unwrap());
 }
 
+fn a_cell_whose_commits_were_held_up_is_marked_as_stalled_by_the_server() {
+    let running = Running::start(&short("--duration 5s --delay 20ms"));
+    let server = running.wait_for_child(&["shop-server", "--database"]);
+    running.wait_for_rows("client-1", "delay-20ms-r1");
+    // Seen through the process, since the tmpfs with the database is mounted for the driver and its children only.
+    let folder = running.server_folder().strip_prefix("/").unwrap().join("memory");
+    let index = std::path::Path::new("/proc").join(server.to_string()).join("root").join(folder).join("shop.db-shm");
+    let index = fs::OpenOptions::new().read(true).write(true).open(index).unwrap();
+    // The lock of whoever writes to SQLite's log: one byte of its index (sqlite.org/walformat.html).
+    let lock = |kind| one_byte(kind, 120);
+    let mut held = 0;
+    while lives(server) && held < 5 {
+        fcntl(&index, FcntlArg::F_SETLKW(&lock(nix::libc::F_WRLCK))).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        fcntl(&index, FcntlArg::F_SETLK(&lock(nix::libc::F_UNLCK))).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        held += 1;
+    }
+    let finished = running.end();
+    assert_eq!(finished.code(), Some(3), "{}", finished.words());
+    let cells = finished.run().csv("cells.csv");
+    assert_eq!(cells[0]["verdict"], "proved", "{}", finished.words());
+    assert!(cells[0]["server_stall"].contains("the database was slow"), "{}", finished.words());
+    assert!(finished.run().manifest()["database_filesystem"] == "tmpfs");
+}
+
+/// One byte of a file, at `start`.
+fn one_byte(kind: nix::libc::c_int, start: i64) -> nix::libc::flock {
+    nix::libc::flock { l_type: kind as i16, l_whence: nix::libc::SEEK_SET as i16, l_start: start, l_len: 1, l_pid: 0 }
+}
+
 fn ctrl_c_saves_and_draws_what_was_measured() {
     let mut running = Running::start(&short(INTERFERED));
     running.wait_for_line("cell 1/3");
@@ -121,6 +155,8 @@ fn ctrl_c_saves_and_draws_what_was_measured() {
         "{verdicts:?}"
     );
     assert_eq!(run.manifest()["ending"], "interrupted");
+    let resume = format!("testbed run --resume results/{}", run.id);
+    assert!(finished.words().contains(&resume), "'{resume}' is missing in: {}", finished.words());
     assert!(run.csv("samples.csv").iter().any(|row| row["cell"] == "delay-0-r1"));
     assert!(run.graphs.join("overview.png").is_file());
     wait_until_gone(&children);

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         test!(without_a_saboteur_the_same_run_is_proved),
         test!(a_condition_that_was_never_applied_is_flagged_although_the_emulator_swears_to_it),
         test!(half_the_delay_is_flagged_although_the_emulator_swears_to_all_of_it),
+        test!(half_the_jitter_is_flagged_although_the_emulator_swears_to_all_of_it),
         test!(a_condition_that_is_removed_halfway_is_flagged),
         test!(a_condition_that_was_away_for_a_moment_only_is_flagged),
         test!(a_condition_on_the_wrong_device_is_flagged),
@@ -35,19 +36,27 @@ fn main() -> ExitCode {
 }
 
 const DELAYED: &str = "delay-50ms-r1";
+const JITTERY: &str = "combined-50ms+j10ms-r1";
 
 /// A run of a bare cell, in which there is time to prepare, and one with a delay.
 fn start() -> Running {
-    let words =
-        "run --engine netns --emulator shaper --clients 1 --duration 4s --warm-up 0s --think-time 20ms --delay 0,50ms";
-    Running::start(&words.split(' ').collect::<Vec<_>>())
+    start_with("--delay 0,50ms")
+}
+
+fn start_with(conditions: &str) -> Running {
+    let words = "run --engine netns --emulator shaper --clients 1 --duration 4s --warm-up 0s --think-time 20ms";
+    Running::start(&words.split(' ').chain(conditions.split(' ')).collect::<Vec<_>>())
 }
 
 /// The row of the cell with the delay, which must not count as proved.
 fn flagged(finished: &Finished) -> BTreeMap<String, String> {
+    flagged_cell(finished, DELAYED)
+}
+
+fn flagged_cell(finished: &Finished, cell: &str) -> BTreeMap<String, String> {
     assert_eq!(finished.code(), Some(3), "{}", finished.words());
     let rows = finished.run().csv("cells.csv");
-    assert_eq!((rows[1]["cell"].as_str(), rows.len()), (DELAYED, 2), "{}", finished.words());
+    assert_eq!((rows[1]["cell"].as_str(), rows.len()), (cell, 2), "{}", finished.words());
     assert_eq!(rows[1]["verdict"], "not_proved", "{}", finished.words());
     rows[1].clone()
 }
@@ -175,6 +184,19 @@ fn half_the_delay_is_flagged_although_the_emulator_swears_to_all_of_it() {
     let row = flagged(&running.end());
     assert_eq!(row["read_back"], "shaper: delay 50ms, way through it open");
     assert_says(&row, &["after: delay: asked 50 ms, the probe saw 25.", "quicker than the delay of 50 ms (25."]);
+}
+
+fn half_the_jitter_is_flagged_although_the_emulator_swears_to_all_of_it() {
+    let mut running = start_with("--delay 0 --combined delay=50ms,jitter=10ms");
+    let (server, shaper) = server_and_shaper(&running);
+    impersonate_shaper(server, shaper);
+    running.wait_for_line("cell 1/2");
+    let client = Inside(running.wait_for_child(&["workload", JITTERY]));
+    let _half = client.shape("--delay 50ms --jitter 5ms");
+    let row = flagged_cell(&running.end(), JITTERY);
+    assert_eq!(row["read_back"], "shaper: delay 50ms, jitter 10ms, way through it open");
+    assert_says(&row, &["after: jitter: asked ±10 ms, the probe saw ±"]);
+    assert!(!row["problems"].contains("after: delay"), "its centre is right: {}", row["problems"]);
 }
 
 fn a_condition_that_is_removed_halfway_is_flagged() {

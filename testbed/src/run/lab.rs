@@ -84,14 +84,14 @@ impl<'a> Lab<'a> {
         } else {
             (None, std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()))
         };
-        let database_filesystem = match shop {
-            Some(_) => Some(check_storage(engine, scenario.server.storage).await?),
-            None => None,
-        };
         let conditions: Vec<Condition> = cells.iter().map(|cell| cell.condition).collect();
         let chosen = choose(engine, choice, &conditions, &logs, &plan.stop).await;
         let chosen = chosen.context("choosing the link emulator")?;
         let (emulator, why_emulator) = (chosen.emulator, chosen.why);
+        let database_filesystem = match shop {
+            Some(_) => Some(check_storage(engine, scenario.server.storage).await?),
+            None => None,
+        };
         Ok(Lab {
             is_here: engine.shares_host().await,
             engine,
