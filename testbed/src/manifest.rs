@@ -102,6 +102,9 @@ pub(crate) struct Manifest {
     pub(crate) ended: Option<String>,
     /// The driver's version.
     pub(crate) testbed_version: String,
+    /// Version of the programs in the nodes: the driver's build, perhaps at another optimisation level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) programs_version: Option<String>,
     /// The command line.
     pub(crate) command_line: Vec<String>,
     /// What was run.

@@ -12,6 +12,7 @@ mod one_lab;
 mod overload;
 mod precision;
 mod prober;
+mod programs;
 mod progress;
 mod resume;
 mod session;
@@ -157,6 +158,7 @@ async fn first_manifest(engine: &dyn Engine, request: &RunRequest, cells: &[Cell
         started: UtcTime::now().to_string(),
         ended: None,
         testbed_version: shop_protocol::VERSION.to_owned(),
+        programs_version: None,
         command_line: std::env::args().collect(),
         scenario: request.scenario.clone(),
         seed: request.seed,

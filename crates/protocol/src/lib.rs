@@ -10,9 +10,25 @@ pub mod limits;
 pub mod request;
 pub mod response;
 
-/// The programs' version, with a fingerprint of the sources of all programs that run in nodes: two builds with the same
-/// text here are the same programs.
-pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (sources ", env!("TESTBED_SOURCES"), ")");
+/// Version, and fingerprint of everything that the programs in nodes are built from.
+const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("TESTBED_BUILD"), ", ");
+
+/// The programs' version: the release, the fingerprint of the sources of all programs that run in nodes, and cargo's
+/// optimisation level (0 to 3, s or z).
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (build ",
+    env!("TESTBED_BUILD"),
+    ", opt-level ",
+    env!("TESTBED_OPT_LEVEL"),
+    ")"
+);
+
+/// Returns whether a program with this version was built from the same sources as this one. The optimisation level is not
+/// compared: `cargo test` has an unoptimised driver and the images' optimised programs.
+pub fn is_same_build(version: &str) -> bool {
+    version.starts_with(BUILD)
+}
 
 pub use frame::{FrameDecoder, FrameTooLarge, MAX_FRAME_BYTES, encode_frame};
 pub use request::{Port, Request};

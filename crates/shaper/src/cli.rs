@@ -17,7 +17,7 @@ use crate::{client, output};
 /// The shaper passes each packet through a TUN device of its own and lets it out when the condition says. Packets that
 /// come in are not shaped: for both ways run one at each end.
 #[derive(Debug, Parser)]
-#[command(name = "shaper", version, max_term_width = 100)]
+#[command(name = "shaper", version = shop_protocol::VERSION, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

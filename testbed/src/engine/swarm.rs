@@ -97,6 +97,9 @@ impl SwarmEngine {
     async fn start_hub(&mut self, plan: &LabPlan, token: &str) -> anyhow::Result<SocketAddrV4> {
         let container = names::hub(&plan.run_id);
         self.site.make_helper(&container, plan).await?;
+        let ask = NodeCommand::program(Program::Agent, ["--version"]);
+        let printed = self.site.exec(&container, &ask).await?.success(&ask)?.stdout;
+        check_build("the hub's container", printed.trim().trim_start_matches("testbed-agent "))?;
         let listen = format!("0.0.0.0:{HUB_PORT}");
         let command = NodeCommand::program(Program::Agent, ["hub", "--listen", &listen]).env(service::TOKEN, token);
         let log = plan.logs.join("hub.log");
@@ -157,17 +160,8 @@ impl SwarmEngine {
 
     /// Every machine has its own copy of the image, which may be of yesterday.
     fn check_versions(&self) -> anyhow::Result<()> {
-        let expected = shop_protocol::VERSION;
         let agents = self.hub()?.agents();
-        match agents.values().find(|agent| agent.version != expected) {
-            None => Ok(()),
-            Some(other) => bail!(
-                "machine {} holds another build than this driver: '{}', expected '{expected}'; make the images there \
-                 again: {HOW_TO_BUILD_IMAGES}",
-                other.machine,
-                other.version
-            ),
-        }
+        agents.values().try_for_each(|agent| check_build(&format!("machine {}", agent.machine), &agent.version))
     }
 
     async fn remove_service(&self, plan: &LabPlan) -> anyhow::Result<()> {
@@ -195,6 +189,17 @@ impl SwarmEngine {
         self.note_machines();
         self.check_versions()
     }
+}
+
+fn check_build(holder: &str, version: &str) -> anyhow::Result<()> {
+    if !shop_protocol::is_same_build(version) {
+        let expected = shop_protocol::VERSION;
+        bail!(
+            "{holder} holds another build than this driver: got '{version}', expected '{expected}'; make the images \
+             there again: {HOW_TO_BUILD_IMAGES}"
+        );
+    }
+    Ok(())
 }
 
 #[async_trait(?Send)]

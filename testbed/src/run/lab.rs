@@ -9,14 +9,13 @@ use shaper::Condition;
 use shop_protocol::limits;
 
 use crate::emulator::{Emulator, EmulatorChoice, choose};
-use crate::engine::docker;
 use crate::engine::process::Process;
 use crate::engine::{DEVICE, Engine, LabPlan, MEMORY_FOLDER, Node, NodeCommand, last_lines, log_end};
 use crate::plan::Cell;
 use crate::probe::{self, ProbePlan};
 use crate::program::Program;
 use crate::run::audit::Audit;
-use crate::run::{RunRequest, prober, trace};
+use crate::run::{RunRequest, prober, programs, trace};
 use crate::scenario::{Offloads, Scenario, Storage};
 
 /// How long the shop may take to start.
@@ -50,6 +49,8 @@ pub(crate) struct Lab<'a> {
     pub(crate) database_filesystem: Option<String>,
     /// How long it took to make network and nodes.
     pub(crate) nodes_up: Duration,
+    /// Version of the programs in the nodes.
+    pub(crate) programs: String,
     /// `None`: it is somebody else's.
     shop: Option<Process>,
     scenario: Scenario,
@@ -76,7 +77,7 @@ impl<'a> Lab<'a> {
         let began = Instant::now();
         engine.up(plan).await.context("setting up the nodes")?;
         let nodes_up = began.elapsed();
-        check_programs(engine).await?;
+        let programs = programs::check(engine).await?;
         let (shop, admin_password) = if engine.has_server() {
             let password = format!("{:016x}", getrandom::u64().context("no randomness for a password")?);
             set_offloads(engine, scenario.network.offloads).await?;
@@ -103,6 +104,7 @@ impl<'a> Lab<'a> {
             promised_orders: 0,
             database_filesystem,
             nodes_up,
+            programs,
             shop,
             scenario: scenario.clone(),
         })
@@ -207,25 +209,6 @@ impl<'a> Lab<'a> {
 fn packets_sent(table: &str, device: &str) -> Option<u64> {
     let line = table.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'))?;
     line.split_whitespace().nth(9)?.parse().ok()
-}
-
-/// Whether the nodes hold the programs that this driver was built with: an image may be of yesterday.
-async fn check_programs(engine: &dyn Engine) -> anyhow::Result<()> {
-    let server = engine.has_server().then_some((Node::Server, Program::ShopServer));
-    let clients = engine.clients_by_machine().into_iter().map(|node| (node, Program::ShopClient));
-    for (node, program) in server.into_iter().chain(clients) {
-        let command = NodeCommand::program(program, ["--version"]);
-        let said = engine.exec(node, &command).await?.success(&command)?.stdout;
-        let expected = format!("{} {}", program.name(), shop_protocol::VERSION);
-        if said.trim() != expected {
-            bail!(
-                "{node} holds another build than this driver: '{}', expected '{expected}'; make the images again: {}",
-                said.trim(),
-                docker::HOW_TO_BUILD_IMAGES
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Has the server's device take one segment a packet, where that is wanted, and reads it back. TCP bundles segments for

@@ -9,6 +9,7 @@ use super::cell::{CellContext, measure};
 use super::gate::Permit;
 use super::lab::Lab;
 use super::prober::{self, Floor};
+use super::programs;
 use super::session::Session;
 use crate::cell_row::Verdict;
 use crate::emulator::EmulatorChoice;
@@ -168,6 +169,8 @@ fn introduce(session: &Session<'_>, lab: &Lab<'_>, plan: &LabPlan, floor: Floor)
         lab.emulator.name().clone_into(&mut manifest.emulator);
         manifest.why_emulator.clone_from(&lab.why_emulator);
         manifest.remark(bundles.then_some(BUNDLES));
+        manifest.programs_version = Some(lab.programs.clone());
+        manifest.remark(programs::unoptimised(&lab.programs));
         manifest.floor_rtt_ms = Some(floor.rtt_ms);
         manifest.sysctls = lab.engine.sysctls(plan);
         manifest.database_filesystem.clone_from(&lab.database_filesystem);

@@ -1,0 +1,115 @@
+//! Checks that the programs in the nodes are this driver's build: an image may hold an older one.
+
+use anyhow::bail;
+
+use crate::engine::docker::HOW_TO_BUILD_IMAGES;
+use crate::engine::{Engine, Node, NodeCommand};
+use crate::program::Program;
+
+/// A program in a node, and the version that it printed.
+type Answer = (Node, Program, String);
+
+/// Asks all programs that a run uses for their versions, in the server's node and in one client's node of each host that
+/// may have an image of its own. Returns the version of all of them.
+///
+/// # Errors
+/// When a program does not run, was built from other sources than this driver, or at another optimisation level than the
+/// others.
+pub(super) async fn check(engine: &dyn Engine) -> anyhow::Result<String> {
+    let mut answers = Vec::new();
+    for (node, program) in used(engine.has_server(), &engine.clients_by_machine()) {
+        let command = NodeCommand::program(program, ["--version"]);
+        let printed = engine.exec(node, &command).await?.success(&command)?.stdout;
+        answers.push((node, program, printed.trim().to_owned()));
+    }
+    common_version(&answers)
+}
+
+fn used(has_server: bool, clients: &[Node]) -> Vec<(Node, Program)> {
+    let on_server = [Program::ShopServer, Program::Shaper].map(|program| (Node::Server, program));
+    let on_clients = clients.iter().map(|node| (*node, Program::ShopClient));
+    on_server.into_iter().filter(|_| has_server).chain(on_clients).collect()
+}
+
+fn common_version(answers: &[Answer]) -> anyhow::Result<String> {
+    let mut common: Option<&str> = None;
+    for (node, program, printed) in answers {
+        let version = printed.strip_prefix(program.name()).unwrap_or(printed).trim_start();
+        let expected = common.unwrap_or(shop_protocol::VERSION);
+        if !shop_protocol::is_same_build(version) || common.is_some_and(|common| common != version) {
+            bail!(
+                "{node} holds another build than this driver: got '{printed}', expected '{} {expected}'; make the \
+                 images again: {HOW_TO_BUILD_IMAGES}",
+                program.name(),
+            );
+        }
+        common = Some(version);
+    }
+    Ok(common.unwrap_or(shop_protocol::VERSION).to_owned())
+}
+
+/// What a run notes about its numbers when the programs were compiled without optimisation.
+pub(super) fn unoptimised(version: &str) -> Option<&'static str> {
+    version.contains("opt-level 0").then_some(
+        "the programs in the nodes were compiled without optimisation (opt-level 0): latencies include time that a \
+         release build does not need; use `cargo run --release` or the images",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This build at an optimisation level.
+    fn version(level: &str) -> String {
+        let (build, _) = shop_protocol::VERSION.rsplit_once(' ').unwrap();
+        format!("{build} {level})")
+    }
+
+    fn answers(server: &str, shaper: &str, client: &str) -> Vec<Answer> {
+        vec![
+            (Node::Server, Program::ShopServer, format!("shop-server {server}")),
+            (Node::Server, Program::Shaper, format!("shaper {shaper}")),
+            (Node::Client(1), Program::ShopClient, format!("shop-client {client}")),
+        ]
+    }
+
+    #[test]
+    fn the_shop_the_shaper_and_a_client_of_each_host_are_asked() {
+        let clients = [Node::Client(1), Node::Client(2)];
+        let on_clients = clients.map(|node| (node, Program::ShopClient));
+        let on_server = [(Node::Server, Program::ShopServer), (Node::Server, Program::Shaper)];
+        assert_eq!(used(true, &clients), [&on_server[..], &on_clients].concat());
+        assert_eq!(used(false, &clients), on_clients);
+    }
+
+    #[test]
+    fn programs_of_this_build_at_one_optimisation_level_are_accepted_whatever_the_drivers() {
+        for level in ["0", "3"] {
+            let build = version(level);
+            assert_eq!(common_version(&answers(&build, &build, &build)).unwrap(), build);
+        }
+        assert_eq!(common_version(&[]).unwrap(), shop_protocol::VERSION);
+    }
+
+    #[test]
+    fn a_program_of_another_build_is_refused_and_named() {
+        let (here, other) = (version("3"), version("3").replace("(build ", "(build f"));
+        for (answers, named) in [
+            (answers(&other, &here, &here), "server holds another build than this driver: got 'shop-server "),
+            (answers(&here, &other, &here), "server holds another build than this driver: got 'shaper "),
+            (answers(&here, &here, &other), "client-1 holds another build than this driver: got 'shop-client "),
+            (answers(&here, "0.1.0", &here), "got 'shaper 0.1.0', expected 'shaper "),
+            (answers(&here, &version("0"), &here), "opt-level 0)', expected 'shaper "),
+        ] {
+            let error = common_version(&answers).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_programs_without_optimisation_are_noted() {
+        assert!(unoptimised(&version("0")).is_some());
+        assert!(unoptimised(&version("3")).is_none());
+    }
+}
