@@ -6,13 +6,14 @@ mod common;
 
 use std::process::{Command, ExitCode};
 
-use common::{Running, docker_with_images, finish, testbed};
+use common::{RunFiles, Running, docker_with_images, finish, testbed};
 use nix::sys::signal::Signal;
 use test_support::{run, test};
 
 fn main() -> ExitCode {
     let tests = [
         test!(a_sweep_in_containers_is_measured_and_proved_and_leaves_nothing_behind),
+        test!(containers_have_the_capabilities_that_their_role_needs_and_limits),
         test!(ctrl_c_stops_the_clients_and_removes_the_containers),
         test!(what_a_killed_driver_leaves_is_removed_by_clean),
     ];
@@ -46,6 +47,34 @@ fn a_sweep_in_containers_is_measured_and_proved_and_leaves_nothing_behind() {
     assert!(images.as_object().unwrap().values().all(serde_json::Value::is_string), "{images}");
     assert!(run.csv("cells.csv").iter().all(|cell| !cell["host_cpu_percent"].is_empty()), "the engine is on this host");
     assert_eq!(things_of(&run.id), Vec::<String>::new());
+}
+
+/// What a container may do: its capabilities, limits and options as the engine shows them, and what the kernel says of its
+/// first process.
+fn rights(container: &str) -> String {
+    let shown = "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.SecurityOpt}} {{.HostConfig.Memory}} \
+                 {{.HostConfig.PidsLimit}} ";
+    let status = ["exec", container, "sed", "-n", "s/^\\(CapBnd\\|NoNewPrivs\\):\\t//p", "/proc/1/status"];
+    let outputs = [&["inspect", "--format", shown, container][..], &status].map(|arguments| {
+        let output = Command::new("docker").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    });
+    // Newer engines write CAP_NET_RAW for NET_RAW.
+    outputs.concat().replace("CAP_", "").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn containers_have_the_capabilities_that_their_role_needs_and_limits() {
+    let mut running = Running::start(&[&SHORT[..], &["--delay", "0,20ms", "--duration", "20s"]].concat());
+    running.wait_for_line("emulator shaper");
+    let run_id = RunFiles::only_one_in(running.folder.path()).id;
+    let rights = ["server", "client-1"].map(|node| rights(&format!("testbed-{run_id}-{node}")));
+    running.signal(Signal::SIGINT);
+    running.end();
+    let limits = "[no-new-privileges:true] 4294967296 2048";
+    // Bits 12, 13 and 23 of the bounding set are NET_ADMIN, NET_RAW and SYS_NICE (linux/capability.h).
+    assert_eq!(rights[0], format!("[ALL] [NET_ADMIN NET_RAW SYS_NICE] {limits} 0000000000803000 1"));
+    assert_eq!(rights[1], format!("[ALL] [NET_RAW] {limits} 0000000000002000 1"));
 }
 
 fn ctrl_c_stops_the_clients_and_removes_the_containers() {

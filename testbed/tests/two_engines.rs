@@ -211,28 +211,32 @@ fn a_published_port_that_is_taken_is_told_with_what_to_do() {
     engines.assert_nothing_is_left(&finished.run().id);
 }
 
-/// A shop as `docker compose up` makes it, with a shaper that somebody started. Removed when dropped.
+/// A shop and a shaper with the rights that compose.yaml gives them. Removed when dropped.
 struct ShopByHand {
     engine: String,
     shaper: std::process::Child,
 }
 
 const BY_HAND: &str = "testbed-test-shop-by-hand";
+const SHAPER_BY_HAND: &str = "testbed-test-shaper-by-hand";
+const NO_RIGHTS: [&str; 4] = ["--cap-drop", "ALL", "--security-opt", "no-new-privileges:true"];
 
 impl ShopByHand {
     fn start(engine: &str) -> Self {
-        docker(engine, &["rm", "--force", "--volumes", BY_HAND]);
-        let rights = ["--cap-add", "NET_ADMIN", "--cap-add", "SYS_NICE", "--device", "/dev/net/tun"];
+        docker(engine, &["rm", "--force", "--volumes", SHAPER_BY_HAND, BY_HAND]);
         let ports =
             ["-p", "5000:5000", "-p", "5001:5001", "-p", "5002:5002/udp", "-e", "SHOP_ECHO_LISTEN=0.0.0.0:5002"];
         let run =
-            [&["run", "--detach", "--name", BY_HAND], &rights[..], &ports, &["testbed-shop-server:latest"]].concat();
+            [&["run", "--detach", "--name", BY_HAND], &NO_RIGHTS[..], &ports, &["testbed-shop-server:latest"]].concat();
         assert!(!docker(engine, &run).is_empty(), "the shop did not start");
-        let exec = ["--host", engine, "exec", "--interactive", "--user", "0", BY_HAND];
-        let command = ["shaper", "run", "--until-stdin-closes"];
+        let network = format!("container:{BY_HAND}");
+        let run = ["--host", engine, "run", "--rm", "--interactive", "--user", "0", "--name", SHAPER_BY_HAND];
+        let rights =
+            ["--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW", "--cap-add", "SYS_NICE", "--device", "/dev/net/tun"];
+        let command = ["--entrypoint", "shaper", "testbed-shop-server:latest", "run", "--until-stdin-closes"];
         let mut shaper = Command::new("docker");
-        shaper.args(exec).args(command).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut shaper = shaper.spawn().unwrap();
+        shaper.args(run).args(["--network", &network]).args(NO_RIGHTS).args(rights).args(command);
+        let mut shaper = shaper.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = String::new();
         std::io::BufRead::read_line(&mut std::io::BufReader::new(shaper.stdout.take().unwrap()), &mut ready).unwrap();
         assert!(ready.contains("ready"), "{ready}");
@@ -242,13 +246,13 @@ impl ShopByHand {
     }
 
     fn set(&self, options: &[&str]) {
-        docker(&self.engine, &[&["exec", "--user", "0", BY_HAND, "shaper", "set"], options].concat());
+        docker(&self.engine, &[&["exec", SHAPER_BY_HAND, "shaper", "set"], options].concat());
     }
 }
 
 impl Drop for ShopByHand {
     fn drop(&mut self) {
-        docker(&self.engine, &["rm", "--force", "--volumes", BY_HAND]);
+        docker(&self.engine, &["rm", "--force", "--volumes", SHAPER_BY_HAND, BY_HAND]);
         let _ = self.shaper.kill();
         let _ = self.shaper.wait();
     }
@@ -289,8 +293,12 @@ fn a_lost_client_of_a_swarm_costs_one_cell_and_comes_back() {
     let mut running = Running::start(&[&arguments[..], &["--repetitions", "2", "--duration", "4s"]].concat());
     running.wait_for_line("cell 1/4");
     let victim = docker(&engines.b, &["ps", "--quiet", "--filter", "label=testbed.run"]);
-    docker(&engines.b, &["kill", victim.lines().next().expect("a client on the second machine")]);
+    let victim = victim.lines().next().expect("a client on the second machine");
+    let rights = "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}";
+    let rights = docker(&engines.b, &["inspect", "--format", rights, victim]).replace("CAP_", "");
+    docker(&engines.b, &["kill", victim]);
     let finished = running.end();
+    assert_eq!(rights.trim(), "[ALL] [NET_RAW] 4294967296 2048", "of a client's task");
     assert_eq!(finished.code(), Some(3), "{}", finished.words());
     let run = finished.run();
     let verdicts: Vec<String> = run.csv("cells.csv").iter().map(|cell| cell["verdict"].clone()).collect();

@@ -46,7 +46,7 @@ impl ByHandEmulator {
 
 /// What to type on the server's machine.
 fn instructions(host: &str, condition: &Condition) -> String {
-    let in_server = "docker compose exec --user 0 server";
+    let in_server = "docker compose run --rm emulator";
     let (with_tcset, with_shaper) = if condition.is_baseline() {
         (Some(format!("tcdel {DEVICE} --all")), "shaper clear".to_owned())
     } else {

@@ -24,7 +24,9 @@ use futures_util::future::join_all;
 use super::process::Process;
 use super::{Engine, LabPlan, Node, NodeCommand, Output, ShopAddress};
 use crate::host;
-pub(super) use container::{NetworkKind, labels, names};
+pub(super) use container::{
+    CLIENT_CAPABILITIES, MAX_MEMORY_BYTES, MAX_PROCESSES, NetworkKind, capabilities, labels, names,
+};
 pub(super) use removal::is_missing;
 pub(crate) use site::{Site, connect};
 

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use bollard::Docker;
 use bollard::models::{
-    EndpointSpec, EndpointSpecModeEnum, HealthConfig, NetworkAttachmentConfig, Service, ServiceSpec, ServiceSpecMode,
-    ServiceSpecModeReplicated, Task, TaskSpec, TaskSpecContainerSpec, TaskSpecRestartPolicy,
-    TaskSpecRestartPolicyConditionEnum, TaskState,
+    EndpointSpec, EndpointSpecModeEnum, HealthConfig, Limit, NetworkAttachmentConfig, Service, ServiceSpec,
+    ServiceSpecMode, ServiceSpecModeReplicated, Task, TaskSpec, TaskSpecContainerSpec, TaskSpecContainerSpecPrivileges,
+    TaskSpecResources, TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum, TaskState,
 };
 use bollard::query_parameters::{InspectServiceOptions, ListNodesOptions, ListTasksOptions, UpdateServiceOptions};
 use serde_json::{Value, json};
 
 use crate::engine::LabPlan;
-use crate::engine::docker::{FOLDER, IMAGES, is_missing, labels, names};
+use crate::engine::docker::{
+    CLIENT_CAPABILITIES, FOLDER, IMAGES, MAX_MEMORY_BYTES, MAX_PROCESSES, capabilities, is_missing, labels, names,
+};
 
 /// How long tasks may take to end; one on a machine that is gone never does.
 const END_LIMIT: Duration = Duration::from_secs(40);
@@ -32,6 +34,37 @@ pub(super) fn description(
     hub: SocketAddrV4,
     token: &str,
 ) -> ServiceSpec {
+    let network =
+        NetworkAttachmentConfig { target: Some(names::network(&plan.run_id)), ..NetworkAttachmentConfig::default() };
+    let restart = TaskSpecRestartPolicy {
+        condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
+        delay: Some(0),
+        ..TaskSpecRestartPolicy::default()
+    };
+    let limits = Limit { memory_bytes: Some(MAX_MEMORY_BYTES), pids: Some(MAX_PROCESSES), ..Limit::default() };
+    ServiceSpec {
+        name: Some(names::clients(&plan.run_id)),
+        labels: Some(labels(plan)),
+        task_template: Some(TaskSpec {
+            container_spec: Some(container(plan, sysctls, hub, token)),
+            networks: Some(vec![network]),
+            restart_policy: Some(restart),
+            resources: Some(TaskSpecResources { limits: Some(limits), ..TaskSpecResources::default() }),
+            ..TaskSpec::default()
+        }),
+        mode: Some(replicas(plan.clients)),
+        // Virtual addresses need IPVS, which not every kernel has, and nobody asks for the service by name.
+        endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: None }),
+        ..ServiceSpec::default()
+    }
+}
+
+fn container(
+    plan: &LabPlan,
+    sysctls: &BTreeMap<String, String>,
+    hub: SocketAddrV4,
+    token: &str,
+) -> TaskSpecContainerSpec {
     let [_, client_image] = IMAGES;
     let hub = hub.to_string();
     let environment = [
@@ -41,7 +74,7 @@ pub(super) fn description(
         ("TESTBED_FOLDER", FOLDER),
         (TOKEN, token),
     ];
-    let container = TaskSpecContainerSpec {
+    TaskSpecContainerSpec {
         image: Some(client_image.to_owned()),
         labels: Some(labels(plan)),
         command: Some(vec!["testbed-agent".to_owned(), "serve".to_owned()]),
@@ -52,29 +85,12 @@ pub(super) fn description(
         init: Some(true),
         stop_grace_period: Some(0),
         sysctls: Some(sysctls.iter().map(|(name, value)| (format!("net.{name}"), value.clone())).collect()),
+        capability_drop: Some(capabilities(&["ALL"])),
+        capability_add: Some(capabilities(&CLIENT_CAPABILITIES)),
+        // Docker 20.10 ignores it: its Swarm has no such option.
+        privileges: Some(TaskSpecContainerSpecPrivileges { no_new_privileges: Some(true), ..Default::default() }),
         health_check: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         ..TaskSpecContainerSpec::default()
-    };
-    let network =
-        NetworkAttachmentConfig { target: Some(names::network(&plan.run_id)), ..NetworkAttachmentConfig::default() };
-    let restart = TaskSpecRestartPolicy {
-        condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
-        delay: Some(0),
-        ..TaskSpecRestartPolicy::default()
-    };
-    ServiceSpec {
-        name: Some(names::clients(&plan.run_id)),
-        labels: Some(labels(plan)),
-        task_template: Some(TaskSpec {
-            container_spec: Some(container),
-            networks: Some(vec![network]),
-            restart_policy: Some(restart),
-            ..TaskSpec::default()
-        }),
-        mode: Some(replicas(plan.clients)),
-        // Virtual addresses need IPVS, which not every kernel has, and nobody asks for the service by name.
-        endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: None }),
-        ..ServiceSpec::default()
     }
 }
 
