@@ -3,6 +3,7 @@
 mod choice;
 mod clean;
 mod interrupt;
+mod place;
 mod run;
 
 use std::ffi::OsString;
@@ -17,10 +18,12 @@ use crate::doctor;
 use crate::output::failure;
 use crate::report::{ReportRequest, report};
 use crate::results::RunFolder;
-use choice::EngineUrls;
+use crate::usage::is_usage;
+use place::EngineUrls;
 use run::RunArgs;
 
 /// Exit codes beside 0 (all cells measured and proved) and 1 (failed).
+const WRONG_USAGE: u8 = 2;
 const SOME_NOT_PROVED: u8 = 3;
 const INTERRUPTED: u8 = 130;
 
@@ -100,7 +103,7 @@ pub(crate) fn main_from(arguments: Vec<OsString>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             failure(&error);
-            ExitCode::FAILURE
+            if is_usage(&error) { ExitCode::from(WRONG_USAGE) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -174,6 +174,19 @@ async fn prepared(
     Ok(Chosen { emulator, why })
 }
 
+/// Checks, without an environment, whether the emulator that was asked for can impose `condition`; `auto` takes one that
+/// can.
+///
+/// # Errors
+/// Names the part that it cannot express.
+pub(crate) fn check_expressible(choice: EmulatorChoice, is_by_hand: bool, condition: &Condition) -> anyhow::Result<()> {
+    match choice {
+        _ if is_by_hand => by_hand::can_express(condition),
+        EmulatorChoice::Tcset => TcsetEmulator.can_express(condition),
+        EmulatorChoice::Shaper | EmulatorChoice::Auto => Ok(()),
+    }
+}
+
 /// Runs a command in the server's node that must succeed.
 async fn on_server(engine: &dyn Engine, command: NodeCommand) -> anyhow::Result<Output> {
     engine.exec(Node::Server, &command).await?.success(&command)

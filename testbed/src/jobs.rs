@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use anyhow::bail;
+use crate::usage::bail_usage;
 
 /// The most labs that `auto` makes; each holds a server and all clients.
 const MOST_BY_ITSELF: u32 = 16;
@@ -44,7 +44,7 @@ impl Jobs {
         let useful = u32::try_from(cells).unwrap_or(u32::MAX).max(1);
         match (self, why_one) {
             (Self::AtMost(number), Some(why)) if number.get() > 1 => {
-                bail!("--jobs {number}: cells can't be measured beside each other here: {why}; leave it away")
+                bail_usage!("--jobs {number}: cells cannot run in parallel here: {why}; omit --jobs")
             }
             (_, Some(_)) => Ok(1),
             (Self::AtMost(number), None) => Ok(number.get().min(useful)),

@@ -21,6 +21,7 @@ mod results;
 mod run;
 mod run_id;
 mod scenario;
+mod usage;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

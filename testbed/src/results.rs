@@ -13,6 +13,7 @@ use shop_client::sample::{COLUMNS, Sample};
 use testbed_analysis::{BreakdownRow, IntervalRow, SummaryRow};
 
 use crate::cell_row::CellRow;
+use crate::usage::bail_usage;
 
 /// Where the cell's id stands in a row of `samples.csv`.
 const CELL_COLUMN: usize = 1;
@@ -62,7 +63,10 @@ impl RunFolder {
     /// The folder of an earlier run.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         if !path.join("manifest.json").is_file() {
-            bail!("'{}' is no folder of a run: it has no manifest.json (try results/<run-id>)", path.display());
+            bail_usage!(
+                "'{}' is not a results directory: manifest.json is missing (expected results/<run-id>)",
+                path.display()
+            );
         }
         Ok(Self(path.to_owned()))
     }

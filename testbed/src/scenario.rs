@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use shaper::{Condition, Delay, Loss, Rate};
+use shop_server::config::HashCost;
 
 use crate::duration::Span;
 pub(crate) use combination::Combination;
@@ -230,6 +231,13 @@ impl Scenario {
                 bail!("{what} is {span}: expected more than nothing");
             }
         }
+        if let Some(rate) = self.workload.arrival_rate {
+            rate.check(self.clients)?;
+        }
+        let ServerSettings { password_memory_kib, password_iterations, .. } = self.server;
+        HashCost::new(password_memory_kib, password_iterations, 1).with_context(|| {
+            format!("password_memory_kib is {password_memory_kib}, password_iterations is {password_iterations}")
+        })?;
         if !matches!(self.server.durability.as_str(), "full" | "normal") {
             bail!("durability is '{}': expected full or normal", self.server.durability);
         }

@@ -249,9 +249,9 @@ fn wrong_usage_is_told_with_the_accepted_form() {
     for (arguments, code, expected) in [
         (vec!["run", "--rate", "1Mps"], 2, "1Mps"),
         (vec!["run", "--duration", "30"], 2, "30s"),
-        (vec!["run", "--clients", "0"], 1, "clients is 0"),
-        (vec!["run", "--scenario", "none-such"], 1, "none-such"),
-        (vec!["report", "none-such"], 1, "manifest.json"),
+        (vec!["run", "--clients", "0"], 2, "clients is 0"),
+        (vec!["run", "--scenario", "none-such"], 2, "none-such"),
+        (vec!["report", "none-such"], 2, "manifest.json"),
         (vec!["fly"], 2, "fly"),
     ] {
         let finished = finish(&arguments);

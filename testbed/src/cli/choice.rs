@@ -3,62 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use clap::Args;
-use shop_protocol::limits;
 use tokio::runtime::Runtime;
 
+use super::place::{EngineChoice, ONE_LINK, ONE_SWARM, PUBLISHED_ONCE, PlaceArgs};
 use super::runtime;
 use crate::engine::docker::{self, DockerEngine, Site};
 use crate::engine::host_processes::HostEngine;
 use crate::engine::netns::{self, NetnsEngine};
 use crate::engine::swarm::SwarmEngine;
 use crate::engine::{Engines, ShopAddress};
-use crate::manifest::{Manifest, Place};
-
-/// The user's choice of engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum EngineChoice {
-    /// Docker when an engine answers and the images are there, else namespaces.
-    Auto,
-    /// Containers of the local Docker engine, or the one that DOCKER_HOST names.
-    Docker,
-    /// Network namespaces on this host.
-    Netns,
-    /// Tasks on all machines of the Swarm that the Docker engine (or --server-engine) is a manager of.
-    Swarm,
-}
-
-/// Docker engines that the user names.
-#[derive(Debug, Clone, Default, Args)]
-pub(super) struct EngineUrls {
-    /// Docker engine of the server: unix:///PATH, tcp://HOST:PORT (TLS with DOCKER_TLS_VERIFY), https://HOST:PORT or
-    /// ssh://USER@HOST, which may go on with :PORT and /SOCKET
-    #[arg(long, value_name = "URL")]
-    pub(super) server_engine: Option<String>,
-    /// Docker engines of the clients, which are dealt out to them in turn; none: all nodes are on the server's
-    #[arg(long, value_name = "URL", value_delimiter = ',')]
-    pub(super) client_engine: Vec<String>,
-}
-
-/// Where server and clients live.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Where nodes live")]
-pub(super) struct PlaceArgs {
-    /// What nodes are [default: auto, or that of the run that is repeated]
-    #[arg(long, value_enum)]
-    pub(super) engine: Option<EngineChoice>,
-    #[command(flatten)]
-    pub(super) urls: EngineUrls,
-    /// Where clients reach the server's published ports; else the host in --server-engine's URL
-    #[arg(long, value_name = "HOST")]
-    server_address: Option<String>,
-    #[arg(long, value_name = "PORT", help = format!("First of the three ports that are published: accounts, shop, and UDP echo \
-          for the probe [default: {}]", limits::ACCOUNTS_PORT))]
-    publish_port: Option<u16>,
-    /// Use a shop that somebody started by hand on HOST; conditions are set there by hand, as the run then tells
-    #[arg(long, value_name = "HOST", conflicts_with_all = ["server_engine", "server_address"])]
-    pub(super) server: Option<String>,
-}
+use crate::usage::usage;
 
 /// An engine that can be used.
 pub(super) struct ChosenEngine {
@@ -70,75 +24,11 @@ pub(super) struct ChosenEngine {
     pub(super) why: String,
 }
 
-impl EngineChoice {
-    /// The one that a manifest names.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        <Self as clap::ValueEnum>::from_str(name, false).ok()
-    }
-}
-
-impl PlaceArgs {
-    /// What the user named, for the manifest.
-    pub(super) fn named(&self) -> Place {
-        let EngineUrls { server_engine, client_engine } = self.urls.clone();
-        Place {
-            server_engine,
-            client_engine,
-            server_address: self.server_address.clone(),
-            publish_port: self.publish_port,
-            server: self.server.clone(),
-        }
-    }
-
-    /// This place if the user named any, else that of an earlier run.
-    pub(super) fn or_that_of(mut self, earlier: &Manifest) -> Self {
-        if self.named() == Place::default() && self.engine.is_none() {
-            let Place { server_engine, client_engine, server_address, publish_port, server } = earlier.place.clone();
-            // Clients that are processes have no engine to be asked for: what there is decides again.
-            let engine = EngineChoice::named(&earlier.engine).filter(|_| server.is_none());
-            self = Self {
-                engine,
-                urls: EngineUrls { server_engine, client_engine },
-                server_address,
-                publish_port,
-                server,
-            };
-        }
-        self
-    }
-
-    fn engine(&self) -> EngineChoice {
-        self.engine.unwrap_or(EngineChoice::Auto)
-    }
-
-    fn first_port(&self) -> u16 {
-        self.publish_port.unwrap_or(limits::ACCOUNTS_PORT)
-    }
-}
-
-impl EngineUrls {
-    fn is_empty(&self) -> bool {
-        self.server_engine.is_none() && self.client_engine.is_empty()
-    }
-
-    /// All that are named, each once.
-    pub(super) fn all(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = self.server_engine.iter().chain(&self.client_engine).map(String::as_str).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-}
-
 /// Takes the wanted engine, or the first that can be used. `folder` is the run's temporary folder. Enters the lab for
 /// namespaces, so the process must have one thread only.
 pub(super) fn choose_engine(place: &PlaceArgs, folder: &Path) -> anyhow::Result<ChosenEngine> {
     if let Some(host) = &place.server {
         return use_shop_elsewhere(place, host, folder);
-    }
-    let is_published = !place.urls.client_engine.is_empty() && place.engine() != EngineChoice::Swarm;
-    if !is_published && (place.server_address.is_some() || place.publish_port.is_some()) {
-        bail!("--server-address and --publish-port go with --client-engine or --server: else no port is published");
     }
     if !place.urls.is_empty() && place.engine() != EngineChoice::Swarm {
         return use_several(place);
@@ -183,20 +73,14 @@ fn use_netns(folder: &Path, why: &str) -> anyhow::Result<ChosenEngine> {
 }
 
 fn use_swarm(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
-    if !place.urls.client_engine.is_empty() {
-        bail!("--engine swarm places clients by itself: of the engines only --server-engine can be named, a manager");
-    }
     let runtime = runtime()?;
     let manager = runtime.block_on(site(place.urls.server_engine.as_deref(), &docker::IMAGES))?;
-    let engines = Engines::one(SwarmEngine::new(manager)?, "a Swarm's tasks share all its machines");
+    let engines = Engines::one(SwarmEngine::new(manager)?, ONE_SWARM);
     Ok(ChosenEngine { runtime, engines, why: "engine swarm: asked for".to_owned() })
 }
 
 /// Server and clients on engines that the user names.
 fn use_several(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
-    if place.engine() == EngineChoice::Netns {
-        bail!("--server-engine and --client-engine name Docker engines, --engine netns needs none: leave one out");
-    }
     let runtime = runtime()?;
     let (server, clients) = runtime.block_on(async {
         let [server_image, client_image] = docker::IMAGES;
@@ -213,21 +97,15 @@ fn use_several(place: &PlaceArgs) -> anyhow::Result<ChosenEngine> {
         let engines = Engines::several(move |_| DockerEngine::on_one(server.for_another_lab()));
         return Ok(ChosenEngine { runtime, engines, why });
     }
-    let address = place.server_address.clone().or_else(|| host_in(server.url())).with_context(|| {
-        format!("{} does not say where clients reach the server's ports: give --server-address", server.url())
-    })?;
+    let address = place.published_address()?;
     let shop = ShopAddress::published(&address, place.first_port())?;
     let why = format!("engine docker: server on {}, its ports published at {address}", server.url());
-    let engines =
-        Engines::one(DockerEngine::on_several(server, clients, shop)?, "the server's ports are published once");
+    let engines = Engines::one(DockerEngine::on_several(server, clients, shop).map_err(usage)?, PUBLISHED_ONCE);
     Ok(ChosenEngine { runtime, engines, why })
 }
 
 /// Clients here, for somebody else's shop.
 fn use_shop_elsewhere(place: &PlaceArgs, host: &str, folder: &Path) -> anyhow::Result<ChosenEngine> {
-    if matches!(place.engine(), EngineChoice::Netns | EngineChoice::Swarm) {
-        bail!("--server {host}: clients are containers or processes on this host; leave --engine away, or give docker");
-    }
     let shop = ShopAddress::published(host, place.first_port())?;
     let runtime = runtime()?;
     let named: Vec<Option<&str>> = match place.urls.client_engine.as_slice() {
@@ -242,42 +120,13 @@ fn use_shop_elsewhere(place: &PlaceArgs, host: &str, folder: &Path) -> anyhow::R
         anyhow::Ok(sites)
     });
     let must_be_docker = place.engine() == EngineChoice::Docker || !place.urls.client_engine.is_empty();
-    let one_link = "there is one link, and somebody sets it by hand";
     let (engines, what) = match sites {
-        Ok(sites) => (Engines::one(DockerEngine::clients_only(sites, shop), one_link), "docker".to_owned()),
+        Ok(sites) => (Engines::one(DockerEngine::clients_only(sites, shop), ONE_LINK), "docker".to_owned()),
         Err(error) if must_be_docker => return Err(error),
         Err(error) => (
-            Engines::one(HostEngine::new(folder.to_owned(), shop), one_link),
+            Engines::one(HostEngine::new(folder.to_owned(), shop), ONE_LINK),
             format!("processes on this host, no Docker ({error:#})"),
         ),
     };
     Ok(ChosenEngine { runtime, engines, why: format!("clients: {what}; the shop at {host} is somebody else's") })
-}
-
-/// `tcp://192.0.2.1:2375` → `192.0.2.1`.
-fn host_in(url: &str) -> Option<String> {
-    let (scheme, rest) = url.split_once("://")?;
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let host = host.split(['/', ':']).next()?;
-    // An IPv6 address can't be the server's: the testbed is IPv4 only.
-    let is_ipv6 = host.starts_with('[');
-    (scheme != "unix" && !host.is_empty() && !is_ipv6).then(|| host.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_servers_address_is_that_of_its_engine_unless_that_is_a_socket() {
-        for (url, expected) in [
-            ("tcp://192.0.2.1:2375", Some("192.0.2.1")),
-            ("ssh://user@vm-a:22", Some("vm-a")),
-            ("https://vm-a", Some("vm-a")),
-            ("tcp://[fd00::1]:2375", None),
-            ("unix:///run/docker.sock", None),
-        ] {
-            assert_eq!(host_in(url).as_deref(), expected, "{url}");
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::choice::EngineUrls;
+use super::place::EngineUrls;
 use super::runtime;
 use crate::clean::{Care, Cleaned, clean};
 use crate::engine::docker;

@@ -1,26 +1,29 @@
 //! `testbed run`: its flags, and the run that they, a scenario or an earlier run ask for.
 
+mod check;
+mod dry_run;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use shaper::{Delay, Loss, Rate};
 
-use super::choice::{PlaceArgs, choose_engine};
+use super::choice::choose_engine;
+use super::place::PlaceArgs;
 use super::{INTERRUPTED, SOME_NOT_PROVED, ShownArgs, clean, interrupt};
 use crate::duration::Span;
 use crate::emulator::EmulatorChoice;
 use crate::jobs::Jobs;
 use crate::manifest::Manifest;
-use crate::output::result;
-use crate::plan;
 use crate::run::{Earlier, RunEnd, RunRequest, run};
 use crate::run_id::{RunLock, new_run_id};
 use crate::scenario::{
     ArrivalRate, Arrivals, Combination, Connection, Offloads, Overrides, Scenario, Storage, UntilPrecise,
 };
+use crate::usage::{bail_usage, usage};
 
 /// Flags that say what is run: they don't go with `--resume`, which says all of it.
 const WHAT_IS_RUN: [&str; 22] = [
@@ -122,7 +125,7 @@ pub(super) struct RunArgs {
     /// Where run folders go
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
-    /// Print the plan and stop
+    /// Check everything that needs no environment, print the plan and stop (--format table or json)
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -167,14 +170,16 @@ impl RunArgs {
     fn wanted(&self, earlier: Option<&Manifest>) -> anyhow::Result<Wanted> {
         let base = match earlier {
             Some(manifest) => Scenario { seed: Some(manifest.seed), ..manifest.scenario.clone() },
-            None => Scenario::load(&self.scenario)?,
+            None => Scenario::load(&self.scenario).map_err(usage)?,
         };
-        let scenario = base.with(self.overrides()).validate()?;
+        let scenario = base.with(self.overrides()).validate().map_err(usage)?;
         match (self.think_time, self.arrivals, scenario.workload.arrival_rate) {
             (Some(_), _, Some(rate)) => {
-                bail!("--think-time: with {rate} arriving, shoppers do not think; leave it away")
+                bail_usage!(
+                    "--think-time conflicts with the arrival rate {rate}: an open loop has no think time; omit it"
+                )
             }
-            (_, Some(_), None) => bail!("--arrivals: they need an --arrival-rate (200/s)"),
+            (_, Some(_), None) => bail_usage!("--arrivals requires --arrival-rate (e.g. 200/s)"),
             _ => {}
         }
         let seed = scenario.seed.map_or_else(getrandom::u64, Ok).context("no randomness for a seed; give --seed")?;
@@ -196,13 +201,13 @@ fn manifest_at(path: &Path) -> anyhow::Result<Manifest> {
 pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     let earlier = args.resume.as_deref().map(Earlier::open).transpose()?;
-    let repeated = args.from.as_deref().map(manifest_at).transpose()?;
+    let repeated = args.from.as_deref().map(manifest_at).transpose().map_err(usage)?;
     let wanted = args.wanted(earlier.as_ref().map(Earlier::manifest).or(repeated.as_ref()))?;
+    check::check(args, &wanted)?;
     if args.dry_run {
-        print_plan(&wanted.scenario, wanted.seed, earlier.as_ref());
+        dry_run::print(&wanted, earlier.as_ref(), args.shown.format)?;
         return Ok(ExitCode::SUCCESS);
     }
-    refuse_by_hand_with_emulator(args, &wanted)?;
     clean::before_a_run(&wanted.place.urls)?;
     let run_id = earlier.as_ref().map_or_else(new_run_id, |earlier| Ok(earlier.manifest().run_id.clone()))?;
     let lock = RunLock::take(&run_id)?;
@@ -236,33 +241,6 @@ pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
         RunEnd::Doubtful => ExitCode::from(SOME_NOT_PROVED),
         RunEnd::Interrupted => ExitCode::from(INTERRUPTED),
     })
-}
-
-/// Conditions that are set by hand have no emulator of ours.
-fn refuse_by_hand_with_emulator(args: &RunArgs, wanted: &Wanted) -> anyhow::Result<()> {
-    if wanted.place.server.is_some() && args.emulator.is_some_and(|wanted| wanted != EmulatorChoice::Auto) {
-        bail!("--server: the link of somebody else's shop is set by hand; leave --emulator away");
-    }
-    Ok(())
-}
-
-/// The cells in their order; of a run that is gone on with, those that are missing.
-fn print_plan(scenario: &Scenario, seed: u64, earlier: Option<&Earlier>) {
-    let all = plan::cells(scenario, seed);
-    let is_missing =
-        |cell: &&plan::Cell| earlier.is_none_or(|earlier| earlier.missing().iter().any(|c| c.id == cell.id));
-    let cells: Vec<&plan::Cell> =
-        plan::order(&all, seed).into_iter().map(|place| &all[place]).filter(is_missing).collect();
-    let time = scenario.whole_duration() * u32::try_from(cells.len()).unwrap_or(u32::MAX);
-    let lines = cells.iter().map(|cell| format!("{:<18} {}", cell.id, cell.condition));
-    result(&lines.collect::<Vec<_>>().join("\n"));
-    let at_most = if scenario.until.is_some() { "at most " } else { "" };
-    result(&format!(
-        "{at_most}{} cells of {}, {at_most}{} s one after the other, seed {seed}",
-        cells.len(),
-        scenario.duration,
-        time.as_secs()
-    ));
 }
 
 #[cfg(test)]

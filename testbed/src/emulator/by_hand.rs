@@ -65,6 +65,14 @@ fn instructions(host: &str, condition: &Condition) -> String {
     format!("set on {host}: {condition}\n  {ways}\nthen press Enter here")
 }
 
+/// Whether the probe alone can confirm a condition.
+pub(super) fn can_express(condition: &Condition) -> anyhow::Result<()> {
+    if condition.queue_limit.is_some() {
+        bail!("{condition}: manual mode cannot verify a queue limit: omit it");
+    }
+    Ok(())
+}
+
 #[async_trait(?Send)]
 impl Emulator for ByHandEmulator {
     fn name(&self) -> &'static str {
@@ -80,10 +88,7 @@ impl Emulator for ByHandEmulator {
     }
 
     fn can_express(&self, condition: &Condition) -> anyhow::Result<()> {
-        if condition.queue_limit.is_some() {
-            bail!("{condition}: the probe cannot verify a queue limit, and manual conditions have no readback");
-        }
-        Ok(())
+        can_express(condition)
     }
 
     async fn apply(&mut self, _engine: &dyn Engine, condition: &Condition, _seed: u64) -> anyhow::Result<()> {

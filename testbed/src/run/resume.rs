@@ -11,6 +11,7 @@ use crate::cell_row::{CellRow, Verdict};
 use crate::manifest::{Manifest, Part};
 use crate::plan::Cell;
 use crate::results::RunFolder;
+use crate::usage::bail_usage;
 
 /// Cells that were measured before: their rows and, where precision is asked for, their samples.
 pub(super) type Measured = (Vec<CellRow>, Vec<Sample>);
@@ -33,7 +34,7 @@ impl Earlier {
         let rows: Vec<CellRow> = folder.cells_if_any()?.into_iter().filter(is_whole).collect();
         let earlier = Self { folder, manifest, rows };
         if earlier.missing().is_empty() {
-            bail!("nothing is missing in {}: all {} cells were measured", path.display(), earlier.rows.len());
+            bail_usage!("nothing is missing in {}: all {} cells were measured", path.display(), earlier.rows.len());
         }
         Ok(earlier)
     }

@@ -51,18 +51,32 @@ impl ArrivalRate {
     pub(crate) fn share(self, clients: u32) -> Self {
         Self { number: self.number / f64::from(clients.max(1)), ..self }
     }
+
+    /// Checks that each of so many clients takes its part: what one client can start is known to it.
+    ///
+    /// # Errors
+    /// The client's.
+    pub(super) fn check(self, clients: u32) -> anyhow::Result<()> {
+        let of_each: Result<shop_client::workload::ArrivalRate, String> = self.share(clients).to_string().parse();
+        of_each.map(drop).map_err(|error| {
+            anyhow::anyhow!(
+                "arrival_rate is {self} for {clients} clients: each client: {error}: change the rate or clients"
+            )
+        })
+    }
 }
 
 impl FromStr for ArrivalRate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error = || format!("'{text}' is no rate of arrivals: a number above 0 and one of /s, /m, /h (200/s)");
+        let error =
+            || format!("invalid arrival rate '{text}': expected a number above 0 with /s, /m or /h (e.g. 200/s)");
         let split = text.find('/').ok_or_else(error)?;
         let (number, unit) = text.split_at(split);
         let per = Per::ALL.into_iter().find(|per| per.unit() == unit).ok_or_else(error)?;
         let number: f64 = number.trim().parse().map_err(|_| error())?;
-        if !(number > 0.0 && number <= 1e9) {
+        if !(number > 0.0 && number.is_finite()) {
             return Err(error());
         }
         Ok(Self { number, per })

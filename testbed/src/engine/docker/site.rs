@@ -44,13 +44,26 @@ pub(crate) struct Site {
     followers: RefCell<Vec<JoinHandle<()>>>,
 }
 
+/// Returns `url`, or that of the engine that the environment names (DOCKER_HOST), or that of the local one.
+pub(crate) fn url_or_default(url: Option<&str>) -> String {
+    let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|url| !url.is_empty());
+    url.map(ToOwned::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_URL.to_owned())
+}
+
+/// Checks the form of an engine's URL.
+///
+/// # Errors
+/// Names the forms that there are.
+pub(crate) fn check_url(url: &str) -> anyhow::Result<()> {
+    if url.starts_with("ssh:") { Tunnel::check(url) } else { Site::unchecked(url).map(drop) }
+}
+
 /// Connects to the engine at `url`, else to the one that the environment names (DOCKER_HOST), else to the local one.
 ///
 /// # Errors
 /// When no engine answers.
 pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<Site> {
-    let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|url| !url.is_empty());
-    let url = url.map(ToOwned::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_URL.to_owned());
+    let url = url_or_default(url);
     let site = if url.starts_with("ssh:") { Site::by_ssh(&url).await? } else { Site::unchecked(&url)? };
     let silent = || format!("no Docker engine answers at {url} (does it run, may you use it?)");
     let docker = site.docker.negotiate_version().await.with_context(silent)?;

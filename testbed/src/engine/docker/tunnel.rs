@@ -41,6 +41,10 @@ struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
+    fn of(url: &'a str) -> anyhow::Result<Self> {
+        Self::parse(url).with_context(|| format!("'{url}': expected ssh://USER@HOST[:PORT][/SOCKET]"))
+    }
+
     fn parse(url: &'a str) -> Option<Self> {
         let rest = url.strip_prefix("ssh://")?;
         let (authority, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
@@ -52,14 +56,18 @@ impl<'a> Target<'a> {
 }
 
 impl Tunnel {
+    /// Checks the form of a URL.
+    pub(super) fn check(url: &str) -> anyhow::Result<()> {
+        Target::of(url).map(drop)
+    }
+
     /// Connects by ssh, which must need no password typed.
     ///
     /// # Errors
     /// What ssh said.
     pub(super) async fn open(url: &str) -> anyhow::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let target =
-            Target::parse(url).with_context(|| format!("'{url}': expected ssh://USER@HOST[:PORT][/SOCKET]"))?;
+        let target = Target::of(url)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let folder = RunLock::take(&format!("ssh-{}-{number}", std::process::id()))?;
         let socket = socket_in(&folder);

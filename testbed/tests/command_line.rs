@@ -1,0 +1,159 @@
+//! The driver's command line: exit codes, dry runs and names of programs. No test here needs a namespace.
+
+#![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Runs the driver in `directory` to its end.
+fn testbed(directory: &Path, line: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.current_dir(directory).args(line.split_whitespace()).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Directory entries, to see that nothing was created.
+fn entries(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Scenario files and a plain file that the tests refer to.
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let default = include_str!("../scenarios/original.toml");
+    let with = |from: &str, to: &str| {
+        let text = default.replace(from, to);
+        assert_ne!(text, default, "'{from}' is in the scenario");
+        text
+    };
+    for (name, content) in [
+        ("unknown-key.toml", with("clients = 8", "clients = 8\nclient = 9")),
+        ("hash.toml", with("password_memory_kib = 256", "password_memory_kib = 1")),
+        ("broken.toml", "name = ".to_owned()),
+        ("file", String::new()),
+    ] {
+        fs::write(directory.path().join(name), content).unwrap();
+    }
+    directory
+}
+
+/// Wrong values, and a part of the message about each.
+const WRONG: [(&str, &str); 33] = [
+    ("fly", "fly"),
+    ("run --rate 1Mps", "1Mps"),
+    ("run --duration 30", "30s"),
+    ("run --clients 0", "clients is 0"),
+    ("run --users 0", "users is 0"),
+    ("run --repetitions 0", "repetitions is 0"),
+    ("run --duration 0ms", "duration is 0ms"),
+    ("run --loss 100%", "100%"),
+    ("run --scenario none-such", "none-such"),
+    ("run --scenario unknown-key.toml", "unknown field `client`"),
+    ("run --scenario broken.toml", "broken.toml"),
+    ("run --scenario hash.toml", "password_memory_kib"),
+    ("run --arrivals constant", "--arrival-rate"),
+    ("run --from nowhere.json", "manifest.json"),
+    ("run --from broken.toml", "broken.toml"),
+    ("run --resume nowhere", "manifest.json"),
+    ("report nowhere", "manifest.json"),
+    ("run --arrival-rate 0/s", "0/s"),
+    ("run --clients 1 --arrival-rate 1000001/s", "1000000/s"),
+    ("run --clients 1000 --arrival-rate 1000000001/s", "1000000/s"),
+    ("run --out file", "--out"),
+    ("run --out file/below", "--out"),
+    ("run --graphs file", "--graphs"),
+    ("run --server no-such-host.invalid", "no-such-host.invalid"),
+    ("run --server 127.0.0.1 --emulator shaper", "--emulator"),
+    ("run --server 127.0.0.1 --engine netns", "--engine"),
+    ("run --server 127.0.0.1 --jobs 2", "--jobs"),
+    ("run --server 127.0.0.1 --combined delay=50ms,jitter=5ms", "jitter"),
+    ("run --emulator tcset --combined delay=50ms,jitter=5ms", "jitter"),
+    ("run --engine swarm --client-engine tcp://192.0.2.1:2375", "--engine swarm"),
+    ("run --engine netns --server-engine tcp://192.0.2.1:2375", "--engine netns"),
+    ("run --publish-port 6000", "--publish-port"),
+    ("run --server-engine ssh://-oProxyCommand=x", "ssh://USER@HOST"),
+];
+
+#[test]
+fn wrong_values_exit_with_2_and_are_named_with_and_without_dry_run() {
+    let directory = directory();
+    let before = entries(directory.path());
+    for (line, expected) in WRONG {
+        let dry = line.starts_with("run").then(|| line.replacen("run", "run --dry-run", 1));
+        for line in [Some(line.to_owned()), dry].into_iter().flatten() {
+            let output = testbed(directory.path(), &line);
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{line}: {stderr}");
+            assert!(stderr.contains(expected), "{line}: '{expected}' is missing in: {stderr}");
+            assert!(output.stdout.is_empty(), "{line}: {}", text(&output.stdout));
+        }
+    }
+    assert_eq!(entries(directory.path()), before, "nothing was created");
+}
+
+#[test]
+fn an_arrival_rate_is_limited_for_each_client_not_for_all_together() {
+    let directory = directory();
+    let output = testbed(directory.path(), "run --dry-run --clients 2 --arrival-rate 2000000/s");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_dry_run_prints_its_plan_as_text_or_json_and_creates_nothing() {
+    let directory = directory();
+    let before = entries(directory.path());
+    let words = "run --dry-run --repetitions 2 --seed 7 --out new/results";
+    let plain = testbed(directory.path(), words);
+    let plan = text(&plain.stdout);
+    assert!(plan.contains("loss-2%-r2") && plan.contains("18 cells"), "{plan}");
+
+    let output = testbed(directory.path(), &format!("{words} --format json"));
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let cells = plan["cells"].as_array().unwrap();
+    assert_eq!((cells.len(), &plan["seed"], &plan["scenario"]["name"]), (18, &7.into(), &"original".into()));
+    assert_eq!(plan["longest_s"], 18.0 * plan["cell_s"].as_f64().unwrap());
+    let listed: Vec<&str> = cells.iter().map(|cell| cell["id"].as_str().unwrap()).collect();
+    let printed: Vec<String> = text(&plain.stdout)
+        .lines()
+        .filter_map(|line| line.split_whitespace().next().filter(|word| word.contains("-r")).map(ToOwned::to_owned))
+        .collect();
+    assert_eq!(listed, printed, "the same cells in the same order");
+
+    let csv = testbed(directory.path(), &format!("{words} --format csv"));
+    assert_eq!(csv.status.code(), Some(2));
+    assert!(text(&csv.stderr).contains("--format csv"), "{}", text(&csv.stderr));
+    assert_eq!(entries(directory.path()), before, "nothing was created");
+}
+
+/// The name in `top` and the arguments in `ps` of the driver's own binary, started as `shop-server`.
+#[test]
+fn a_program_that_the_driver_runs_from_itself_has_its_name_in_ps_and_top() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.arg0("shop-server").current_dir(directory.path()).args(["serve", "--database", "shop.db"]);
+    command.args(["--accounts-listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0"]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let of_child = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap();
+    let (name, arguments) = (of_child("comm"), of_child("cmdline"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(ready.contains("shop"), "{ready}");
+    assert_eq!(name.trim(), "shop-server");
+    assert!(arguments.starts_with("shop-server\0serve\0"), "{arguments:?}");
+}
