@@ -1,10 +1,13 @@
 //! The shop's programs inside the driver's own binary.
 //!
-//! `testbed program shop-server …` is shop-server. So one `cargo run` builds everything there is to run, and driver,
+//! `testbed program shop-server …` is shop-server, and so is the driver's binary under that name (`argv[0]`). So one `cargo run` builds everything there is to run, and driver,
 //! server, client and emulator of a namespace run can never be of different versions.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
+use std::path::Path;
 use std::process::ExitCode;
+
+use nix::sys::prctl::set_name;
 
 /// A program that runs in nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub(crate) enum Program {
 }
 
 /// The first argument that turns the driver into one of the programs.
-pub(crate) const PROGRAM_ARGUMENT: &str = "program";
+const PROGRAM_ARGUMENT: &str = "program";
 
 impl Program {
     /// The name of the binary.
@@ -51,10 +54,22 @@ impl Program {
 
 /// Runs the program that the arguments ask for; `None` when they ask for the driver itself.
 pub(crate) fn run_if_asked(arguments: &[OsString]) -> Option<ExitCode> {
-    let [_, keyword, name, ..] = arguments else { return None };
-    if keyword != PROGRAM_ARGUMENT {
-        return None;
+    let (program, arguments) = asked_for(arguments)?;
+    // The kernel names a process after the file that was executed: the driver's own, or `exe`.
+    if let Ok(name) = CString::new(program.name()) {
+        // It is for `ps` and `top` alone: a kernel that refuses leaves the old name, and nothing depends on it.
+        let _ = set_name(&name);
     }
-    let program = Program::named(name.to_str()?)?;
-    Some(program.main_from(arguments[2..].to_vec()))
+    Some(program.main_from(arguments.to_vec()))
+}
+
+/// The program and its arguments, its name first: `shop-server …`, or `testbed program shop-server …`.
+fn asked_for(arguments: &[OsString]) -> Option<(Program, &[OsString])> {
+    let named = |path: &OsString| Program::named(Path::new(path).file_name()?.to_str()?);
+    if let Some(program) = arguments.first().and_then(named) {
+        return Some((program, arguments));
+    }
+    let [_, keyword, rest @ ..] = arguments else { return None };
+    let program = named(rest.first()?)?;
+    (keyword == PROGRAM_ARGUMENT).then_some((program, rest))
 }

@@ -17,7 +17,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::engine::process::{ExitStatus, Process};
 use crate::engine::{Executable, Node, NodeCommand, Output};
-use crate::program::PROGRAM_ARGUMENT;
 
 /// Lines of a process's stdout that may wait to be read.
 const LINES_WAITING: usize = 1_024;
@@ -105,7 +104,7 @@ fn prepare(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<
     let mut prepared = match command.executable {
         Executable::Program(program) => {
             let mut me = Command::new("/proc/self/exe");
-            me.args([PROGRAM_ARGUMENT, program.name()]);
+            me.arg0(program.name());
             me
         }
         Executable::Installed(name) => Command::new(name),
