@@ -14,11 +14,11 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use testbed_analysis::Format;
 
-use crate::doctor;
-use crate::output::failure;
+use crate::output::{self, Verbosity, failure};
 use crate::report::{ReportRequest, report};
 use crate::results::RunFolder;
 use crate::usage::is_usage;
+use crate::{doctor, log};
 use place::EngineUrls;
 use run::RunArgs;
 
@@ -38,8 +38,31 @@ const INTERRUPTED: u8 = 130;
                   overloaded, 130 interrupted."
 )]
 struct Cli {
+    #[command(flatten)]
+    verbosity: VerbosityArgs,
     #[command(subcommand)]
     command: Command,
+}
+
+/// How much is printed on stderr; `logs/driver.log` of a run has everything.
+#[derive(Args)]
+struct VerbosityArgs {
+    /// Print details on stderr: conditions set, probes, everything that was removed
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    /// Print only errors, and prompts for manual conditions, on stderr
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+impl VerbosityArgs {
+    fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -99,7 +122,9 @@ pub(crate) fn main_from(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match dispatch(cli.command) {
+    let verbosity = cli.verbosity.verbosity();
+    output::set_verbosity(verbosity);
+    match log::start(verbosity).and_then(|()| dispatch(cli.command)) {
         Ok(code) => code,
         Err(error) => {
             failure(&error);

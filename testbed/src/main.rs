@@ -11,6 +11,7 @@ mod emulator;
 mod engine;
 mod host;
 mod jobs;
+mod log;
 mod manifest;
 mod output;
 mod plan;

@@ -116,6 +116,15 @@ pub(crate) struct Measured {
     pub(crate) handshake_min_ms: Option<f64>,
 }
 
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "probe: {} of {} answered", self.received, self.sent)?;
+        self.rtt_median_ms.map_or(Ok(()), |rtt| write!(f, ", median RTT {rtt:.3} ms"))?;
+        self.rate_bits_per_second.map_or(Ok(()), |rate| write!(f, ", rate {:.1} kbit/s", rate / 1e3))?;
+        self.handshake_min_ms.map_or(Ok(()), |rtt| write!(f, ", quickest handshake {rtt:.3} ms"))
+    }
+}
+
 /// What does not fit, in words; empty when the condition is proved. `floor_ms` is the median round trip of the bare
 /// link.
 pub(crate) fn doubts(asked: &Condition, floor_ms: f64, measured: &Measured) -> Vec<String> {

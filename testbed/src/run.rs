@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 mod board;
 mod cell;
+mod cell_line;
 mod clients;
 mod errors;
 mod evidence;
@@ -33,8 +34,9 @@ use crate::emulator::EmulatorChoice;
 use crate::engine::{Engine, Engines};
 use crate::host;
 use crate::jobs::Jobs;
+use crate::log;
 use crate::manifest::{Control, Ending, Manifest, Place, SHAPED_DIRECTION, remarks};
-use crate::output::say;
+use crate::output::{complain, say};
 use crate::plan::{self, Cell};
 use crate::report::{self, ReportRequest};
 use crate::results::RunFolder;
@@ -90,17 +92,23 @@ pub(crate) async fn run(engines: Engines, mut request: RunRequest, stop: Cancell
     let labs = request.jobs.labs(cells.len(), engines.why_one())?;
     let engines = engines.for_labs(labs);
     let first = engines.first().context("a run needs an engine")?;
-    let has_server = first.has_server();
+    let (has_server, engine) = (first.has_server(), first.name());
     let manifest = first_manifest(first.as_ref(), &request, &cells).await?;
     let (folder, manifest, measured) = match request.earlier.take() {
         Some(earlier) => earlier.go_on(manifest)?,
         None => (RunFolder::create(&request.results, &request.run_id)?, manifest, Default::default()),
     };
     folder.write_manifest(&manifest)?;
+    log::write_to(&folder.logs())?;
     let session = Session::new(&request, folder, &cells, manifest, measured, stop.child_token());
-    say(&format!("run {}: {} cells, {}", request.run_id, session.left(), request.why_engine));
+    say(&format!("run {}: {} cells", request.run_id, session.left()));
+    say(&format!("engine {engine}"));
+    tracing::debug!("{}", request.why_engine);
 
-    let ran = run_labs(&session, engines).await;
+    let ran = tokio::select! {
+        ran = run_labs(&session, engines) => ran,
+        never = session.progress.keep_drawing() => match never {},
+    };
     session.progress.finish();
     session.write(|manifest| {
         manifest.ended = Some(UtcTime::now().to_string());
@@ -117,7 +125,7 @@ pub(crate) async fn run(engines: Engines, mut request: RunRequest, stop: Cancell
     }
     say(&format!("results: {}", session.folder.path().display()));
     if stop.is_cancelled() {
-        ran.err().into_iter().for_each(|error| say(&format!("{error:#}")));
+        ran.err().into_iter().for_each(|error| complain(&format!("{error:#}")));
         say(&format!(
             "interrupted; to measure the cells that are missing: testbed run --resume {}",
             session.folder.path().display()
@@ -146,7 +154,7 @@ async fn run_labs(session: &Session<'_>, engines: Vec<Box<dyn Engine>>) -> anyho
     session.tell_books();
     // One of them is returned, and told by whoever asked.
     let last = failures.pop();
-    failures.iter().for_each(|failure| say(&format!("{failure:#}")));
+    failures.iter().for_each(|failure| complain(&format!("{failure:#}")));
     last.map_or(Ok(()), Err)
 }
 

@@ -105,7 +105,10 @@ impl RunLock {
 impl Drop for RunLock {
     fn drop(&mut self) {
         // What can't be removed now is found by the next run or `testbed clean`.
-        let _ = fs::remove_dir_all(&self.folder);
+        match fs::remove_dir_all(&self.folder) {
+            Ok(()) => tracing::debug!("removed directory {}", self.folder.display()),
+            Err(error) => tracing::debug!("could not remove directory {}: {error}", self.folder.display()),
+        }
     }
 }
 

@@ -57,7 +57,7 @@ fn a_run_whose_driver_was_killed_is_gone_on_with_where_it_was() {
     let run = "run --engine netns --emulator shaper --clients 2 --think-time 20ms --duration 2s --warm-up 200ms \
                --delay 0,10ms,20ms --seed 5";
     let mut running = Running::start(&words(run));
-    running.wait_for_line("cell 1/3");
+    running.wait_for_line("1/3 ");
     running.wait_for_child(&["workload", "delay-10ms-r1"]);
     running.wait_for_rows("client-1", "delay-10ms-r1");
     running.signal(Signal::SIGKILL);

@@ -139,6 +139,40 @@ fn a_dry_run_prints_its_plan_as_text_or_json_and_creates_nothing() {
     assert_eq!(entries(directory.path()), before, "nothing was created");
 }
 
+/// A run that ends at its first prompt, since stdin is closed: it needs neither Docker nor namespaces.
+fn run_without_stdin(directory: &Path, more: &str) -> Output {
+    let line = format!("run --server 127.0.0.1 --clients 1 --delay 0 --duration 1s {more}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
+    command.current_dir(directory).args(line.split_whitespace()).stdin(Stdio::null());
+    command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock").output().unwrap()
+}
+
+#[test]
+fn the_log_has_every_step_and_stderr_what_was_asked_for() {
+    let of = |flag: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let output = run_without_stdin(directory.path(), flag);
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+        let run = fs::read_dir(directory.path().join("results")).unwrap().next().unwrap().unwrap().path();
+        (text(&output.stderr), fs::read_to_string(run.join("logs/driver.log")).unwrap())
+    };
+    let [(normal, log), (quiet, quiet_log), (verbose, _)] = ["", "--quiet", "-v"].map(of);
+    // The reason for the engine is long, and no step: the line on stderr has its name.
+    let (step, detail, prompt, error) = ("engine host", "no Docker", "set on 127.0.0.1: baseline", "stdin");
+    for log in [log, quiet_log] {
+        for expected in ["DEBUG testbed ", step, detail, prompt, "ERROR testbed: ", "DEBUG removed directory "] {
+            assert!(log.contains(expected), "no '{expected}' in\n{log}");
+        }
+        assert!(!log.contains('\u{1b}'), "no colours in\n{log}");
+        let timed = log.lines().filter(|line| line.starts_with("20") && line.contains("Z ")).count();
+        assert!(timed >= 6, "every event has its time in UTC:\n{log}");
+    }
+    let has = |stderr: &str| [step, detail, prompt, error].map(|part| stderr.contains(part));
+    assert_eq!(has(&normal), [true, false, true, true], "{normal}");
+    assert_eq!(has(&quiet), [false, false, true, true], "{quiet}");
+    assert_eq!(has(&verbose), [true; 4], "{verbose}");
+}
+
 /// The name in `top` and the arguments in `ps` of the driver's own binary, started as `shop-server`.
 #[test]
 fn a_program_that_the_driver_runs_from_itself_has_its_name_in_ps_and_top() {

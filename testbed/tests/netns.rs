@@ -67,6 +67,7 @@ fn a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind() {
     assert_eq!(run.manifest()["audit"]["consistent"], true);
     assert_eq!(run.manifest()["ending"], "complete");
     check_books(&run);
+    check_log(&finished, &run);
     check_pictures(&run);
     check_report_is_the_same(&finished, &run);
     assert!(!finished.temporary_folder().exists());
@@ -81,6 +82,29 @@ fn check_books(run: &RunFiles) {
     assert!(promised > 0);
     assert_eq!(audit["promised"].as_u64(), Some(promised));
     assert!(audit["orders"].as_u64().unwrap() >= promised, "{audit}");
+}
+
+/// Every step is in the log with its time, and what was printed is there as it was printed.
+fn check_log(finished: &Finished, run: &RunFiles) {
+    let log = fs::read_to_string(run.results.join("logs/driver.log")).unwrap();
+    for step in [
+        "DEBUG server and 2 clients up after",
+        "DEBUG environment 1 is up",
+        "DEBUG cell delay-40ms-r1: condition set: delay 40ms",
+        "DEBUG cell delay-40ms-r1: before: probe: ",
+        "DEBUG cell delay-40ms-r1: after: read back: ",
+        "DEBUG environment 1: all nodes removed",
+        &format!("DEBUG removed directory {}", temporary_folder(&run.id).display()),
+    ] {
+        assert!(log.lines().any(|line| line.starts_with("20") && line.contains(step)), "no '{step}' in\n{log}");
+    }
+    let stderr = String::from_utf8_lossy(&finished.output.stderr);
+    let cells: Vec<&str> = stderr.lines().filter(|line| line.contains("/4 ")).collect();
+    assert!(cells.len() == 4 && cells[0].starts_with("1/4 loss 10 %: seen "), "{stderr}");
+    for line in cells {
+        assert!(log.contains(&format!("  INFO {line}\n")), "no '{line}' in\n{log}");
+    }
+    assert!(!stderr.contains("condition set"), "{stderr}");
 }
 
 fn check_pictures(run: &RunFiles) {
@@ -141,7 +165,7 @@ fn one_byte(kind: nix::libc::c_int, start: i64) -> nix::libc::flock {
 
 fn ctrl_c_saves_and_draws_what_was_measured() {
     let mut running = Running::start(&short(INTERFERED));
-    running.wait_for_line("cell 1/3");
+    running.wait_for_line("1/3 ");
     running.wait_for_child(&["workload", "delay-20ms-r1"]);
     let children = running.children();
     running.signal(Signal::SIGINT);
@@ -181,7 +205,7 @@ fn after_kill_9_no_process_is_left_and_clean_removes_the_folder() {
 
 fn a_server_that_dies_marks_its_cell_and_the_run_goes_on() {
     let mut running = Running::start(&short(INTERFERED));
-    running.wait_for_line("cell 1/3");
+    running.wait_for_line("1/3 ");
     running.wait_for_child(&["workload", "delay-20ms-r1"]);
     let server = running.wait_for_child(&["shop-server", "--database"]);
     kill(server, Signal::SIGKILL).unwrap();
@@ -195,7 +219,7 @@ fn a_server_that_dies_marks_its_cell_and_the_run_goes_on() {
 
 fn a_client_that_hangs_marks_its_cell_and_is_renewed() {
     let mut running = Running::start(&short(INTERFERED));
-    running.wait_for_line("cell 1/3");
+    running.wait_for_line("1/3 ");
     let client = running.wait_for_child(&["workload", "delay-20ms-r1", "client-2"]);
     // A client that was never heard of is not yet hanging: wait until it works, which its CSV shows.
     running.wait_for_rows("client-2", "delay-20ms-r1");

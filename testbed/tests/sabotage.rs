@@ -178,7 +178,7 @@ fn half_the_delay_is_flagged_although_the_emulator_swears_to_all_of_it() {
     let mut running = start();
     let (server, shaper) = server_and_shaper(&running);
     impersonate_shaper(server, shaper);
-    running.wait_for_line("cell 1/2");
+    running.wait_for_line("1/2 ");
     let client = Inside(running.wait_for_child(&["workload", DELAYED]));
     let _half = client.shape("--delay 25ms");
     let row = flagged(&running.end());

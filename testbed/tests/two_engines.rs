@@ -291,7 +291,7 @@ fn a_lost_client_of_a_swarm_costs_one_cell_and_comes_back() {
     make_swarm(&engines);
     let arguments = ["run", "--engine", "swarm", "--server-engine", &engines.a, "--clients", "2", "--delay", "0,40ms"];
     let mut running = Running::start(&[&arguments[..], &["--repetitions", "2", "--duration", "4s"]].concat());
-    running.wait_for_line("cell 1/4");
+    running.wait_for_line("1/4 ");
     let victim = docker(&engines.b, &["ps", "--quiet", "--filter", "label=testbed.run"]);
     let victim = victim.lines().next().expect("a client on the second machine");
     let rights = "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}";

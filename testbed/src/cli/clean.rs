@@ -6,7 +6,7 @@ use super::place::EngineUrls;
 use super::runtime;
 use crate::clean::{Care, Cleaned, clean};
 use crate::engine::docker;
-use crate::output::{result, say};
+use crate::output::{complain, result, say};
 
 /// `testbed clean`.
 pub(super) fn when_asked(urls: &EngineUrls) -> anyhow::Result<ExitCode> {
@@ -18,7 +18,7 @@ pub(super) fn when_asked(urls: &EngineUrls) -> anyhow::Result<ExitCode> {
         result(&format!("removed {what}"));
     }
     for what in &cleaned.failures {
-        say(&format!("could not remove {what}"));
+        complain(&format!("could not remove {what}"));
     }
     Ok(if cleaned.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -26,11 +26,11 @@ pub(super) fn when_asked(urls: &EngineUrls) -> anyhow::Result<ExitCode> {
 /// Leftovers of dead runs are removed before a new one begins; a failure to do so is told, and no reason not to run.
 pub(super) fn before_a_run(urls: &EngineUrls) -> anyhow::Result<()> {
     let cleaned = runtime()?.block_on(clean_everything(urls, Care::BeforeARun));
-    for (what, things) in [("removed what a killed run left", cleaned.removed), ("could not remove", cleaned.failures)]
-    {
-        if !things.is_empty() {
-            say(&format!("{what}: {}", things.join(", ")));
-        }
+    if !cleaned.removed.is_empty() {
+        say(&format!("removed what a killed run left: {}", cleaned.removed.join(", ")));
+    }
+    if !cleaned.failures.is_empty() {
+        complain(&format!("could not remove: {}", cleaned.failures.join(", ")));
     }
     Ok(())
 }

@@ -200,6 +200,8 @@ fn manifest_at(path: &Path) -> anyhow::Result<Manifest> {
 
 pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
+    let words: Vec<String> = std::env::args().collect();
+    tracing::debug!("testbed {}: {}", shop_protocol::VERSION, words.join(" "));
     let earlier = args.resume.as_deref().map(Earlier::open).transpose()?;
     let repeated = args.from.as_deref().map(manifest_at).transpose().map_err(usage)?;
     let wanted = args.wanted(earlier.as_ref().map(Earlier::manifest).or(repeated.as_ref()))?;
@@ -251,7 +253,7 @@ mod tests {
 
     fn run_args(words: &[&str]) -> Result<super::RunArgs, String> {
         match Cli::try_parse_from([&["testbed", "run"], words].concat()) {
-            Ok(Cli { command: Command::Run(args) }) => Ok(*args),
+            Ok(Cli { command: Command::Run(args), .. }) => Ok(*args),
             Ok(_) => panic!("not a run"),
             Err(error) => Err(error.to_string()),
         }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Emulator, EmulatorChoice, LinkCounters, ReadBack, shaper as shaper_emulator, tcset};
 use crate::engine::{DEVICE, Engine};
-use crate::output::say;
+use crate::output::{prompt, say};
 
 /// Somebody who sets conditions.
 pub(crate) struct ByHandEmulator {
@@ -95,7 +95,7 @@ impl Emulator for ByHandEmulator {
         if self.in_force.as_ref() == Some(condition) {
             return Ok(());
         }
-        say(&instructions(&self.host, condition));
+        prompt(&instructions(&self.host, condition));
         self.in_force = None;
         self.enter().await?;
         self.in_force = Some(*condition);

@@ -121,7 +121,9 @@ impl Measurement<'_, '_> {
 
     async fn apply(&mut self, condition: &Condition) -> anyhow::Result<()> {
         let applied = self.lab.emulator.apply(self.lab.engine, condition, self.cell.seed).await;
-        applied.with_context(|| format!("applying the condition {condition}"))
+        applied.with_context(|| format!("applying the condition {condition}"))?;
+        tracing::debug!("cell {}: condition set: {condition}", self.cell.id);
+        Ok(())
     }
 
     async fn prove_and_let_work(&mut self, crew: &mut Crew) -> anyhow::Result<()> {
@@ -142,11 +144,13 @@ impl Measurement<'_, '_> {
             self.problems.push(format!("{when}: asked {asked}, read back {}", read.text));
         }
         self.row.read_back = read.text;
+        tracing::debug!("cell {}: {when}: read back: {}", self.cell.id, self.row.read_back);
         let probed = probe(engine, &self.plan, asked).await;
         if probed.is_err() {
             self.broken.push(PROBER);
         }
         let measured = probed.with_context(|| format!("probing the link {when} the workload"))?;
+        tracing::debug!("cell {}: {when}: {measured}", self.cell.id);
         self.row.probe_sent += measured.sent;
         self.row.probe_lost += measured.sent.saturating_sub(measured.received);
         let rate_kbit = measured.rate_bits_per_second.map(|rate| rate / 1_000.0);
@@ -190,6 +194,7 @@ impl Measurement<'_, '_> {
             error = lab.shop_ended() => Some(error),
         };
         let elapsed = start.elapsed();
+        tracing::debug!("cell {}: clients worked for {:.3} s", self.cell.id, elapsed.as_secs_f64());
         self.row.duration_s = elapsed.as_secs_f64();
         let mut seen = if lab.is_here { watch.seen() } else { CpuUse::default() };
         // A server that has died has no CPU time to tell; the row says so otherwise.

@@ -78,10 +78,13 @@ impl<'a> Lab<'a> {
         engine.up(plan).await.context("setting up the nodes")?;
         let nodes_up = began.elapsed();
         let programs = programs::check(engine).await?;
+        tracing::debug!("server and {} clients up after {:.3} s", plan.clients, nodes_up.as_secs_f64());
         let (shop, admin_password) = if engine.has_server() {
             let password = format!("{:016x}", getrandom::u64().context("no randomness for a password")?);
             set_offloads(engine, scenario.network.offloads).await?;
-            (Some(start_shop(engine, scenario, &password, &logs).await?), Some(password))
+            let shop = start_shop(engine, scenario, &password, &logs).await?;
+            tracing::debug!("shop ready at {}", engine.shop().host);
+            (Some(shop), Some(password))
         } else {
             (None, std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()))
         };

@@ -15,7 +15,7 @@ use crate::cell_row::Verdict;
 use crate::emulator::EmulatorChoice;
 use crate::engine::{Engine, LabPlan, Node};
 use crate::jobs::Jobs;
-use crate::output::say;
+use crate::output::{complain, say};
 use crate::plan::Cell;
 use crate::scenario::Offloads;
 
@@ -76,7 +76,10 @@ pub(super) async fn live(
     let removed = engine.down().await.context("removing the nodes (`testbed clean` tries again)");
     if let (Err(error), Err(_)) = (&removed, &worked) {
         // What is returned below came first.
-        say(&format!("{error:#}"));
+        complain(&format!("{error:#}"));
+    }
+    if removed.is_ok() {
+        tracing::debug!("environment {number}: all nodes removed");
     }
     worked.and(removed)
 }
@@ -99,7 +102,7 @@ async fn work(
     permit: Permit<'_>,
 ) -> anyhow::Result<()> {
     let plan = lab_plan(session, number);
-    let came_up = come_up(session, engine, &plan, choice).await;
+    let came_up = come_up(session, engine, &plan, choice, number).await;
     let (mut lab, floor) = match came_up {
         Ok(ready) => ready,
         Err(error) if number > 1 && !session.stop.is_cancelled() => {
@@ -139,9 +142,11 @@ async fn come_up<'a>(
     engine: &'a mut dyn Engine,
     plan: &LabPlan,
     choice: EmulatorChoice,
+    number: u32,
 ) -> anyhow::Result<(Lab<'a>, Floor)> {
     let mut lab = Lab::up(engine, plan, session.request, session.cells, choice).await?;
     let floor = get_ready(&mut lab, session).await?;
+    tracing::debug!("environment {number} is up; median RTT of the unshaped link {:.3} ms", floor.rtt_ms);
     Ok((lab, floor))
 }
 
@@ -157,7 +162,8 @@ async fn get_ready(lab: &mut Lab<'_>, session: &Session<'_>) -> anyhow::Result<F
 
 /// What the manifest says of all labs, by the first.
 fn introduce(session: &Session<'_>, lab: &Lab<'_>, plan: &LabPlan, floor: Floor) -> anyhow::Result<()> {
-    say(&lab.why_emulator);
+    say(&format!("emulator {}", lab.emulator.name()));
+    tracing::debug!("{}", lab.why_emulator);
     let is_per_packet = |cell: &Cell| cell.condition.rate.is_some() || cell.condition.loss.fraction() > 0.0;
     let bundles = lab.emulator.bundles_segments()
         && session.request.scenario.network.offloads == Offloads::On
@@ -196,7 +202,7 @@ async fn measure_and_keep(
     };
     session.progress.begin(cell);
     let outcome = measure(lab, &context, cell, &session.progress).await;
-    session.progress.end(&outcome.row);
+    session.progress.end(&outcome.row, &outcome.samples);
     let failed = outcome.row.verdict == Verdict::Failed;
     if matches!(outcome.row.verdict, Verdict::Proved | Verdict::NotProved) {
         session.learn(cell, &outcome.samples);

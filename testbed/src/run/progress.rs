@@ -6,15 +6,23 @@ use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
+use shaper::Condition;
+use shop_client::sample::Sample;
 
 use super::board::{Board, Count};
-use crate::cell_row::{CellRow, Verdict};
-use crate::output::say;
+use super::cell_line::cell_line;
+use crate::cell_row::CellRow;
+use crate::output::{self, Verbosity, say, say_coloured};
 use crate::plan;
 
 /// How often the line on a terminal is drawn.
 const REDRAW: Duration = Duration::from_millis(250);
+/// Steps of the bar in each cell.
+const STEPS: u64 = 1_000;
+/// Columns of the bar itself: a quarter of the terminal's, within these bounds.
+const BAR_COLUMNS: (usize, usize) = (6, 24);
 
 /// The display of one run.
 pub(crate) struct Progress {
@@ -35,6 +43,7 @@ pub(crate) struct Progress {
 /// A cell under way.
 struct UnderWay {
     start: Instant,
+    condition: Condition,
     /// What its clients tell, once they work.
     board: Option<(Instant, Board)>,
 }
@@ -45,94 +54,122 @@ const FIRST_GUESS: Duration = Duration::from_secs(3);
 impl Progress {
     /// A display for so many cells of this length.
     pub(crate) fn new(cells: usize, cell_time: Duration) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(cells as u64);
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg}");
+        let is_shown = std::io::stderr().is_terminal() && output::verbosity() > Verbosity::Quiet;
+        let bar = is_shown.then(|| {
+            let bar = ProgressBar::new(0);
+            let columns = output::width(&Term::stderr()).map_or(BAR_COLUMNS.1, |width| width / 4);
+            let columns = columns.clamp(BAR_COLUMNS.0, BAR_COLUMNS.1);
+            // A wide_msg is cut at the terminal's edge.
+            let style = ProgressStyle::with_template(&format!("{{bar:{columns}}} {{wide_msg}}"));
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar
         });
+        output::set_bar(bar.clone());
         let (overhead, done, cells) = (Cell::new(FIRST_GUESS), Cell::new(0), Cell::new(cells));
         Self { bar, cell_time, cells, overhead, done, under_way: RefCell::default() }
     }
 
     /// A line that stays.
     pub(crate) fn line(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.println(text),
-            None => say(text),
-        }
+        say(text);
     }
 
     /// The next cell begins.
     pub(crate) fn begin(&self, cell: &plan::Cell) {
-        let under_way = UnderWay { start: Instant::now(), board: None };
+        let under_way = UnderWay { start: Instant::now(), condition: cell.condition, board: None };
         self.under_way.borrow_mut().insert(cell.id.clone(), under_way);
+        tracing::debug!("cell {}: started", cell.id);
         self.draw();
     }
 
     /// A cell is not measured at all.
     pub(crate) fn pass_over(&self) {
         self.cells.set(self.cells.get() - 1);
-        if let Some(bar) = &self.bar {
-            bar.set_length(self.cells.get() as u64);
-        }
     }
 
     /// The cell is over; its outcome stays as a line.
-    pub(crate) fn end(&self, row: &CellRow) {
+    pub(crate) fn end(&self, row: &CellRow, samples: &[Sample]) {
         self.done.set(self.done.get() + 1);
-        if let Some(under_way) = self.under_way.borrow_mut().remove(&row.cell) {
-            let taken = under_way.start.elapsed();
-            self.overhead.set(taken.saturating_sub(Duration::from_secs_f64(row.duration_s)));
-        }
-        self.line(&format!("cell {}/{} {}", self.done.get(), self.cells.get(), summary(row)));
-        if let Some(bar) = &self.bar {
-            bar.inc(1);
-        }
+        let Some(under_way) = self.under_way.borrow_mut().remove(&row.cell) else { return };
+        let taken = under_way.start.elapsed();
+        self.overhead.set(taken.saturating_sub(Duration::from_secs_f64(row.duration_s)));
+        let count = format!("{}/{}", self.done.get(), self.cells.get());
+        let line = |is_coloured| format!("{count} {}", cell_line(row, &under_way.condition, samples, is_coloured));
+        self.draw();
+        say_coloured(&line(false), &line(true));
     }
 
     /// Nothing more will come.
     pub(crate) fn finish(&self) {
+        output::set_bar(None);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 
-    /// Shows the counts of the cell until this is dropped.
+    /// Shows the counts of the cell from now on.
     pub(crate) async fn watch(&self, cell: &plan::Cell, board: &Board) -> Infallible {
         if let Some(under_way) = self.under_way.borrow_mut().get_mut(&cell.id) {
             under_way.board = Some((Instant::now(), board.clone()));
         }
+        std::future::pending().await
+    }
+
+    /// Keeps the line up to date until this is dropped.
+    pub(crate) async fn keep_drawing(&self) -> Infallible {
         loop {
-            tokio::time::sleep(REDRAW).await;
             self.draw();
+            tokio::time::sleep(REDRAW).await;
         }
     }
 
-    /// Draws the line: the cell under way, or several together.
     fn draw(&self) {
         let Some(bar) = &self.bar else { return };
+        let now = Instant::now();
+        bar.set_length(self.cells.get() as u64 * STEPS);
+        bar.set_position(self.position(now));
+        bar.set_message(self.message(now));
+    }
+
+    /// The bar's steps: those of the cells done, and of those under way by the time they have taken.
+    fn position(&self, now: Instant) -> u64 {
+        let expected = (self.cell_time + self.overhead.get()).as_secs_f64();
+        let parts = self.under_way.borrow();
+        let parts = parts.values().map(|cell| {
+            let share = (now - cell.start).as_secs_f64() / expected;
+            // A cell is done when it has ended, however long it takes.
+            (share.min(0.99) * STEPS as f64) as u64
+        });
+        self.done.get() as u64 * STEPS + parts.sum::<u64>()
+    }
+
+    /// The line's text: the cell under way, or several together. What matters most comes first, since the end is cut.
+    fn message(&self, now: Instant) -> String {
         let under_way = self.under_way.borrow();
+        let count = format!("{}/{}", self.done.get(), self.cells.get());
         let what = match under_way.keys().collect::<Vec<_>>().as_slice() {
+            [] if self.done.get() == 0 => return format!("{count} starting the environment"),
+            [] => return count,
             [one] => (*one).clone(),
-            several => format!("{} cells beside each other", several.len()),
+            several => format!("{} cells in parallel", several.len()),
         };
         let working: Vec<(Duration, Count)> = under_way
             .values()
             .filter_map(|cell| cell.board.as_ref())
-            .map(|(start, board)| (start.elapsed(), board.total()))
+            .map(|(start, board)| (now - *start, board.total()))
             .collect();
         let Some(longest) = working.iter().map(|(elapsed, _)| *elapsed).max() else {
-            bar.set_message(format!("{what}: clients get ready, the link is proved"));
-            return;
+            return format!("{count} {what}: starting clients, verifying the condition");
         };
-        let rate: f64 = working.iter().map(|(elapsed, count)| count.operations as f64 / elapsed.as_secs_f64()).sum();
+        let per_second =
+            |(elapsed, count): &(Duration, Count)| count.operations as f64 / elapsed.as_secs_f64().max(0.001);
+        let rate: f64 = working.iter().map(per_second).sum();
         let errors: u64 = working.iter().map(|(_, count)| count.errors).sum();
-        bar.set_message(format!(
-            "{what}: {rate:.0} operations/s, {errors} errors, {} left, {} in all",
-            clock(self.cell_time.saturating_sub(longest)),
+        format!(
+            "{count} {} left, {what} {} left, {rate:.0} operations/s, {errors} errors",
             clock(self.left(longest, under_way.len())),
-        ));
+            clock(self.cell_time.saturating_sub(longest)),
+        )
     }
 
     /// Time until the last cell ends, when as many go on beside each other as now.
@@ -149,40 +186,30 @@ fn clock(time: Duration) -> String {
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// A cell's outcome in a line.
-fn summary(row: &CellRow) -> String {
-    let verdict = match row.verdict {
-        Verdict::Proved => "proved",
-        Verdict::NotProved => "NOT PROVED",
-        Verdict::Failed => "FAILED",
-        Verdict::Interrupted => "interrupted",
-    };
-    let rtt = row.before_rtt_ms.map_or(String::new(), |rtt| format!(", probe {rtt:.2} ms"));
-    let mut text = format!(
-        "{} {}: {} operations, {} errors{rtt}, {verdict}",
-        row.condition, row.value, row.operations, row.errors
-    );
-    if !row.overload.is_empty() {
-        text.push_str(&format!(", OVERLOADED: {}", row.overload));
-    }
-    if !row.server_stall.is_empty() {
-        text.push_str(&format!(", SERVER STALLED: {}", row.server_stall));
-    }
-    for remark in [&row.problems, &row.notes].into_iter().filter(|remark| !remark.is_empty()) {
-        text.push_str("\n    ");
-        text.push_str(remark.trim());
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{Overrides, Scenario};
 
     #[test]
     fn times_left_are_minutes_and_seconds() {
         for (milliseconds, expected) in [(0, "0:00"), (900, "0:01"), (75_000, "1:15"), (600_000, "10:00")] {
             assert_eq!(clock(Duration::from_millis(milliseconds)), expected);
         }
+    }
+
+    #[test]
+    fn the_bar_moves_with_time_inside_a_cell_and_never_past_its_end() {
+        let plan = plan::cells(&Scenario::load("original").unwrap().with(Overrides::default()), 1);
+        let progress = Progress::new(9, Duration::from_secs(17));
+        assert_eq!(progress.position(Instant::now()), 0);
+        progress.begin(&plan[0]);
+        let start = progress.under_way.borrow()[&plan[0].id].start;
+        let after = |seconds| progress.position(start + Duration::from_secs(seconds));
+        assert_eq!([after(0), after(5), after(10), after(600)], [0, 250, 500, 990]);
+        let message = progress.message(start);
+        assert!(message.starts_with("0/9 loss-0%-r1: "), "{message}");
+        progress.end(&CellRow::new(&plan[0], 0.1), &[]);
+        assert_eq!(progress.position(start), 1_000);
     }
 }

@@ -215,7 +215,11 @@ impl Site {
     pub(in super::super) async fn remove_container(&self, name: &str) -> anyhow::Result<()> {
         match force_remove(&self.docker, name).await {
             Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the container {name}")),
-            _ => Ok(()),
+            Err(_) => Ok(()),
+            Ok(()) => {
+                tracing::debug!("removed container {name} on {}", self.url);
+                Ok(())
+            }
         }
     }
 
@@ -226,7 +230,11 @@ impl Site {
         }
         match remove_network(&self.docker, name).await {
             Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the network {name}")),
-            _ => Ok(()),
+            Err(_) => Ok(()),
+            Ok(()) => {
+                tracing::debug!("removed network {name} on {}", self.url);
+                Ok(())
+            }
         }
     }
 

@@ -141,6 +141,7 @@ pub(super) async fn remove(docker: &Docker, name: &str) -> anyhow::Result<()> {
     // Whatever comes of it, the service goes.
     let ended = end_tasks(docker, name, service).await;
     docker.delete_service(name).await.with_context(what)?;
+    tracing::debug!("removed service {name}");
     ended.with_context(|| format!("ending the tasks of the service {name}"))
 }
 

@@ -1,0 +1,160 @@
+//! What a finished cell was asked for and achieved, in one line.
+
+use console::Style;
+use shaper::{Condition, Delay};
+use shop_client::sample::{Phase, Sample};
+use testbed_analysis::Distribution;
+use testbed_analysis::measures::Measures;
+
+use crate::cell_row::{CellRow, Verdict};
+
+/// The line of a cell with this condition: `loss 2 %: seen 1.96 % (186 of 9,479), 1,802 operations, …, proved`.
+/// Problems and notes follow on lines of their own. With `is_coloured` the verdict has a colour where stderr is a
+/// terminal and NO_COLOR is not set.
+pub(super) fn cell_line(row: &CellRow, condition: &Condition, samples: &[Sample], is_coloured: bool) -> String {
+    let paint = |style: Style, word: &str| {
+        if is_coloured { style.for_stderr().apply_to(word).to_string() } else { word.to_owned() }
+    };
+    let (word, style) = match row.verdict {
+        Verdict::Proved => ("proved", Style::new().green()),
+        Verdict::NotProved => ("NOT PROVED", Style::new().red()),
+        Verdict::Failed => ("FAILED", Style::new().red()),
+        Verdict::Interrupted => ("interrupted", Style::new().yellow()),
+    };
+    let mut facts = Vec::new();
+    let seen = seen(row, condition);
+    if !seen.is_empty() {
+        facts.push(format!("seen {}", seen.join(", ")));
+    }
+    facts.push(format!("{} operations", grouped(row.operations)));
+    if row.errors > 0 {
+        facts.push(format!("{} errors", grouped(row.errors)));
+    }
+    facts.extend(latencies(samples));
+    facts.push(paint(style, word));
+    if !row.overload.is_empty() {
+        facts.push(format!("{}: {}", paint(Style::new().yellow(), "OVERLOADED"), row.overload));
+    }
+    let mut text = format!("{} {}: {}", row.condition, spaced(&row.value), facts.join(", "));
+    for remark in [&row.problems, &row.notes].into_iter().filter(|remark| !remark.is_empty()) {
+        text.push_str(&format!("\n    {}", remark.trim()));
+    }
+    text
+}
+
+/// What was measured of each part that was asked for, with its name where there are several.
+fn seen(row: &CellRow, condition: &Condition) -> Vec<String> {
+    let is_combined = row.condition == "combined";
+    let is_shown = |name: &str, is_set: bool| row.condition == name || (is_combined && is_set);
+    let parts = [
+        ("delay", condition.delay != Delay::ZERO, row.achieved_delay_ms.map(|delay| format!("{} ms", short(delay)))),
+        ("loss", condition.loss.fraction() > 0.0, loss_seen(row)),
+        ("rate", condition.rate.is_some(), row.achieved_rate_kbit.map(|rate| format!("{} kbit/s", short(rate)))),
+    ];
+    let shown = parts.into_iter().filter(|(name, is_set, _)| is_shown(name, *is_set));
+    shown.filter_map(|(name, _, value)| Some(if is_combined { format!("{name} {}", value?) } else { value? })).collect()
+}
+
+/// Packets lost: of all that the emulator handled where it counts them, otherwise of the probe's.
+fn loss_seen(row: &CellRow) -> Option<String> {
+    let of = |percent: f64, lost: u64, all: u64, what: &str| {
+        format!("{} % ({} of {}{what})", short(percent), grouped(lost), grouped(all))
+    };
+    if let (Some(percent), Some(dropped), Some(sent)) = (row.achieved_loss_percent, row.link_dropped, row.link_sent) {
+        let lost = dropped - row.link_dropped_queue_full.unwrap_or(0).min(dropped);
+        return Some(of(percent, lost, sent + dropped, ""));
+    }
+    let (lost, sent) = (u64::from(row.probe_lost), u64::from(row.probe_sent));
+    (sent > 0).then(|| of(lost as f64 / sent as f64 * 100.0, lost, sent, " probe packets"))
+}
+
+/// Median and 99th percentile of the latency of operations that succeeded in the measured time.
+fn latencies(samples: &[Sample]) -> Vec<String> {
+    let measures: Measures = samples.iter().filter(|sample| sample.phase == Phase::Measured).collect();
+    let latency = Distribution::of(&measures.latency_ms);
+    let named = [("p50", latency.p50), ("p99", latency.p99)];
+    named.into_iter().filter_map(|(name, value)| Some(format!("{name} {} ms", short(value?)))).collect()
+}
+
+/// Three significant digits; from 100 on whole numbers in groups.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size < 9.995 => format!("{value:.2}"),
+        size if size < 99.95 => format!("{value:.1}"),
+        _ => grouped(value.round() as u64),
+    }
+}
+
+/// `9479` → `9,479`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `50ms+1%` → `50 ms + 1 %`.
+fn spaced(value: &str) -> String {
+    let parts = value.split('+').map(|part| match part.find(|c: char| !c.is_ascii_digit() && c != '.') {
+        Some(unit) if unit > 0 => format!("{} {}", &part[..unit], &part[unit..]),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join(" + ")
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_client::sample::Outcome;
+
+    use super::*;
+    use crate::plan::{self, Cell};
+    use crate::scenario::{Overrides, Scenario};
+
+    fn cell(condition: &str) -> Cell {
+        let combined = Some(vec![condition.parse().unwrap()]);
+        let scenario = Scenario::load("original").unwrap().with(Overrides { combined, ..Overrides::default() });
+        plan::cells(&scenario, 1).remove(0)
+    }
+
+    fn line(row: &CellRow, cell: &Cell) -> String {
+        let sample = |latency| Sample::tried("login", Outcome::Ok, latency);
+        let warm_up = Sample { phase: Phase::WarmUp, ..sample(90_000.0) };
+        cell_line(row, &cell.condition, &[sample(1.06), sample(1.06), sample(1023.4), warm_up], false)
+    }
+
+    #[test]
+    fn a_finished_cell_says_what_was_asked_and_achieved() {
+        let combined = cell("loss=2%,delay=50ms");
+        let mut row = CellRow::new(&combined, 0.1);
+        (row.verdict, row.operations) = (Verdict::Proved, 1_802);
+        (row.achieved_loss_percent, row.achieved_delay_ms) = (Some(1.962), Some(50.061));
+        (row.link_sent, row.link_dropped, row.link_dropped_queue_full) = (Some(9_293), Some(186), Some(0));
+        assert_eq!(
+            line(&row, &combined),
+            "combined 50 ms + 2 %: seen delay 50.1 ms, loss 1.96 % (186 of 9,479), 1,802 operations, p50 1.06 ms, \
+             p99 1,003 ms, proved"
+        );
+        (row.condition, row.value) = ("loss".to_owned(), "2%".to_owned());
+        (row.errors, row.verdict) = (3, Verdict::NotProved);
+        (row.overload, row.problems) = ("CPU 99 %".to_owned(), "after: delay".to_owned());
+        assert_eq!(
+            line(&row, &combined),
+            "loss 2 %: seen 1.96 % (186 of 9,479), 1,802 operations, 3 errors, p50 1.06 ms, p99 1,003 ms, NOT PROVED, \
+             OVERLOADED: CPU 99 %\n    after: delay"
+        );
+        (row.achieved_loss_percent, row.probe_sent, row.probe_lost) = (None, 800, 15);
+        assert!(line(&row, &combined).contains("seen 1.88 % (15 of 800 probe packets)"), "{}", line(&row, &combined));
+    }
+
+    #[test]
+    fn numbers_and_values_are_easy_to_read() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0.004, 9.996, 99.96, 1_234.5].map(short), ["0.00", "10.0", "100", "1,235"]);
+        assert_eq!(["0", "2%", "50ms", "1Mbit", "none"].map(spaced), ["0", "2 %", "50 ms", "1 Mbit", "none"]);
+    }
+}
