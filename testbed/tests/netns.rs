@@ -94,7 +94,7 @@ fn check_log(finished: &Finished, run: &RunFiles) {
         "DEBUG cell delay-40ms-r1: before: probe: ",
         "DEBUG cell delay-40ms-r1: after: read back: ",
         "DEBUG environment 1: all nodes removed",
-        &format!("DEBUG removed directory {}", temporary_folder(&run.id).display()),
+        &format!("DEBUG removed directory {}", finished.temporary_folder().display()),
     ] {
         assert!(log.lines().any(|line| line.starts_with("20") && line.contains(step)), "no '{step}' in\n{log}");
     }

@@ -190,7 +190,7 @@ fn half_the_jitter_is_flagged_although_the_emulator_swears_to_all_of_it() {
     let mut running = start_with("--delay 0 --combined delay=50ms,jitter=10ms");
     let (server, shaper) = server_and_shaper(&running);
     impersonate_shaper(server, shaper);
-    running.wait_for_line("cell 1/2");
+    running.wait_for_line("1/2 ");
     let client = Inside(running.wait_for_child(&["workload", JITTERY]));
     let _half = client.shape("--delay 50ms --jitter 5ms");
     let row = flagged_cell(&running.end(), JITTERY);

@@ -35,6 +35,9 @@ pub(super) fn cell_line(row: &CellRow, condition: &Condition, samples: &[Sample]
     if !row.overload.is_empty() {
         facts.push(format!("{}: {}", paint(Style::new().yellow(), "OVERLOADED"), row.overload));
     }
+    if !row.server_stall.is_empty() {
+        facts.push(format!("{}: {}", paint(Style::new().yellow(), "SERVER STALLED"), row.server_stall));
+    }
     let mut text = format!("{} {}: {}", row.condition, spaced(&row.value), facts.join(", "));
     for remark in [&row.problems, &row.notes].into_iter().filter(|remark| !remark.is_empty()) {
         text.push_str(&format!("\n    {}", remark.trim()));
@@ -48,6 +51,11 @@ fn seen(row: &CellRow, condition: &Condition) -> Vec<String> {
     let is_shown = |name: &str, is_set: bool| row.condition == name || (is_combined && is_set);
     let parts = [
         ("delay", condition.delay != Delay::ZERO, row.achieved_delay_ms.map(|delay| format!("{} ms", short(delay)))),
+        (
+            "jitter",
+            condition.jitter != Delay::ZERO,
+            row.achieved_jitter_ms.map(|jitter| format!("{} ms", short(jitter))),
+        ),
         ("loss", condition.loss.fraction() > 0.0, loss_seen(row)),
         ("rate", condition.rate.is_some(), row.achieved_rate_kbit.map(|rate| format!("{} kbit/s", short(rate)))),
     ];
