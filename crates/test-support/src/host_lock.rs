@@ -10,7 +10,7 @@ const NAME: &str = "testbed-tests.lock";
 /// ends. Child processes do not inherit it.
 #[derive(Debug)]
 pub struct HostLock {
-    _file: File,
+    file: File,
 }
 
 impl HostLock {
@@ -37,7 +37,15 @@ impl HostLock {
         let named = |error: Error| Error::new(error.kind(), format!("cannot lock {}: {error}", path.display()));
         let file = open(&path).map_err(named)?;
         lock(&file).map_err(named)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for HostLock {
+    /// Closing would not be enough: a child process that another thread is starting has a copy of the file until its exec.
+    fn drop(&mut self) {
+        // Should it fail, the end of the process releases the lock.
+        let _ = self.file.unlock();
     }
 }
 
@@ -73,6 +81,15 @@ mod tests {
         assert!(!is_free(directory, File::try_lock_shared) && !is_free(directory, File::try_lock));
         drop(only);
         assert!(is_free(directory, File::try_lock));
+    }
+
+    #[test]
+    fn a_copy_of_the_file_in_a_starting_child_does_not_keep_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let held = HostLock::take(directory.path(), File::lock).unwrap();
+        let _copy = held.file.try_clone().unwrap();
+        drop(held);
+        assert!(is_free(directory.path(), File::try_lock));
     }
 
     #[test]
