@@ -24,6 +24,8 @@ pub struct MenuSettings {
     pub connection: ConnectionMode,
     /// How long to wait for the shop.
     pub timeouts: Timeouts,
+    /// Whether the CSV has its header, and rows of earlier sessions, already.
+    pub csv_has_header: bool,
 }
 
 /// Why a session ended otherwise than by its user.

@@ -1,6 +1,7 @@
 //! `shop-client menu`.
 
-use std::fs::File;
+mod csv_file;
+
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use super::shop::ShopArgs;
 use crate::menu::{self, MenuSettings};
 use crate::output;
 use crate::wire::ConnectionMode;
+use csv_file::CsvFile;
 
 /// Options of `menu`.
 #[derive(clap::Args)]
@@ -19,7 +21,8 @@ pub(super) struct Args {
     /// When connections are made.
     #[arg(long, value_enum, default_value = "per-request")]
     connection: ConnectionMode,
-    /// Where the session's rows go. A file that is there is replaced.
+    /// Where the session's rows go. They are appended to those of earlier sessions; column run_id tells sessions apart. If
+    /// rows cannot be appended (other columns, incomplete last row), a number is added to the name.
     #[arg(long, value_name = "FILE", default_value = "shop-session.csv")]
     csv: PathBuf,
 }
@@ -29,11 +32,18 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         io::stdin().is_terminal(),
         "the menu asks questions and stdin is no terminal; in scripts use 'shop-client workload'"
     );
-    let settings =
-        MenuSettings { endpoints: args.shop.endpoints()?, connection: args.connection, timeouts: args.shop.timeouts() };
-    let path = args.csv.display();
-    let csv = File::create(&args.csv).with_context(|| format!("cannot create the CSV '{path}'"))?;
-    let rows = menu::run(&settings, Box::new(csv)).with_context(|| format!("session with CSV '{path}'"))?;
-    output::note(&format!("{rows} operations in {path}"));
+    let CsvFile { file, path, has_header } = CsvFile::open(&args.csv)?;
+    if path != args.csv {
+        output::note(&format!("rows cannot be appended to '{}': they go to '{}'", args.csv.display(), path.display()));
+    }
+    let settings = MenuSettings {
+        endpoints: args.shop.endpoints()?,
+        connection: args.connection,
+        timeouts: args.shop.timeouts(),
+        csv_has_header: has_header,
+    };
+    let path = path.display();
+    let rows = menu::run(&settings, Box::new(file)).with_context(|| format!("session with CSV '{path}'"))?;
+    output::note(&format!("{rows} operations added to {path}"));
     Ok(())
 }

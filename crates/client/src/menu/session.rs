@@ -39,8 +39,11 @@ impl Session {
     pub(super) fn start(settings: &MenuSettings, csv: Box<dyn Write + Send>) -> Result<Self, MenuError> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(MenuError::Start)?;
         let nonce = getrandom::u64().map_err(|error| MenuError::Start(io::Error::other(error)))?;
-        let labels = Labels { client: "menu".to_owned(), ..Labels::default() };
-        let recorder = Recorder::start(csv, labels).map_err(MenuError::Csv)?;
+        // Sessions that share a CSV are told apart by this column.
+        let run_id = format!("menu-{nonce:016x}");
+        let labels = Labels { run_id, client: "menu".to_owned(), ..Labels::default() };
+        let start = if settings.csv_has_header { Recorder::append } else { Recorder::start };
+        let recorder = start(csv, labels).map_err(MenuError::Csv)?;
         let rows = Some(recorder.sender());
         let wire = Wire::new(settings.endpoints, settings.connection, settings.timeouts);
         Ok(Self { runtime, wire, recorder, rows, epoch: Instant::now(), sequence: 0, user: None, nonce })

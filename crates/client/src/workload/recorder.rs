@@ -67,6 +67,11 @@ impl Recorder {
     pub(crate) fn start(mut output: Box<dyn Write + Send>, labels: Labels) -> io::Result<Self> {
         output.write_all(format!("{}\n", COLUMNS.join(",")).as_bytes())?;
         output.flush()?;
+        Self::append(output, labels)
+    }
+
+    /// Writes all rows that come, to what has a header already.
+    pub(crate) fn append(output: Box<dyn Write + Send>, labels: Labels) -> io::Result<Self> {
         let (sender, rows) = sync_channel(WAITING_ROWS);
         let thread = thread::Builder::new().name("samples".to_owned()).spawn(move || write(output, &labels, &rows))?;
         Ok(Self { sender, thread })
