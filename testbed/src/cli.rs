@@ -71,8 +71,12 @@ enum Command {
     Run(Box<RunArgs>),
     /// Make table, summary and graphs of an earlier run again, from its folder alone
     Report(ReportArgs),
-    /// Say what works on this machine, and what to do about what does not
-    Doctor,
+    /// Check whether this host can run the testbed, suggest fixes, and name the command that works
+    Doctor {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Remove what killed runs left behind: services, containers, networks, temporary folders
     Clean(CleanArgs),
     /// Print the completions for a shell
@@ -140,8 +144,8 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let request = ReportRequest { graphs: args.shown.graphs, format: args.shown.format };
             report(&RunFolder::open(&args.folder)?, &request).map(|()| ExitCode::SUCCESS)
         }
-        Command::Doctor => {
-            let healthy = runtime()?.block_on(doctor::examine());
+        Command::Doctor { json } => {
+            let healthy = runtime()?.block_on(doctor::examine(json))?;
             Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Clean(CleanArgs { server_engine, client_engine }) => {

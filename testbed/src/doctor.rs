@@ -1,7 +1,10 @@
 //! `testbed doctor`: what works on this machine, and what to do about what does not.
 
 use std::fs::OpenOptions;
+use std::io;
 use std::path::Path;
+
+use serde::Serialize;
 
 use crate::engine::{docker, netns};
 use crate::output::result;
@@ -16,27 +19,89 @@ struct Finding {
     state: Result<String, String>,
 }
 
-/// Looks and prints; true when at least one engine can be used with at least one emulator.
-pub(crate) async fn examine() -> bool {
-    let namespaces = namespaces();
-    let tun = tun();
-    let docker = docker_engine().await;
-    let (tcset, netem) = (tcset(), netem());
-    // The server's image brings tcset; namespaces need the host's.
-    let has_netem = netem.state.is_ok() && (tcset.state.is_ok() || docker.state.is_ok());
-    // The engine, which is root, gives containers the device, whoever may open it here.
-    let shaper_works = tun.state.is_ok() || (docker.state.is_ok() && Path::new(TUN).exists());
-    let usable = (namespaces.state.is_ok() || docker.state.is_ok()) && (shaper_works || has_netem);
-    for Finding { what, state } in [namespaces, docker, tun, tcset, netem, open_files()] {
-        let line = match state {
-            Ok(found) => format!("ok       {what}: {found}"),
-            Err(why) => format!("missing  {what}: {why}"),
+/// How `testbed run` would work here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct Choice {
+    command: &'static str,
+    engine: &'static str,
+    emulator: &'static str,
+}
+
+/// What a choice depends on.
+#[derive(Debug, Clone, Copy)]
+struct Works {
+    namespaces: bool,
+    docker: bool,
+    /// This user may open the TUN device.
+    tun: bool,
+    /// There is a TUN device: Docker's daemon, which is root, gives it to containers.
+    tun_exists: bool,
+    netem: bool,
+    /// tcset on this host; the server's image has its own.
+    tcset: bool,
+}
+
+impl Works {
+    /// The command that works, with what `--engine auto` and `--emulator auto` choose; `None` when none does.
+    fn choice(self) -> Option<Choice> {
+        let emulator = |tcset: bool, tun: bool| match (self.netem && tcset, tun) {
+            (true, _) => Some("tcset"),
+            (false, true) => Some("shaper"),
+            (false, false) => None,
         };
-        result(&line);
+        let on = |command, engine, emulator| Choice { command, engine, emulator };
+        let docker = emulator(true, self.tun_exists).filter(|_| self.docker);
+        let namespaces = emulator(self.tcset, self.tun).filter(|_| self.namespaces);
+        // Where Docker answers, it is what `auto` takes.
+        let command = if self.docker { "testbed run --engine netns" } else { "testbed run" };
+        docker
+            .map(|emulator| on("testbed run", "docker", emulator))
+            .or_else(|| namespaces.map(|emulator| on(command, "netns", emulator)))
     }
-    let verdict = if usable { "`testbed run` can work here" } else { "`testbed run` can't work here yet" };
-    result(verdict);
-    usable
+}
+
+/// Checks this host and prints what was found, as lines or as JSON. Returns whether a run can work.
+///
+/// # Errors
+/// When the findings cannot be written as JSON.
+pub(crate) async fn examine(as_json: bool) -> anyhow::Result<bool> {
+    let findings = [namespaces(), docker_engine().await, tun(), tcset(), netem(), open_files()];
+    let [namespaces, docker, tun, tcset, netem, _] = findings.each_ref().map(|finding| finding.state.is_ok());
+    let tun_exists = Path::new(TUN).exists();
+    let choice = Works { namespaces, docker, tun, tun_exists, netem, tcset }.choice();
+    if as_json {
+        result(&serde_json::to_string_pretty(&json(&findings, choice))?);
+    } else {
+        for Finding { what, state } in &findings {
+            result(&match state {
+                Ok(found) => format!("ok       {what}: {found}"),
+                Err(why) => format!("missing  {what}: {why}"),
+            });
+        }
+        result(&last_line(choice));
+    }
+    Ok(choice.is_some())
+}
+
+fn json(findings: &[Finding], choice: Option<Choice>) -> serde_json::Value {
+    let list = findings.iter().map(|Finding { what, state }| {
+        let (Ok(detail) | Err(detail)) = state;
+        serde_json::json!({ "what": what, "ok": state.is_ok(), "detail": detail })
+    });
+    serde_json::json!({ "ready": choice.is_some(), "run": choice, "findings": list.collect::<Vec<_>>() })
+}
+
+fn last_line(choice: Option<Choice>) -> String {
+    match choice {
+        Some(Choice { command, engine, emulator }) => {
+            format!("`{command}` will use engine {engine} with emulator {emulator}")
+        }
+        None => {
+            "no run can work here yet: it needs network namespaces or Docker, and a TUN device or netem with tcset; \
+                 fix an item marked missing"
+                .to_owned()
+        }
+    }
 }
 
 fn namespaces() -> Finding {
@@ -69,9 +134,22 @@ async fn docker_engine() -> Finding {
 fn tun() -> Finding {
     let state = match OpenOptions::new().read(true).write(true).open(TUN) {
         Ok(_) => Ok("can be opened (emulator shaper)".to_owned()),
-        Err(error) => Err(format!("{error}; `modprobe tun`, or run as root; containers get it from their engine")),
+        Err(error) => Err(no_tun(&error)),
     };
     Finding { what: TUN, state }
+}
+
+/// Why the TUN device cannot be opened, and how to change that.
+fn no_tun(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "no permission to open it: run as root, or give it with \
+                                            `sudo chmod 666 /dev/net/tun`; in a container with `--device /dev/net/tun`"
+            .to_owned(),
+        io::ErrorKind::NotFound => {
+            "not present: `sudo modprobe tun`; in a container start it with `--device /dev/net/tun`".to_owned()
+        }
+        _ => format!("cannot be opened ({error}): `sudo modprobe tun`, or run as root"),
+    }
 }
 
 fn tcset() -> Finding {
@@ -108,4 +186,48 @@ fn open_files() -> Finding {
         Err(error) => Err(error.to_string()),
     };
     Finding { what: "open files", state }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_without_permission_is_no_missing_device() {
+        let why = |code| no_tun(&io::Error::from_raw_os_error(code));
+        for code in [nix::libc::EACCES, nix::libc::EPERM] {
+            assert!(why(code).contains("permission") && why(code).contains("chmod"), "{}", why(code));
+        }
+        assert!(why(nix::libc::ENOENT).contains("not present") && !why(nix::libc::ENOENT).contains("permission"));
+        assert!(why(nix::libc::ENODEV).contains("modprobe"));
+    }
+
+    #[test]
+    fn the_last_line_names_the_command_that_works() {
+        let nothing =
+            Works { namespaces: false, docker: false, tun: false, tun_exists: false, netem: false, tcset: false };
+        let line = |works: Works| last_line(works.choice());
+        assert!(line(nothing).starts_with("no run can work here yet"));
+        assert!(line(Works { docker: true, ..nothing }).starts_with("no run"), "no emulator");
+        for (works, expected) in [
+            (
+                Works { docker: true, tun_exists: true, ..nothing },
+                "`testbed run` will use engine docker with emulator shaper",
+            ),
+            (
+                Works { docker: true, netem: true, ..nothing },
+                "`testbed run` will use engine docker with emulator tcset",
+            ),
+            (
+                Works { namespaces: true, tun: true, netem: true, ..nothing },
+                "`testbed run` will use engine netns with emulator shaper",
+            ),
+            (
+                Works { namespaces: true, docker: true, netem: false, tun: true, ..nothing },
+                "`testbed run --engine netns` will use engine netns with emulator shaper",
+            ),
+        ] {
+            assert_eq!(line(works), expected);
+        }
+    }
 }

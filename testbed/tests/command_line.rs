@@ -173,6 +173,31 @@ fn the_log_has_every_step_and_stderr_what_was_asked_for() {
     assert_eq!(has(&verbose), [true; 4], "{verbose}");
 }
 
+#[test]
+fn doctor_ends_with_the_command_that_works_and_prints_the_same_as_json() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = testbed(directory.path(), "doctor");
+    let output = testbed(directory.path(), "doctor --json");
+    assert_eq!(plain.status.code(), output.status.code());
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["ready"], plain.status.success());
+    let plain = text(&plain.stdout);
+    let last = plain.lines().last().unwrap();
+    match json["run"]["command"].as_str() {
+        Some(command) => {
+            let (engine, emulator) =
+                (json["run"]["engine"].as_str().unwrap(), json["run"]["emulator"].as_str().unwrap());
+            assert_eq!(last, format!("`{command}` will use engine {engine} with emulator {emulator}"));
+        }
+        None => assert!(last.starts_with("no run can work here yet"), "{plain}"),
+    }
+    for finding in json["findings"].as_array().unwrap() {
+        let mark = if finding["ok"] == true { "ok     " } else { "missing" };
+        let line = format!("{mark}  {}: {}", finding["what"].as_str().unwrap(), finding["detail"].as_str().unwrap());
+        assert!(plain.contains(&line), "'{line}' is missing in\n{plain}");
+    }
+}
+
 /// The name in `top` and the arguments in `ps` of the driver's own binary, started as `shop-server`.
 #[test]
 fn a_program_that_the_driver_runs_from_itself_has_its_name_in_ps_and_top() {
