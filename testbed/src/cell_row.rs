@@ -5,6 +5,7 @@ use testbed_analysis::CellInfo;
 pub(crate) use testbed_analysis::Verdict;
 
 use crate::plan::Cell;
+use crate::scenario::Scenario;
 
 /// One row of `cells.csv`. Empty means not measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -146,8 +147,8 @@ impl CellRow {
         self.verdict == Verdict::Proved && self.overload.is_empty() && self.server_stall.is_empty()
     }
 
-    /// What the analysis needs to know; `rate_kbit` is the rate that the plan asks for.
-    pub(crate) fn info(&self, rate_kbit: Option<f64>) -> CellInfo {
+    /// What the analysis needs to know; `rate_kbit` is the rate that the plan asks for, and `scenario` what was run.
+    pub(crate) fn info(&self, rate_kbit: Option<f64>, scenario: &Scenario) -> CellInfo {
         CellInfo {
             cell: self.cell.clone(),
             condition: self.condition.clone(),
@@ -156,6 +157,9 @@ impl CellRow {
             baseline: self.baseline,
             magnitude: self.magnitude,
             verdict: self.verdict,
+            // Operations in flight at the end of the measured time are waited for; an interrupted cell ends before it.
+            measured_s: (self.duration_s - scenario.warm_up.as_duration().as_secs_f64())
+                .clamp(0.0, scenario.duration.as_duration().as_secs_f64()),
             overloaded: !self.overload.is_empty(),
             stalled: !self.server_stall.is_empty(),
             rate_kbit,

@@ -93,7 +93,7 @@ pub(crate) fn print(text: &str) {
 }
 
 /// Breaks lines at spaces so that none is wider than `columns`; a longer word stays whole. Colours take no room.
-fn wrap(text: &str, columns: usize) -> String {
+pub(crate) fn wrap(text: &str, columns: usize) -> String {
     let wrapped = text.lines().map(|line| {
         let own = line.len() - line.trim_start().len();
         let mut lines = " ".repeat(own);

@@ -4,11 +4,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use console::Term;
 use testbed_analysis::graph::{Picture, RunTitle};
-use testbed_analysis::{CellInfo, Format, breakdown_rows, condition_table, draw_all, interval_rows, summarise};
+use testbed_analysis::{
+    CellInfo, Format, breakdown_rows, condition_table, condition_table_within, draw_all, interval_rows, summarise,
+};
 
+use crate::cell_row::CellRow;
 use crate::manifest::Manifest;
-use crate::output::{result, say};
+use crate::output::{self, result, say};
 use crate::results::RunFolder;
 
 /// What to make.
@@ -24,7 +28,8 @@ pub(crate) struct ReportRequest {
 pub(crate) fn report(folder: &RunFolder, request: &ReportRequest) -> anyhow::Result<()> {
     let manifest: Manifest = folder.manifest()?;
     let samples = folder.samples()?;
-    let cells: Vec<CellInfo> = folder.cells()?.iter().map(|row| row.info(manifest.rate_kbit(&row.cell))).collect();
+    let info = |row: &CellRow| row.info(manifest.rate_kbit(&row.cell), &manifest.scenario);
+    let cells: Vec<CellInfo> = folder.cells()?.iter().map(info).collect();
     folder.write_summary(&summarise(&samples))?;
     folder.write_intervals(&interval_rows(&samples, &cells, manifest.seed))?;
     folder.write_breakdown(&breakdown_rows(&samples, &cells))?;
@@ -38,7 +43,13 @@ pub(crate) fn report(folder: &RunFolder, request: &ReportRequest) -> anyhow::Res
     let pictures = draw_all(&samples, &cells, &title, manifest.seed).context("drawing the pictures")?;
     let target = request.graphs.join(&manifest.run_id);
     save(&pictures, &target)?;
-    result(&condition_table(&samples, &cells, request.format, manifest.seed));
+    match output::width(&Term::stdout()).filter(|_| request.format == Format::Table) {
+        Some(width) => {
+            let table = condition_table_within(&samples, &cells, manifest.seed, width);
+            result(&output::wrap(&table, width));
+        }
+        None => result(&condition_table(&samples, &cells, request.format, manifest.seed)),
+    }
     say(&format!("graphs: {} ({} pictures, PNG and SVG)", target.display(), pictures.len()));
     Ok(())
 }

@@ -33,6 +33,8 @@ pub struct CellInfo {
     pub magnitude: f64,
     /// How far its numbers may be trusted.
     pub verdict: Verdict,
+    /// How long operations were measured, seconds, without the warm-up.
+    pub measured_s: f64,
     /// Whether the machine was so busy that the cell may have measured it instead of the link.
     pub overloaded: bool,
     /// Whether its slow operations were slow in the server.

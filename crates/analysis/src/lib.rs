@@ -51,4 +51,4 @@ pub use pool::{ConditionPools, Pool, Pools};
 pub use precision::{Precision, relative_half_width};
 pub use statistic::Statistic;
 pub use summary::{SummaryRow, summarise};
-pub use table::{ConditionRow, condition_rows, condition_table};
+pub use table::{ConditionRow, condition_rows, condition_table, condition_table_within};

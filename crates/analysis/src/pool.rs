@@ -29,6 +29,8 @@ pub struct Pool {
     pub cells: usize,
     /// How many of them are in doubt, for each reason that applies to any.
     pub doubtful_cells: BTreeMap<Doubt, usize>,
+    /// How long operations were measured in all of them together, seconds.
+    pub measured_s: f64,
     /// All operations.
     pub all: Group,
     /// By operation, as the protocol names them.
@@ -102,6 +104,7 @@ impl Pool {
             baseline: cells.iter().all(|(cell, _)| cell.baseline),
             cells: cells.len(),
             doubtful_cells: Doubt::ALL.map(|doubt| (doubt, count(doubt))).into_iter().filter(|(_, n)| *n > 0).collect(),
+            measured_s: cells.iter().map(|(cell, _)| cell.measured_s).sum(),
             all: group(cells, |_| true),
             by_operation: operations
                 .into_iter()
@@ -225,6 +228,7 @@ mod tests {
             baseline: magnitude == 0.0,
             magnitude,
             verdict: if repetition == 1 { Verdict::Proved } else { Verdict::NotProved },
+            measured_s: 30.0,
             overloaded: false,
             stalled: false,
             rate_kbit: None,

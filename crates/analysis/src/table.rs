@@ -1,6 +1,8 @@
 //! The table of conditions: what each value of each condition did, against the baseline.
 
-use comfy_table::{Cell, CellAlignment, Table, TableStyle, presets};
+mod for_people;
+
+use comfy_table::presets;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::CellInfo;
@@ -10,10 +12,15 @@ use crate::doubt::Doubt;
 use crate::format::Format;
 use crate::interval::MIN_REPETITIONS;
 use crate::metric::Metric;
+use crate::percentile::Sorted;
 use crate::pool::{Pool, Pools};
 use crate::sample::Sample;
 use crate::statistic::{Statistic, thin};
 use crate::summary::ALL_OPERATIONS;
+use for_people::{COLUMNS, for_people};
+
+/// Operations with a latency above this are slow, milliseconds.
+const SLOW_MS: f64 = 200.0;
 
 /// One value of one condition over all its repetitions. Durations are milliseconds and stand on `ok` samples only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +47,10 @@ pub struct ConditionRow {
     pub errors: u64,
     /// … the same in percent.
     pub error_percent: Option<f64>,
+    /// Operations tried per second of the measured time, all clients together; `None` when there was no such time.
+    pub operations_per_s: Option<f64>,
+    /// Share of the operations that succeeded whose latency was above 200 ms, percent.
+    pub slower_than_200_ms_percent: Option<f64>,
     /// Median latency.
     pub latency_p50_ms: Option<f64>,
     /// Lower end of the median's 95 % interval over repetitions; `intervals.csv` has those of all statistics.
@@ -89,6 +100,8 @@ impl ConditionRow {
             n: pool.all.pooled.tally.tried(),
             errors: pool.all.pooled.tally.errors(),
             error_percent: pool.all.pooled.tally.error_percent(),
+            operations_per_s: (pool.measured_s > 0.0).then(|| pool.all.pooled.tally.tried() as f64 / pool.measured_s),
+            slower_than_200_ms_percent: percent_above(&pool.all.pooled.latency_ms, SLOW_MS),
             latency_p50_ms: latency.p50,
             latency_p50_low_ms: interval.map(|interval| interval.low),
             latency_p50_high_ms: interval.map(|interval| interval.high),
@@ -146,11 +159,19 @@ pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format, s
     let pools = Pools::new(samples, cells);
     let rows = rows_of(&pools, seed);
     match format {
-        Format::Table => for_people(&rows, pools.unlisted_samples, (presets::NOTHING, 0)),
-        Format::Markdown => for_people(&rows, pools.unlisted_samples, (presets::ASCII_MARKDOWN, 1)),
+        Format::Table => for_people(&rows, pools.unlisted_samples, (presets::NOTHING, 0), None),
+        Format::Markdown => for_people(&rows, pools.unlisted_samples, (presets::ASCII_MARKDOWN, 1), None),
         Format::Csv => as_csv(&rows),
         Format::Json => as_json(&rows),
     }
+}
+
+/// The table for a terminal of `width` columns. Columns that do not fit are omitted, those of the RTT first and those of
+/// the latency last; a note names them. Lines of notes may be longer.
+#[must_use]
+pub fn condition_table_within(samples: &[Sample], cells: &[CellInfo], seed: u64, width: usize) -> String {
+    let pools = Pools::new(samples, cells);
+    for_people(&rows_of(&pools, seed), pools.unlisted_samples, (presets::NOTHING, 0), Some(width))
 }
 
 fn rows_of(pools: &Pools, seed: u64) -> Vec<ConditionRow> {
@@ -160,50 +181,13 @@ fn rows_of(pools: &Pools, seed: u64) -> Vec<ConditionRow> {
     first.into_iter().chain(values.map(|pool| ConditionRow::new(pool, baseline, seed))).collect()
 }
 
-/// The columns for people; `±` is left out when no row has one.
-const HEADER: [&str; 16] = [
-    "condition",
-    "value",
-    "n",
-    "errors",
-    "%",
-    "latency p50",
-    "±",
-    "Δ",
-    "p95",
-    "Δ",
-    "p99",
-    "RTT p50",
-    "Δ",
-    "p95",
-    "Δ",
-    "p99",
-];
-const OFF: usize = 6;
-
-fn for_people(rows: &[ConditionRow], unlisted: usize, (style, left_padding): (TableStyle, u16)) -> String {
-    let has_intervals = rows.iter().any(|row| row.median_off_ms().is_some());
-    let shown = |index: &usize| *index != OFF || has_intervals;
-    let columns: Vec<usize> = (0..HEADER.len()).filter(shown).collect();
-    let mut table = Table::new();
-    let head = |index: &usize| Cell::new(HEADER[*index]).set_alignment(CellAlignment::Right);
-    table.load_style(style).set_header(columns.iter().map(head));
-    for row in rows {
-        let cells = cells_of(row);
-        table.add_row(columns.iter().map(|&index| cells[index].clone()));
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((left_padding, 1));
-        column.set_cell_alignment(if index < 2 { CellAlignment::Left } else { CellAlignment::Right });
-    }
-    let mut text: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
-    for note in notes(rows, unlisted) {
-        text.push_str(&format!("\n{note}\n"));
-    }
-    text
+/// Which percentage of the values is above `limit`; `None` when there are none.
+fn percent_above(values: &Sorted, limit: f64) -> Option<f64> {
+    let above = values.len() - values.values().partition_point(|value| *value <= limit);
+    (!values.is_empty()).then(|| 100.0 * above as f64 / values.len() as f64)
 }
 
-fn cells_of(row: &ConditionRow) -> [String; HEADER.len()] {
+fn cells_of(row: &ConditionRow) -> [String; COLUMNS.len()] {
     let percentile = |value: Option<f64>, statistic: Statistic| match value {
         Some(_) if row.is_thin(statistic) => format!("{}*", short(value)),
         _ => short(value),
@@ -214,6 +198,8 @@ fn cells_of(row: &ConditionRow) -> [String; HEADER.len()] {
         row.n.to_string(),
         row.errors.to_string(),
         row.error_percent.map_or_else(String::new, |percent| format!("{percent:.1}")),
+        short(row.operations_per_s),
+        row.slower_than_200_ms_percent.map_or_else(String::new, |percent| format!("{percent:.1}")),
         percentile(row.latency_p50_ms, Statistic::P50),
         short(row.median_off_ms()),
         signed(row.latency_p50_delta_ms),
@@ -237,6 +223,7 @@ fn marks(row: &ConditionRow) -> String {
 fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
     let mut notes =
         vec!["Milliseconds, of operations that succeeded; Δ is the difference from the baseline.".to_owned()];
+    notes.push(">200 ms: share of the operations that succeeded with a latency above 200 ms, percent.".to_owned());
     notes.push(if rows.iter().any(|row| row.median_off_ms().is_some()) {
         "± is the longer side of the p50's 95 % interval over repetitions; intervals.csv has both, and of the others."
             .to_owned()

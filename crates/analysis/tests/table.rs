@@ -3,7 +3,9 @@
 mod synthetic;
 
 use testbed_analysis::sample::Outcome;
-use testbed_analysis::{CellInfo, ConditionRow, Format, Verdict, condition_rows, condition_table};
+use testbed_analysis::{
+    CellInfo, ConditionRow, Format, Verdict, condition_rows, condition_table, condition_table_within,
+};
 
 /// Delay 0 and 100 ms; latencies known by heart.
 fn small() -> synthetic::Run {
@@ -40,8 +42,8 @@ fn the_terminal_form_marks_doubts_and_thin_percentiles() {
     let slow = text.lines().find(|line| line.contains("100ms")).unwrap();
     let words: Vec<&str> = slow.split_whitespace().collect();
     let expected = [
-        "delay", "100ms", "!~", "3", "1", "33.3", "102*", "+100", "103*", "+100", "103*", "51.0*", "+50.0", "51.5*",
-        "+50.0", "51.5*",
+        "delay", "100ms", "!~", "3", "1", "33.3", "0.10", "0.0", "102*", "+100", "103*", "+100", "103*", "51.0*",
+        "+50.0", "51.5*", "+50.0", "51.5*",
     ];
     assert_eq!(words, expected, "{text}");
     for note in ["! not proved", "~ overloaded", "* too few values", "p95 200", "No ±: an interval needs 5"] {
@@ -70,7 +72,43 @@ fn each_doubt_has_a_mark_and_a_remedy_of_its_own() {
 }
 
 #[test]
-fn it_fits_120_columns_with_large_numbers() {
+fn operations_per_second_and_slow_ones_are_counted() {
+    let mut run = small();
+    for (sample, latency) in run.samples.iter_mut().zip([200.0, 200.1, 3.0]) {
+        sample.latency_ms = latency;
+    }
+    run.samples[3].outcome = Outcome::Timeout;
+    (run.cells[0].measured_s, run.cells[1].measured_s) = (1.5, 0.0);
+    let rows = condition_rows(&run.samples, &run.cells, 1);
+    let slow = |index: usize| rows[index].slower_than_200_ms_percent;
+    assert_eq!((slow(1), rows[1].operations_per_s), (Some(100.0 / 3.0), Some(2.0)));
+    assert_eq!((slow(2), rows[2].operations_per_s), (Some(0.0), None), "failed operations have no latency to judge");
+}
+
+#[test]
+fn columns_that_do_not_fit_are_omitted_in_their_order_and_named() {
+    let mut run = synthetic::repeated_sweep(1, 60, 5);
+    run.cells.iter_mut().for_each(|cell| (cell.verdict, cell.overloaded) = (Verdict::NotProved, true));
+    let heads = |width: usize| {
+        let text = condition_table_within(&run.samples, &run.cells, 1, width);
+        let table: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
+        let widest = table.iter().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= width, "{widest} columns:\n{text}");
+        let note = text.lines().find_map(|line| line.strip_prefix("Too narrow for: ")).unwrap_or_default().to_owned();
+        (table[0].split_whitespace().collect::<Vec<_>>().join(" "), note)
+    };
+    let all = "condition value n errors % ops/s >200 ms latency p50 ± Δ p95 Δ p99 RTT p50 Δ p95 Δ p99";
+    assert_eq!(heads(140), (all.to_owned(), String::new()));
+    let (head, note) = heads(80);
+    assert_eq!(head, "condition value n % ops/s >200 ms latency p50 ± Δ p95 p99");
+    assert!(note.starts_with("RTT p95 Δ, RTT p99, RTT p95, RTT p50 Δ, latency p95 Δ, errors, RTT p50 ("), "{note}");
+    assert_eq!(heads(40).0, "condition value latency p50 p99");
+    let (head, _) = heads(45);
+    assert!(head.starts_with("condition value") && head.ends_with("latency p50 Δ p99"), "{head}");
+}
+
+#[test]
+fn it_fits_140_columns_with_large_numbers() {
     let mut run = synthetic::repeated_sweep(1, 60, 5);
     for sample in &mut run.samples {
         // Up to minutes: longer than any request may take.
@@ -82,7 +120,7 @@ fn it_fits_120_columns_with_large_numbers() {
         .for_each(|cell| (cell.verdict, cell.overloaded, cell.stalled) = (Verdict::NotProved, true, true));
     let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
-    assert!(widest <= 120, "{widest} columns:\n{text}");
+    assert!(widest <= 140, "{widest} columns:\n{text}");
     assert_eq!(text.lines().filter(|line| line.contains("kbit")).count(), 3);
 }
 
@@ -122,7 +160,7 @@ fn markdown_has_a_rule_and_a_column_for_each_head() {
     let table: Vec<&str> = text.lines().take_while(|line| line.starts_with('|')).collect();
     assert_eq!(table.len(), 5, "{text}");
     assert!(table[1].chars().all(|sign| matches!(sign, '|' | '-' | ':' | ' ')), "{text}");
-    assert!(table.iter().all(|line| line.matches('|').count() == 16), "{text}");
+    assert!(table.iter().all(|line| line.matches('|').count() == 18), "{text}");
 }
 
 #[test]
@@ -146,6 +184,7 @@ fn a_cell_without_samples_is_a_row_of_nothing() {
         baseline: false,
         magnitude: 9.0,
         verdict: Verdict::Failed,
+        measured_s: 0.0,
         overloaded: false,
         stalled: false,
         rate_kbit: Some(9.0),

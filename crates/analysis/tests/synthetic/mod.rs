@@ -78,6 +78,7 @@ pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) ->
             baseline: magnitude == 0.0,
             magnitude,
             verdict: Verdict::Proved,
+            measured_s: 30.0,
             overloaded: false,
             stalled: false,
             rate_kbit: link.rate_kbit,
