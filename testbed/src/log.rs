@@ -1,6 +1,7 @@
 //! The driver's log, `logs/driver.log` in the results directory: every step with its time in UTC.
 //!
-//! Events of level INFO and above were printed on stderr, too (`output`); DEBUG events are printed with `-v` only.
+//! The driver's events of level INFO and above were printed on stderr, too (`output`); its DEBUG events are printed with
+//! `-v` only. Warnings of libraries are in the log alone.
 
 use std::fs::File;
 use std::io::{self, Write};

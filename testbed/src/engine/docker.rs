@@ -12,6 +12,7 @@ mod quirks;
 mod removal;
 mod site;
 mod tunnel;
+mod url;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -28,7 +29,8 @@ pub(super) use container::{
     CLIENT_CAPABILITIES, MAX_MEMORY_BYTES, MAX_PROCESSES, NetworkKind, capabilities, labels, names,
 };
 pub(super) use removal::is_missing;
-pub(crate) use site::{Site, check_url, connect, url_or_default};
+pub(crate) use site::{Site, connect};
+pub(crate) use url::{check_url, url_or_default};
 
 /// The images of the two kinds of node; `compose.yaml` and `docker/` build them under these names.
 pub(crate) const IMAGES: [&str; 2] = ["testbed-shop-server:latest", "testbed-shop-client:latest"];

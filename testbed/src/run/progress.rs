@@ -56,7 +56,7 @@ impl Progress {
     pub(crate) fn new(cells: usize, cell_time: Duration) -> Self {
         let is_shown = std::io::stderr().is_terminal() && output::verbosity() > Verbosity::Quiet;
         let bar = is_shown.then(|| {
-            let bar = ProgressBar::new(0);
+            let bar = ProgressBar::new(cells as u64 * STEPS);
             let columns = output::width(&Term::stderr()).map_or(BAR_COLUMNS.1, |width| width / 4);
             let columns = columns.clamp(BAR_COLUMNS.0, BAR_COLUMNS.1);
             // A wide_msg is cut at the terminal's edge.

@@ -23,12 +23,10 @@ use super::container::{self, NetworkKind, names};
 use super::quirks::Quirks;
 use super::removal::{self, force_remove, is_missing, remove_network};
 use super::tunnel::Tunnel;
+use super::url::url_or_default;
 use super::{IMAGES, RUN_LABEL, attached};
 use crate::engine::process::Process;
 use crate::engine::{LabPlan, Node, NodeCommand, Output, ShopAddress, in_time};
-
-/// What a site is called that the user did not name.
-const DEFAULT_URL: &str = "unix:///var/run/docker.sock";
 
 /// One Docker engine.
 pub(crate) struct Site {
@@ -42,20 +40,6 @@ pub(crate) struct Site {
     quirks: RefCell<Quirks>,
     /// Tasks that follow the streams of commands.
     followers: RefCell<Vec<JoinHandle<()>>>,
-}
-
-/// Returns `url`, or that of the engine that the environment names (DOCKER_HOST), or that of the local one.
-pub(crate) fn url_or_default(url: Option<&str>) -> String {
-    let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|url| !url.is_empty());
-    url.map(ToOwned::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_URL.to_owned())
-}
-
-/// Checks the form of an engine's URL.
-///
-/// # Errors
-/// Names the forms that there are.
-pub(crate) fn check_url(url: &str) -> anyhow::Result<()> {
-    if url.starts_with("ssh:") { Tunnel::check(url) } else { Site::unchecked(url).map(drop) }
 }
 
 /// Connects to the engine at `url`, else to the one that the environment names (DOCKER_HOST), else to the local one.
