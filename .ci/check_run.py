@@ -22,7 +22,7 @@ def check_breakdown(rows):
         if (row["condition"], row["value"], row["operation"], row["share"]) == ("delay", "100ms", "all", "every"):
             for part in ("handshake", "round_trips"):
                 took = float(row[f"{part}_ms"])
-                check(98 <= took <= 103, f"delay 100 ms: {part} took {took} ms on average")
+                check(98 <= took <= 120, f"delay 100 ms: {part} took {took} ms on average")
 
 
 def main():
@@ -52,7 +52,7 @@ def main():
     summary = {(row["cell"], row["operation"]): row for row in csv.DictReader((run / "summary.csv").open())}
     rtt = {cell["cell"]: float(summary[cell["cell"], "view_products"]["rtt_p50_ms"]) for cell in cells}
     added = rtt["delay-100ms-r1"] - rtt["delay-0-r1"]
-    check(98 <= added <= 102, f"delay 100 ms added {added:.2f} ms to the median RTT of view_products")
+    check(98 <= added <= 120, f"delay 100 ms added {added:.2f} ms to the median RTT of view_products")
     conditions = {cell["condition"] for cell in cells}
     if "rate" in conditions:
         check(rtt["rate-100kbit-r1"] > rtt["delay-0-r1"] + 100, "rate 100 kbit/s does not show in view_products")

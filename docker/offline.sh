@@ -58,7 +58,10 @@ as_root() {
     fi
 }
 
+base= # process that makes the base image
 clean_up() {
+    # It works in the folder that goes.
+    [ -z "$base" ] || wait "$base" || true
     if [ -d "$scratch/root" ]; then
         # An interrupted debootstrap leaves these mounted; rm must not go into them.
         as_root umount "$scratch/root/proc" "$scratch/root/sys" 2>/dev/null || true
@@ -115,12 +118,15 @@ sources() {
     [ -z "$security_mirror" ] || echo "deb $security_mirror $suite-security main"
 }
 
+has_base() { [ "$refresh" = no ] && docker image inspect "$base_image" >/dev/null 2>&1; }
+
+# Makes the base image, and on it what the server's image has besides programs.
 make_base() {
-    if [ "$refresh" = no ] && docker image inspect "$base_image" >/dev/null 2>&1; then
-        say "$base_image is there"
-        return
-    fi
-    ensure_debootstrap
+    has_base || bootstrap
+    build_stage tcconfig
+}
+
+bootstrap() {
     say "making $base_image from $mirror (about half a minute)"
     as_root debootstrap --variant=minbase "$suite" "$scratch/root" "$mirror" >"$scratch/log" ||
         { tail -n 20 "$scratch/log" >&2; die "debootstrap failed for suite '$suite' from $mirror: is the mirror right (TESTBED_MIRROR)?"; }
@@ -135,11 +141,16 @@ update() {
     cmp --silent "$1" "$2" || install -D --mode="$3" "$1" "$2"
 }
 
-build_programs() {
-    local options=() program target
+compile_programs() {
+    local options=() program
     for program in "${programs[@]}"; do options+=(--package "$program"); done
     cd "$repository"
     cargo build --release --locked "${options[@]}"
+}
+
+# Puts them where the Dockerfile takes them from.
+strip_programs() {
+    local program target
     target=$(cargo metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
     for program in "${programs[@]}"; do
         strip --strip-all -o "$scratch/$program" "$target/release/$program"
@@ -155,14 +166,19 @@ copy_host_cas() {
     done
 }
 
+# Builds the Dockerfile up to a stage: `build_stage TARGET [OPTION...]`.
+build_stage() {
+    # The engine's own builder has its context's name; other builders do not see the engine's local images.
+    BUILDX_BUILDER=$(docker context show 2>/dev/null || echo default) \
+        docker build --quiet --file "$repository/docker/Dockerfile" --target "$@" \
+        --build-arg BUILD_IMAGE="$base_image" --build-arg BASE_IMAGE="$base_image" \
+        --build-arg PROGRAMS=prebuilt "$repository" >/dev/null
+}
+
 build_image() {
     local target=$1 tag=$2:latest
     say "building $tag"
-    # The engine's own builder has its context's name; other builders do not see the engine's local images.
-    BUILDX_BUILDER=$(docker context show 2>/dev/null || echo default) \
-        docker build --quiet --file "$repository/docker/Dockerfile" --target "$target" --tag "$tag" \
-        --build-arg BUILD_IMAGE="$base_image" --build-arg BASE_IMAGE="$base_image" \
-        --build-arg PROGRAMS=prebuilt "$repository" >/dev/null
+    build_stage "$target" --tag "$tag"
     docker run --rm --network none "$tag" --version >/dev/null ||
         die "$tag does not run its program with --version: is this host's C library newer than that of Debian $suite? Set TESTBED_SUITE to a newer one"
 }
@@ -176,9 +192,16 @@ for argument in "$@"; do
 done
 
 check_tools
-build_programs
 copy_host_cas
-make_base
+# In the foreground, where sudo can ask for its password.
+has_base || { ensure_debootstrap; as_root true; }
+# Beside the compiler: it waits for network and disk most of the time.
+make_base &
+base=$!
+compile_programs
+wait "$base" || { base=; die "the base image could not be made: the reason is above"; }
+base=
+strip_programs
 build_image client testbed-shop-client
 build_image testbed testbed
 build_image server testbed-shop-server

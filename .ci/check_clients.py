@@ -1,0 +1,30 @@
+"""Checks that no operation of a run failed: python3 check_clients.py FOLDER CLIENTS (with results/ in it)."""
+
+import csv
+import json
+import pathlib
+import sys
+
+
+def check(condition, message):
+    if not condition:
+        sys.exit(f"check_clients.py: {message}")
+
+
+def main():
+    folder, clients = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+    runs = list((folder / "results").iterdir())
+    check(len(runs) == 1, f"expected one run, got {runs}")
+    manifest = json.loads((runs[0] / "manifest.json").read_text())
+    cells = list(csv.DictReader((runs[0] / "cells.csv").open()))
+    check(len(cells) == len(manifest["plan"]), f"{len(cells)} cells of {len(manifest['plan'])}")
+    for cell in cells:
+        check(cell["verdict"] == "proved", f"{cell['cell']} is {cell['verdict']}: {cell['problems']}")
+        check(cell["errors"] == "0", f"{cell['errors']} operations failed in {cell['cell']}")
+    samples = list(csv.DictReader((runs[0] / "samples.csv").open()))
+    found = len({sample["client"] for sample in samples})
+    check(found == clients, f"{found} of {clients} clients have samples")
+    print(f"{found} clients, {len(samples)} operations, 0 errors; nodes up in {manifest['nodes_up_seconds']:.2f} s")
+
+
+main()

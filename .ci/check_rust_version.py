@@ -1,0 +1,33 @@
+"""Checks that no dependency declares a newer Rust than `rust-version` in Cargo.toml: python3 check_rust_version.py.
+
+One toolchain cannot compile with another. Clippy's lint incompatible_msrv checks the standard library's functions that the
+workspace uses; this checks what dependencies state. Newer syntax is not found.
+"""
+
+import json
+import subprocess
+import sys
+
+
+def version(text):
+    return tuple(int(part) for part in (text.split(".") + ["0", "0"])[:3])
+
+
+def main():
+    platform = "x86_64-unknown-linux-gnu"
+    command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", platform]
+    metadata = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    used = {node["id"] for node in metadata["resolve"]["nodes"]}
+    packages = [package for package in metadata["packages"] if package["id"] in used and package["rust_version"]]
+    ours = {p["rust_version"] for p in packages if p["id"] in metadata["workspace_members"]}
+    if len(ours) != 1:
+        sys.exit(f"check_rust_version.py: expected one rust-version in the workspace, got {sorted(ours)}")
+    promised = ours.pop()
+    newer = [p for p in packages if version(p["rust_version"]) > version(promised)]
+    if newer:
+        needs = ", ".join(f"{p['name']} {p['version']} needs {p['rust_version']}" for p in newer)
+        sys.exit(f"check_rust_version.py: Cargo.toml states Rust {promised}, but {needs}: raise rust-version")
+    print(f"no dependency states a newer Rust than {promised}")
+
+
+main()
