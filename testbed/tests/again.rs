@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{ExitCode, Output};
 
-use common::{Finished, Rows, RunFiles, Running, finish, netns, testbed};
+use common::{EARLY_MS, Finished, Rows, RunFiles, Running, finish, netns, testbed};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use test_support::{run, test};
@@ -135,9 +135,6 @@ fn assert_every_round_trip_has_its_delay(run: &RunFiles) {
     }
     assert!(looked_at > 20, "only {looked_at} round trips");
 }
-
-/// What a packet may be early: the driver's own tolerance.
-const EARLY_MS: f64 = 0.3;
 
 /// What each shopper asked for in each cell, in its order.
 fn decisions(run: &RunFiles) -> Decisions {

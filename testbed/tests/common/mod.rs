@@ -1,6 +1,8 @@
 //! Runs the real driver in a folder of its own and, when something is not as expected, shows all it said.
-#![allow(dead_code, reason = "each test file uses its part of this")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part of this")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests, where a panic is the failure")]
+
+mod run_files;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use test_support::requirements;
+
+pub(crate) use run_files::{EARLY_MS, Rows, RunFiles};
 
 /// How long a test waits for something before it fails. Generous: how fast the host is decides no verdict.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -110,45 +114,6 @@ pub(crate) fn finish(arguments: &[&str]) -> Finished {
     let folder = tempfile::tempdir().unwrap();
     let output = testbed(folder.path(), arguments).output().unwrap();
     Finished { folder, output }
-}
-
-/// What a run left.
-pub(crate) struct RunFiles {
-    pub(crate) id: String,
-    pub(crate) results: PathBuf,
-    pub(crate) graphs: PathBuf,
-}
-
-/// A CSV file: its rows by column name.
-pub(crate) type Rows = Vec<BTreeMap<String, String>>;
-
-impl RunFiles {
-    pub(crate) fn only_one_in(folder: &Path) -> Self {
-        let mut entries: Vec<PathBuf> =
-            fs::read_dir(folder.join("results")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(entries.len(), 1, "expected one run folder, got {entries:?}");
-        let results = entries.remove(0);
-        let id = results.file_name().unwrap().to_string_lossy().into_owned();
-        let graphs = folder.join("graphs").join(&id);
-        Self { id, results, graphs }
-    }
-
-    pub(crate) fn csv(&self, name: &str) -> Rows {
-        let mut reader = csv::Reader::from_path(self.results.join(name)).unwrap();
-        reader.deserialize().map(|row| row.unwrap()).collect()
-    }
-
-    pub(crate) fn manifest(&self) -> serde_json::Value {
-        serde_json::from_str(&fs::read_to_string(self.results.join("manifest.json")).unwrap()).unwrap()
-    }
-
-    /// A number of `summary.csv`.
-    pub(crate) fn summary(&self, cell: &str, operation: &str, column: &str) -> f64 {
-        let rows = self.csv("summary.csv");
-        let row = rows.iter().find(|row| row["cell"] == cell && row["operation"] == operation);
-        let row = row.unwrap_or_else(|| panic!("no row of {operation} in {cell}"));
-        row[column].parse().unwrap_or_else(|_| panic!("{column} of {operation} in {cell} is '{}'", row[column]))
-    }
 }
 
 /// A driver under way. Killed when dropped.
