@@ -69,7 +69,7 @@ fn a_run_whose_driver_was_killed_is_gone_on_with_where_it_was() {
     let resume = format!("run --resume results/{}", before.id);
     let resumed = again(folder.path(), &resume);
     assert!(matches!(resumed.status.code(), Some(0 | 3)), "{}", stderr(&resumed));
-    assert!(stderr(&resumed).contains("2 cells, engine netns"), "{}", stderr(&resumed));
+    assert!(stderr(&resumed).contains("2 cells\nengine netns\n"), "{}", stderr(&resumed));
     let after = RunFiles::only_one_in(folder.path());
     let rows = after.csv("cells.csv");
     assert_eq!(verdicts(&rows), [("delay-0-r1", "proved"), ("delay-10ms-r1", "proved"), ("delay-20ms-r1", "proved")]);
