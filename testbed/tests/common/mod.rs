@@ -35,9 +35,28 @@ pub(crate) fn netns_as_root() -> Result<(), String> {
     netns()
 }
 
-/// A Docker Engine with the images of the nodes.
+/// A Docker Engine with images of this build's nodes: the driver refuses others.
 pub(crate) fn docker_with_images() -> Result<(), String> {
-    works("Docker")
+    static IMAGE: LazyLock<String> = LazyLock::new(|| {
+        let run = ["run", "--rm", "--network", "none", "--entrypoint", "shop-server", "testbed-shop-server:latest"];
+        build(Command::new("docker").args(run))
+    });
+    works("Docker")?;
+    let driver = build(Command::new(env!("CARGO_BIN_EXE_testbed")).args(["program", "shop-server"]));
+    if *IMAGE == driver {
+        return Ok(());
+    }
+    Err(format!(
+        "needs images of this build, '{driver}', got '{}': run docker/offline.sh or 'docker compose build'",
+        *IMAGE
+    ))
+}
+
+/// What stands in parentheses behind a program's version: its build, without the profile that may follow.
+fn build(program: &mut Command) -> String {
+    let output = program.arg("--version").output().unwrap();
+    let version = String::from_utf8_lossy(&output.stdout);
+    version.split(['(', ',', ')']).nth(1).unwrap_or_default().to_owned()
 }
 
 /// Whether `testbed doctor` found this to work.
