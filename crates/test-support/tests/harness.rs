@@ -54,6 +54,8 @@ fn sample(arguments: &str, environment: &[(&str, &str)]) -> (Option<i32>, String
     for variable in ["TESTBED_REQUIRE_ALL", "RUST_TEST_THREADS", "NEXTEST"] {
         command.env_remove(variable);
     }
+    // Its own lock: the sample need not wait for tests that measure.
+    command.env("TMPDIR", env!("CARGO_TARGET_TMPDIR"));
     command.args(arguments.split_whitespace()).env("SAMPLE", "1").envs(environment.iter().copied());
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
