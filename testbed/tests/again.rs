@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{ExitCode, Output};
 
-use common::{EARLY_MS, Finished, Rows, RunFiles, Running, finish, netns, testbed};
+use common::{EARLY_MS, Finished, Rows, RunFiles, Running, assert_same_decisions, finish, netns, testbed};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use test_support::{run, test};
@@ -107,22 +107,10 @@ fn a_run_that_is_repeated_in_parallel_has_the_same_plan_and_the_same_shoppers() 
         assert_eq!(one.manifest()[same], other.manifest()[same], "{same}: {}", second.words());
     }
     assert_ne!(one.id, other.id);
-    assert_same_decisions(&decisions(&one), &decisions(&other));
+    assert_same_decisions(&one.decisions(), &other.decisions());
     assert_every_round_trip_has_its_delay(&other);
     let audit = &other.manifest()["audit"];
     assert!(audit["consistent"] == true && audit["promised"].as_u64() <= audit["orders"].as_u64(), "{audit}");
-}
-
-type Decisions = BTreeMap<(String, String), Vec<(String, String)>>;
-
-fn assert_same_decisions(decided: &Decisions, again: &Decisions) {
-    let mut compared = 0;
-    for (shopper, operations) in decided {
-        let both: Vec<_> = operations.iter().zip(&again[shopper]).collect();
-        assert!(both.iter().all(|(a, b)| a == b), "{shopper:?} decided otherwise");
-        compared += both.len();
-    }
-    assert!(compared > 20, "only {compared} operations to compare");
 }
 
 /// The link of a cell in parallel is no other cell's: none is quicker than its delay. A slow host only adds.
@@ -134,18 +122,6 @@ fn assert_every_round_trip_has_its_delay(run: &RunFiles) {
         looked_at += 1;
     }
     assert!(looked_at > 20, "only {looked_at} round trips");
-}
-
-/// What each shopper asked for in each cell, in its order.
-fn decisions(run: &RunFiles) -> Decisions {
-    let mut decided = Decisions::new();
-    for row in run.csv("samples.csv") {
-        let shopper = (row["cell"].clone(), row["client"].clone());
-        // An order's number has as many digits as orders of others came before it.
-        let bytes = if row["operation"] == "submit_rating" { String::new() } else { row["request_bytes"].clone() };
-        decided.entry(shopper).or_default().push((row["operation"].clone(), bytes));
-    }
-    decided
 }
 
 fn what_does_not_fit_an_earlier_run_is_refused() {

@@ -9,7 +9,9 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use common::{Finished, Rows, RunFiles, Running, finish, lives, netns, netns_as_root, testbed, wait_until_gone};
+use common::{
+    Finished, RunFiles, Running, assert_same_decisions, finish, lives, netns, netns_as_root, testbed, wait_until_gone,
+};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use test_support::{run, test};
@@ -233,25 +235,11 @@ fn a_client_that_hangs_marks_its_cell_and_is_renewed() {
 }
 
 fn the_same_seed_makes_the_same_decisions() {
-    let decisions = |rows: Rows| {
-        let mut by_client: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-        for mut row in rows {
-            let decision = (row.remove("operation").unwrap(), row.remove("request_bytes").unwrap());
-            by_client.entry(row.remove("client").unwrap()).or_default().push(decision);
-        }
-        by_client
-    };
-    let run = |arguments| decisions(finish(&short(arguments)).run().csv("samples.csv"));
+    let run = |arguments| finish(&short(arguments)).run().decisions();
     let [first, again, other] =
         ["--duration 1s --delay 0 --seed 7", "--duration 1s --delay 0 --seed 7", "--duration 1s --delay 0 --seed 8"]
             .map(run);
-    let mut compared = 0;
-    for (client, decided) in &first {
-        let both = decided.iter().zip(&again[client]);
-        compared += both.clone().count();
-        assert!(both.clone().all(|(a, b)| a == b), "{client} decided otherwise");
-    }
-    assert!(compared > 20, "only {compared} operations to compare");
+    assert_same_decisions(&first, &again);
     assert_ne!(first, other);
 }
 

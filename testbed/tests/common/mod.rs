@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use test_support::requirements;
 
-pub(crate) use run_files::{EARLY_MS, Rows, RunFiles};
+pub(crate) use run_files::{EARLY_MS, Rows, RunFiles, assert_same_decisions};
 
 /// How long a test waits for something before it fails. Generous: how fast the host is decides no verdict.
 pub(crate) const WAIT_TIMEOUT: Duration = Duration::from_secs(120);

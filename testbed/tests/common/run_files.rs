@@ -17,6 +17,20 @@ pub(crate) struct RunFiles {
 /// A CSV file: its rows by column name.
 pub(crate) type Rows = Vec<BTreeMap<String, String>>;
 
+/// By cell and client: what its shopper asked for, and in how many bytes, in its order.
+pub(crate) type Decisions = BTreeMap<(String, String), Vec<(String, String)>>;
+
+/// As far as both runs got, each shopper decided the same.
+pub(crate) fn assert_same_decisions(decided: &Decisions, again: &Decisions) {
+    let mut compared = 0;
+    for (shopper, operations) in decided {
+        let both: Vec<_> = operations.iter().zip(&again[shopper]).collect();
+        assert!(both.iter().all(|(a, b)| a == b), "{shopper:?} decided otherwise");
+        compared += both.len();
+    }
+    assert!(compared > 20, "only {compared} operations to compare");
+}
+
 impl RunFiles {
     pub(crate) fn only_one_in(folder: &Path) -> Self {
         let mut entries: Vec<PathBuf> =
@@ -35,6 +49,18 @@ impl RunFiles {
 
     pub(crate) fn manifest(&self) -> serde_json::Value {
         serde_json::from_str(&fs::read_to_string(self.results.join("manifest.json")).unwrap()).unwrap()
+    }
+
+    /// What each shopper decided.
+    pub(crate) fn decisions(&self) -> Decisions {
+        let mut decided = Decisions::new();
+        for row in self.csv("samples.csv") {
+            let shopper = (row["cell"].clone(), row["client"].clone());
+            // An order's number has as many digits as orders of others came before it.
+            let bytes = if row["operation"] == "submit_rating" { String::new() } else { row["request_bytes"].clone() };
+            decided.entry(shopper).or_default().push((row["operation"].clone(), bytes));
+        }
+        decided
     }
 
     /// The shortest round trip of an operation in a cell, milliseconds: that of the link, however slow the host is.
