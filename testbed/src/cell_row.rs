@@ -142,11 +142,6 @@ impl CellRow {
         }
     }
 
-    /// Whether nothing casts doubt on it.
-    pub(crate) fn is_sound(&self) -> bool {
-        self.verdict == Verdict::Proved && self.overload.is_empty() && self.server_stall.is_empty()
-    }
-
     /// What the analysis needs to know; `rate_kbit` is the rate that the plan asks for, and `scenario` what was run.
     pub(crate) fn info(&self, rate_kbit: Option<f64>, scenario: &Scenario) -> CellInfo {
         CellInfo {

@@ -50,9 +50,7 @@ const FASTEST_PROVABLE_RATE: u64 = 200_000_000;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ProbePlan {
     /// Small echo requests, one after the other.
-    pub(crate) echoes: u32,
-    /// Time between them, microseconds.
-    pub(crate) interval_us: u64,
+    pub(crate) close: Train,
     /// As many as show the jitter, so far apart that they do not meet in the link.
     pub(crate) spaced: Option<Train>,
     /// Large echo requests back to back, to measure a rate.
@@ -89,7 +87,7 @@ impl ProbePlan {
         let packet_ms = rate.map_or(0.0, |rate| BURST_PACKET_BITS / rate * 1_000.0);
         let slow_ms = 4.0 * (milliseconds(condition.delay) + milliseconds(condition.jitter) + packet_ms);
         let patience_ms = PATIENCE_MS + slow_ms.ceil() as u64;
-        Self { echoes, interval_us, spaced, burst, patience_ms }
+        Self { close: Train { echoes, interval_us }, spaced, burst, patience_ms }
     }
 
     /// With a burst also where no rate is asked, to see one that is in force all the same.
@@ -226,7 +224,7 @@ mod tests {
         ] {
             let asked = condition(json);
             let spaced = jitter::train(&asked, interval_us);
-            let expected = ProbePlan { echoes, interval_us, spaced, burst, patience_ms };
+            let expected = ProbePlan { close: Train { echoes, interval_us }, spaced, burst, patience_ms };
             assert_eq!(ProbePlan::for_condition(&asked), expected, "{json}");
         }
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::doubt::Doubt;
+
 /// How far a cell's numbers may be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,4 +43,12 @@ pub struct CellInfo {
     pub stalled: bool,
     /// The link's rate where one was set, kbit/s.
     pub rate_kbit: Option<f64>,
+}
+
+impl CellInfo {
+    /// Whether nothing casts doubt on it.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !Doubt::ALL.iter().any(|doubt| doubt.applies(self))
+    }
 }

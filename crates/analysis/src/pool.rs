@@ -189,8 +189,7 @@ fn baseline_cells(cells: &[CellInfo]) -> Vec<&CellInfo> {
     let of = |which: fn(&CellInfo) -> bool| -> Vec<&CellInfo> {
         cells.iter().filter(|cell| cell.baseline && which(cell)).collect()
     };
-    let is_sound = |cell: &CellInfo| !Doubt::ALL.iter().any(|doubt| doubt.applies(cell));
-    let tiers = [of(is_sound), of(|cell| cell.verdict == Verdict::Proved), of(|_| true)];
+    let tiers = [of(CellInfo::is_sound), of(|cell| cell.verdict == Verdict::Proved), of(|_| true)];
     tiers.into_iter().find(|tier| !tier.is_empty()).unwrap_or_default()
 }
 

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use shaper::{Condition, Delay};
+use testbed_analysis::{Sorted, mean, percentile};
 
 use super::{MAX_PROBE_US, Train, milliseconds};
 
@@ -38,17 +39,15 @@ pub(crate) struct Spread {
 impl Spread {
     /// The spread of these round trips, milliseconds, beside the requested jitter; `None` without any.
     pub(crate) fn of(round_trips_ms: &[f64], requested: Delay) -> Option<Self> {
-        let mut sorted = round_trips_ms.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len().checked_sub(1)? / 2;
-        let median_ms = f64::midpoint(sorted[middle], sorted[sorted.len() / 2]);
-        let mean_distance = sorted.iter().map(|value| (value - median_ms).abs()).sum::<f64>() / sorted.len() as f64;
+        let sorted = Sorted::new(round_trips_ms.iter().copied());
+        let median_ms = percentile(&sorted, 0.5)?;
+        let mean_distance = mean(&sorted.values().iter().map(|value| (value - median_ms).abs()).collect())?;
         Some(Self {
             answers: sorted.len(),
             median_ms,
             // The mean distance of an even spread from its centre is half of its half-width.
             jitter_ms: 2.0 * mean_distance,
-            distance: distance(&sorted, median_ms, milliseconds(requested)),
+            distance: distance(sorted.values(), median_ms, milliseconds(requested)),
         })
     }
 

@@ -19,8 +19,7 @@ const HANDSHAKE_PATIENCE: &str = "3s";
 /// Carries out a plan for a condition.
 pub(crate) async fn probe(engine: &dyn Engine, plan: &ProbePlan, asked: &Condition) -> anyhow::Result<Measured> {
     let patience = format!("{}ms", plan.patience_ms);
-    let close = Train { echoes: plan.echoes, interval_us: plan.interval_us };
-    let echoes = send(engine, close, &patience).await?;
+    let echoes = send(engine, plan.close, &patience).await?;
     let spaced = match plan.spaced {
         Some(train) => Some(send(engine, train, &patience).await?),
         None => None,

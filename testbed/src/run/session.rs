@@ -111,7 +111,7 @@ impl<'r> Session<'r> {
 
     /// Whether nothing casts doubt on any row.
     pub(crate) fn is_all_well(&self) -> bool {
-        self.rows.borrow().values().all(CellRow::is_sound)
+        self.rows.borrow().values().all(|row| row.info(None, &self.request.scenario).is_sound())
     }
 
     /// Changes the manifest.
