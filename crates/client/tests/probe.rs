@@ -1,40 +1,56 @@
 //! The probe against real kernels: loopback, and links in namespaces of their own.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![allow(clippy::print_stderr, reason = "a test that cannot run here says why")]
 
 mod common;
 
-use std::process::{Command, Output};
+use std::process::{Command, ExitCode, Output};
 
 use common::{client, succeed};
 use shop_client::probe::ProbeReport;
+use test_support::{Requirement, requirements, test};
+
+fn main() -> ExitCode {
+    let namespace: &[Requirement] =
+        &[requirements::named_namespaces, || requirements::program("unshare", "-V", "util-linux")];
+    let tests = [
+        test!(loopback_answers_every_request_in_order).needs(namespace),
+        test!(an_unprivileged_user_probes_through_a_ping_socket_or_learns_what_is_missing)
+            .needs(namespace)
+            .needs(&[|| requirements::program("setpriv", "-V", "util-linux")]),
+        test!(a_host_that_does_not_answer_has_lost_all_and_no_median).needs(namespace),
+        test!(a_network_that_is_not_there_is_said_so).needs(namespace),
+        test!(a_burst_through_a_token_bucket_tells_its_rate).needs(namespace).needs(&[token_bucket]),
+        test!(a_burst_that_the_server_may_not_answer_wholly_is_refused_unless_forced),
+        test!(help_names_every_option_with_its_unit),
+        test!(udp_echo_is_answered_by_the_shops_server_and_by_nothing_else),
+        test!(handshakes_are_timed_and_a_closed_port_is_an_error),
+    ];
+    // They mostly wait.
+    test_support::run(2, tests.map(test_support::Test::shared))
+}
+
+/// A kernel with the queueing discipline tbf.
+fn token_bucket() -> Result<(), String> {
+    let output = in_namespace("tc qdisc add dev lo root tbf rate 2mbit burst 6000 limit 200000");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    output.status.success().then_some(()).ok_or_else(|| format!("needs tc and the kernel's tbf: {}", stderr.trim()))
+}
 
 fn report(output: &Output) -> ProbeReport {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// Runs a shell script in a network namespace of its own; `$CLIENT` is the program. `None` where that is not permitted.
-fn in_namespace(script: &str) -> Option<Output> {
-    let permitted = Command::new("unshare").args(["-n", "ip", "link", "set", "lo", "up"]).output();
-    match permitted {
-        Ok(output) if output.status.success() => {}
-        other => {
-            eprintln!("not tested: no network namespaces here: {other:?}");
-            return None;
-        }
-    }
+/// Runs a shell script in a network namespace of its own; `$CLIENT` is the program.
+fn in_namespace(script: &str) -> Output {
     let mut command = Command::new("unshare");
     command.args(["-n", "sh", "-ec", &format!("ip link set lo up\n{script}")]);
     command.env("CLIENT", env!("CARGO_BIN_EXE_shop-client"));
-    Some(command.output().unwrap())
+    command.output().unwrap()
 }
 
-#[test]
 fn loopback_answers_every_request_in_order() {
-    let Some(output) = in_namespace("$CLIENT probe --server 127.0.0.1 --count 100 --interval 1ms --timeout 60s") else {
-        return;
-    };
+    let output = in_namespace("$CLIENT probe --server 127.0.0.1 --count 100 --interval 1ms --timeout 60s");
     let report = report(&output);
     assert_eq!((report.sent, report.received, report.duplicates, report.reordered), (100, 100, 0, 0));
     assert!(report.rtt_us.iter().flatten().all(|rtt| *rtt >= 1.0), "{report:?}");
@@ -43,7 +59,6 @@ fn loopback_answers_every_request_in_order() {
     assert_eq!((report.arrival_us, report.rate_bits_per_second), (None, None));
 }
 
-#[test]
 fn an_unprivileged_user_probes_through_a_ping_socket_or_learns_what_is_missing() {
     let user = "setpriv --reuid=65534 --regid=65534 --clear-groups";
     let allowed = format!(
@@ -51,36 +66,29 @@ fn an_unprivileged_user_probes_through_a_ping_socket_or_learns_what_is_missing()
     );
     let forbidden =
         format!("echo '1 0' >/proc/sys/net/ipv4/ping_group_range; {user} $CLIENT probe --server 127.0.0.1 --count 20");
-    let Some((allowed, forbidden)) = in_namespace(&allowed).zip(in_namespace(&forbidden)) else { return };
-    if String::from_utf8_lossy(&allowed.stderr).contains("setpriv") {
-        eprintln!("not tested: setpriv does not work here: {}", String::from_utf8_lossy(&allowed.stderr));
-        return;
-    }
+    let (allowed, forbidden) = (in_namespace(&allowed), in_namespace(&forbidden));
     assert_eq!(report(&allowed).received, 20);
     assert_eq!(forbidden.status.code(), Some(1));
     let stderr = String::from_utf8(forbidden.stderr).unwrap();
     assert!(stderr.contains("CAP_NET_RAW") && stderr.contains("ping_group_range"), "{stderr}");
 }
 
-#[test]
 fn a_host_that_does_not_answer_has_lost_all_and_no_median() {
     let script = "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all
         $CLIENT probe --server 127.0.0.1 --count 5 --timeout 200ms";
-    let Some(output) = in_namespace(script) else { return };
+    let output = in_namespace(script);
     let report = report(&output);
     assert_eq!((report.sent, report.received, report.median_us), (5, 0, None));
     assert_eq!(report.rtt_us, [None; 5]);
 }
 
-#[test]
 fn a_network_that_is_not_there_is_said_so() {
-    let Some(output) = in_namespace("$CLIENT probe --server 192.0.2.1 --count 5") else { return };
+    let output = in_namespace("$CLIENT probe --server 192.0.2.1 --count 5");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("192.0.2.1") && stderr.contains("unreachable"), "{stderr}");
 }
 
-#[test]
 fn a_burst_through_a_token_bucket_tells_its_rate() {
     let name = format!("shop-probe-{}", std::process::id());
     let script = format!(
@@ -93,12 +101,8 @@ fn a_burst_through_a_token_bucket_tells_its_rate() {
         $CLIENT probe --server 10.213.0.2 --count 1 >/dev/null
         $CLIENT probe --server 10.213.0.2 --burst 40 --size 1400"
     );
-    let Some(output) = in_namespace(&script) else { return };
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    if !output.status.success() {
-        eprintln!("not tested: no veth or token bucket here: {stderr}");
-        return;
-    }
+    let output = in_namespace(&script);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report = report(&output);
     assert_eq!(report.received, 40, "{report:?}");
     // A token bucket counts the Ethernet header (14 bytes) too: 2 Mbit/s are 1.981 Mbit/s of IP.
@@ -110,14 +114,12 @@ fn a_burst_through_a_token_bucket_tells_its_rate() {
     assert!(arrivals.len() == 40 && arrivals.is_sorted(), "{arrivals:?}");
 }
 
-#[test]
 fn a_burst_that_the_server_may_not_answer_wholly_is_refused_unless_forced() {
     let output = client(["probe", "--server", "127.0.0.1", "--burst", "41"]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && stderr.contains("--force"), "{stderr}");
 }
 
-#[test]
 fn help_names_every_option_with_its_unit() {
     let help = String::from_utf8(succeed(&mut client(["probe", "--help"])).stdout).unwrap();
     for option in ["--server <HOST>", "--interval <TIME>", "--size <BYTES>", "--burst <N>"] {
@@ -125,7 +127,6 @@ fn help_names_every_option_with_its_unit() {
     }
 }
 
-#[test]
 fn udp_echo_is_answered_by_the_shops_server_and_by_nothing_else() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port().to_string();
@@ -148,7 +149,6 @@ fn udp_echo_is_answered_by_the_shops_server_and_by_nothing_else() {
     assert_eq!((silent.sent, silent.received), (5, 0));
 }
 
-#[test]
 fn handshakes_are_timed_and_a_closed_port_is_an_error() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
