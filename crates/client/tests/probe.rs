@@ -10,13 +10,15 @@ use shop_client::probe::ProbeReport;
 use test_support::{Requirement, requirements, test};
 
 fn main() -> ExitCode {
-    let namespace: &[Requirement] =
-        &[requirements::named_namespaces, || requirements::program("unshare", "-V", "util-linux")];
+    let namespace: &[Requirement] = &[requirements::named_namespaces];
+    let another_user: &[Requirement] = &[|| {
+        requirements::program("setpriv", &["--reuid=65534", "--regid=65534", "--clear-groups", "true"], "util-linux")
+    }];
     let tests = [
         test!(loopback_answers_every_request_in_order).needs(namespace),
         test!(an_unprivileged_user_probes_through_a_ping_socket_or_learns_what_is_missing)
             .needs(namespace)
-            .needs(&[|| requirements::program("setpriv", "-V", "util-linux")]),
+            .needs(another_user),
         test!(a_host_that_does_not_answer_has_lost_all_and_no_median).needs(namespace),
         test!(a_network_that_is_not_there_is_said_so).needs(namespace),
         test!(a_burst_through_a_token_bucket_tells_its_rate).needs(namespace).needs(&[token_bucket]),

@@ -13,7 +13,7 @@ use support::Server;
 use test_support::{requirements, run, test};
 
 fn main() -> ExitCode {
-    run(1, [test!(the_python_client_works).needs(&[|| requirements::program("python3", "--version", "python3")])])
+    run(1, [test!(the_python_client_works).needs(&[|| requirements::program("python3", &["--version"], "python3")])])
 }
 
 /// The first fenced block of Python on the page.

@@ -31,27 +31,31 @@ pub fn tun() -> Result<(), String> {
     opened.map(|_| ()).map_err(|error| format!("needs /dev/net/tun ({error}): run 'modprobe tun', or run as root"))
 }
 
-/// Named network namespaces: root and the program `ip`.
+/// Named network namespaces: root, the program `ip`, and the permission to create them, which root may lack in a container.
 ///
 /// # Errors
 ///
-/// One of the two is missing.
+/// One of these is missing.
 pub fn named_namespaces() -> Result<(), String> {
     root()?;
-    program("ip", "-V", "iproute2")
+    program("ip", &["-V"], "iproute2")?;
+    program("unshare", &["--net", "true"], "util-linux")
+        .map_err(|reason| format!("needs network namespaces ({reason}): run with CAP_SYS_ADMIN"))
 }
 
-/// A program that runs when called with `argument`; `package` is what to install.
+/// A program that succeeds with `arguments`; `package` is what to install.
 ///
 /// # Errors
 ///
 /// The program cannot be started, or fails.
-pub fn program(name: &str, argument: &str, package: &str) -> Result<(), String> {
+pub fn program(name: &str, arguments: &[&str], package: &str) -> Result<(), String> {
     let status =
-        Command::new(name).arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        Command::new(name).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("needs the program '{name}', but '{name} {argument}' failed ({status})")),
+        Ok(status) => {
+            Err(format!("needs the program '{name}', but '{name} {}' failed ({status})", arguments.join(" ")))
+        }
         Err(error) => Err(format!("needs the program '{name}' ({error}): install package {package}")),
     }
 }
@@ -76,15 +80,15 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_what_to_do() {
-        let missing = program("no-such-program", "--version", "no-such-package").unwrap_err();
+        let missing = program("no-such-program", &["--version"], "no-such-package").unwrap_err();
         assert!(
             missing.contains("'no-such-program'") && missing.contains("install package no-such-package"),
             "{missing}"
         );
-        let failing = program("false", "--version", "coreutils").unwrap_err();
+        let failing = program("false", &["--version"], "coreutils").unwrap_err();
         assert!(failing.contains("failed"), "{failing}");
         let few = open_files(u64::MAX).unwrap_err();
         assert!(few.contains("18446744073709551615 open files") && few.contains("ulimit -Hn"), "{few}");
-        assert_eq!((program("true", "-V", "coreutils"), open_files(1)), (Ok(()), Ok(())));
+        assert_eq!((program("true", &["-V"], "coreutils"), open_files(1)), (Ok(()), Ok(())));
     }
 }

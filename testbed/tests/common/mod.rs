@@ -30,8 +30,8 @@ pub(crate) fn netns() -> Result<(), String> {
 /// A run whose namespaces the test enters.
 pub(crate) fn netns_as_root() -> Result<(), String> {
     requirements::root()?;
-    requirements::program("nsenter", "--version", "util-linux")?;
-    requirements::program("ip", "-V", "iproute2")?;
+    requirements::program("nsenter", &["--version"], "util-linux")?;
+    requirements::program("ip", &["-V"], "iproute2")?;
     netns()
 }
 
