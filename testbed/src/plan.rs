@@ -244,6 +244,20 @@ mod tests {
     }
 
     #[test]
+    fn cells_seeds_and_order_are_those_that_were_recorded() {
+        let combined = ["delay=50ms,loss=1%,rate=1Mbit", "delay=0"].map(|text| text.parse().unwrap()).to_vec();
+        let mut text = String::new();
+        for combined in [None, Some(combined)] {
+            let plan = cells(&original(Overrides { repetitions: Some(3), combined, ..Overrides::default() }), 2026);
+            for place in order(&plan, 2026) {
+                let Cell { id, seed, workload_seed, condition, .. } = &plan[place];
+                text += &format!("{id}: {condition}, drops {seed}, workload {workload_seed}\n");
+            }
+        }
+        test_support::assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plan/golden.txt"), &text);
+    }
+
+    #[test]
     fn a_value_named_twice_is_one_cell() {
         let values = ["20ms", "20ms", "0.02s"].map(|text| text.parse().unwrap()).to_vec();
         let scenario = original(Overrides { delay: Some(values), ..Overrides::default() });

@@ -7,6 +7,8 @@ mod arrivals;
 mod backoff;
 mod decisions;
 mod dispatch;
+#[cfg(test)]
+mod golden_tests;
 mod lateness;
 mod measure;
 mod pace;

@@ -7,10 +7,12 @@
 //! A test function that is not listed is dead code, which the compiler reports. `#[test]` has no effect in such a binary:
 //! the compiler removes the function. A test of this crate rejects it.
 
+mod golden;
 mod host_lock;
 pub mod requirements;
 mod runner;
 
+pub use golden::assert_golden;
 pub use host_lock::HostLock;
 pub use requirements::Requirement;
 pub use runner::{Test, run};

@@ -106,7 +106,7 @@ impl Pauses {
         Ok(intended)
     }
 
-    fn pause(&mut self) -> Duration {
+    pub(super) fn pause(&mut self) -> Duration {
         if self.place == Place::BeforeTheFirst {
             self.place = Place::Later;
             // Shoppers come spread over one mean pause, not all in the same instant.

@@ -265,3 +265,23 @@ fn full_memory_drops_what_the_condition_would_have_let_through_and_changes_no_dr
     assert!(full.counters().dropped_memory > 0);
     assert_adds_up(&full);
 }
+
+#[test]
+fn drops_and_departures_are_those_that_were_recorded() {
+    let mut text = String::new();
+    for json in [
+        r#"{"loss":"1%"}"#,
+        r#"{"delay":"50ms","jitter":"10ms"}"#,
+        r#"{"loss":"30%","delay":"20ms","jitter":"5ms","rate":"1Mbit","queue_limit":"20"}"#,
+    ] {
+        let mut link = Link::new(condition(json), 2026);
+        for (number, verdict) in feed(&mut link, 300, 1_000, 5 * MS).into_iter().enumerate() {
+            let decision = match verdict {
+                Verdict::SendAt(at) => format!("sent at {} ns", at.as_nanos()),
+                Verdict::Drop(reason) => format!("dropped, {reason:?}"),
+            };
+            text += &format!("{json} packet {number}: {decision}\n");
+        }
+    }
+    test_support::assert_golden(concat!(env!("CARGO_MANIFEST_DIR"), "/src/core/golden.txt"), &text);
+}

@@ -1,0 +1,119 @@
+//! What a seed decides, compared with a recording: a run with an old seed must repeat the same workload.
+
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use shop_protocol::response::Product;
+
+use super::arrivals::Timetable;
+use super::backoff::BackOff;
+use super::decisions::Wishes;
+use super::pace::Pauses;
+use super::seed::{Purpose, Stream};
+use super::settings::tests::settings;
+use super::stop::Stop;
+use super::{Arrivals, Labels, Load, Settings, Spacing, Until};
+
+const SEED: u64 = 2026;
+const CLIENTS: [&str; 2] = ["client-1", "client-2"];
+const USERS: u32 = 3;
+
+fn settings_of(client: &str) -> Settings {
+    Settings {
+        seed: SEED,
+        users: NonZeroU32::new(USERS).unwrap(),
+        until: Until { elapsed: Some(Duration::from_secs(60)), operations: None },
+        labels: Labels {
+            run_id: "20260101-000000-abcd".to_owned(),
+            cell: "delay-50ms-r1".to_owned(),
+            repetition: Some(1),
+            client: client.to_owned(),
+            ..Labels::default()
+        },
+        ..settings()
+    }
+}
+
+fn products() -> Vec<Product> {
+    (1..=20)
+        .map(|product_id| Product {
+            product_id,
+            name: String::new(),
+            category: String::new(),
+            description: String::new(),
+            price_cents: 1,
+            stock: if product_id % 5 == 0 { 0 } else { 50 },
+            rating_average: None,
+            rating_count: 0,
+        })
+        .collect()
+}
+
+#[test]
+fn iterations_and_accounts_are_those_that_were_recorded() {
+    let products = products();
+    let mut text = String::new();
+    for client in CLIENTS {
+        let settings = settings_of(client);
+        for user in 0..USERS {
+            for number in 0..8 {
+                let plan = Wishes::new(SEED, client, user, number);
+                let account = settings.account(user, number);
+                let order: Vec<String> =
+                    plan.order(&products).iter().map(|item| format!("{}x{}", item.quantity, item.product_id)).collect();
+                let (page, stars) = (plan.page(1_000, 20), plan.stars);
+                writeln!(
+                    text,
+                    "{client} user {user} iteration {number}: page {page}, order {}, {stars} stars, {} {}",
+                    order.join("+"),
+                    account.username,
+                    account.password,
+                )
+                .unwrap();
+            }
+        }
+    }
+    test_support::assert_golden(golden("iterations.txt"), &text);
+}
+
+#[test]
+fn think_times_and_back_off_are_those_that_were_recorded() {
+    let mut text = String::new();
+    for client in CLIENTS {
+        let settings = settings_of(client);
+        for user in 0..USERS {
+            let mut think = Pauses::new(user, Duration::from_millis(100), &settings, Instant::now(), Stop::default());
+            let mut back_off = BackOff::new(Stream::new(SEED, client, user, Purpose::BackOff));
+            for number in 0..8 {
+                let pause = think.pause().as_nanos();
+                back_off.failed();
+                let wait = back_off.wait().as_nanos();
+                writeln!(text, "{client} user {user} pause {number}: think {pause} ns, back off {wait} ns").unwrap();
+            }
+        }
+    }
+    test_support::assert_golden(golden("pauses.txt"), &text);
+}
+
+#[test]
+fn arrivals_are_those_that_were_recorded() {
+    let mut text = String::new();
+    for client in CLIENTS {
+        let offset = Duration::from_micros(1250);
+        for (name, spacing) in [("poisson", Spacing::Poisson), ("constant", Spacing::Constant { offset })] {
+            let arrivals = Arrivals { rate: "200/s".parse().unwrap(), spacing };
+            let settings = Settings { load: Load::Open(arrivals), ..settings_of(client) };
+            let mut schedule = Timetable::new(arrivals, &settings);
+            for number in 0..40 {
+                let start = schedule.next().unwrap().as_nanos();
+                writeln!(text, "{client} {name} {number}: {start} ns").unwrap();
+            }
+        }
+    }
+    test_support::assert_golden(golden("arrivals.txt"), &text);
+}
+
+fn golden(file: &str) -> String {
+    format!("{}/src/workload/golden/{file}", env!("CARGO_MANIFEST_DIR"))
+}
