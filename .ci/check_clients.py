@@ -1,4 +1,4 @@
-"""Checks that no operation of a run failed: python3 check_clients.py FOLDER CLIENTS (with results/ in it)."""
+"""Checks that no operation of a run failed: python3 check_clients.py DIRECTORY CLIENTS (which contains results/)."""
 
 import csv
 import json
@@ -19,12 +19,12 @@ def main():
     cells = list(csv.DictReader((runs[0] / "cells.csv").open()))
     check(len(cells) == len(manifest["plan"]), f"{len(cells)} cells of {len(manifest['plan'])}")
     for cell in cells:
-        check(cell["verdict"] == "proved", f"{cell['cell']} is {cell['verdict']}: {cell['problems']}")
+        check(cell["verdict"] == "verified", f"{cell['cell']} is {cell['verdict']}: {cell['problems']}")
         check(cell["errors"] == "0", f"{cell['errors']} operations failed in {cell['cell']}")
     samples = list(csv.DictReader((runs[0] / "samples.csv").open()))
     found = len({sample["client"] for sample in samples})
     check(found == clients, f"{found} of {clients} clients have samples")
-    print(f"{found} clients, {len(samples)} operations, 0 errors; nodes up in {manifest['nodes_up_seconds']:.2f} s")
+    print(f"{found} clients, {len(samples)} operations, 0 errors; nodes started in {manifest['node_startup_s']:.2f} s")
 
 
 main()

@@ -1,4 +1,4 @@
-"""Looks at every file that a run left: python3 check_run.py FOLDER (with results/ and graphs/ in it)."""
+"""Checks every file of a run: python3 check_run.py DIRECTORY (which contains results/ and graphs/)."""
 
 import csv
 import json
@@ -12,17 +12,17 @@ def check(condition, message):
 
 
 def check_breakdown(rows):
-    """The parts of each latency add up to it."""
-    parts = ("waiting", "handshake", "round_trips", "transmission", "stalls", "server", "disk", "other")
-    check(any(row["share"] == "every" for row in rows), "breakdown.csv is empty")
+    """The components of each latency add up to it."""
+    components = ("queueing", "handshake", "round_trips", "transmission", "retransmission", "server", "database", "other")
+    check(any(row["subset"] == "all" for row in rows), "breakdown.csv is empty")
     for row in rows:
-        whole, together = float(row["latency_ms"]), sum(float(row[f"{part}_ms"]) for part in parts)
-        check(abs(whole - together) < 1e-6 * max(1, whole), f"{row}: the parts make {together}")
+        whole, together = float(row["latency_ms"]), sum(float(row[f"{name}_ms"]) for name in components)
+        check(abs(whole - together) < 1e-6 * max(1, whole), f"{row}: the components add up to {together}")
     for row in rows:
-        if (row["condition"], row["value"], row["operation"], row["share"]) == ("delay", "100ms", "all", "every"):
-            for part in ("handshake", "round_trips"):
-                took = float(row[f"{part}_ms"])
-                check(98 <= took <= 120, f"delay 100 ms: {part} took {took} ms on average")
+        if (row["condition"], row["value"], row["operation"], row["subset"]) == ("delay", "100ms", "all", "all"):
+            for component in ("handshake", "round_trips"):
+                took = float(row[f"{component}_ms"])
+                check(98 <= took <= 120, f"delay 100 ms: {component} took {took} ms on average")
 
 
 def main():
@@ -31,22 +31,22 @@ def main():
     check(len(runs) == 1, f"expected one run, got {runs}")
     run = runs[0]
     manifest = json.loads((run / "manifest.json").read_text())
-    check(manifest["ending"] == "complete", f"the run ended {manifest['ending']}")
-    books = manifest["audit"]
-    check(books["consistent"] and not manifest["books_unchecked"], "stock and orders disagree")
-    check(books["promised"] <= books["orders"], f"{books['promised']} orders promised, {books['orders']} kept")
+    check(manifest["status"] == "completed", f"the run is {manifest['status']}")
+    orders = manifest["order_check"]
+    check(orders["consistent"] and not manifest["order_check_skipped"], "stock and orders are inconsistent")
+    check(orders["acknowledged"] <= orders["stored"], f"{orders['acknowledged']} orders acknowledged, {orders['stored']} stored")
 
     cells = list(csv.DictReader((run / "cells.csv").open()))
     check(len(cells) == len(manifest["plan"]), f"{len(cells)} cells of {len(manifest['plan'])}")
     for cell in cells:
-        check(cell["verdict"] == "proved", f"{cell['cell']} is {cell['verdict']}: {cell['problems']}")
+        check(cell["verdict"] == "verified", f"{cell['cell']} is {cell['verdict']}: {cell['problems']}")
 
     samples = list(csv.DictReader((run / "samples.csv").open()))
     tried = sum(int(cell["operations"]) + int(cell["warm_up_operations"]) for cell in cells)
     check(len(samples) == tried, "samples.csv and cells.csv disagree")
     known = sum(1 for sample in samples if sample["outcome"] == "ok" and sample["server_tcp_retransmits"])
     ok = sum(1 for sample in samples if sample["outcome"] == "ok")
-    check(known >= 0.99 * ok, f"the server's side is known of {known} of {ok} exchanges only")
+    check(known >= 0.99 * ok, f"server trace for only {known} of {ok} exchanges")
     check(len({sample["client"] for sample in samples}) == manifest["scenario"]["clients"], "a client has no samples")
 
     summary = {(row["cell"], row["operation"]): row for row in csv.DictReader((run / "summary.csv").open())}
@@ -56,16 +56,16 @@ def main():
     conditions = {cell["condition"] for cell in cells}
     if "rate" in conditions:
         check(rtt["rate-100kbit-r1"] > rtt["delay-0-r1"] + 100, "rate 100 kbit/s does not show in view_products")
-    check(all(cell["host_cpu_percent"] for cell in cells), "the driver does not know that the nodes are on its machine")
+    check(all(cell["host_cpu_percent"] for cell in cells), "the driver does not know that the nodes are on its host")
 
     check_breakdown(list(csv.DictReader((run / "breakdown.csv").open())))
     check((run / "intervals.csv").is_file(), "intervals.csv is missing")
     for condition in conditions:
-        for picture in ("latency-by-operation", "latency", "rtt", "ecdf", "errors", "breakdown"):
+        for graph in ("latency-by-operation", "latency", "rtt", "ecdf", "errors", "breakdown"):
             for ending in ("png", "svg"):
-                path = folder / "graphs" / run.name / f"{condition}-{picture}.{ending}"
+                path = folder / "graphs" / run.name / f"{condition}-{graph}.{ending}"
                 check(path.is_file() and path.stat().st_size > 2_000, f"{path} is missing or empty")
-    print(f"{run.name}: {len(cells)} cells proved, {len(samples)} samples, delay 100 ms added {added:.2f} ms")
+    print(f"{run.name}: {len(cells)} cells verified, {len(samples)} samples, delay 100 ms added {added:.2f} ms")
 
 
 main()

@@ -143,9 +143,9 @@ update() {
 
 compile_programs() {
     local options=() program
-    for program in "${programs[@]}"; do options+=(--package "$program"); done
+    for program in "${programs[@]}"; do options+=(--bin "$program"); done
     cd "$repository"
-    cargo build --release --locked "${options[@]}"
+    cargo build --release --locked --workspace "${options[@]}"
 }
 
 # Puts them where the Dockerfile takes them from.

@@ -9,7 +9,7 @@
 # `compile` compiles here; `prebuilt` takes what docker/offline.sh left in docker/offline/build/bin.
 set -eu
 
-# By image; each program is the binary of the package of its name.
+# By image.
 client="shop-client testbed-agent"
 testbed="testbed"
 server="shop-server shaper"
@@ -20,12 +20,12 @@ prebuilt=docker/offline/build/bin
 export CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols
 
 compile() {
-    packages=""
+    binaries=""
     for program in $programs; do
-        packages="$packages --package $program"
+        binaries="$binaries --bin $program"
     done
-    # shellcheck disable=SC2086 # one word for each package
-    cargo build --release --locked $packages
+    # shellcheck disable=SC2086 # two words for each program
+    cargo build --release --locked --workspace $binaries
 }
 
 # Cargo wants a source file for every manifest; empty ones compile nothing but the dependencies.
@@ -81,7 +81,7 @@ case "$*" in
     "check-version "*) check_version "$2" ;;
     "dependencies prebuilt") ;;
     "dependencies compile")
-        docker/trust.sh docker/extra-ca
+        docker/install-ca.sh docker/extra-ca
         with_empty_sources compile
         ;;
     "install prebuilt "*) install_from "$prebuilt" "$3" ;;

@@ -1,6 +1,6 @@
 //! What imposes a condition on the server's link. Two emulators behind one trait, and the choice between them.
 
-mod by_hand;
+mod manual;
 mod shaper;
 mod tcset;
 
@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, Node, NodeCommand, Output};
+use crate::backend::{Backend, CommandOutput, Node, NodeCommand};
 use std::path::Path;
 
-pub(crate) use self::shaper::ShaperEmulator;
-pub(crate) use by_hand::ByHandEmulator;
+pub(crate) use crate::emulator::shaper::ShaperEmulator;
+pub(crate) use manual::ManualEmulator;
 pub(crate) use tcset::TcsetEmulator;
 
 /// What an emulator says of itself when asked what is in force.
@@ -39,7 +39,7 @@ pub(crate) struct LinkCounters {
     /// Of these, because the queue was full; `None` likewise.
     pub(crate) queue_full: Option<u64>,
     /// Packets that the emulator could not handle: no part of any condition.
-    pub(crate) unasked: u64,
+    pub(crate) unintended_drops: u64,
     /// Packets in the link at this moment.
     pub(crate) queued: u64,
     /// The latest that a packet left after its time, milliseconds, where the emulator knows.
@@ -48,8 +48,8 @@ pub(crate) struct LinkCounters {
 
 impl LinkCounters {
     /// Packets for which the loss was drawn: it is, before anything else befalls them.
-    pub(crate) fn met_loss(&self) -> u64 {
-        self.sent + self.queued + self.lost.unwrap_or(0) + self.queue_full.unwrap_or(0) + self.unasked
+    pub(crate) fn loss_candidates(&self) -> u64 {
+        self.sent + self.queued + self.lost.unwrap_or(0) + self.queue_full.unwrap_or(0) + self.unintended_drops
     }
 }
 
@@ -66,10 +66,10 @@ pub(crate) trait Emulator {
     ///
     /// # Errors
     /// Why it doesn't, and what to do about it.
-    async fn prepare(&mut self, engine: &dyn Engine, logs: &Path) -> anyhow::Result<()>;
+    async fn prepare(&mut self, backend: &dyn Backend, logs: &Path) -> anyhow::Result<()>;
 
     /// Whether it handles bundles of segments as one packet when the server's device takes them (segmentation offload).
-    fn bundles_segments(&self) -> bool {
+    fn treats_gso_as_one_packet(&self) -> bool {
         false
     }
 
@@ -77,24 +77,24 @@ pub(crate) trait Emulator {
     ///
     /// # Errors
     /// Names the part that it can't express.
-    fn can_express(&self, condition: &Condition) -> anyhow::Result<()>;
+    fn check_supported(&self, condition: &Condition) -> anyhow::Result<()>;
 
     /// Replaces what is in force by this condition; the baseline leaves the bare link.
-    async fn apply(&mut self, engine: &dyn Engine, condition: &Condition, seed: u64) -> anyhow::Result<()>;
+    async fn apply(&mut self, backend: &dyn Backend, condition: &Condition, seed: u64) -> anyhow::Result<()>;
 
     /// Leaves the bare link while clients get ready, so that what the cell before was about does not slow them down.
-    async fn relax(&mut self, engine: &dyn Engine) -> anyhow::Result<()> {
-        self.apply(engine, &Condition::BASELINE, 0).await
+    async fn clear_before_setup(&mut self, backend: &dyn Backend) -> anyhow::Result<()> {
+        self.apply(backend, &Condition::BASELINE, 0).await
     }
 
     /// Asks the running link, not its own memory, what is in force.
-    async fn read_back(&self, engine: &dyn Engine, asked: &Condition) -> anyhow::Result<ReadBack>;
+    async fn read_back(&self, backend: &dyn Backend, requested: &Condition) -> anyhow::Result<ReadBack>;
 
     /// The packets counted since `apply`; `None` on the bare link.
-    async fn counters(&self, engine: &dyn Engine) -> anyhow::Result<Option<LinkCounters>>;
+    async fn counters(&self, backend: &dyn Backend) -> anyhow::Result<Option<LinkCounters>>;
 
     /// Leaves the bare link and stops what `prepare` started. May be called more than once.
-    async fn shut_down(&mut self, engine: &dyn Engine) -> anyhow::Result<()>;
+    async fn shut_down(&mut self, backend: &dyn Backend) -> anyhow::Result<()>;
 }
 
 /// The user's choice of emulator.
@@ -130,24 +130,24 @@ pub(crate) struct Chosen {
 /// # Errors
 /// When the wanted one, or all, do not work in the server's node.
 pub(crate) async fn choose(
-    engine: &dyn Engine,
+    backend: &dyn Backend,
     choice: EmulatorChoice,
     conditions: &[Condition],
     logs: &Path,
     stop: &CancellationToken,
 ) -> anyhow::Result<Chosen> {
-    if !engine.has_server() {
-        let by_hand = ByHandEmulator::new(engine.shop().host.clone(), stop.clone());
-        return prepared(engine, Box::new(by_hand), logs, "the shop is somebody else's, so is its link").await;
+    if !backend.has_server() {
+        let manual = ManualEmulator::new(backend.shop().host.clone(), stop.clone());
+        return prepared(backend, Box::new(manual), logs, "the shop is somebody else's, so is its link").await;
     }
     match choice {
-        EmulatorChoice::Shaper => prepared(engine, Box::new(ShaperEmulator::default()), logs, "asked for").await,
+        EmulatorChoice::Shaper => prepared(backend, Box::new(ShaperEmulator::default()), logs, "asked for").await,
         EmulatorChoice::Tcset => {
-            prepared(engine, Box::new(TcsetEmulator), logs, "asked for").await.context("tcset does not work here")
+            prepared(backend, Box::new(TcsetEmulator), logs, "asked for").await.context("tcset does not work here")
         }
         EmulatorChoice::Auto => {
-            let tcset = match conditions.iter().try_for_each(|condition| TcsetEmulator.can_express(condition)) {
-                Ok(()) => prepared(engine, Box::new(TcsetEmulator), logs, "it works in the server's node").await,
+            let tcset = match conditions.iter().try_for_each(|condition| TcsetEmulator.check_supported(condition)) {
+                Ok(()) => prepared(backend, Box::new(TcsetEmulator), logs, "it works in the server's node").await,
                 Err(cannot) => Err(cannot),
             };
             let no_tcset = match tcset {
@@ -155,7 +155,7 @@ pub(crate) async fn choose(
                 Err(error) => format!("{error:#}"),
             };
             let why = format!("tcset does not work here: {no_tcset}");
-            match prepared(engine, Box::new(ShaperEmulator::default()), logs, &why).await {
+            match prepared(backend, Box::new(ShaperEmulator::default()), logs, &why).await {
                 Ok(chosen) => Ok(chosen),
                 Err(error) => bail!("no emulator works in the server's node\n  tcset: {no_tcset}\n  shaper: {error:#}"),
             }
@@ -164,12 +164,12 @@ pub(crate) async fn choose(
 }
 
 async fn prepared(
-    engine: &dyn Engine,
+    backend: &dyn Backend,
     mut emulator: Box<dyn Emulator>,
     logs: &Path,
     why: &str,
 ) -> anyhow::Result<Chosen> {
-    emulator.prepare(engine, logs).await?;
+    emulator.prepare(backend, logs).await?;
     let why = format!("emulator {}: {why}", emulator.name());
     Ok(Chosen { emulator, why })
 }
@@ -179,15 +179,15 @@ async fn prepared(
 ///
 /// # Errors
 /// Names the part that it cannot express.
-pub(crate) fn check_expressible(choice: EmulatorChoice, is_by_hand: bool, condition: &Condition) -> anyhow::Result<()> {
+pub(crate) fn check_expressible(choice: EmulatorChoice, is_manual: bool, condition: &Condition) -> anyhow::Result<()> {
     match choice {
-        _ if is_by_hand => by_hand::can_express(condition),
-        EmulatorChoice::Tcset => TcsetEmulator.can_express(condition),
+        _ if is_manual => manual::check_supported(condition),
+        EmulatorChoice::Tcset => TcsetEmulator.check_supported(condition),
         EmulatorChoice::Shaper | EmulatorChoice::Auto => Ok(()),
     }
 }
 
 /// Runs a command in the server's node that must succeed.
-async fn on_server(engine: &dyn Engine, command: NodeCommand) -> anyhow::Result<Output> {
-    engine.exec(Node::Server, &command).await?.success(&command)
+async fn on_server(backend: &dyn Backend, command: NodeCommand) -> anyhow::Result<CommandOutput> {
+    backend.exec(Node::Server, &command).await?.success(&command)
 }

@@ -15,7 +15,8 @@ use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::output::{self, Verbosity};
+use crate::output;
+use crate::output::Verbosity;
 
 /// The file's name below `logs/`.
 const FILE: &str = "driver.log";

@@ -2,27 +2,19 @@
 //!
 //! Data flows one way: `scenario` → `plan` → `run` (on an `engine`, through an `emulator`) → `results` → `report`.
 
-mod cell_row;
-mod clean;
+mod backend;
 mod cli;
-mod doctor;
-mod duration;
+mod commands;
 mod emulator;
-mod engine;
-mod host;
-mod jobs;
+mod host_info;
 mod log;
-mod manifest;
 mod output;
-mod plan;
-mod probe;
 mod program;
-mod report;
-mod results;
 mod run;
-mod run_id;
 mod scenario;
+mod store;
 mod usage;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -30,6 +22,6 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     program::run_if_asked(&arguments)
-        .or_else(|| engine::netns::try_lab_if_asked(&arguments))
-        .unwrap_or_else(|| cli::main_from(arguments))
+        .or_else(|| backend::netns::try_namespace_if_requested(&arguments))
+        .unwrap_or_else(|| commands::main_from(arguments))
 }

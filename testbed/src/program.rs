@@ -44,10 +44,10 @@ impl Program {
 
     fn main_from(self, arguments: Vec<OsString>) -> ExitCode {
         match self {
-            Program::ShopServer => shop_server::cli::main_from(arguments),
-            Program::ShopClient => shop_client::cli::main_from(arguments),
+            Program::ShopServer => server::cli::main_from(arguments),
+            Program::ShopClient => client::cli::main_from(arguments),
             Program::Shaper => shaper::cli::main_from(arguments),
-            Program::Agent => testbed_agent::cli::main_from(arguments),
+            Program::Agent => agent::cli::main_from(arguments),
         }
     }
 }

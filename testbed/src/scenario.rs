@@ -1,7 +1,10 @@
 //! The scenario: what a run is to do, from a TOML file or a built-in one, with the command line's flags on top.
 
 mod combination;
+pub(crate) mod duration;
 mod load;
+pub(crate) mod plan;
+pub(crate) mod stopping_rule;
 mod workload;
 
 use std::path::Path;
@@ -9,16 +12,16 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use server::config::HashCost;
 use shaper::{Condition, Delay, Loss, Rate};
-use shop_server::config::HashCost;
 
-use crate::duration::Span;
+use crate::scenario::duration::HumanDuration;
 pub(crate) use combination::Combination;
 pub(crate) use load::{ArrivalRate, Arrivals, UntilPrecise};
 pub(crate) use workload::{Connection, Workload};
 
 /// The built-in scenarios by name.
-pub(crate) const BUILT_IN: [(&str, &str); 1] = [("original", include_str!("../scenarios/original.toml"))];
+pub(crate) const BUILT_IN: [(&str, &str); 1] = [("default", include_str!("../scenarios/default.toml"))];
 
 /// What a run is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,10 +32,10 @@ pub(crate) struct Scenario {
     /// How many client nodes.
     pub(crate) clients: u32,
     /// How long the clients work in each cell.
-    pub(crate) duration: Span,
+    pub(crate) duration: HumanDuration,
     /// How long they work before that without being measured.
     #[serde(default)]
-    pub(crate) warm_up: Span,
+    pub(crate) warm_up: HumanDuration,
     /// How often each condition is measured; with `until` at most.
     #[serde(default = "one")]
     pub(crate) repetitions: u32,
@@ -130,7 +133,7 @@ pub(crate) enum Offloads {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overrides {
     pub(crate) clients: Option<u32>,
-    pub(crate) duration: Option<Span>,
+    pub(crate) duration: Option<HumanDuration>,
     pub(crate) repetitions: Option<u32>,
     pub(crate) seed: Option<u64>,
     pub(crate) loss: Option<Vec<Loss>>,
@@ -141,8 +144,8 @@ pub(crate) struct Overrides {
     pub(crate) storage: Option<Storage>,
     pub(crate) connection: Option<Connection>,
     pub(crate) users: Option<u32>,
-    pub(crate) think_time: Option<Span>,
-    pub(crate) warm_up: Option<Span>,
+    pub(crate) think_time: Option<HumanDuration>,
+    pub(crate) warm_up: Option<HumanDuration>,
     pub(crate) arrival_rate: Option<ArrivalRate>,
     pub(crate) arrivals: Option<Arrivals>,
     pub(crate) until: Option<UntilPrecise>,
@@ -254,7 +257,7 @@ mod tests {
         for (name, _) in BUILT_IN {
             Scenario::load(name).unwrap().validate().unwrap();
         }
-        let original = Scenario::load("original").unwrap();
+        let original = Scenario::load("default").unwrap();
         let texts = |values: Vec<String>| values.join(",");
         assert_eq!(texts(original.sweep.loss.iter().map(ToString::to_string).collect()), "0%,1%,2%");
         assert_eq!(texts(original.sweep.delay.iter().map(ToString::to_string).collect()), "0,50ms,100ms");
@@ -265,14 +268,14 @@ mod tests {
     fn naming_one_condition_replaces_the_whole_sweep() {
         let overrides =
             Overrides { delay: Some(vec!["20ms".parse().unwrap()]), clients: Some(2), ..Overrides::default() };
-        let scenario = Scenario::load("original").unwrap().with(overrides);
+        let scenario = Scenario::load("default").unwrap().with(overrides);
         assert!(scenario.sweep.loss.is_empty() && scenario.sweep.rate.is_empty());
         assert_eq!((scenario.sweep.delay.len(), scenario.clients), (1, 2));
     }
 
     #[test]
     fn what_cannot_be_run_is_refused_by_name() {
-        let original = Scenario::load("original").unwrap();
+        let original = Scenario::load("default").unwrap();
         for (change, expected) in [
             (Overrides { clients: Some(0), ..Overrides::default() }, "clients is 0"),
             (Overrides { repetitions: Some(0), ..Overrides::default() }, "repetitions is 0"),
@@ -284,7 +287,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         let error = Scenario::load("no-such").unwrap_err().to_string();
-        assert!(error.contains("no-such") && error.contains("original"), "{error}");
+        assert!(error.contains("no-such") && error.contains("default"), "{error}");
     }
 
     #[test]

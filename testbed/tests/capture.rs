@@ -109,11 +109,11 @@ fn round_trips(segments: &[Segment]) -> Vec<f64> {
     for segment in segments {
         let open = latest.get(&segment.client_port).copied();
         match (segment.is_from_client, open) {
-            (true, open) if open.is_none_or(|place| operations[place].1.is_some()) => {
+            (true, open) if open.is_none_or(|placement| operations[placement].1.is_some()) => {
                 latest.insert(segment.client_port, operations.len());
                 operations.push((segment.at, None));
             }
-            (false, Some(place)) => operations[place].1 = Some(segment.at),
+            (false, Some(placement)) => operations[placement].1 = Some(segment.at),
             _ => {}
         }
     }
@@ -137,7 +137,7 @@ struct Operation {
 /// Runs a client at two delays and captures its packets, both cells in one capture.
 fn captured_operations() -> Vec<Operation> {
     let words =
-        "run --engine netns --emulator shaper --clients 1 --duration 2s --warm-up 0s --think-time 5ms --delay 0,20ms";
+        "run --backend netns --emulator shaper --clients 1 --duration 2s --warm-up 0s --think-time 5ms --delay 0,20ms";
     let running = Running::start(&words.split(' ').collect::<Vec<_>>());
     let client = running.wait_for_child(&["workload", "delay-0-r1"]);
     let (over, until) = mpsc::channel();

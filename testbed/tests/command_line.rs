@@ -34,7 +34,7 @@ fn entries(directory: &Path) -> Vec<String> {
 /// Scenario files and a plain file that the tests refer to.
 fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let default = include_str!("../scenarios/original.toml");
+    let default = include_str!("../scenarios/default.toml");
     let with = |from: &str, to: &str| {
         let text = default.replace(from, to);
         assert_ne!(text, default, "'{from}' is in the scenario");
@@ -66,26 +66,26 @@ const WRONG: [(&str, &str); 33] = [
     ("run --scenario broken.toml", "broken.toml"),
     ("run --scenario hash.toml", "password_memory_kib"),
     ("run --arrivals constant", "--arrival-rate"),
-    ("run --from nowhere.json", "manifest.json"),
-    ("run --from broken.toml", "broken.toml"),
+    ("run --repeat nowhere.json", "manifest.json"),
+    ("run --repeat broken.toml", "broken.toml"),
     ("run --resume nowhere", "manifest.json"),
     ("report nowhere", "manifest.json"),
     ("run --arrival-rate 0/s", "0/s"),
     ("run --clients 1 --arrival-rate 1000001/s", "1000000/s"),
     ("run --clients 1000 --arrival-rate 1000000001/s", "1000000/s"),
-    ("run --out file", "--out"),
-    ("run --out file/below", "--out"),
+    ("run --results file", "--results"),
+    ("run --results file/below", "--results"),
     ("run --graphs file", "--graphs"),
     ("run --server no-such-host.invalid", "no-such-host.invalid"),
     ("run --server 127.0.0.1 --emulator shaper", "--emulator"),
-    ("run --server 127.0.0.1 --engine netns", "--engine"),
+    ("run --server 127.0.0.1 --backend netns", "--backend"),
     ("run --server 127.0.0.1 --jobs 2", "--jobs"),
     ("run --server 127.0.0.1 --combined delay=50ms,queue_limit=7", "queue"),
     ("run --emulator tcset --combined delay=50ms,queue_limit=7", "queue"),
-    ("run --engine swarm --client-engine tcp://192.0.2.1:2375", "--engine swarm"),
-    ("run --engine netns --server-engine tcp://192.0.2.1:2375", "--engine netns"),
+    ("run --backend swarm --client-docker-host tcp://192.0.2.1:2375", "--backend swarm"),
+    ("run --backend netns --server-docker-host tcp://192.0.2.1:2375", "--backend netns"),
     ("run --publish-port 6000", "--publish-port"),
-    ("run --server-engine ssh://-oProxyCommand=x", "ssh://USER@HOST"),
+    ("run --server-docker-host ssh://-oProxyCommand=x", "ssh://USER@HOST"),
 ];
 
 #[test]
@@ -116,7 +116,7 @@ fn an_arrival_rate_is_limited_for_each_client_not_for_all_together() {
 fn a_dry_run_prints_its_plan_as_text_or_json_and_creates_nothing() {
     let directory = directory();
     let before = entries(directory.path());
-    let words = "run --dry-run --repetitions 2 --seed 7 --out new/results";
+    let words = "run --dry-run --repetitions 2 --seed 7 --results new/results";
     let plain = testbed(directory.path(), words);
     let plan = text(&plain.stdout);
     assert!(plan.contains("loss-2%-r2") && plan.contains("18 cells"), "{plan}");
@@ -124,7 +124,7 @@ fn a_dry_run_prints_its_plan_as_text_or_json_and_creates_nothing() {
     let output = testbed(directory.path(), &format!("{words} --format json"));
     let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
     let cells = plan["cells"].as_array().unwrap();
-    assert_eq!((cells.len(), &plan["seed"], &plan["scenario"]["name"]), (18, &7.into(), &"original".into()));
+    assert_eq!((cells.len(), &plan["seed"], &plan["scenario"]["name"]), (18, &7.into(), &"default".into()));
     assert_eq!(plan["longest_s"], 18.0 * plan["cell_s"].as_f64().unwrap());
     let listed: Vec<&str> = cells.iter().map(|cell| cell["id"].as_str().unwrap()).collect();
     let printed: Vec<String> = text(&plain.stdout)
@@ -185,9 +185,9 @@ fn doctor_ends_with_the_command_that_works_and_prints_the_same_as_json() {
     let last = plain.lines().last().unwrap();
     match json["run"]["command"].as_str() {
         Some(command) => {
-            let (engine, emulator) =
-                (json["run"]["engine"].as_str().unwrap(), json["run"]["emulator"].as_str().unwrap());
-            assert_eq!(last, format!("`{command}` will use engine {engine} with emulator {emulator}"));
+            let (backend, emulator) =
+                (json["run"]["backend"].as_str().unwrap(), json["run"]["emulator"].as_str().unwrap());
+            assert_eq!(last, format!("`{command}` will use engine {backend} with emulator {emulator}"));
         }
         None => assert!(last.starts_with("no run can work here yet"), "{plain}"),
     }

@@ -12,7 +12,7 @@ use test_support::{run, test};
 
 fn main() -> ExitCode {
     let tests = [
-        test!(a_sweep_in_containers_is_measured_and_proved_and_leaves_nothing_behind),
+        test!(a_sweep_in_containers_is_measured_and_verified_and_leaves_nothing_behind),
         test!(containers_have_the_capabilities_that_their_role_needs_and_limits),
         test!(ctrl_c_stops_the_clients_and_removes_the_containers),
         test!(what_a_killed_driver_leaves_is_removed_by_clean),
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     run(1, tests.map(|test| test.needs(&[docker_with_images]).exclusive()))
 }
 
-const SHORT: [&str; 9] = ["run", "--engine", "docker", "--emulator", "shaper", "--clients", "2", "--duration", "2s"];
+const SHORT: [&str; 9] = ["run", "--backend", "docker", "--emulator", "shaper", "--clients", "2", "--duration", "2s"];
 
 /// Containers and networks with the run's id.
 fn things_of(run_id: &str) -> Vec<String> {
@@ -34,13 +34,13 @@ fn things_of(run_id: &str) -> Vec<String> {
     things
 }
 
-fn a_sweep_in_containers_is_measured_and_proved_and_leaves_nothing_behind() {
+fn a_sweep_in_containers_is_measured_and_verified_and_leaves_nothing_behind() {
     let finished = finish(&[&SHORT[..], &["--delay", "0,40ms"]].concat());
-    finished.assert_proved();
+    finished.assert_verified();
     let run = finished.run();
     run.assert_has_delay("delay-40ms-r1", 40.0);
-    assert_eq!(run.manifest()["audit"]["consistent"], true);
-    let images = run.manifest()["engine_facts"]["engines"][0]["images"].clone();
+    assert_eq!(run.manifest()["order_check"]["consistent"], true);
+    let images = run.manifest()["backend_info"]["engines"][0]["images"].clone();
     assert!(images.as_object().unwrap().values().all(serde_json::Value::is_string), "{images}");
     assert!(run.csv("cells.csv").iter().all(|cell| !cell["host_cpu_percent"].is_empty()), "the engine is on this host");
     assert_eq!(things_of(&run.id), Vec::<String>::new());

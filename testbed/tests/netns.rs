@@ -19,7 +19,7 @@ use test_support::{run, test};
 fn main() -> ExitCode {
     let tests = [
         test!(a_client_that_hangs_marks_its_cell_and_is_renewed).needs(&[netns]).shared(),
-        test!(a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind).needs(&[netns]).shared(),
+        test!(a_sweep_is_measured_verified_drawn_and_leaves_nothing_behind).needs(&[netns]).shared(),
         test!(a_server_that_dies_marks_its_cell_and_the_run_goes_on).needs(&[netns]).shared(),
         test!(a_cell_whose_commits_were_held_up_is_marked_as_stalled_by_the_server).needs(&[netns_as_root]).shared(),
         test!(ctrl_c_saves_and_draws_what_was_measured).needs(&[netns]).shared(),
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     run(4, tests)
 }
 
-const SHORT: &str = "run --engine netns --emulator shaper --clients 2 --think-time 20ms --warm-up 0s";
+const SHORT: &str = "run --backend netns --emulator shaper --clients 2 --think-time 20ms --warm-up 0s";
 
 /// Cells long enough for a test to interfere with the second one.
 const INTERFERED: &str = "--duration 3s --delay 0,20ms,30ms";
@@ -50,12 +50,12 @@ fn verdicts(run: &RunFiles) -> Vec<(String, String)> {
         .collect()
 }
 
-fn a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind() {
+fn a_sweep_is_measured_verified_drawn_and_leaves_nothing_behind() {
     let finished = finish(&short("--duration 1s --loss 10% --delay 0,40ms --rate 500kbit --seed 1"));
-    finished.assert_proved();
+    finished.assert_verified();
     let run = finished.run();
     for (cell, verdict) in verdicts(&run) {
-        assert_eq!(verdict, "proved", "{cell}: {}", finished.words());
+        assert_eq!(verdict, "verified", "{cell}: {}", finished.words());
     }
     run.assert_has_delay("delay-40ms-r1", 40.0);
     // 6 kB take about 100 ms.
@@ -63,10 +63,10 @@ fn a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind() {
     let is_slow =
         |row: &BTreeMap<String, String>| row["latency_ms"].parse::<f64>().is_ok_and(|latency| latency > 190.0);
     let rows = run.csv("samples.csv");
-    let met_loss = rows.iter().any(|row| row["cell"] == "loss-10%-r1" && is_slow(row));
-    assert!(met_loss, "a lost packet costs a retransmission timeout");
-    assert_eq!(run.manifest()["audit"]["consistent"], true);
-    assert_eq!(run.manifest()["ending"], "complete");
+    let loss_candidates = rows.iter().any(|row| row["cell"] == "loss-10%-r1" && is_slow(row));
+    assert!(loss_candidates, "a lost packet costs a retransmission timeout");
+    assert_eq!(run.manifest()["order_check"]["consistent"], true);
+    assert_eq!(run.manifest()["status"], "completed");
     check_books(&run);
     check_log(&finished, &run);
     check_pictures(&run);
@@ -78,11 +78,11 @@ fn a_sweep_is_measured_proved_drawn_and_leaves_nothing_behind() {
 fn check_books(run: &RunFiles) {
     let rows = run.csv("samples.csv");
     let is_promise = |row: &&BTreeMap<String, String>| row["operation"] == "place_order" && row["outcome"] == "ok";
-    let promised = rows.iter().filter(is_promise).count() as u64;
-    let audit = &run.manifest()["audit"];
-    assert!(promised > 0);
-    assert_eq!(audit["promised"].as_u64(), Some(promised));
-    assert!(audit["orders"].as_u64().unwrap() >= promised, "{audit}");
+    let acknowledged = rows.iter().filter(is_promise).count() as u64;
+    let order_check = &run.manifest()["order_check"];
+    assert!(acknowledged > 0);
+    assert_eq!(order_check["acknowledged"].as_u64(), Some(acknowledged));
+    assert!(order_check["stored"].as_u64().unwrap() >= acknowledged, "{order_check}");
 }
 
 /// Every step is in the log with its time, and what was printed is there as it was printed.
@@ -154,7 +154,7 @@ fn a_cell_whose_commits_were_held_up_is_marked_as_stalled_by_the_server() {
     let finished = running.end();
     assert_eq!(finished.code(), Some(3), "{}", finished.words());
     let cells = finished.run().csv("cells.csv");
-    assert_eq!(cells[0]["verdict"], "proved", "{}", finished.words());
+    assert_eq!(cells[0]["verdict"], "verified", "{}", finished.words());
     assert!(cells[0]["server_stall"].contains("slow responses of the server make"), "{}", finished.words());
     assert!(finished.run().manifest()["database_filesystem"] == "tmpfs");
 }
@@ -174,12 +174,12 @@ fn ctrl_c_saves_and_draws_what_was_measured() {
     assert_eq!(finished.code(), Some(130), "{}", finished.words());
     let run = finished.run();
     let verdicts = verdicts(&run);
-    assert_eq!(verdicts[0], ("delay-0-r1".to_owned(), "proved".to_owned()));
+    assert_eq!(verdicts[0], ("delay-0-r1".to_owned(), "verified".to_owned()));
     assert!(
         verdicts.len() <= 2 && verdicts.iter().skip(1).all(|(_, verdict)| verdict == "interrupted"),
         "{verdicts:?}"
     );
-    assert_eq!(run.manifest()["ending"], "interrupted");
+    assert_eq!(run.manifest()["status"], "interrupted");
     let resume = format!("testbed run --resume results/{}", run.id);
     assert!(finished.words().contains(&resume), "'{resume}' is missing in: {}", finished.words());
     assert!(run.csv("samples.csv").iter().any(|row| row["cell"] == "delay-0-r1"));
@@ -214,7 +214,7 @@ fn a_server_that_dies_marks_its_cell_and_the_run_goes_on() {
     assert_eq!(finished.code(), Some(3), "{}", finished.words());
     let rows = finished.run().csv("cells.csv");
     let verdicts: Vec<&str> = rows.iter().map(|row| row["verdict"].as_str()).collect();
-    assert_eq!(verdicts, ["proved", "failed", "proved"], "{}", finished.words());
+    assert_eq!(verdicts, ["verified", "failed", "verified"], "{}", finished.words());
     assert!(rows[1]["problems"].contains("the server ended with exit code 137"), "{}", rows[1]["problems"]);
 }
 
@@ -229,7 +229,7 @@ fn a_client_that_hangs_marks_its_cell_and_is_renewed() {
     assert_eq!(finished.code(), Some(3), "{}", finished.words());
     let rows = finished.run().csv("cells.csv");
     let verdicts: Vec<&str> = rows.iter().map(|row| row["verdict"].as_str()).collect();
-    assert_eq!(verdicts, ["proved", "failed", "proved"], "{}", finished.words());
+    assert_eq!(verdicts, ["verified", "failed", "verified"], "{}", finished.words());
     assert!(rows[1]["problems"].contains("client-2 said nothing for"), "{}", rows[1]["problems"]);
     assert!(!lives(client));
 }
@@ -245,7 +245,7 @@ fn the_same_seed_makes_the_same_decisions() {
 
 fn tcset_is_refused_before_the_run_where_its_programs_are_not_installed() {
     let folder = tempfile::tempdir().unwrap();
-    let arguments = "run --engine netns --emulator tcset --delay 20ms --duration 1s --clients 1";
+    let arguments = "run --backend netns --emulator tcset --delay 20ms --duration 1s --clients 1";
     let mut command = testbed(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
     let output = command.env("PATH", folder.path()).output().unwrap();
     let finished = Finished { folder, output };
@@ -253,7 +253,7 @@ fn tcset_is_refused_before_the_run_where_its_programs_are_not_installed() {
     let words = finished.words();
     assert!(words.contains("tcset does not work here: there is no tc"), "{words}");
     assert!(finished.run().csv("samples.csv").is_empty());
-    assert_eq!(finished.run().manifest()["ending"], "failed");
+    assert_eq!(finished.run().manifest()["status"], "failed");
 }
 
 fn wrong_usage_is_told_with_the_accepted_form() {

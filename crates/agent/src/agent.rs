@@ -2,12 +2,12 @@
 //!
 //! A connection leaves nothing behind: when it ends all programs are killed and the folder is emptied.
 
-mod child;
-mod children;
 mod file;
-mod folder;
-mod orphans;
+mod program;
+mod programs;
+mod reaper;
 mod session;
+mod work_dir;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -19,18 +19,19 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
+use crate::messages::Hello;
 use crate::output::note;
-use crate::protocol::Introduction;
-use crate::socket::{self, Heartbeat};
+use crate::socket;
+use crate::socket::Heartbeat;
 use crate::token::Token;
-use children::Children;
-use folder::Folder;
+use programs::Programs;
+use work_dir::WorkDir;
 
 /// Pauses between attempts to connect: the first, and the longest that they grow to.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How long an attempt to connect may take. The name's address may be another soon.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What an agent is told on its command line.
 #[derive(Debug)]
@@ -38,11 +39,11 @@ pub(crate) struct Options {
     /// The hub's host and port.
     pub(crate) hub: String,
     /// The number that the driver knows it by.
-    pub(crate) number: u32,
+    pub(crate) agent_id: u32,
     /// The machine it runs on.
-    pub(crate) node: String,
+    pub(crate) host: String,
     /// Where programs run; emptied.
-    pub(crate) folder: PathBuf,
+    pub(crate) work_dir: PathBuf,
     /// What the hub wants to see.
     pub(crate) token: Token,
     /// The hub's heartbeat.
@@ -53,9 +54,9 @@ pub(crate) struct Options {
 struct Agent {
     hub: String,
     heartbeat: Heartbeat,
-    introduction: Introduction,
-    folder: Folder,
-    children: Arc<Children>,
+    hello: Hello,
+    work_dir: WorkDir,
+    programs: Arc<Programs>,
 }
 
 /// Runs until SIGTERM or SIGINT. Must be called on the process's first thread: programs die with the thread that
@@ -64,19 +65,19 @@ struct Agent {
 /// # Errors
 /// When the folder can't be used or signals can't be waited for.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let Options { hub, number, node, folder, token, heartbeat } = options;
-    let folder = Folder::open(&folder)?;
-    let introduction = Introduction { number, node, version: shop_protocol::VERSION.to_owned(), token };
+    let Options { hub, agent_id, host, work_dir, token, heartbeat } = options;
+    let work_dir = WorkDir::open(&work_dir)?;
+    let hello = Hello { agent_id, host, version: protocol::VERSION.to_owned(), token };
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let children = Arc::new(Children::default());
-    tokio::spawn(orphans::collect(signal(SignalKind::child())?, Arc::clone(&children)));
-    let agent = Agent { hub, heartbeat, introduction, folder, children: Arc::clone(&children) };
+    let programs = Arc::new(Programs::default());
+    tokio::spawn(reaper::collect(signal(SignalKind::child())?, Arc::clone(&programs)));
+    let agent = Agent { hub, heartbeat, hello, work_dir, programs: Arc::clone(&programs) };
     tokio::select! {
         never = agent.serve() => match never {},
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    children.kill_all();
+    programs.kill_all();
     Ok(())
 }
 
@@ -105,8 +106,8 @@ impl Agent {
     }
 
     async fn connect(&self) -> anyhow::Result<TcpStream> {
-        let connected = timeout(CONNECT_LIMIT, TcpStream::connect(&self.hub)).await;
-        let stream = connected.map_err(|_| anyhow!("no answer within {} s", CONNECT_LIMIT.as_secs()))?;
+        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.hub)).await;
+        let stream = connected.map_err(|_| anyhow!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))?;
         let stream = stream.context("cannot connect")?;
         // Without a listener TCP may connect a port of this machine to itself, which would then keep the hub from it.
         ensure!(stream.local_addr()? != stream.peer_addr()?, "cannot connect: nobody listens");

@@ -15,7 +15,7 @@ use crate::{agent, hub, output};
 
 /// Runs programs in nodes on other machines for the testbed's driver.
 #[derive(Debug, Parser)]
-#[command(name = "testbed-agent", version = shop_protocol::VERSION, about, max_term_width = 110)]
+#[command(name = "testbed-agent", version = protocol::VERSION, about, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -35,15 +35,15 @@ struct ServeArgs {
     #[arg(long, value_name = "HOST:PORT", env = "TESTBED_HUB")]
     hub: String,
     /// The number that the driver knows this agent by.
-    #[arg(long, value_name = "N", env = "TESTBED_SLOT")]
-    number: u32,
+    #[arg(long, value_name = "N", env = "TESTBED_AGENT_ID")]
+    id: u32,
     /// The machine that this agent runs on.
-    #[arg(long, value_name = "NAME", env = "TESTBED_NODE")]
-    node: String,
+    #[arg(long, value_name = "NAME", env = "TESTBED_AGENT_HOST")]
+    host: String,
     /// Where programs are started and may leave files. EVERYTHING in it is removed when the driver says so, and when the
     /// connection to the hub is lost.
-    #[arg(long, value_name = "DIR", env = "TESTBED_FOLDER")]
-    folder: PathBuf,
+    #[arg(long, value_name = "DIR", env = "TESTBED_AGENT_WORK_DIR")]
+    work_dir: PathBuf,
     #[command(flatten)]
     common: CommonArgs,
 }
@@ -95,9 +95,9 @@ fn run(command: Command) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let done = match command {
-        Command::Serve(ServeArgs { hub, number, node, folder, common: CommonArgs { token, heartbeat_ms } }) => {
+        Command::Serve(ServeArgs { hub, id, host, work_dir, common: CommonArgs { token, heartbeat_ms } }) => {
             let heartbeat = Heartbeat::every_ms(heartbeat_ms);
-            runtime.block_on(agent::run(agent::Options { hub, number, node, folder, token, heartbeat }))
+            runtime.block_on(agent::run(agent::Options { hub, agent_id: id, host, work_dir, token, heartbeat }))
         }
         Command::Hub(HubArgs { listen, common: CommonArgs { token, heartbeat_ms } }) => {
             runtime.block_on(hub::run(listen, token, Heartbeat::every_ms(heartbeat_ms)))

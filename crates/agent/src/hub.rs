@@ -3,7 +3,7 @@
 //! Requests never wait: each agent has a queue with a limit, and one that lets it overflow is given up. Events wait as
 //! long as the driver does not read, and so do the agents and in the end the programs that write.
 
-mod roster;
+mod registry;
 mod session;
 
 use std::convert::Infallible;
@@ -16,12 +16,12 @@ use tokio::io::AsyncRead;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::lines::{line_of, lines, next_message, write_messages};
+use crate::json_lines::{line_of, lines, next_message, write_messages};
+use crate::messages::{Event, FromAgent, Listening, MAX_LINE_BYTES, ToAgent};
 use crate::output::{json_line, note};
-use crate::protocol::{Event, FromAgent, Listening, MAX_LINE_BYTES, ToAgent};
 use crate::socket::Heartbeat;
 use crate::token::Token;
-use roster::{Roster, Undelivered};
+use registry::{AgentRegistry, Undelivered};
 
 /// Events of all agents that may wait for the driver.
 const EVENTS_WAITING: usize = 64;
@@ -36,7 +36,7 @@ struct Hub {
     /// What idle agents are sent.
     heartbeat: Heartbeat,
     /// Which agents are connected.
-    roster: Roster,
+    registry: AgentRegistry,
     /// To the driver.
     events: mpsc::Sender<FromAgent>,
 }
@@ -52,7 +52,7 @@ pub(crate) async fn run(listen: SocketAddr, token: Token, heartbeat: Heartbeat) 
     json_line(&Listening { listening: listener.local_addr()? })?;
     let (events, mut queue) = mpsc::channel(EVENTS_WAITING);
     let mut driver = tokio::io::stdout();
-    let hub = Arc::new(Hub { token, heartbeat, roster: Roster::default(), events });
+    let hub = Arc::new(Hub { token, heartbeat, registry: AgentRegistry::default(), events });
     tokio::select! {
         done = hub.pass_on_requests(tokio::io::stdin()) => done,
         done = write_messages(&mut queue, &mut driver) => done.context("cannot write events to stdout"),
@@ -86,7 +86,7 @@ impl Hub {
     }
 
     fn pass_on(&self, ToAgent { to, request }: &ToAgent) -> anyhow::Result<()> {
-        match self.roster.deliver(*to, line_of(request)?) {
+        match self.registry.deliver(*to, line_of(request)?) {
             Ok(()) => {}
             Err(Undelivered::Absent) if request.awaits_answer() => {
                 let why = format!("agent {to} is not connected");

@@ -13,10 +13,10 @@
 mod agent;
 pub mod cli;
 mod hub;
-mod lines;
+mod json_lines;
+pub mod messages;
 mod output;
-pub mod protocol;
 mod queue;
 mod socket;
-mod text;
 pub mod token;
+mod utf8;

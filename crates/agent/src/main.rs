@@ -1,5 +1,5 @@
 //! The binary; everything is in the library, so that the driver can be this program too.
 
 fn main() -> std::process::ExitCode {
-    testbed_agent::cli::main_from(std::env::args_os())
+    agent::cli::main_from(std::env::args_os())
 }

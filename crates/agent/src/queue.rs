@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Most bytes that may wait in one queue: more than any burst of commands, and still little for each of hundreds.
-pub(crate) const LIMIT_BYTES: usize = 8 * crate::protocol::MAX_LINE_BYTES;
+pub(crate) const LIMIT_BYTES: usize = 8 * crate::messages::MAX_LINE_BYTES;
 
 /// A line's share of the limit on top of its text, so that empty lines are not free.
 const LINE_BYTES: usize = 64;

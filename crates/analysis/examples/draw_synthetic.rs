@@ -1,13 +1,13 @@
 //! Draws the pictures of a made-up run into a folder, to be looked at: `cargo run --example draw_synthetic -- DIR`.
 #![allow(clippy::print_stdout, reason = "an example talks to who runs it")]
 
-#[path = "../tests/synthetic/mod.rs"]
+#[path = "../tests/suite/synthetic.rs"]
 mod synthetic;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use testbed_analysis::{CellInfo, Format, RunTitle, Verdict, condition_table, draw_all};
+use analysis::{CellInfo, Format, RunTitle, Verdict, condition_table, draw_all};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: draw_synthetic DIR")?;
@@ -16,12 +16,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     draw(&folder.join("repeated"), &synthetic::repeated_sweep(4, 300, 6))?;
     let mut doubtful = synthetic::sweep(2, 40);
     let severe = |cell: &CellInfo| cell.repetition == 2 && cell.magnitude == 100.0;
-    doubtful.cells.iter_mut().filter(|cell| severe(cell)).for_each(|cell| cell.verdict = Verdict::NotProved);
+    doubtful.cells.iter_mut().filter(|cell| severe(cell)).for_each(|cell| cell.verdict = Verdict::Unverified);
     doubtful
         .cells
         .iter_mut()
         .filter(|cell| cell.condition == "loss")
-        .for_each(|cell| cell.verdict = Verdict::NotProved);
+        .for_each(|cell| cell.verdict = Verdict::Unverified);
     doubtful.cells.iter_mut().filter(|cell| cell.magnitude == 2.0).for_each(|cell| cell.overloaded = true);
     draw(&folder.join("doubtful"), &doubtful)?;
     let many = (0..12).map(|step| {
@@ -36,9 +36,9 @@ fn draw(folder: &Path, run: &synthetic::Run) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(folder)?;
     let title =
         RunTitle { run_id: "20250301-101500-synthetic".to_owned(), line: "8 clients, netns, shaper".to_owned() };
-    for picture in draw_all(&run.samples, &run.cells, &title, 1)? {
-        std::fs::write(folder.join(&picture.name).with_extension("png"), picture.png)?;
-        std::fs::write(folder.join(&picture.name).with_extension("svg"), picture.svg)?;
+    for graph in draw_all(&run.samples, &run.cells, &title, 1)? {
+        std::fs::write(folder.join(&graph.name).with_extension("png"), graph.png)?;
+        std::fs::write(folder.join(&graph.name).with_extension("svg"), graph.svg)?;
     }
     println!("{}", condition_table(&run.samples, &run.cells, Format::Table, 1));
     Ok(())

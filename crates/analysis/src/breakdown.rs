@@ -8,60 +8,60 @@ use crate::sample::Sample;
 
 /// A part of a latency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Part {
+pub enum Component {
     /// Behind earlier work: the client's (open loop) or in the server's queue.
-    Waiting,
+    Queueing,
     /// The TCP handshake, without SYNs that were sent again.
     Handshake,
     /// The request's round trip, and further ones while the window is small.
     RoundTrips,
     /// Passing a link of a set rate, and queueing before it.
     Transmission,
-    /// Waiting for what was lost to be sent again.
-    Stalls,
+    /// Queueing for what was lost to be sent again.
+    Retransmission,
     /// The server's work, without queue and disk.
     Server,
     /// The server's database.
-    Disk,
+    Database,
     /// The client's own work, the hosts' scheduling, and what cannot be told.
     Other,
 }
 
-impl Part {
-    /// Every part, in the order in which they are stacked and written.
-    pub const ALL: [Part; 8] = [
-        Part::Waiting,
-        Part::Handshake,
-        Part::RoundTrips,
-        Part::Transmission,
-        Part::Stalls,
-        Part::Server,
-        Part::Disk,
-        Part::Other,
+impl Component {
+    /// All part, in the order in which they are stacked and written.
+    pub const ALL: [Component; 8] = [
+        Component::Queueing,
+        Component::Handshake,
+        Component::RoundTrips,
+        Component::Transmission,
+        Component::Retransmission,
+        Component::Server,
+        Component::Database,
+        Component::Other,
     ];
 }
 
 /// What is known of a cell's link beyond a single sample.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Link {
+pub struct LinkParameters {
     /// The rate it was set to, kbit/s.
     pub rate_kbit: Option<f64>,
     /// Its own round trip, milliseconds, where single connections may all have met a queue; else each tells for itself.
     pub base_rtt_ms: Option<f64>,
 }
 
-impl Link {
+impl LinkParameters {
     /// The link of the cell that `samples` are of. Before a set rate there are queues, and a connection of one request may
     /// know no round trip without: the shortest of all connections counts.
     pub(crate) fn of(samples: &[&Sample], rate_kbit: Option<f64>) -> Self {
         let known = samples.iter().filter_map(|sample| sample.tcp_min_rtt_ms).filter(is_positive);
-        Link { rate_kbit, base_rtt_ms: rate_kbit.and_then(|_| known.min_by(f64::total_cmp)) }
+        LinkParameters { rate_kbit, base_rtt_ms: rate_kbit.and_then(|_| known.min_by(f64::total_cmp)) }
     }
 }
 
 /// A latency in its parts, milliseconds: none is negative, and they add up to it.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Parts([f64; Part::ALL.len()]);
+pub struct Components([f64; Component::ALL.len()]);
 
 /// The retransmission timeout before the first round trip was measured, milliseconds: RFC 6298, section 2.1.
 const INITIAL_RTO_MS: f64 = 1000.0;
@@ -76,29 +76,29 @@ const HEADER_BYTES: f64 = 52.0;
 /// Segments that may be sent before the first acknowledgement: RFC 6928.
 const INITIAL_WINDOW: f64 = 10.0;
 
-impl Parts {
+impl Components {
     /// Splits the latency of `sample`, which went over `link`.
     #[must_use]
-    pub fn of(sample: &Sample, link: Link) -> Self {
+    pub fn of(sample: &Sample, link: LinkParameters) -> Self {
         let mut split = Split::new(sample, link);
-        split.take(Part::Waiting, sample.wait_ms);
+        split.take(Component::Queueing, sample.wait_ms);
         split.handshake();
         split.server();
         match sample.rtt_ms {
             Some(rtt_ms) => split.network(rtt_ms - sample.server_ms.unwrap_or_default()),
             // No answer came. Where segments were sent again, those were waited for; else nobody knows.
             None if split.resent(0) => {
-                split.take(Part::Stalls, split.left);
+                split.take(Component::Retransmission, split.left);
             }
             None => (),
         }
-        split.take(Part::Other, split.left);
-        split.parts
+        split.take(Component::Other, split.left);
+        split.components
     }
 
     /// One part, milliseconds.
     #[must_use]
-    pub fn get(&self, part: Part) -> f64 {
+    pub fn get(&self, part: Component) -> f64 {
         self.0[part as usize]
     }
 
@@ -109,8 +109,8 @@ impl Parts {
     }
 
     /// The parts, each added to those of `other` times `weight`.
-    pub(crate) fn plus(self, other: &Parts, weight: f64) -> Parts {
-        Parts(std::array::from_fn(|index| self.0[index] + weight * other.0[index]))
+    pub(crate) fn plus(self, other: &Components, weight: f64) -> Components {
+        Components(std::array::from_fn(|index| self.0[index] + weight * other.0[index]))
     }
 }
 
@@ -122,30 +122,30 @@ struct Split<'a> {
     /// The link's own round trip, milliseconds.
     base_ms: Option<f64>,
     left: f64,
-    parts: Parts,
+    components: Components,
     /// Retransmission timeouts in the handshake: the client's for its SYN or the server's for its SYN-ACK.
     handshake_timeouts: u32,
 }
 
 impl<'a> Split<'a> {
-    fn new(sample: &'a Sample, link: Link) -> Self {
+    fn new(sample: &'a Sample, link: LinkParameters) -> Self {
         let base_ms = link.base_rtt_ms.or(sample.tcp_min_rtt_ms).or(sample.tcp_rtt_ms);
         Split {
             sample,
             rate: link.rate_kbit.filter(is_positive),
             base_ms: base_ms.filter(is_positive),
             left: Some(sample.latency_ms).filter(is_positive).unwrap_or_default(),
-            parts: Parts::default(),
+            components: Components::default(),
             handshake_timeouts: 0,
         }
     }
 
     /// Moves at most `amount` of what is left to `part`; how much was moved.
-    fn take(&mut self, part: Part, amount: f64) -> f64 {
+    fn take(&mut self, part: Component, amount: f64) -> f64 {
         // NaN.max(0.0) is 0.
         let taken = amount.max(0.0).min(self.left);
         self.left -= taken;
-        self.parts.0[part as usize] += taken;
+        self.components.0[part as usize] += taken;
         taken
     }
 
@@ -177,9 +177,9 @@ impl<'a> Split<'a> {
             (_, None) => (base_ms, beyond),
             (timeouts, Some(_)) => (base_ms, waited_for_timeouts(timeouts).min(beyond)),
         };
-        self.take(Part::Handshake, handshake);
-        self.take(Part::Stalls, stalled);
-        self.take(Part::Transmission, connect_ms - handshake - stalled);
+        self.take(Component::Handshake, handshake);
+        self.take(Component::Retransmission, stalled);
+        self.take(Component::Transmission, connect_ms - handshake - stalled);
     }
 
     fn server(&mut self) {
@@ -187,9 +187,9 @@ impl<'a> Split<'a> {
         // Not more than the request took: both come from different clocks.
         let mut room = self.sample.rtt_ms.map_or(server_ms, |rtt_ms| server_ms.min(rtt_ms)).max(0.0);
         for (part, amount) in [
-            (Part::Waiting, self.sample.server_queue_ms),
-            (Part::Disk, self.sample.server_disk_ms),
-            (Part::Server, Some(room)),
+            (Component::Queueing, self.sample.server_queue_ms),
+            (Component::Database, self.sample.server_database_ms),
+            (Component::Server, Some(room)),
         ] {
             room -= self.take(part, amount.unwrap_or_default().min(room));
         }
@@ -199,19 +199,19 @@ impl<'a> Split<'a> {
     fn network(&mut self, network_ms: f64) {
         let Some(base_ms) = self.base_ms else { return };
         let mut room = network_ms.max(0.0).min(self.left);
-        room -= self.take(Part::RoundTrips, base_ms.min(room));
+        room -= self.take(Component::RoundTrips, base_ms.min(room));
         let bytes = self.sample.response_bytes.unwrap_or_default() as f64;
         if let Some(rate) = self.rate {
             let link_ms = serialisation_ms(bytes, rate) + self.queue_ms(base_ms);
-            room -= self.take(Part::Transmission, link_ms.min(room));
+            room -= self.take(Component::Transmission, link_ms.min(room));
         }
-        room -= self.take(Part::RoundTrips, further_flights_ms(bytes, base_ms, self.rate).min(room));
+        room -= self.take(Component::RoundTrips, further_flights_ms(bytes, base_ms, self.rate).min(room));
         let by_count = self.resent(self.handshake_timeouts);
         let by_length = self.resent(0) && room >= MIN_RTO_MS;
         if by_count || by_length {
-            self.take(Part::Stalls, room);
+            self.take(Component::Retransmission, room);
         } else if self.rate.is_some() {
-            self.take(Part::Transmission, room);
+            self.take(Component::Transmission, room);
         }
     }
 
@@ -258,5 +258,4 @@ fn further_flights_ms(bytes: f64, base_ms: f64, rate: Option<f64>) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "breakdown_tests.rs"]
 mod tests;

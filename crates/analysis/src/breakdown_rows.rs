@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::breakdown::Part;
+use crate::breakdown::Component;
 use crate::cell::CellInfo;
-use crate::mean_parts::MeanParts;
-use crate::pool::{Pool, Pools};
+use crate::mean_breakdown::MeanBreakdown;
+use crate::pooled_samples::{PooledSamples, RunSamples};
 use crate::sample::Sample;
 
 /// Means over the successful operations of one kind under one value of a condition. The parts add up to the latency.
@@ -18,13 +18,13 @@ pub struct BreakdownRow {
     /// The operation, or `all`.
     pub operation: String,
     /// `every` operation, or the `slowest`: those that took at least the 95th percentile.
-    pub share: String,
+    pub subset: String,
     /// How many operations.
     pub n: usize,
     /// Mean latency.
     pub latency_ms: f64,
     /// … of which waiting for a turn, at the client (open loop) or in the server's queue.
-    pub waiting_ms: f64,
+    pub queueing_ms: f64,
     /// … the TCP handshake, without SYNs sent again.
     pub handshake_ms: f64,
     /// … round trips of request and response.
@@ -32,11 +32,11 @@ pub struct BreakdownRow {
     /// … passing a link of a set rate, and queueing before it.
     pub transmission_ms: f64,
     /// … waiting for what was lost to be sent again.
-    pub stalls_ms: f64,
+    pub retransmission_ms: f64,
     /// … the server's work, without queue and disk.
     pub server_ms: f64,
     /// … the server's database.
-    pub disk_ms: f64,
+    pub database_ms: f64,
     /// … the client's own work, scheduling, and what cannot be told.
     pub other_ms: f64,
 }
@@ -45,33 +45,33 @@ pub struct BreakdownRow {
 /// row.
 #[must_use]
 pub fn breakdown_rows(samples: &[Sample], cells: &[CellInfo]) -> Vec<BreakdownRow> {
-    Pools::new(samples, cells).all().flat_map(rows_of).collect()
+    RunSamples::new(samples, cells).all().flat_map(rows_of).collect()
 }
 
-fn rows_of(pool: &Pool) -> Vec<BreakdownRow> {
+fn rows_of(pool: &PooledSamples) -> Vec<BreakdownRow> {
     let groups = pool.operations().filter_map(|operation| pool.group(operation).map(|group| (operation, group)));
-    let shares = groups.flat_map(|(operation, group)| {
-        [("every", group.breakdown.every), ("slowest", group.breakdown.slowest)].map(|share| (operation, share))
+    let subsets = groups.flat_map(|(operation, group)| {
+        [("all", group.breakdown.all), ("slowest", group.breakdown.slowest)].map(|subset| (operation, subset))
     });
-    shares.filter_map(|(operation, (share, mean))| Some(row(pool, operation, share, &mean?))).collect()
+    subsets.filter_map(|(operation, (subset, mean))| Some(row(pool, operation, subset, &mean?))).collect()
 }
 
-fn row(pool: &Pool, operation: &str, share: &str, mean: &MeanParts) -> BreakdownRow {
-    let part = |part: Part| mean.parts.get(part);
+fn row(pool: &PooledSamples, operation: &str, subset: &str, mean: &MeanBreakdown) -> BreakdownRow {
+    let part = |part: Component| mean.components.get(part);
     BreakdownRow {
         condition: pool.condition.clone(),
         value: pool.value.clone(),
         operation: operation.to_owned(),
-        share: share.to_owned(),
+        subset: subset.to_owned(),
         n: mean.n,
         latency_ms: mean.latency_ms,
-        waiting_ms: part(Part::Waiting),
-        handshake_ms: part(Part::Handshake),
-        round_trips_ms: part(Part::RoundTrips),
-        transmission_ms: part(Part::Transmission),
-        stalls_ms: part(Part::Stalls),
-        server_ms: part(Part::Server),
-        disk_ms: part(Part::Disk),
-        other_ms: part(Part::Other),
+        queueing_ms: part(Component::Queueing),
+        handshake_ms: part(Component::Handshake),
+        round_trips_ms: part(Component::RoundTrips),
+        transmission_ms: part(Component::Transmission),
+        retransmission_ms: part(Component::Retransmission),
+        server_ms: part(Component::Server),
+        database_ms: part(Component::Database),
+        other_ms: part(Component::Other),
     }
 }

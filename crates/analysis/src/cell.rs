@@ -9,9 +9,9 @@ use crate::doubt::Doubt;
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Measured, and the condition was seen to hold before and after.
-    Proved,
+    Verified,
     /// Measured, but something speaks against the condition.
-    NotProved,
+    Unverified,
     /// A node failed while it was measured.
     Failed,
     /// The run was stopped while it was measured.
@@ -48,7 +48,7 @@ pub struct CellInfo {
 impl CellInfo {
     /// Whether nothing casts doubt on it.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
+    pub fn is_reliable(&self) -> bool {
         !Doubt::ALL.iter().any(|doubt| doubt.applies(self))
     }
 }

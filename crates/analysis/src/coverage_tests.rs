@@ -6,12 +6,12 @@
 
 use std::fmt::Write;
 
-use crate::interval::{Estimate, Interval, MIN_REPETITIONS, NoInterval};
+use crate::confidence_interval::{ConfidenceInterval, Estimate, MIN_REPETITIONS, MissingInterval};
+use crate::outcome_counts::OutcomeCounts;
 use crate::percentile::{Sorted, mean, percentile};
 use crate::random::Random;
 use crate::sample::Outcome;
 use crate::statistic::Statistic;
-use crate::tally::Tally;
 
 const BANK: usize = 500;
 const OPERATIONS: f64 = 500.0;
@@ -41,7 +41,7 @@ const WORLDS: [World; 4] = [
 
 struct Repetition {
     latency_ms: Sorted,
-    tally: Tally,
+    counts: OutcomeCounts,
 }
 
 impl World {
@@ -62,7 +62,7 @@ impl World {
                 latency_ms.push(level * (self.spreads.1 * slow).exp() + stall);
             }
         }
-        Repetition { latency_ms: Sorted::new(latency_ms), tally: outcomes.into_iter().collect() }
+        Repetition { latency_ms: Sorted::new(latency_ms), counts: outcomes.into_iter().collect() }
     }
 
     /// One retransmission timeout, or two.
@@ -76,7 +76,7 @@ impl World {
 fn estimates(repetitions: &[&Repetition], random: &mut Random) -> [Estimate; 5] {
     let each: Vec<&Sorted> = repetitions.iter().map(|one| &one.latency_ms).collect();
     let pooled = Sorted::new(joined(&each));
-    let tallies: Vec<Tally> = repetitions.iter().map(|one| one.tally).collect();
+    let tallies: Vec<OutcomeCounts> = repetitions.iter().map(|one| one.counts).collect();
     let [p50, p95, p99, mean] = Statistic::ALL.map(|statistic| Estimate::of(&pooled, &each, statistic, random));
     [p50, p95, p99, mean, Estimate::error_percent(&tallies, random)]
 }
@@ -89,7 +89,8 @@ fn draw<'a>(bank: &'a [Repetition], n: usize, random: &mut Random) -> Vec<&'a Re
 fn truths(bank: &[Repetition]) -> [f64; 5] {
     let pooled = Sorted::new(joined(&bank.iter().map(|one| &one.latency_ms).collect::<Vec<_>>()));
     let [p50, p95, p99] = [0.50, 0.95, 0.99].map(|q| percentile(&pooled, q).unwrap());
-    let (errors, tried) = bank.iter().fold((0, 0), |sum, one| (sum.0 + one.tally.errors(), sum.1 + one.tally.tried()));
+    let (errors, tried) =
+        bank.iter().fold((0, 0), |sum, one| (sum.0 + one.counts.errors(), sum.1 + one.counts.tried()));
     [p50, p95, p99, mean(&pooled).unwrap(), 100.0 * errors as f64 / tried as f64]
 }
 
@@ -104,8 +105,8 @@ fn coverage(
         for (index, got) in estimates(&draw(bank, n, random), random).into_iter().enumerate() {
             let truth = truths[index];
             covered[index] += usize::from(match got.interval {
-                Ok(Interval { low, high }) => low <= truth && truth <= high,
-                Err(NoInterval::OpenAbove { low }) => {
+                Ok(ConfidenceInterval { low, high }) => low <= truth && truth <= high,
+                Err(MissingInterval::Unbounded { low }) => {
                     open[index] += 1;
                     low <= truth
                 }
@@ -212,7 +213,7 @@ fn stopping_when_precise_enough_costs_little_coverage() {
         let (mut covered, mut repetitions) = (0, 0);
         for _ in 0..EXPERIMENTS {
             let (n, got) = stopped(&bank, target, &mut random);
-            let Interval { low, high } = got.interval.unwrap();
+            let ConfidenceInterval { low, high } = got.interval.unwrap();
             covered += usize::from(low <= truth && truth <= high);
             repetitions += n;
         }
@@ -227,13 +228,13 @@ fn stopping_when_precise_enough_costs_little_coverage() {
 }
 
 /// The percentile bootstrap of the mean of the repetitions' medians: whole repetitions drawn again, the middle 95 %.
-fn naive(medians: &[f64], random: &mut Random) -> Interval {
+fn naive(medians: &[f64], random: &mut Random) -> ConfidenceInterval {
     let n = medians.len();
     let resample = |random: &mut Random| -> f64 {
         (0..n).map(|_| medians[(random.uniform() * n as f64) as usize]).sum::<f64>() / n as f64
     };
     let means: Sorted = (0..1000).map(|_| resample(random)).collect();
-    Interval { low: percentile(&means, 0.025).unwrap(), high: percentile(&means, 0.975).unwrap() }
+    ConfidenceInterval { low: percentile(&means, 0.025).unwrap(), high: percentile(&means, 0.975).unwrap() }
 }
 
 #[test]
@@ -245,7 +246,7 @@ fn a_plain_percentile_bootstrap_would_fail_the_same_bound() {
     let truth = bank.iter().map(median).sum::<f64>() / BANK as f64;
     let covers = |random: &mut Random| {
         let medians: Vec<f64> = draw(&bank, 5, random).into_iter().map(median).collect();
-        let Interval { low, high } = naive(&medians, random);
+        let ConfidenceInterval { low, high } = naive(&medians, random);
         low <= truth && truth <= high
     };
     let covered = percent((0..EXPERIMENTS).filter(|_| covers(&mut random)).count(), EXPERIMENTS);

@@ -47,8 +47,8 @@ impl Distribution {
 
     /// A statistic where there are enough values for it.
     #[must_use]
-    pub fn solid(&self, statistic: Statistic) -> Option<f64> {
-        if statistic.is_thin(self.n) { None } else { self.get(statistic) }
+    pub fn reliable(&self, statistic: Statistic) -> Option<f64> {
+        if statistic.is_undersampled(self.n) { None } else { self.get(statistic) }
     }
 }
 
@@ -66,10 +66,10 @@ mod tests {
     #[test]
     fn a_percentile_of_too_few_values_is_not_solid() {
         let with = |n: u32| Distribution::of(&(0..n).map(f64::from).collect());
-        let solid = |n: u32| Statistic::ALL.map(|statistic| with(n).solid(statistic).is_some());
-        assert_eq!(solid(19), [false, false, false, true]);
-        assert_eq!(solid(200), [true, true, false, true]);
-        assert_eq!(solid(1000), [true; 4]);
+        let reliable = |n: u32| Statistic::ALL.map(|statistic| with(n).reliable(statistic).is_some());
+        assert_eq!(reliable(19), [false, false, false, true]);
+        assert_eq!(reliable(200), [true, true, false, true]);
+        assert_eq!(reliable(1000), [true; 4]);
         assert!(Statistic::ALL.iter().all(|statistic| with(1).get(*statistic).is_some()));
     }
 

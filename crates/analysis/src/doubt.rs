@@ -6,7 +6,7 @@ use crate::cell::{CellInfo, Verdict};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Doubt {
     /// Measured, but the condition was not confirmed.
-    NotProved,
+    Unverified,
     /// A node failed in it.
     Failed,
     /// The run was stopped in it.
@@ -19,13 +19,13 @@ pub enum Doubt {
 
 impl Doubt {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 5] = [Self::NotProved, Self::Failed, Self::Interrupted, Self::Overloaded, Self::Stalled];
+    pub const ALL: [Self; 5] = [Self::Unverified, Self::Failed, Self::Interrupted, Self::Overloaded, Self::Stalled];
 
     /// Whether it applies to a cell.
     #[must_use]
     pub fn applies(self, cell: &CellInfo) -> bool {
         match self {
-            Self::NotProved => cell.verdict == Verdict::NotProved,
+            Self::Unverified => cell.verdict == Verdict::Unverified,
             Self::Failed => cell.verdict == Verdict::Failed,
             Self::Interrupted => cell.verdict == Verdict::Interrupted,
             Self::Overloaded => cell.overloaded,
@@ -37,7 +37,7 @@ impl Doubt {
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::NotProved => "not proved",
+            Self::Unverified => "not proved",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
             Self::Overloaded => "overloaded",
@@ -48,7 +48,7 @@ impl Doubt {
     /// The mark behind a value in the table.
     pub(crate) fn mark(self) -> char {
         match self {
-            Self::NotProved => '!',
+            Self::Unverified => '!',
             Self::Failed => '×',
             Self::Interrupted => '/',
             Self::Overloaded => '~',
@@ -59,7 +59,7 @@ impl Doubt {
     /// What it means and what to do about it, for the table's notes.
     pub(crate) fn remedy(self) -> &'static str {
         match self {
-            Self::NotProved => "the condition was not confirmed in every cell; cells.csv says why under 'problems'.",
+            Self::Unverified => "the condition was not confirmed in every cell; cells.csv says why under 'problems'.",
             Self::Failed => "the server or a client failed in a cell; see 'problems' in cells.csv, and logs/.",
             Self::Interrupted => "the run was stopped in a cell; resume the run to measure it.",
             Self::Overloaded => {

@@ -18,7 +18,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every form.
+    /// All form.
     pub const ALL: [Format; 4] = [Format::Table, Format::Markdown, Format::Csv, Format::Json];
 
     /// The word for it on the command line.

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::LEVEL;
 use crate::cell::CellInfo;
-use crate::interval::{Estimate, NoInterval};
+use crate::confidence_interval::{Estimate, MissingInterval};
 use crate::metric::Metric;
-use crate::pool::{Pool, Pools};
+use crate::pooled_samples::{PooledSamples, RunSamples};
 use crate::sample::Sample;
 use crate::statistic::Statistic;
 
@@ -36,20 +36,20 @@ pub struct IntervalRow {
     /// How many repetitions measured something.
     pub repetitions: usize,
     /// Whether the estimate stands on too few values to be trusted.
-    pub thin: bool,
+    pub undersampled: bool,
     /// Why there is no interval, or no upper end; else empty.
-    pub remark: String,
+    pub note: String,
 }
 
 /// The rows of the pooled baseline, then of each condition's values from mild to severe. The same `seed` gives the same
 /// rows.
 #[must_use]
 pub fn interval_rows(samples: &[Sample], cells: &[CellInfo], seed: u64) -> Vec<IntervalRow> {
-    let pools = Pools::new(samples, cells);
-    pools.all().flat_map(|pool| rows_of(pool, seed)).collect()
+    let values = RunSamples::new(samples, cells);
+    values.all().flat_map(|pool| rows_of(pool, seed)).collect()
 }
 
-fn rows_of(pool: &Pool, seed: u64) -> Vec<IntervalRow> {
+fn rows_of(pool: &PooledSamples, seed: u64) -> Vec<IntervalRow> {
     let statistics = Metric::ALL.into_iter().flat_map(|metric| Statistic::ALL.map(|statistic| (metric, statistic)));
     let mut rows = Vec::new();
     for operation in pool.operations() {
@@ -68,9 +68,9 @@ fn rows_of(pool: &Pool, seed: u64) -> Vec<IntervalRow> {
 
 fn row(names: [&str; 6], estimate: &Estimate) -> IntervalRow {
     let [condition, value, operation, metric, statistic, unit] = names.map(str::to_owned);
-    let (low, high, remark) = match estimate.interval {
+    let (low, high, note) = match estimate.interval {
         Ok(interval) => (Some(interval.low), Some(interval.high), String::new()),
-        Err(NoInterval::OpenAbove { low }) => (Some(low), None, NoInterval::OpenAbove { low }.to_string()),
+        Err(MissingInterval::Unbounded { low }) => (Some(low), None, MissingInterval::Unbounded { low }.to_string()),
         Err(reason) => (None, None, reason.to_string()),
     };
     IntervalRow {
@@ -85,7 +85,7 @@ fn row(names: [&str; 6], estimate: &Estimate) -> IntervalRow {
         high,
         level: LEVEL,
         repetitions: estimate.repetitions,
-        thin: estimate.thin,
-        remark,
+        undersampled: estimate.undersampled,
+        note,
     }
 }

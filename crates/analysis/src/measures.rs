@@ -1,8 +1,8 @@
 //! What a set of samples measured: outcomes of all of them, durations of those that succeeded.
 
+use crate::outcome_counts::OutcomeCounts;
 use crate::percentile::Sorted;
 use crate::sample::{Outcome, Sample};
-use crate::tally::Tally;
 
 /// Outcomes and durations of a set of samples.
 ///
@@ -11,7 +11,7 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Measures {
     /// How the operations ended, all of them.
-    pub tally: Tally,
+    pub counts: OutcomeCounts,
     /// `latency_ms` of `ok` samples.
     pub latency_ms: Sorted,
     /// `rtt_ms` of `ok` samples that have one.
@@ -29,7 +29,7 @@ impl<'a> FromIterator<&'a Sample> for Measures {
         let samples: Vec<&Sample> = samples.into_iter().collect();
         let ok = || samples.iter().filter(|sample| sample.outcome == Outcome::Ok);
         Measures {
-            tally: samples.iter().map(|sample| sample.outcome).collect(),
+            counts: samples.iter().map(|sample| sample.outcome).collect(),
             latency_ms: ok().map(|sample| sample.latency_ms).collect(),
             rtt_ms: ok().filter_map(|sample| sample.rtt_ms).collect(),
             service_ms: ok().map(|sample| sample.service_ms).collect(),

@@ -17,7 +17,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Every metric.
+    /// All metric.
     pub const ALL: [Metric; 3] = [Metric::Latency, Metric::Rtt, Metric::Service];
 
     /// The word for it in tables.

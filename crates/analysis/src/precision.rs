@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::bootstrap::half_width;
-use crate::interval::{Estimate, MIN_REPETITIONS, logarithmic};
+use crate::confidence_interval::{Estimate, MIN_REPETITIONS, logarithmic};
 use crate::percentile::Sorted;
 use crate::random::Random;
 use crate::sample::{Outcome, Phase, Sample};

@@ -17,7 +17,7 @@ pub enum Statistic {
 }
 
 impl Statistic {
-    /// Every statistic.
+    /// All statistic.
     pub const ALL: [Statistic; 4] = [Statistic::P50, Statistic::P95, Statistic::P99, Statistic::Mean];
 
     /// The word for it in tables and on the command line.
@@ -48,7 +48,7 @@ impl Statistic {
     /// their number (binomial), so with ten the share beyond is known to a third: a "p99" is then between p98.7 and p99.3
     /// twice in three times. With one value beyond it, it is little else than the maximum.
     #[must_use]
-    pub fn needs(self) -> usize {
+    pub fn min_samples(self) -> usize {
         match self {
             Statistic::P50 => 20,
             Statistic::P95 => 200,
@@ -59,14 +59,15 @@ impl Statistic {
 
     /// Whether `n` values are too few for it.
     #[must_use]
-    pub fn is_thin(self, n: usize) -> bool {
-        n < self.needs()
+    pub fn is_undersampled(self, n: usize) -> bool {
+        n < self.min_samples()
     }
 }
 
 /// The statistics for which `n` values are too few, as tables list them: `p95 p99`, or nothing.
-pub(crate) fn thin(n: usize) -> String {
-    let few: Vec<&str> = Statistic::ALL.into_iter().filter(|one| one.is_thin(n)).map(Statistic::as_str).collect();
+pub(crate) fn undersampled(n: usize) -> String {
+    let few: Vec<&str> =
+        Statistic::ALL.into_iter().filter(|one| one.is_undersampled(n)).map(Statistic::as_str).collect();
     if n == 0 { String::new() } else { few.join(" ") }
 }
 
@@ -95,10 +96,10 @@ mod tests {
     fn a_percentile_needs_ten_values_beyond_it() {
         for statistic in Statistic::ALL {
             let Some(q) = statistic.quantile() else { continue };
-            let beyond = statistic.needs() as f64 * (1.0 - q);
+            let beyond = statistic.min_samples() as f64 * (1.0 - q);
             assert!((beyond - 10.0).abs() < 1e-9, "{statistic}: {beyond}");
         }
-        assert_eq!([0, 5, 20, 199, 200, 1000].map(thin), ["", "p50 p95 p99", "p95 p99", "p95 p99", "p99", ""]);
+        assert_eq!([0, 5, 20, 199, 200, 1000].map(undersampled), ["", "p50 p95 p99", "p95 p99", "p95 p99", "p99", ""]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::distribution::Distribution;
 use crate::measures::Measures;
 use crate::sample::{Outcome, Phase, Sample};
-use crate::statistic::thin;
+use crate::statistic::undersampled;
 
 /// The `operation` of the row that covers all operations of a cell.
 pub const ALL_OPERATIONS: &str = "all";
@@ -79,7 +79,7 @@ pub struct SummaryRow {
     /// Median time of the TCP handshakes.
     pub connect_p50_ms: Option<f64>,
     /// The percentiles for which `ok` operations are too few ([`crate::Statistic::needs`]), as in `p95 p99`.
-    pub thin: String,
+    pub undersampled: String,
 }
 
 /// One row per cell and operation, after the one for all operations of the cell.
@@ -115,7 +115,7 @@ fn row(operation: &str, samples: &[&Sample]) -> Option<SummaryRow> {
     let latency = Distribution::of(&measures.latency_ms);
     let rtt = Distribution::of(&measures.rtt_ms);
     let server = Distribution::of(&measures.server_ms);
-    let tally = measures.tally;
+    let counts = measures.counts;
     Some(SummaryRow {
         run_id: first.run_id.clone(),
         cell: first.cell.clone(),
@@ -123,14 +123,14 @@ fn row(operation: &str, samples: &[&Sample]) -> Option<SummaryRow> {
         value: first.value.clone(),
         repetition: first.repetition,
         operation: operation.to_owned(),
-        n: tally.tried(),
-        ok: tally.of(Outcome::Ok),
-        errors: tally.errors(),
-        refused: tally.of(Outcome::Refused),
-        timeout: tally.of(Outcome::Timeout),
-        connect_failed: tally.of(Outcome::ConnectFailed),
-        reset: tally.of(Outcome::Reset),
-        protocol: tally.of(Outcome::Protocol),
+        n: counts.tried(),
+        ok: counts.of(Outcome::Ok),
+        errors: counts.errors(),
+        refused: counts.of(Outcome::Refused),
+        timeout: counts.of(Outcome::Timeout),
+        connect_failed: counts.of(Outcome::ConnectFailed),
+        reset: counts.of(Outcome::Reset),
+        protocol: counts.of(Outcome::Protocol),
         latency_mean_ms: latency.mean,
         latency_p50_ms: latency.p50,
         latency_p95_ms: latency.p95,
@@ -147,7 +147,7 @@ fn row(operation: &str, samples: &[&Sample]) -> Option<SummaryRow> {
         server_p99_ms: server.p99,
         server_max_ms: server.max,
         connect_p50_ms: Distribution::of(&measures.connect_ms).p50,
-        thin: thin(latency.n),
+        undersampled: undersampled(latency.n),
     })
 }
 
@@ -202,7 +202,7 @@ pub(crate) mod tests {
             (Some(20.0), Some(20.0), Some(30.0))
         );
         assert_eq!((login.rtt_p50_ms, login.timeout, login.ok), (Some(10.0), 1, 3));
-        assert_eq!(login.thin, "p50 p95 p99");
+        assert_eq!(login.undersampled, "p50 p95 p99");
         let order = &rows[2];
         assert_eq!((order.latency_p50_ms, order.latency_max_ms, order.refused), (None, None, 1));
     }

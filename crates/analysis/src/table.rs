@@ -6,16 +6,16 @@ use comfy_table::presets;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::CellInfo;
-use crate::condition;
+use crate::condition_label;
+use crate::confidence_interval::MIN_REPETITIONS;
 use crate::distribution::Distribution;
 use crate::doubt::Doubt;
 use crate::format::Format;
-use crate::interval::MIN_REPETITIONS;
 use crate::metric::Metric;
 use crate::percentile::Sorted;
-use crate::pool::{Pool, Pools};
+use crate::pooled_samples::{PooledSamples, RunSamples};
 use crate::sample::Sample;
-use crate::statistic::{Statistic, thin};
+use crate::statistic::{Statistic, undersampled};
 use crate::summary::ALL_OPERATIONS;
 use for_people::{COLUMNS, for_people};
 
@@ -49,7 +49,7 @@ pub struct ConditionRow {
     pub error_percent: Option<f64>,
     /// Operations tried per second of the measured time, all clients together; `None` when there was no such time.
     pub operations_per_s: Option<f64>,
-    /// Share of the operations that succeeded whose latency was above 200 ms, percent.
+    /// Subset of the operations that succeeded whose latency was above 200 ms, percent.
     pub slower_than_200_ms_percent: Option<f64>,
     /// Median latency.
     pub latency_p50_ms: Option<f64>,
@@ -76,12 +76,12 @@ pub struct ConditionRow {
     /// 99th percentile of the RTT of the requests; see `thin`.
     pub rtt_p99_ms: Option<f64>,
     /// The percentiles for which `n − errors` operations are too few ([`Statistic::needs`]), as in `p95 p99`.
-    pub thin: String,
+    pub undersampled: String,
 }
 
 impl ConditionRow {
-    fn new(pool: &Pool, baseline: Option<&Pool>, seed: u64) -> Self {
-        let told = |pool: &Pool, metric: Metric| Distribution::of(metric.of(&pool.all.pooled));
+    fn new(pool: &PooledSamples, baseline: Option<&PooledSamples>, seed: u64) -> Self {
+        let told = |pool: &PooledSamples, metric: Metric| Distribution::of(metric.of(&pool.all.pooled));
         let (latency, rtt) = (told(pool, Metric::Latency), told(pool, Metric::Rtt));
         let base = |metric| baseline.map(|pool| told(pool, metric)).unwrap_or_default();
         let (base_latency, base_rtt) = (base(Metric::Latency), base(Metric::Rtt));
@@ -92,15 +92,15 @@ impl ConditionRow {
             condition: pool.condition.clone(),
             value: pool.value.clone(),
             cells: pool.cells,
-            not_proved_cells: pool.doubtful(Doubt::NotProved),
+            not_proved_cells: pool.doubtful(Doubt::Unverified),
             failed_cells: pool.doubtful(Doubt::Failed),
             interrupted_cells: pool.doubtful(Doubt::Interrupted),
             overloaded_cells: pool.doubtful(Doubt::Overloaded),
             stalled_cells: pool.doubtful(Doubt::Stalled),
-            n: pool.all.pooled.tally.tried(),
-            errors: pool.all.pooled.tally.errors(),
-            error_percent: pool.all.pooled.tally.error_percent(),
-            operations_per_s: (pool.measured_s > 0.0).then(|| pool.all.pooled.tally.tried() as f64 / pool.measured_s),
+            n: pool.all.pooled.counts.tried(),
+            errors: pool.all.pooled.counts.errors(),
+            error_percent: pool.all.pooled.counts.error_percent(),
+            operations_per_s: (pool.measured_s > 0.0).then(|| pool.all.pooled.counts.tried() as f64 / pool.measured_s),
             slower_than_200_ms_percent: percent_above(&pool.all.pooled.latency_ms, SLOW_MS),
             latency_p50_ms: latency.p50,
             latency_p50_low_ms: interval.map(|interval| interval.low),
@@ -114,13 +114,13 @@ impl ConditionRow {
             rtt_p95_ms: rtt.p95,
             rtt_p95_delta_ms: delta(rtt.p95, base_rtt.p95),
             rtt_p99_ms: rtt.p99,
-            thin: thin(latency.n),
+            undersampled: undersampled(latency.n),
         }
     }
 
     fn doubtful_cells(&self, doubt: Doubt) -> usize {
         match doubt {
-            Doubt::NotProved => self.not_proved_cells,
+            Doubt::Unverified => self.not_proved_cells,
             Doubt::Failed => self.failed_cells,
             Doubt::Interrupted => self.interrupted_cells,
             Doubt::Overloaded => self.overloaded_cells,
@@ -139,8 +139,8 @@ impl ConditionRow {
         Some(f64::max(high - value, value - low))
     }
 
-    fn is_thin(&self, statistic: Statistic) -> bool {
-        self.thin.split_whitespace().any(|word| word == statistic.as_str())
+    fn is_undersampled(&self, statistic: Statistic) -> bool {
+        self.undersampled.split_whitespace().any(|word| word == statistic.as_str())
     }
 }
 
@@ -149,18 +149,18 @@ impl ConditionRow {
 /// The same `seed` gives the same intervals.
 #[must_use]
 pub fn condition_rows(samples: &[Sample], cells: &[CellInfo], seed: u64) -> Vec<ConditionRow> {
-    rows_of(&Pools::new(samples, cells), seed)
+    rows_of(&RunSamples::new(samples, cells), seed)
 }
 
 /// The table of conditions in `format`; ends in a newline. The forms for people round and carry notes, CSV and JSON
 /// carry every digit and no note. The same `seed` gives the same intervals.
 #[must_use]
 pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format, seed: u64) -> String {
-    let pools = Pools::new(samples, cells);
-    let rows = rows_of(&pools, seed);
+    let values = RunSamples::new(samples, cells);
+    let rows = rows_of(&values, seed);
     match format {
-        Format::Table => for_people(&rows, pools.unlisted_samples, (presets::NOTHING, 0), None),
-        Format::Markdown => for_people(&rows, pools.unlisted_samples, (presets::ASCII_MARKDOWN, 1), None),
+        Format::Table => for_people(&rows, values.unlisted_samples, (presets::NOTHING, 0), None),
+        Format::Markdown => for_people(&rows, values.unlisted_samples, (presets::ASCII_MARKDOWN, 1), None),
         Format::Csv => as_csv(&rows),
         Format::Json => as_json(&rows),
     }
@@ -170,13 +170,13 @@ pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format, s
 /// the latency last; a note names them. Lines of notes may be longer.
 #[must_use]
 pub fn condition_table_within(samples: &[Sample], cells: &[CellInfo], seed: u64, width: usize) -> String {
-    let pools = Pools::new(samples, cells);
-    for_people(&rows_of(&pools, seed), pools.unlisted_samples, (presets::NOTHING, 0), Some(width))
+    let values = RunSamples::new(samples, cells);
+    for_people(&rows_of(&values, seed), values.unlisted_samples, (presets::NOTHING, 0), Some(width))
 }
 
-fn rows_of(pools: &Pools, seed: u64) -> Vec<ConditionRow> {
-    let baseline = pools.baseline.as_ref();
-    let values = pools.conditions.iter().flat_map(|condition| &condition.pools);
+fn rows_of(values: &RunSamples, seed: u64) -> Vec<ConditionRow> {
+    let baseline = values.baseline.as_ref();
+    let values = values.conditions.iter().flat_map(|condition| &condition.values);
     let first = baseline.map(|pool| ConditionRow::new(pool, None, seed));
     first.into_iter().chain(values.map(|pool| ConditionRow::new(pool, baseline, seed))).collect()
 }
@@ -189,7 +189,7 @@ fn percent_above(values: &Sorted, limit: f64) -> Option<f64> {
 
 fn cells_of(row: &ConditionRow) -> [String; COLUMNS.len()] {
     let percentile = |value: Option<f64>, statistic: Statistic| match value {
-        Some(_) if row.is_thin(statistic) => format!("{}*", short(value)),
+        Some(_) if row.is_undersampled(statistic) => format!("{}*", short(value)),
         _ => short(value),
     };
     [
@@ -230,14 +230,15 @@ fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
     } else {
         format!("No ±: an interval needs {MIN_REPETITIONS} repetitions that differ.")
     });
-    if rows.iter().any(|row| !row.thin.is_empty()) {
-        let needs = [Statistic::P50, Statistic::P95, Statistic::P99].map(|one| format!("{one} {}", one.needs()));
-        notes.push(format!("* too few values to be trusted (they need: {}).", needs.join(", ")));
+    if rows.iter().any(|row| !row.undersampled.is_empty()) {
+        let min_samples =
+            [Statistic::P50, Statistic::P95, Statistic::P99].map(|one| format!("{one} {}", one.min_samples()));
+        notes.push(format!("* too few values to be trusted (they need: {}).", min_samples.join(", ")));
     }
     for doubt in Doubt::ALL.into_iter().filter(|doubt| rows.iter().any(|row| row.doubtful_cells(*doubt) > 0)) {
         notes.push(format!("{} {}: {}", doubt.mark(), doubt.words(), doubt.remedy()));
     }
-    let baseline = rows.first().filter(|row| row.condition == condition::BASELINE);
+    let baseline = rows.first().filter(|row| row.condition == condition_label::BASELINE);
     if let Some(doubt) = baseline.and_then(|row| row.doubts().find(|doubt| row.doubtful_cells(*doubt) == row.cells)) {
         notes.push(format!("Δ: every baseline cell is in doubt ({}), and so are the differences.", doubt.words()));
     }

@@ -1,21 +1,21 @@
 //! How late operations of an open loop begin: the real client against a real shop on this machine.
 //!
-//! `cargo bench -p shop-client --bench pacing -- [--check] [--seconds N] [--repetitions N]`. Lateness depends on what else
+//! `cargo bench -p client --bench pacing -- [--check] [--seconds N] [--repetitions N]`. StartLateness depends on what else
 //! the machine does, so that is printed beside it. `--check` fails when the median of the repetitions' p99 is above the
 //! goal at any rate.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench fails by panicking and tells by printing")]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/suite/common.rs"]
 mod common;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use client::control::{ArrivalReport, Event};
 use common::{Shop, client};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
-use shop_client::control::{Event, Pacing};
 
 /// What the lateness must not exceed at p99, microseconds.
 const GOAL_P99_US: u64 = 200;
@@ -51,15 +51,17 @@ fn main() -> ExitCode {
         println!("skipped: the pacing is measured by cargo bench");
         return ExitCode::SUCCESS;
     };
-    println!("rate    connections  p50 us  p99 us  max us   paced  waited  priority  processors busy with others");
+    println!(
+        "rate    connections  p50 us  p99 us  max us   on_schedule  queued  priority  processors busy with others"
+    );
     let mut is_good = true;
     for rate in RATES {
         for connections in CONNECTIONS {
             let mut p99: Vec<u64> = (0..options.repetitions)
                 .map(|_| {
-                    let (pacing, others) = measure(rate, connections, options.seconds);
-                    print(rate, connections, &pacing, others);
-                    pacing.p99_us
+                    let (arrivals, others) = measure(rate, connections, options.seconds);
+                    print(rate, connections, &arrivals, others);
+                    arrivals.p99_us
                 })
                 .collect();
             p99.sort_unstable();
@@ -70,16 +72,16 @@ fn main() -> ExitCode {
     if options.is_check && !is_good { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn print(rate: &str, connections: &str, pacing: &Pacing, others: f64) {
-    let Pacing { paced, waited, p50_us, p99_us, max_us, priority, .. } = pacing;
-    let priority = format!("{priority:?}").to_lowercase();
+fn print(rate: &str, connections: &str, arrivals: &ArrivalReport, others: f64) {
+    let ArrivalReport { on_schedule, queued, p50_us, p99_us, max_us, scheduling, .. } = arrivals;
+    let scheduling = format!("{scheduling:?}").to_lowercase();
     println!(
-        "{rate:<7} {connections:<12} {p50_us:>6} {p99_us:>7} {max_us:>7} {paced:>7} {waited:>7}  {priority:<9} {others:.2}"
+        "{rate:<7} {connections:<12} {p50_us:>6} {p99_us:>7} {max_us:>7} {on_schedule:>7} {queued:>7}  {scheduling:<9} {others:.2}"
     );
 }
 
 /// One workload on a fresh shop; its pacing, and how many processors were busy with what is none of ours.
-fn measure(rate: &str, connections: &str, seconds: u64) -> (Pacing, f64) {
+fn measure(rate: &str, connections: &str, seconds: u64) -> (ArrivalReport, f64) {
     let shop = Shop::start(1_000_000);
     let folder = tempfile::tempdir().unwrap();
     let mut command = client(["workload", "--control", "--users=64", "--warm-up=1s", "--csv"]);
@@ -92,10 +94,10 @@ fn measure(rate: &str, connections: &str, seconds: u64) -> (Pacing, f64) {
     let last = BufReader::new(child.stdout.take().unwrap()).lines().last().unwrap().unwrap();
     assert!(child.wait().unwrap().success());
     let others = (busy_time() - busy).saturating_sub(our_time() - ours);
-    let Event::Done { errors: 0, pacing: Some(pacing), .. } = serde_json::from_str(&last).unwrap() else {
+    let Event::Done { errors: 0, arrivals: Some(arrivals), .. } = serde_json::from_str(&last).unwrap() else {
         panic!("the workload ended with {last}");
     };
-    (pacing, others.as_secs_f64() / began.elapsed().as_secs_f64())
+    (arrivals, others.as_secs_f64() / began.elapsed().as_secs_f64())
 }
 
 /// What all processors together have been busy for: user, nice, system, irq and softirq time of /proc/stat, hundredths

@@ -15,7 +15,7 @@ use crate::{idle, output};
 
 /// A shopper for the shop: by hand, or many at once with every operation logged.
 #[derive(Parser)]
-#[command(name = "shop-client", version = shop_protocol::VERSION, about, max_term_width = 110)]
+#[command(name = "shop-client", version = protocol::VERSION, about, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -37,27 +37,27 @@ pub enum Event {
         errors: u64,
         /// Operations that were still under way when the client had to stop. They are neither rows nor errors, since
         /// nobody knows how they would have ended. In an open loop also those that arrived and never began.
-        cut_off: u64,
+        unfinished: u64,
         /// Operations of the warm-up: rows, among `operations`, that belong to no statistics.
         #[serde(default)]
         warm_up: u64,
         /// How late operations began that arrive by a timetable (open loop).
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pacing: Option<Pacing>,
+        arrivals: Option<ArrivalReport>,
     },
 }
 
 /// How late operations of an open loop began although a shopper was free, microseconds: the pacer's own error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pacing {
+pub struct ArrivalReport {
     /// Operations that began by the timetable in the measured time with a shopper free.
-    pub paced: u64,
+    pub on_schedule: u64,
     /// Operations of the measured time that found no shopper free and had to wait, if they began at all; their waiting
     /// is in `wait_ms` of the samples and not here.
-    pub waited: u64,
+    pub queued: u64,
     /// The most operations that waited at once, those of the warm-up included. When it grows with the time, the
     /// shoppers can't keep up.
-    pub most_waiting: u64,
+    pub max_backlog: u64,
     /// Median lateness.
     pub p50_us: u64,
     /// 99th percentile of the lateness.
@@ -65,17 +65,17 @@ pub struct Pacing {
     /// The greatest lateness.
     pub max_us: u64,
     /// How the threads that begin operations get a core.
-    pub priority: Priority,
+    pub scheduling: ThreadScheduling,
 }
 
 /// A thread's scheduling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Priority {
+pub enum ThreadScheduling {
     /// It gets a core whenever it has work (SCHED_FIFO).
     Realtime,
     /// It shares the cores with everything else: on a busy host operations begin late.
-    Shared,
+    Normal,
 }
 
 #[cfg(test)]
@@ -89,8 +89,8 @@ mod tests {
             (Event::Cpu { used_ms: 12, threads: 1 }, r#"{"event":"cpu","used_ms":12,"threads":1}"#),
             (Event::Progress { operations: 3, errors: 1 }, r#"{"event":"progress","operations":3,"errors":1}"#),
             (
-                Event::Done { operations: 9, errors: 0, cut_off: 2, warm_up: 4, pacing: None },
-                r#"{"event":"done","operations":9,"errors":0,"cut_off":2,"warm_up":4}"#,
+                Event::Done { operations: 9, errors: 0, unfinished: 2, warm_up: 4, arrivals: None },
+                r#"{"event":"done","operations":9,"errors":0,"unfinished":2,"warm_up":4}"#,
             ),
         ] {
             assert_eq!(serde_json::to_string(&event).unwrap(), line);
@@ -100,11 +100,12 @@ mod tests {
 
     #[test]
     fn the_end_of_an_open_loop_tells_how_its_timetable_was_kept() {
-        let priority = Priority::Realtime;
-        let pacing = Pacing { paced: 5, waited: 3, most_waiting: 2, p50_us: 40, p99_us: 90, max_us: 91, priority };
-        let event = Event::Done { operations: 9, errors: 0, cut_off: 0, warm_up: 1, pacing: Some(pacing) };
+        let scheduling = ThreadScheduling::Realtime;
+        let arrivals =
+            ArrivalReport { on_schedule: 5, queued: 3, max_backlog: 2, p50_us: 40, p99_us: 90, max_us: 91, scheduling };
+        let event = Event::Done { operations: 9, errors: 0, unfinished: 0, warm_up: 1, arrivals: Some(arrivals) };
         let line = serde_json::to_string(&event).unwrap();
-        assert!(line.ends_with(r#""p50_us":40,"p99_us":90,"max_us":91,"priority":"realtime"}}"#), "{line}");
+        assert!(line.ends_with(r#""p50_us":40,"p99_us":90,"max_us":91,"scheduling":"realtime"}}"#), "{line}");
         assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
     }
 }

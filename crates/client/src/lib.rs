@@ -10,5 +10,5 @@ pub mod menu;
 pub mod output;
 pub mod probe;
 pub mod sample;
-pub mod wire;
+pub mod transport;
 pub mod workload;

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 
 use inquire::InquireError;
 
-use crate::wire::{ConnectionMode, Endpoints, Timeouts};
+use crate::transport::{ConnectionMode, Endpoints, Timeouts};
 use choice::Choice;
 use session::Session;
 

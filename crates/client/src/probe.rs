@@ -1,6 +1,6 @@
 //! The probe: round trips through the link by ICMP echo, answered by the server's kernel, so that neither the shop nor
 //! this program's scheduling is in the numbers. Behind a published port, where the host's kernel would answer instead, by
-//! UDP echo ([`shop_protocol::echo`]); and by TCP handshakes, which tell whether something else ends the connections.
+//! UDP echo ([`protocol::echo`]); and by TCP handshakes, which tell whether something else ends the connections.
 //!
 //! Two ways: paced, for delay and loss, and a burst, whose replies queue up in the link so that their spacing shows its
 //! rate. Requests are sent from a thread of their own, since a runtime's timers are a millisecond late.
@@ -28,9 +28,9 @@ use report::Reply;
 use socket::EchoSocket;
 
 /// The longest burst that a server's kernel answers completely, packets.
-pub const MOST_IN_BURST: u16 = 40;
+pub const MAX_IN_BURST: u16 = 40;
 /// How often the receiver looks whether it is over.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +38,11 @@ pub struct ProbeSettings {
     /// Who answers.
     pub server: Ipv4Addr,
     /// By which protocol.
-    pub means: Means,
+    pub means: ProbeProtocol,
     /// Echo requests.
     pub count: u16,
     /// When they are sent.
-    pub pace: Pace,
+    pub pace: SendPattern,
     /// Payload of each, bytes, without the headers of ICMP or UDP (8) and IP (20).
     pub payload_bytes: u16,
     /// How long to go on when nothing was sent and nothing arrived.
@@ -51,7 +51,7 @@ pub struct ProbeSettings {
 
 /// How the echo travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Means {
+pub enum ProbeProtocol {
     /// ICMP, answered by the kernel that has the address.
     Icmp,
     /// UDP, answered by the shop's server on this port.
@@ -63,7 +63,7 @@ pub enum Means {
 
 /// When echo requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
+pub enum SendPattern {
     /// One each so often.
     Every(Duration),
     /// All at once.
@@ -127,7 +127,7 @@ fn send_all(socket: &EchoSocket, settings: &ProbeSettings, sent: &[OnceLock<Stam
         (0..settings.count).map(|sequence| socket.request(sequence, settings.payload_bytes)).collect();
     let start = Instant::now();
     for ((sequence, request), slot) in (0..).zip(&requests).zip(sent) {
-        if let Pace::Every(interval) = settings.pace {
+        if let SendPattern::Every(interval) = settings.pace {
             thread::sleep((start + interval * sequence).saturating_duration_since(Instant::now()));
         }
         // Before sending: the reply may be here before the call is back.
@@ -148,7 +148,7 @@ fn receive_all(
     let mut answered = vec![false; sent.len()];
     let mut last_arrival = Instant::now();
     while answered.contains(&false) && !is_over(finished.get(), last_arrival, settings.patience) {
-        let Some((sequence, arrival)) = socket.receive(LOOK_INTERVAL)? else { continue };
+        let Some((sequence, arrival)) = socket.receive(POLL_INTERVAL)? else { continue };
         let stamps = sent.get(usize::from(sequence)).and_then(OnceLock::get).zip(first());
         let Some((stamp, first)) = stamps else { continue };
         last_arrival = Instant::now();

@@ -29,12 +29,12 @@ pub const COLUMNS: [&str; 31] = [
     "latency_ms",
     "server_ms",
     "server_queue_ms",
-    "server_disk_ms",
+    "server_database_ms",
     "tcp_rtt_ms",
     "tcp_min_rtt_ms",
     "tcp_rto_ms",
     "tcp_retransmits",
-    "exchange",
+    "exchange_id",
     "server_tcp_rtt_ms",
     "server_tcp_rto_ms",
     "server_tcp_retransmits",
@@ -87,7 +87,7 @@ pub struct Sample {
     /// Of this, waiting for a thread of the server, milliseconds.
     pub server_queue_ms: Option<f64>,
     /// Of this, in the database: statements and, for what writes, the commit, milliseconds.
-    pub server_disk_ms: Option<f64>,
+    pub server_database_ms: Option<f64>,
     /// The kernel's smoothed round-trip time of the connection after the operation (`tcpi_rtt`), milliseconds.
     pub tcp_rtt_ms: Option<f64>,
     /// The shortest round trip that the kernel saw on the connection (`tcpi_min_rtt`), milliseconds.
@@ -97,7 +97,7 @@ pub struct Sample {
     /// Segments the client's side of the connection sent again (`tcpi_total_retrans`) during this operation.
     pub tcp_retransmits: Option<u32>,
     /// The server's number of this exchange, by which what only the server's side can tell is joined.
-    pub exchange: Option<u64>,
+    pub exchange_id: Option<u64>,
     /// The server's side of the connection: smoothed round-trip time after the response was acknowledged, milliseconds.
     pub server_tcp_rtt_ms: Option<f64>,
     /// The server's side: retransmission timeout, milliseconds.
@@ -136,12 +136,12 @@ impl Sample {
             latency_ms,
             server_ms: None,
             server_queue_ms: None,
-            server_disk_ms: None,
+            server_database_ms: None,
             tcp_rtt_ms: None,
             tcp_min_rtt_ms: None,
             tcp_rto_ms: None,
             tcp_retransmits: None,
-            exchange: None,
+            exchange_id: None,
             server_tcp_rtt_ms: None,
             server_tcp_rto_ms: None,
             server_tcp_retransmits: None,

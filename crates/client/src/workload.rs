@@ -3,25 +3,25 @@
 //! `run` is the whole life of it: prepare, wait for the word, measure, stop, close the CSV. It neither reads stdin nor
 //! writes stdout; commands come in through a channel and events go out through a function.
 
-mod arrivals;
+mod arrival_schedule;
+mod arrival_timer;
 mod backoff;
-mod decisions;
-mod dispatch;
+mod dispatcher;
 #[cfg(test)]
 mod golden_tests;
-mod lateness;
-mod measure;
-mod pace;
-mod pacer;
+mod iteration;
+mod iteration_plan;
+mod latency_histogram;
+mod operation_counts;
 mod prepare;
-pub mod priority;
 pub(crate) mod recorder;
 mod seed;
 pub mod settings;
-mod shopper;
+mod start_policy;
 mod stop;
-mod tally;
-mod turn;
+pub mod thread_scheduling;
+mod user_group;
+mod virtual_user;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -30,11 +30,11 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::control::Event;
-pub use arrivals::{ArrivalRate, Arrivals, Spacing};
-use measure::Crowd;
+pub use arrival_schedule::{ArrivalProcess, ArrivalRate, Arrivals};
+use operation_counts::OperationCounts;
 use recorder::Recorder;
 pub use settings::{Accounts, Credentials, Labels, Load, Settings, Until};
-use tally::Tally;
+use user_group::UserGroup;
 
 /// How long operations under way may take when the time is over.
 pub const GRACE_AT_END: Duration = Duration::from_secs(15);
@@ -68,7 +68,7 @@ pub enum WorkloadError {
     },
     /// The timer that an open loop's timetable is kept by failed.
     #[error("cannot keep the timetable: {0}")]
-    Pacer(io::Error),
+    ArrivalTimer(io::Error),
     /// A part of this program failed.
     #[error("internal failure: {0}")]
     Task(String),
@@ -78,10 +78,10 @@ pub enum WorkloadError {
 ///
 /// Ends when the time or the operations are used up, or at [`Command::Stop`]. No operation starts after that; those
 /// under way have [`GRACE_AT_END`] or [`GRACE_AT_STOP`] to end and get their rows. What takes longer gets no row and is
-/// counted in `cut_off` of the last event, because nobody knows how it would have ended.
+/// counted in `unfinished` of the last event, because nobody knows how it would have ended.
 ///
 /// In an open loop, operations that arrived in time and wait for a shopper when the time is over are as those under way;
-/// at [`Command::Stop`] they are counted in `cut_off`.
+/// at [`Command::Stop`] they are counted in `unfinished`.
 ///
 /// # Errors
 /// When the CSV can't be written, `report` fails, or accounts can't be prepared. The shop's absence is none.
@@ -92,18 +92,18 @@ pub async fn run(
     mut report: impl FnMut(&Event) -> io::Result<()>,
 ) -> Result<(), WorkloadError> {
     let settings = Arc::new(settings);
-    let tally = Arc::new(Tally::default());
+    let counts = Arc::new(OperationCounts::default());
     let recorder = Recorder::start(output, settings.labels.clone()).map_err(WorkloadError::Csv)?;
     let measured = if prepare_until_go(&settings, &mut commands, &mut report).await? {
-        match Crowd::start(&settings, &tally, &recorder).await {
-            Ok(crowd) => crowd.measure(&mut commands, &mut report).await,
-            Err(error) => Err(WorkloadError::Pacer(error)),
+        match UserGroup::start(&settings, &counts, &recorder).await {
+            Ok(group) => group.measure(&mut commands, &mut report).await,
+            Err(error) => Err(WorkloadError::ArrivalTimer(error)),
         }
     } else {
         Ok(None)
     };
     recorder.finish().map_err(WorkloadError::Csv)?;
-    report(&tally.done(measured?)).map_err(WorkloadError::Report)
+    report(&counts.done(measured?)).map_err(WorkloadError::Report)
 }
 
 /// Whether there is something to measure: not when the workload was stopped before.

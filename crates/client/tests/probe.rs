@@ -1,12 +1,13 @@
 //! The probe against real kernels: loopback, and links in namespaces of their own.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "suite/common.rs"]
 mod common;
 
 use std::process::{Command, ExitCode, Output};
 
+use client::probe::ProbeReport;
 use common::{client, succeed};
-use shop_client::probe::ProbeReport;
 use test_support::{Requirement, requirements, test};
 
 fn main() -> ExitCode {
@@ -132,15 +133,18 @@ fn help_names_every_option_with_its_unit() {
 fn udp_echo_is_answered_by_the_shops_server_and_by_nothing_else() {
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port().to_string();
-    std::thread::spawn(move || shop_server::echo::serve(&socket));
+    std::thread::spawn(move || server::echo::serve(&socket));
     let probe = |options: &[&str]| {
         let output = client([&["probe", "--server", "127.0.0.1"], options].concat()).output();
         report(&output.unwrap())
     };
     // Costs no time, because every reply arrives.
     let patience = ["--timeout", "60s"];
-    let paced = probe(&[&patience[..], &["--udp", &port, "--count", "100", "--interval", "1ms"]].concat());
-    assert_eq!((paced.sent, paced.received, paced.duplicates, paced.reordered), (100, 100, 0, 0));
+    let on_schedule = probe(&[&patience[..], &["--udp", &port, "--count", "100", "--interval", "1ms"]].concat());
+    assert_eq!(
+        (on_schedule.sent, on_schedule.received, on_schedule.duplicates, on_schedule.reordered),
+        (100, 100, 0, 0)
+    );
     let burst = probe(&[&patience[..], &["--udp", &port, "--burst", "40", "--size", "1400"]].concat());
     assert_eq!((burst.received, burst.arrival_us.map(|all| all.len())), (40, Some(40)));
     // A connected socket reserves the port, and the kernel refuses what comes from another peer.

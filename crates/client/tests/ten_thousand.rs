@@ -1,40 +1,41 @@
 //! Ten thousand shoppers in one client process, against a shop in another.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "suite/common.rs"]
 mod common;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
+use client::sample::{Outcome, Sample};
 use common::{Shop, client, samples, succeed};
 use nix::sys::resource::{UsageWho, getrusage};
-use shop_client::sample::{Outcome, Sample};
 use test_support::{requirements, run, test};
 
 /// Memory that a shopper may take, its sockets in the kernel aside. Measured: 5 KiB after one or two operations, 18 KiB
 /// when it keeps both connections and a page of products.
-const BYTES_A_SHOPPER: u64 = 64 * 1024;
+const BYTES_PER_USER: u64 = 64 * 1024;
 /// Shoppers with a connection at a time.
-const SHOPPERS: u64 = 10_000;
+const USERS: u64 = 10_000;
 /// Shoppers with two connections each, within a hard limit of 20,000 open files.
-const SHOPPERS_WITH_TWO: u64 = 9_800;
+const USERS_WITH_TWO_CONNECTIONS: u64 = 9_800;
 /// Open files of a client or a shop that are no connections.
 const OTHER_FILES: u64 = 300;
 
 fn main() -> ExitCode {
     let tests = [
         test!(ten_thousand_shoppers_in_one_process_make_no_error_and_little_memory)
-            .needs(&[|| requirements::open_files(SHOPPERS + OTHER_FILES)]),
+            .needs(&[|| requirements::open_files(USERS + OTHER_FILES)]),
         test!(almost_ten_thousand_kept_pairs_of_connections_begin_by_the_timetable)
-            .needs(&[|| requirements::open_files(2 * SHOPPERS_WITH_TWO + OTHER_FILES)]),
+            .needs(&[|| requirements::open_files(2 * USERS_WITH_TWO_CONNECTIONS + OTHER_FILES)]),
     ];
     // One at a time: each needs the whole host.
     run(1, tests.map(test_support::Test::exclusive))
 }
 
 /// Lets `users` shoppers try `operations` operations; gives a row of each.
-fn crowd(users: u64, operations: u64, args: &[&str]) -> Vec<Sample> {
+fn group(users: u64, operations: u64, args: &[&str]) -> Vec<Sample> {
     let shop = Shop::start_with(1_000_000, |config| {
         config.connections.max_connections = NonZeroUsize::new(30_000).unwrap();
         config.passwords.queue = NonZeroUsize::new(20_000).unwrap();
@@ -64,25 +65,25 @@ fn assert_all_shopped_well(rows: &[Sample], users: u64) {
 /// The greatest client so far took no more memory than so many shoppers may.
 fn assert_little_memory(users: u64) {
     let peak_bytes = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss().unsigned_abs() * 1024;
-    let limit = BYTES_A_SHOPPER * users;
+    let limit = BYTES_PER_USER * users;
     assert!(peak_bytes < limit, "a client had {peak_bytes} bytes, expected less than {limit}");
 }
 
 fn ten_thousand_shoppers_in_one_process_make_no_error_and_little_memory() {
-    let rows = crowd(SHOPPERS, 2 * SHOPPERS, &["--think-time=3s"]);
-    assert_all_shopped_well(&rows, SHOPPERS);
-    assert_little_memory(SHOPPERS);
+    let rows = group(USERS, 2 * USERS, &["--think-time=3s"]);
+    assert_all_shopped_well(&rows, USERS);
+    assert_little_memory(USERS);
 }
 
 fn almost_ten_thousand_kept_pairs_of_connections_begin_by_the_timetable() {
     let open_loop = ["--arrival-rate=2000/s", "--arrivals=constant", "--connection=persistent"];
-    let rows = crowd(SHOPPERS_WITH_TWO, 12_000, &open_loop);
-    assert_all_shopped_well(&rows, SHOPPERS_WITH_TWO);
+    let rows = group(USERS_WITH_TWO_CONNECTIONS, 12_000, &open_loop);
+    assert_all_shopped_well(&rows, USERS_WITH_TWO_CONNECTIONS);
     let mut starts: Vec<i64> = rows.iter().map(|row| row.start_us).collect();
     starts.sort_unstable();
     assert!(
         (0..).zip(&starts).all(|(arrival, start)| *start == 500 * arrival),
         "an intended start is not the timetable's"
     );
-    assert_little_memory(SHOPPERS_WITH_TWO);
+    assert_little_memory(USERS_WITH_TWO_CONNECTIONS);
 }

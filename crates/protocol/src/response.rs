@@ -5,22 +5,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One response. On the wire either `{"ok":true,"server_us":…,…,"result":{…}}` or
-/// `{"ok":false,"server_us":…,…,"error":{"code":…,"message":…,"field":…}}`, with the fields of [`Handling`] for `…`.
+/// `{"ok":false,"server_us":…,…,"error":{"code":…,"message":…,"field":…}}`, with the fields of [`ServerTiming`] for `…`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// Whether the shop did what was asked.
     pub ok: bool,
     /// The server's own handling time: request complete in memory to response ready to be written, microseconds.
     pub server_us: u64,
-    /// See [`Handling::queue_us`]; absent from servers that do not tell.
+    /// See [`ServerTiming::queue_us`]; absent from servers that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_us: Option<u64>,
-    /// See [`Handling::disk_us`]; absent from servers that do not tell.
+    /// See [`ServerTiming::database_us`]; absent from servers that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk_us: Option<u64>,
-    /// See [`Handling::exchange`]; absent from servers that do not tell.
+    pub database_us: Option<u64>,
+    /// See [`ServerTiming::exchange`]; absent from servers that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exchange: Option<u64>,
+    pub exchange_id: Option<u64>,
     /// What came of it; present exactly when `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
@@ -29,9 +29,9 @@ pub struct Response {
     pub error: Option<ErrorBody>,
 }
 
-/// What the server says of its own handling of a request. `queue_us + disk_us <= server_us`, always.
+/// What the server says of its own handling of a request. `queue_us + database_us <= server_us`, always.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Handling {
+pub struct ServerTiming {
     /// Request complete in memory to response ready to be written, microseconds.
     pub server_us: u64,
     /// Of this, waiting for a thread of the database or of the password crew, and for what it did for others,
@@ -39,9 +39,9 @@ pub struct Handling {
     pub queue_us: u64,
     /// Of this, in the database for this request: its statements and, for what writes, the transaction's beginning and
     /// commit, microseconds.
-    pub disk_us: u64,
+    pub database_us: u64,
     /// The response's number, unique in the server's lifetime.
-    pub exchange: u64,
+    pub exchange_id: u64,
 }
 
 /// Why a request was not carried out.
@@ -112,20 +112,20 @@ impl ErrorBody {
 impl Response {
     /// A success.
     #[must_use]
-    pub fn success(result: Value, handling: Handling) -> Self {
+    pub fn success(result: Value, handling: ServerTiming) -> Self {
         Self::new(Some(result), None, handling)
     }
 
     /// A failure.
     #[must_use]
-    pub fn failure(error: ErrorBody, handling: Handling) -> Self {
+    pub fn failure(error: ErrorBody, handling: ServerTiming) -> Self {
         Self::new(None, Some(error), handling)
     }
 
-    fn new(result: Option<Value>, error: Option<ErrorBody>, handling: Handling) -> Self {
-        let Handling { server_us, queue_us, disk_us, exchange } = handling;
-        let (queue_us, disk_us, exchange) = (Some(queue_us), Some(disk_us), Some(exchange));
-        Self { ok: error.is_none(), server_us, queue_us, disk_us, exchange, result, error }
+    fn new(result: Option<Value>, error: Option<ErrorBody>, handling: ServerTiming) -> Self {
+        let ServerTiming { server_us, queue_us, database_us, exchange_id } = handling;
+        let (queue_us, database_us, exchange_id) = (Some(queue_us), Some(database_us), Some(exchange_id));
+        Self { ok: error.is_none(), server_us, queue_us, database_us, exchange_id, result, error }
     }
 
     /// The result as its type.

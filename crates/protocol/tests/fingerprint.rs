@@ -85,7 +85,7 @@ fn a_crate_that_is_missing_is_an_error_that_names_it() {
 fn the_version_has_this_repositorys_fingerprint() {
     let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let expected = format!("(build {:016x}, opt-level ", of(&root).unwrap().hash);
-    assert!(shop_protocol::VERSION.contains(&expected), "{}: expected {expected}…)", shop_protocol::VERSION);
+    assert!(protocol::VERSION.contains(&expected), "{}: expected {expected}…)", protocol::VERSION);
 }
 
 #[test]
@@ -99,12 +99,12 @@ fn every_input_that_cargo_watches_exists() {
 
 #[test]
 fn builds_are_the_same_whatever_their_optimisation() {
-    let (build, _) = shop_protocol::VERSION.rsplit_once(' ').unwrap();
+    let (build, _) = protocol::VERSION.rsplit_once(' ').unwrap();
     for level in ["0", "3", "s"] {
-        assert!(shop_protocol::is_same_build(&format!("{build} {level})")), "{level}");
+        assert!(protocol::is_same_build(&format!("{build} {level})")), "{level}");
     }
-    let other = shop_protocol::VERSION.replace("(build ", "(build f");
+    let other = protocol::VERSION.replace("(build ", "(build f");
     for version in [&other, "0.1.0", ""] {
-        assert!(!shop_protocol::is_same_build(version), "{version}");
+        assert!(!protocol::is_same_build(version), "{version}");
     }
 }

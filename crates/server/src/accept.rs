@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_protocol::{ErrorBody, ErrorCode, Port};
+use protocol::{ErrorBody, ErrorCode, Port};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ const MAX_REJECTIONS: usize = 256;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the connections of both ports share.
-struct House {
+struct ServerContext {
     shop: Shop,
     /// One permit for each connection.
     places: Arc<Semaphore>,
@@ -45,7 +45,7 @@ struct House {
 /// Serves until `shutdown`, then waits for the requests under way, but not longer than the grace period.
 pub(crate) async fn serve(shop: Shop, listeners: Listeners, shutdown: CancellationToken) {
     let grace = shop.connections.shutdown_grace.duration();
-    let house = Arc::new(House {
+    let context = Arc::new(ServerContext {
         places: Arc::new(Semaphore::new(shop.connections.max_connections.get().min(Semaphore::MAX_PERMITS))),
         rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
         connections: TaskTracker::new(),
@@ -53,31 +53,31 @@ pub(crate) async fn serve(shop: Shop, listeners: Listeners, shutdown: Cancellati
         abort: CancellationToken::new(),
         shop,
     });
-    tokio::join!(accept(&house, listeners.accounts, Port::Accounts), accept(&house, listeners.shop, Port::Shop));
-    tracing::info!(connections = house.connections.len(), "shutting down");
-    house.connections.close();
-    if tokio::time::timeout(grace, house.connections.wait()).await.is_err() {
-        tracing::warn!(connections = house.connections.len(), "grace period is over, connections are cut");
-        house.abort.cancel();
-        house.connections.wait().await;
+    tokio::join!(accept(&context, listeners.accounts, Port::Accounts), accept(&context, listeners.shop, Port::Shop));
+    tracing::info!(connections = context.connections.len(), "shutting down");
+    context.connections.close();
+    if tokio::time::timeout(grace, context.connections.wait()).await.is_err() {
+        tracing::warn!(connections = context.connections.len(), "grace period is over, connections are cut");
+        context.abort.cancel();
+        context.connections.wait().await;
     }
     // The last reference: closing the database waits for its threads, which a runtime's thread must not.
-    if let Err(error) = tokio::task::spawn_blocking(move || drop(house)).await {
+    if let Err(error) = tokio::task::spawn_blocking(move || drop(context)).await {
         tracing::error!(%error, "closing the database failed");
     }
     tracing::info!("stopped");
 }
 
 /// Accepts on one port until the shutdown; the port is closed after that.
-async fn accept(house: &Arc<House>, listener: TcpListener, port: Port) {
+async fn accept(context: &Arc<ServerContext>, listener: TcpListener, port: Port) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = house.shutdown.cancelled() => return,
+            () = context.shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => admit(house, stream, Peer { address, port }),
+            Ok((stream, address)) => admit(context, stream, Peer { address, port }),
             // The client gave up before it was accepted.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -88,30 +88,30 @@ async fn accept(house: &Arc<House>, listener: TcpListener, port: Port) {
     }
 }
 
-fn admit(house: &Arc<House>, stream: TcpStream, peer: Peer) {
+fn admit(context: &Arc<ServerContext>, stream: TcpStream, peer: Peer) {
     // Responses are written whole, so waiting for more of them only costs time.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(peer = %peer.address, %error, "TCP_NODELAY was refused");
     }
-    if let Ok(place) = Arc::clone(&house.places).try_acquire_owned() {
-        spawn(house, place, stream, peer, None);
-    } else if let Ok(rejection) = Arc::clone(&house.rejections).try_acquire_owned() {
+    if let Ok(place) = Arc::clone(&context.places).try_acquire_owned() {
+        spawn(context, place, stream, peer, None);
+    } else if let Ok(rejection) = Arc::clone(&context.rejections).try_acquire_owned() {
         let message = "too many connections; try again later";
-        spawn(house, rejection, stream, peer, Some(ErrorBody::new(ErrorCode::Overloaded, message)));
+        spawn(context, rejection, stream, peer, Some(ErrorBody::new(ErrorCode::Overloaded, message)));
     }
 }
 
 /// Serves a connection for as long as it takes, or only tells it why it is not served.
 fn spawn(
-    house: &Arc<House>,
+    context: &Arc<ServerContext>,
     permit: OwnedSemaphorePermit,
     stream: TcpStream,
     peer: Peer,
     rejection: Option<ErrorBody>,
 ) {
-    let house = Arc::clone(house);
-    house.connections.clone().spawn(async move {
-        let connection = Connection::new(stream, peer, &house.shop, &house.shutdown);
+    let context = Arc::clone(context);
+    context.connections.clone().spawn(async move {
+        let connection = Connection::new(stream, peer, &context.shop, &context.shutdown);
         let work = async {
             match rejection {
                 None => connection.serve().await,
@@ -120,7 +120,7 @@ fn spawn(
         };
         tokio::select! {
             biased;
-            () = house.abort.cancelled() => {}
+            () = context.abort.cancelled() => {}
             () = work => {}
         }
         drop(permit);

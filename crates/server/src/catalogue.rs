@@ -3,8 +3,9 @@
 use rusqlite::Connection;
 use serde::Deserialize;
 
-use crate::failure::{Answer, Failure};
-use crate::store::products::{self, NewProduct};
+use crate::command_error::{CommandError, CommandResult};
+use crate::store::products;
+use crate::store::products::NewProduct;
 
 /// The catalogue's text.
 const DEMO: &str = include_str!("../data/catalogue.json");
@@ -32,7 +33,7 @@ struct Product {
 }
 
 /// Adds the catalogue with `stock` pieces of each product, unless there are products already.
-pub(crate) fn fill_if_empty(connection: &Connection, stock: i64) -> Answer<()> {
+pub(crate) fn fill_if_empty(connection: &Connection, stock: i64) -> CommandResult<()> {
     if !products::is_empty(connection)? {
         return Ok(());
     }
@@ -46,14 +47,14 @@ pub(crate) fn fill_if_empty(connection: &Connection, stock: i64) -> Answer<()> {
     Ok(())
 }
 
-fn parse() -> Answer<Vec<Category>> {
-    serde_json::from_str(DEMO).map_err(|error| Failure::Broken(format!("built-in catalogue: {error}")))
+fn parse() -> CommandResult<Vec<Category>> {
+    serde_json::from_str(DEMO).map_err(|error| CommandError::Broken(format!("built-in catalogue: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shop_protocol::limits;
+    use protocol::limits;
     use std::collections::HashSet;
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use crate::error::ServerError;
-use crate::settings::{Secret, Span};
+use crate::settings::{HumanDuration, Secret};
 
 /// The settings of a shop; its sockets are not among them.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub struct Config {
     /// What an empty shop is filled with.
     pub catalogue: Catalogue,
     /// How long a token is valid after login.
-    pub token_lifetime: Span,
+    pub token_lifetime: HumanDuration,
     /// How passwords are hashed.
     pub passwords: Passwords,
     /// What connections may do.
@@ -124,11 +124,11 @@ pub struct Connections {
     /// Connections on both ports together; the next one is answered `overloaded` and closed.
     pub max_connections: NonZeroUsize,
     /// A connection on which nothing moved for so long is closed.
-    pub idle_timeout: Span,
+    pub idle_timeout: HumanDuration,
     /// A request must be complete so long after its first byte.
-    pub request_timeout: Span,
+    pub request_timeout: HumanDuration,
     /// How long requests that are under way may take to finish after a shutdown was asked for.
-    pub shutdown_grace: Span,
+    pub shutdown_grace: HumanDuration,
 }
 
 impl Default for Connections {
@@ -178,7 +178,7 @@ impl Durability {
 
 /// The default of every setting that has one.
 pub mod default {
-    use super::{NonZeroUsize, Span, available_parallelism};
+    use super::{HumanDuration, NonZeroUsize, available_parallelism};
 
     /// See [`super::Config::database`].
     pub const DATABASE: &str = "shop.db";
@@ -187,7 +187,7 @@ pub mod default {
     /// See [`super::Catalogue::Demo`], pieces.
     pub const CATALOGUE_STOCK: i64 = 1000;
     /// See [`super::Config::token_lifetime`].
-    pub const TOKEN_LIFETIME: Span = Span::seconds(24 * 3600);
+    pub const TOKEN_LIFETIME: HumanDuration = HumanDuration::seconds(24 * 3600);
     /// See [`super::HashCost`], KiB.
     pub const PASSWORD_MEMORY_KIB: u32 = 19_456;
     /// See [`super::HashCost`].
@@ -199,11 +199,11 @@ pub mod default {
     /// See [`super::Connections::max_connections`].
     pub const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(10_000).expect("10000 is above 0");
     /// See [`super::Connections::idle_timeout`].
-    pub const IDLE_TIMEOUT: Span = Span::seconds(300);
+    pub const IDLE_TIMEOUT: HumanDuration = HumanDuration::seconds(300);
     /// See [`super::Connections::request_timeout`].
-    pub const REQUEST_TIMEOUT: Span = Span::seconds(30);
+    pub const REQUEST_TIMEOUT: HumanDuration = HumanDuration::seconds(30);
     /// See [`super::Connections::shutdown_grace`].
-    pub const SHUTDOWN_GRACE: Span = Span::seconds(10);
+    pub const SHUTDOWN_GRACE: HumanDuration = HumanDuration::seconds(10);
     /// See [`super::Storage::max_batch`].
     pub const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(128).expect("128 is above 0");
 

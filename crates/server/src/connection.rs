@@ -7,16 +7,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use shop_protocol::{ErrorBody, ErrorCode, FrameDecoder, Port, Request};
+use protocol::{ErrorBody, ErrorCode, FrameDecoder, Port, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::envelope::{self, Course};
+use crate::request_timing::RequestTiming;
+use crate::response_frame;
+use crate::response_frame::ResponseMeta;
 use crate::shop::Shop;
-use crate::spent::Spent;
-use crate::trace::Follower;
+use crate::trace::ConnectionTrace;
 
 /// Responses are written out when so many bytes of them wait, even if more requests do.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -59,28 +60,28 @@ pub(crate) struct Connection<'a> {
     /// Requests answered.
     requests: u64,
     /// Tells the trace what became of the responses.
-    follower: Follower<'a>,
+    follower: ConnectionTrace<'a>,
 }
 
 /// A request that was looked at.
-struct Handled {
+struct ProcessedRequest {
     /// The command, or "none".
     operation: &'static str,
     /// The result's JSON, or why there is none.
     result: Result<Vec<u8>, ErrorBody>,
     /// Where its time went.
-    spent: Spent,
+    timing: RequestTiming,
 }
 
-impl Handled {
+impl ProcessedRequest {
     /// Refused without having been carried out.
     fn refused(error: ErrorBody) -> Self {
-        Self { operation: "none", result: Err(error), spent: Spent::default() }
+        Self { operation: "none", result: Err(error), timing: RequestTiming::default() }
     }
 }
 
 /// Why a connection ends.
-enum Ending {
+enum CloseReason {
     /// The client closed it.
     Closed,
     /// Nothing moved for too long.
@@ -94,7 +95,7 @@ enum Ending {
 }
 
 /// What waiting for more bytes came to.
-enum Arrival {
+enum ReadEvent {
     Bytes,
     End,
     Late,
@@ -116,7 +117,7 @@ impl<'a> Connection<'a> {
             arrived: now,
             frame_began: now,
             requests: 0,
-            follower: Follower::new(shop.trace.as_ref()),
+            follower: ConnectionTrace::new(shop.trace.as_ref()),
         }
     }
 
@@ -125,10 +126,10 @@ impl<'a> Connection<'a> {
         tracing::info!(peer = %self.peer.address, port = self.peer.port.name(), "connection opened");
         let ended = self.converse().await;
         let reason = match &ended {
-            Ok(Ending::Closed) => "closed by the client".to_owned(),
-            Ok(Ending::Idle) => "idle for too long".to_owned(),
-            Ok(Ending::Stopping | Ending::StoppingAnswered) => "the server stops".to_owned(),
-            Ok(Ending::Refused(error)) => error.to_string(),
+            Ok(CloseReason::Closed) => "closed by the client".to_owned(),
+            Ok(CloseReason::Idle) => "idle for too long".to_owned(),
+            Ok(CloseReason::Stopping | CloseReason::StoppingAnswered) => "the server stops".to_owned(),
+            Ok(CloseReason::Refused(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
         tracing::info!(
@@ -136,60 +137,61 @@ impl<'a> Connection<'a> {
             "connection closed"
         );
         match ended {
-            Ok(Ending::Refused(error)) => self.reject(error).await,
-            Ok(Ending::StoppingAnswered) => self.linger().await,
+            Ok(CloseReason::Refused(error)) => self.reject(error).await,
+            Ok(CloseReason::StoppingAnswered) => self.linger().await,
             _ => {}
         }
     }
 
     /// Tells the client why it is not served any more, and makes sure that this arrives.
     pub(crate) async fn reject(mut self, error: ErrorBody) {
-        self.append(Handled::refused(error));
+        self.append(ProcessedRequest::refused(error));
         if self.flush().await.is_ok() {
             self.linger().await;
         }
     }
 
-    async fn converse(&mut self) -> io::Result<Ending> {
+    async fn converse(&mut self) -> io::Result<CloseReason> {
         loop {
             // Looked at before reading: what came in before the shutdown is still answered.
             let stopping = self.shutdown.is_cancelled();
             match self.read_more().await? {
-                Arrival::Bytes => {}
-                Arrival::End => return Ok(Ending::Closed),
-                Arrival::Late => return Ok(self.late()),
-                Arrival::Stopping => return Ok(self.stop_mid_frame().unwrap_or(Ending::Stopping)),
+                ReadEvent::Bytes => {}
+                ReadEvent::End => return Ok(CloseReason::Closed),
+                ReadEvent::Late => return Ok(self.late()),
+                ReadEvent::Stopping => return Ok(self.stop_mid_frame().unwrap_or(CloseReason::Stopping)),
             }
             let answered = self.requests;
             if let Some(last_word) = self.answer_waiting().await? {
-                return Ok(Ending::Refused(last_word));
+                return Ok(CloseReason::Refused(last_word));
             }
             self.flush().await?;
             if stopping {
-                let quiet = if self.requests > answered { Ending::StoppingAnswered } else { Ending::Stopping };
+                let quiet =
+                    if self.requests > answered { CloseReason::StoppingAnswered } else { CloseReason::Stopping };
                 return Ok(self.stop_mid_frame().unwrap_or(quiet));
             }
         }
     }
 
-    fn late(&self) -> Ending {
+    fn late(&self) -> CloseReason {
         if !self.decoder.is_mid_frame() {
-            return Ending::Idle;
+            return CloseReason::Idle;
         }
         let limit = self.shop.connections.request_timeout;
         let message = format!("the request was not complete {limit} after its first byte");
-        Ending::Refused(ErrorBody::new(ErrorCode::RequestTimeout, message))
+        CloseReason::Refused(ErrorBody::new(ErrorCode::RequestTimeout, message))
     }
 
     /// The end of a connection that is in the middle of sending a request when the server stops.
-    fn stop_mid_frame(&self) -> Option<Ending> {
+    fn stop_mid_frame(&self) -> Option<CloseReason> {
         let error =
             || ErrorBody::new(ErrorCode::ShuttingDown, "the server is stopping; the request was not carried out");
-        self.decoder.is_mid_frame().then(|| Ending::Refused(error()))
+        self.decoder.is_mid_frame().then(|| CloseReason::Refused(error()))
     }
 
     /// Waits for bytes, for the limit that applies, or for the shutdown; bytes that are there already come first.
-    async fn read_more(&mut self) -> io::Result<Arrival> {
+    async fn read_more(&mut self) -> io::Result<ReadEvent> {
         let mid_frame = self.decoder.is_mid_frame();
         let limits = &self.shop.connections;
         let deadline = if mid_frame {
@@ -200,9 +202,9 @@ impl<'a> Connection<'a> {
         self.chunk.clear();
         let read = tokio::select! {
             biased;
-            read = timeout_at(deadline, self.stream.read_buf(&mut self.chunk)) => read.map_err(|_| Arrival::Late),
+            read = timeout_at(deadline, self.stream.read_buf(&mut self.chunk)) => read.map_err(|_| ReadEvent::Late),
             () = self.shutdown.cancelled() => {
-                timeout(LAST_LOOK, self.stream.read_buf(&mut self.chunk)).await.map_err(|_| Arrival::Stopping)
+                timeout(LAST_LOOK, self.stream.read_buf(&mut self.chunk)).await.map_err(|_| ReadEvent::Stopping)
             }
         };
         let bytes = match read {
@@ -210,15 +212,15 @@ impl<'a> Connection<'a> {
             Err(nothing) => return Ok(nothing),
         };
         if bytes? == 0 {
-            return Ok(Arrival::End);
+            return Ok(ReadEvent::End);
         }
         self.arrived = Instant::now();
-        self.follower.settle(&self.stream);
+        self.follower.flush(&self.stream);
         if !mid_frame {
             self.frame_began = self.arrived;
         }
         self.decoder.feed(&self.chunk);
-        Ok(Arrival::Bytes)
+        Ok(ReadEvent::Bytes)
     }
 
     /// Answers all whole frames that are in memory. Gives the last word to a client whose stream can't be read on.
@@ -231,11 +233,11 @@ impl<'a> Connection<'a> {
             };
             // Whatever follows in the buffer came with the last read.
             self.frame_began = self.arrived;
-            let handled = match request {
+            let processed = match request {
                 Ok(request) => self.carry_out(request).await,
-                Err(error) => Handled::refused(error),
+                Err(error) => ProcessedRequest::refused(error),
             };
-            self.append(handled);
+            self.append(processed);
             self.requests += 1;
             if self.output.len() >= FLUSH_BYTES {
                 self.flush().await?;
@@ -243,25 +245,25 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn carry_out(&self, request: Request) -> Handled {
+    async fn carry_out(&self, request: Request) -> ProcessedRequest {
         let operation = request.command();
-        let (answer, spent) = self.shop.answer(request).await;
-        Handled { operation, result: answer.map_err(|failure| failure.into_error_body(operation)), spent }
+        let (answer, timing) = self.shop.answer(request).await;
+        ProcessedRequest { operation, result: answer.map_err(|failure| failure.into_error_body(operation)), timing }
     }
 
-    fn append(&mut self, Handled { operation, result, spent }: Handled) {
-        let exchange = self.shop.next_exchange();
+    fn append(&mut self, ProcessedRequest { operation, result, timing }: ProcessedRequest) {
+        let exchange_id = self.shop.next_exchange();
         let arrived = self.arrived.into_std();
-        let sent = envelope::append(&mut self.output, result, Course { arrived, spent, exchange });
-        self.follower.answered(exchange);
+        let sent = response_frame::append(&mut self.output, result, ResponseMeta { arrived, timing, exchange_id });
+        self.follower.answered(exchange_id);
         tracing::debug!(
-            target: "shop_server::operation",
+            target: "server::operation",
             operation,
-            outcome = %Outcome(sent.error),
+            outcome = %OutcomeLabel(sent.error),
             server_us = sent.handling.server_us,
             queue_us = sent.handling.queue_us,
-            disk_us = sent.handling.disk_us,
-            exchange,
+            database_us = sent.handling.database_us,
+            exchange_id,
             peer = %self.peer.address,
             port = self.peer.port.name(),
             "operation"
@@ -307,14 +309,14 @@ impl<'a> Connection<'a> {
 /// However a connection ends, its socket is still open here.
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
-        self.follower.settle(&self.stream);
+        self.follower.flush(&self.stream);
     }
 }
 
 /// `ok` or the error's code, as it travels.
-struct Outcome(Option<ErrorCode>);
+struct OutcomeLabel(Option<ErrorCode>);
 
-impl std::fmt::Display for Outcome {
+impl std::fmt::Display for OutcomeLabel {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             None => formatter.write_str("ok"),

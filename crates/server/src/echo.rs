@@ -1,18 +1,18 @@
-//! Answers the probe's UDP echo, where the shop is reached through a published port. See [`shop_protocol::echo`].
+//! Answers the probe's UDP echo, where the shop is reached through a published port. See [`protocol::echo`].
 
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use shop_protocol::echo;
+use protocol::echo;
 
 /// The largest datagram that UDP over IPv4 carries, bytes.
-const LARGEST_BYTES: usize = 65_507;
+const MAX_BYTES: usize = 65_507;
 /// How long to leave a socket alone that fails for another reason than one peer's.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Answers every echo request that comes, as long as the process lives.
 pub fn serve(socket: &UdpSocket) {
-    let mut datagram = vec![0; LARGEST_BYTES];
+    let mut datagram = vec![0; MAX_BYTES];
     loop {
         match socket.recv_from(&mut datagram) {
             Ok((bytes, from)) => {

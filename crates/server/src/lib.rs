@@ -9,32 +9,31 @@
 //!
 //! [`run`] is the whole server with its sockets, settings and shutdown as arguments; [`cli`] is the program around it.
 
-pub mod cli;
-pub mod config;
-pub mod error;
-pub mod settings;
-
 mod accept;
-mod audit;
 mod catalogue;
+pub mod cli;
 mod clock;
+mod command_error;
 mod commands;
+pub mod config;
 mod connection;
-mod crew;
+mod consistency;
 pub mod echo;
-mod envelope;
-mod errand;
-mod failure;
+pub mod error;
 mod passwords;
+mod request_context;
+mod request_timing;
+mod response_frame;
+pub mod settings;
 mod shop;
-mod spent;
 mod store;
 mod token;
 mod trace;
+mod worker_pool;
 
 pub use accept::Listeners;
-pub use audit::{Audit, audit};
 pub use config::Config;
+pub use consistency::{ConsistencyReport, check};
 pub use error::ServerError;
 pub use shop::Shop;
 

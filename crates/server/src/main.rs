@@ -1,5 +1,5 @@
-//! The `shop-server` program; everything it does is in [`shop_server::cli`].
+//! The `shop-server` program; everything it does is in [`server::cli`].
 
 fn main() -> std::process::ExitCode {
-    shop_server::cli::main_from(std::env::args_os())
+    server::cli::main_from(std::env::args_os())
 }

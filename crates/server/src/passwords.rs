@@ -11,21 +11,21 @@ use std::time::Instant;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Version};
-use shop_protocol::ErrorCode;
+use protocol::ErrorCode;
 use tokio::sync::oneshot;
 
+use crate::command_error::{CommandError, CommandResult};
 use crate::config::{HashCost, Passwords};
-use crate::crew::{Crew, QueueSettings};
 use crate::error::ServerError;
-use crate::failure::{Answer, Failure};
-use crate::spent::Spent;
+use crate::request_timing::RequestTiming;
 use crate::token;
+use crate::worker_pool::{QueueSettings, WorkerPool};
 
 /// The threads that hash.
 #[derive(Debug)]
-pub(crate) struct PasswordCrew {
+pub(crate) struct PasswordPool {
     /// The threads and their queue.
-    crew: Crew<Job>,
+    pool: WorkerPool<Job>,
     /// What new hashes cost.
     cost: HashCost,
     /// The hash of a password that nobody knows, at the same cost as new ones.
@@ -35,7 +35,7 @@ pub(crate) struct PasswordCrew {
 /// What a thread does, and sends the answer.
 type Job = Box<dyn FnOnce() + Send>;
 
-impl PasswordCrew {
+impl PasswordPool {
     /// Starts the threads.
     pub(crate) fn start(settings: &Passwords) -> Result<Self, ServerError> {
         let random = token::random_hex::<32>()
@@ -44,47 +44,51 @@ impl PasswordCrew {
             .map_err(|error| ServerError::System { step: "password hashing", reason: format!("{error:?}") })?;
         let queue = QueueSettings { name: "passwords", capacity: settings.queue.get(), max_batch: 1 };
         let workers = vec![run_all; settings.workers.get()];
-        let crew = Crew::start(queue, workers)
+        let pool = WorkerPool::start(queue, workers)
             .map_err(|error| ServerError::System { step: "threads for passwords", reason: error.to_string() })?;
-        Ok(Self { crew, cost: settings.cost.clone(), nobody })
+        Ok(Self { pool, cost: settings.cost.clone(), nobody })
     }
 
     /// Hashes a new password. Also tells how long that waited for a thread.
-    pub(crate) async fn hash(&self, password: String) -> (Answer<String>, Spent) {
+    pub(crate) async fn hash(&self, password: String) -> (CommandResult<String>, RequestTiming) {
         let cost = self.cost.clone();
         self.compute(move || hash(&cost, &password)).await
     }
 
     /// Whether `password` belongs to the hash `stored`; for `None`, an unknown user, it never does, and takes as long.
     /// Also tells how long that waited for a thread.
-    pub(crate) async fn verify(&self, password: String, stored: Option<String>) -> (Answer<bool>, Spent) {
+    pub(crate) async fn verify(
+        &self,
+        password: String,
+        stored: Option<String>,
+    ) -> (CommandResult<bool>, RequestTiming) {
         let known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.nobody.clone());
-        let (same, spent) = self.compute(move || verify(&password, &stored)).await;
-        (same.map(|same| known && same), spent)
+        let (same, timing) = self.compute(move || verify(&password, &stored)).await;
+        (same.map(|same| known && same), timing)
     }
 
-    async fn compute<T, W>(&self, work: W) -> (Answer<T>, Spent)
+    async fn compute<T, W>(&self, work: W) -> (CommandResult<T>, RequestTiming)
     where
         T: Send + 'static,
-        W: FnOnce() -> Answer<T> + Send + 'static,
+        W: FnOnce() -> CommandResult<T> + Send + 'static,
     {
         let submitted = Instant::now();
         let (reply, answer) = oneshot::channel();
         let job = move || {
             // Nobody waits for it when the connection is gone; then it isn't worth its cost.
             if !reply.is_closed() {
-                let spent = Spent::waiting_since(submitted);
+                let timing = RequestTiming::waiting_since(submitted);
                 let result = catch_unwind(AssertUnwindSafe(work));
-                let _ = reply.send((result.unwrap_or_else(|panic| Err(Failure::panicked(&*panic))), spent));
+                let _ = reply.send((result.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic))), timing));
             }
         };
-        if !self.crew.try_send(Box::new(job)) {
+        if !self.pool.try_send(Box::new(job)) {
             let message = "too many passwords are waiting to be checked; try again later";
-            return (Err(Failure::refused(ErrorCode::Overloaded, message)), Spent::default());
+            return (Err(CommandError::refused(ErrorCode::Overloaded, message)), RequestTiming::default());
         }
-        let lost = || Err(Failure::Broken("a password thread gave no answer".to_owned()));
-        answer.await.unwrap_or_else(|_| (lost(), Spent::waiting_since(submitted)))
+        let lost = || Err(CommandError::Broken("a password thread gave no answer".to_owned()));
+        answer.await.unwrap_or_else(|_| (lost(), RequestTiming::waiting_since(submitted)))
     }
 }
 
@@ -95,16 +99,16 @@ fn run_all(jobs: &mut Vec<Job>) {
 }
 
 /// The hash of `password` with a new salt, as a PHC string that names its parameters.
-pub(crate) fn hash(cost: &HashCost, password: &str) -> Answer<String> {
+pub(crate) fn hash(cost: &HashCost, password: &str) -> CommandResult<String> {
     let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params()).hash_password(password.as_bytes());
-    let hash = hashed.map_err(|error| Failure::Broken(format!("password hashing: {error}")))?;
+    let hash = hashed.map_err(|error| CommandError::Broken(format!("password hashing: {error}")))?;
     tracing::trace!(cost = %hash.params, "password hash computed");
     Ok(hash.to_string())
 }
 
 /// Whether `password` belongs to `stored`, with the parameters that `stored` itself names.
-fn verify(password: &str, stored: &str) -> Answer<bool> {
-    let unreadable = |error| Failure::Broken(format!("stored password hash: {error}"));
+fn verify(password: &str, stored: &str) -> CommandResult<bool> {
+    let unreadable = |error| CommandError::Broken(format!("stored password hash: {error}"));
     let stored = PasswordHash::new(stored).map_err(|error| unreadable(error.to_string()))?;
     let same = match Argon2::default().verify_password(password.as_bytes(), &stored) {
         Ok(()) => true,
@@ -122,9 +126,9 @@ mod tests {
 
     use futures_util::StreamExt;
     use futures_util::stream::FuturesUnordered;
-    use shop_protocol::Request;
-    use shop_protocol::request::OrderItem;
-    use shop_protocol::response::LoggedIn;
+    use protocol::Request;
+    use protocol::request::OrderItem;
+    use protocol::response::LoggedIn;
 
     use super::*;
     use crate::config::Config;
@@ -134,50 +138,50 @@ mod tests {
         HashCost::new(64, 1, 1).unwrap()
     }
 
-    fn crew(cost: HashCost, queue: usize) -> PasswordCrew {
+    fn pool(cost: HashCost, queue: usize) -> PasswordPool {
         let queue = NonZeroUsize::new(queue).unwrap();
-        PasswordCrew::start(&Passwords { cost, workers: NonZeroUsize::MIN, queue }).unwrap()
+        PasswordPool::start(&Passwords { cost, workers: NonZeroUsize::MIN, queue }).unwrap()
     }
 
     #[tokio::test]
     async fn a_password_belongs_to_its_own_hash_only() {
-        let crew = crew(cheap(), 4);
-        let stored = crew.hash("password-1".into()).await.0.unwrap();
+        let pool = pool(cheap(), 4);
+        let stored = pool.hash("password-1".into()).await.0.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{stored}");
-        assert!(crew.verify("password-1".into(), Some(stored.clone())).await.0.unwrap());
-        assert!(!crew.verify("password-2".into(), Some(stored)).await.0.unwrap());
-        assert!(!crew.verify("password-1".into(), None).await.0.unwrap());
+        assert!(pool.verify("password-1".into(), Some(stored.clone())).await.0.unwrap());
+        assert!(!pool.verify("password-2".into(), Some(stored)).await.0.unwrap());
+        assert!(!pool.verify("password-1".into(), None).await.0.unwrap());
     }
 
     #[tokio::test]
     async fn a_hash_made_at_another_cost_still_verifies() {
         let stored = hash(&HashCost::new(128, 3, 2).unwrap(), "password-1").unwrap();
-        assert!(crew(cheap(), 4).verify("password-1".into(), Some(stored)).await.0.unwrap());
+        assert!(pool(cheap(), 4).verify("password-1".into(), Some(stored)).await.0.unwrap());
     }
 
     /// Blocks the only thread of `crew` until something is sent through the result, or the result is dropped.
-    async fn occupy(crew: &PasswordCrew) -> std::sync::mpsc::Sender<()> {
+    async fn occupy(pool: &PasswordPool) -> std::sync::mpsc::Sender<()> {
         let (release, hold) = std::sync::mpsc::channel::<()>();
         let (started, running) = oneshot::channel();
         let job = move || {
             let _ = started.send(());
             let _ = hold.recv();
         };
-        assert!(crew.crew.try_send(Box::new(job)));
+        assert!(pool.pool.try_send(Box::new(job)));
         running.await.unwrap();
         release
     }
 
-    fn is_overloaded<T>(answer: &Answer<T>) -> bool {
-        matches!(answer, Err(Failure::Refused(error)) if error.code == ErrorCode::Overloaded)
+    fn is_overloaded<T>(answer: &CommandResult<T>) -> bool {
+        matches!(answer, Err(CommandError::Refused(error)) if error.code == ErrorCode::Overloaded)
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
-        let crew = crew(cheap(), 1);
-        let release = occupy(&crew).await;
-        let (waiting, refused) = tokio::join!(crew.hash("waits for the thread".into()), async {
-            let refused = crew.hash("finds no room".into()).await.0;
+        let pool = pool(cheap(), 1);
+        let release = occupy(&pool).await;
+        let (waiting, refused) = tokio::join!(pool.hash("waits for the thread".into()), async {
+            let refused = pool.hash("finds no room".into()).await.0;
             release.send(()).unwrap();
             refused
         });
@@ -187,34 +191,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_answer_and_the_thread_goes_on() {
-        let crew = crew(cheap(), 4);
-        let broken = crew.compute::<(), _>(|| panic!("as the test wants it")).await.0;
-        assert!(matches!(broken, Err(Failure::Broken(reason)) if reason.contains("as the test wants it")));
-        crew.hash("password-1".into()).await.0.unwrap();
+        let pool = pool(cheap(), 4);
+        let broken = pool.compute::<(), _>(|| panic!("as the test wants it")).await.0;
+        assert!(matches!(broken, Err(CommandError::Broken(reason)) if reason.contains("as the test wants it")));
+        pool.hash("password-1".into()).await.0.unwrap();
     }
 
     #[tokio::test]
     async fn an_unknown_user_costs_as_much_as_a_known_one() {
-        let crew = crew(HashCost::new(96, 2, 3).unwrap(), 4);
-        let stored = crew.hash("password-1".into()).await.0.unwrap();
+        let pool = pool(HashCost::new(96, 2, 3).unwrap(), 4);
+        let stored = pool.hash("password-1".into()).await.0.unwrap();
         let cost = |hash: &str| PasswordHash::new(hash).unwrap().params.to_string();
-        assert_eq!((cost(&crew.nobody), cost(&stored)), ("m=96,t=2,p=3".to_owned(), cost(&crew.nobody)));
+        assert_eq!((cost(&pool.nobody), cost(&stored)), ("m=96,t=2,p=3".to_owned(), cost(&pool.nobody)));
     }
 
     #[tokio::test]
     async fn hashing_is_no_waiting_and_waiting_for_a_thread_is() {
-        let crew = crew(cheap(), 4);
+        let pool = pool(cheap(), 4);
         let before = Instant::now();
-        let (began, spent) = crew
+        let (began, timing) = pool
             .compute(|| {
                 let began = Instant::now();
                 std::thread::sleep(Duration::from_millis(30));
                 Ok(began)
             })
             .await;
-        assert!(spent.queue <= began.unwrap() - before && spent.disk.is_zero(), "{spent:?}");
-        let release = occupy(&crew).await;
-        let ((waited, spent), held) = tokio::join!(crew.hash("password-1".into()), async {
+        assert!(timing.queue <= began.unwrap() - before && timing.disk.is_zero(), "{timing:?}");
+        let release = occupy(&pool).await;
+        let ((waited, timing), held) = tokio::join!(pool.hash("password-1".into()), async {
             let queued = Instant::now();
             std::thread::sleep(Duration::from_millis(30));
             let held = queued.elapsed();
@@ -222,7 +226,7 @@ mod tests {
             held
         });
         waited.unwrap();
-        assert!(spent.queue >= held && spent.disk.is_zero(), "{spent:?}, held {held:?}");
+        assert!(timing.queue >= held && timing.disk.is_zero(), "{timing:?}, held {held:?}");
     }
 
     #[tokio::test]

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 /// A length of time above zero, as people write it: `500ms`, `30s`, `5m`, `12h`, `1d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(Duration);
+pub struct HumanDuration(Duration);
 
-/// The units of a [`Span`] with their milliseconds, largest first.
+/// The units of a [`HumanDuration`] with their milliseconds, largest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// The longest span: ten years. Deadlines computed from it stay far from any overflow.
 const MAX_MS: u64 = 3650 * 86_400_000;
 
-impl Span {
+impl HumanDuration {
     /// A span of whole seconds; for constants.
     #[must_use]
     pub const fn seconds(seconds: u64) -> Self {
@@ -28,16 +28,16 @@ impl Span {
     }
 }
 
-/// A text is no [`Span`].
+/// A text is no [`HumanDuration`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("time '{0}': a whole number above 0 and one of ms, s, m, h, d (such as 30s), at most 3650d")]
-pub struct InvalidSpan(String);
+pub struct InvalidDuration(String);
 
-impl FromStr for Span {
-    type Err = InvalidSpan;
+impl FromStr for HumanDuration {
+    type Err = InvalidDuration;
 
-    fn from_str(text: &str) -> Result<Self, InvalidSpan> {
-        let invalid = || InvalidSpan(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, InvalidDuration> {
+        let invalid = || InvalidDuration(text.to_owned());
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         let number: u64 = text[..digits].parse().map_err(|_| invalid())?;
         let (_, unit_ms) = UNITS.iter().find(|(unit, _)| *unit == &text[digits..]).ok_or_else(invalid)?;
@@ -48,7 +48,7 @@ impl FromStr for Span {
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ms = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
         let (unit, unit_ms) = UNITS.iter().find(|(_, unit_ms)| ms % unit_ms == 0).unwrap_or(&UNITS[4]);
@@ -86,16 +86,16 @@ mod tests {
     #[test]
     fn spans_are_read_and_written_alike() {
         for (text, ms) in [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("12h", 43_200_000), ("1d", 86_400_000)] {
-            let span: Span = text.parse().unwrap();
+            let span: HumanDuration = text.parse().unwrap();
             assert_eq!((span.duration(), span.to_string().as_str()), (Duration::from_millis(ms), text));
         }
-        assert_eq!("60s".parse::<Span>().unwrap().to_string(), "1m");
+        assert_eq!("60s".parse::<HumanDuration>().unwrap().to_string(), "1m");
     }
 
     #[test]
     fn what_is_no_span_is_refused() {
         for text in ["", "s", "5", "-1s", "0s", "1.5s", "5 s", "5sec", "99999999999999999999s", "3651d", "5µs"] {
-            assert!(text.parse::<Span>().is_err(), "{text} was accepted");
+            assert!(text.parse::<HumanDuration>().is_err(), "{text} was accepted");
         }
     }
 

@@ -4,26 +4,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use protocol::{Request, limits};
 use rusqlite::Connection;
 use serde::Serialize;
-use shop_protocol::{Request, limits};
 use std::panic::AssertUnwindSafe;
 use tokio_util::sync::CancellationToken;
 
-use crate::accept::{self, Listeners};
+use crate::accept;
+use crate::accept::Listeners;
 use crate::catalogue;
 use crate::clock::now_ms;
+use crate::command_error::{CommandError, CommandResult};
 use crate::commands::{accounts, orders, products};
 use crate::config::{Admin, Catalogue, Config, Connections};
-use crate::errand::Errand;
 use crate::error::ServerError;
-use crate::failure::{Answer, Failure};
-use crate::passwords::{self, PasswordCrew};
+use crate::passwords;
+use crate::passwords::PasswordPool;
+use crate::request_context::RequestContext;
+use crate::request_timing::RequestTiming;
 use crate::settings::Secret;
-use crate::spent::Spent;
-use crate::store::users::{self, Role};
-use crate::store::{self, Store};
-use crate::token::{self, TokenHash};
+use crate::store;
+use crate::store::Store;
+use crate::store::users;
+use crate::store::users::Role;
+use crate::token;
+use crate::token::TokenHash;
 use crate::trace::Trace;
 
 /// A counter that all threads write to, on cache lines of its own: the fields beside it are only read.
@@ -37,7 +42,7 @@ pub struct Shop {
     /// The database.
     pub(crate) store: Store,
     /// The threads that hash passwords.
-    pub(crate) passwords: PasswordCrew,
+    pub(crate) passwords: PasswordPool,
     /// How long a token is valid after login.
     pub(crate) token_lifetime: Duration,
     /// What connections may do.
@@ -56,7 +61,7 @@ impl Shop {
     /// # Errors
     /// When the database cannot be used, or the administrator's account not be made.
     pub fn open(config: &Config) -> Result<Self, ServerError> {
-        let passwords = PasswordCrew::start(&config.passwords)?;
+        let passwords = PasswordPool::start(&config.passwords)?;
         let mut connection = store::open_for_writing(&config.database, config.storage.durability)?;
         let invented_password = fill(&mut connection, config)?;
         let store = Store::start(&config.database, connection, &config.storage)?;
@@ -85,44 +90,44 @@ impl Shop {
 
     /// Carries out a request; gives the JSON of its result, and what it spent. A panic on the way is an answer like any
     /// other.
-    pub(crate) async fn answer(&self, request: Request) -> (Answer<Vec<u8>>, Spent) {
-        let mut errand = Errand::new(self);
-        let caught = AssertUnwindSafe(carry_out(&mut errand, request)).catch_unwind().await;
-        (caught.unwrap_or_else(|panic| Err(Failure::panicked(&*panic))), errand.spent())
+    pub(crate) async fn answer(&self, request: Request) -> (CommandResult<Vec<u8>>, RequestTiming) {
+        let mut context = RequestContext::new(self);
+        let caught = AssertUnwindSafe(carry_out(&mut context, request)).catch_unwind().await;
+        (caught.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic))), context.timing())
     }
 }
 
-async fn carry_out(errand: &mut Errand<'_>, request: Request) -> Answer<Vec<u8>> {
+async fn carry_out(context: &mut RequestContext<'_>, request: Request) -> CommandResult<Vec<u8>> {
     match request {
-        Request::Register { username, password } => json(&accounts::register(errand, username, password).await?),
-        Request::Login { username, password } => json(&accounts::login(errand, username, password).await?),
-        Request::Logout { token } => json(&accounts::logout(errand, TokenHash::of(&token)).await?),
+        Request::Register { username, password } => json(&accounts::register(context, username, password).await?),
+        Request::Login { username, password } => json(&accounts::login(context, username, password).await?),
+        Request::Logout { token } => json(&accounts::logout(context, TokenHash::of(&token)).await?),
         Request::ChangePassword { token, current_password, new_password } => {
             let token = TokenHash::of(&token);
-            json(&accounts::change_password(errand, token, current_password, new_password).await?)
+            json(&accounts::change_password(context, token, current_password, new_password).await?)
         }
-        Request::ViewCategories {} => json(&products::view_categories(errand).await?),
+        Request::ViewCategories {} => json(&products::view_categories(context).await?),
         Request::ViewProducts { category, page, page_size } => {
-            json(&products::view_products(errand, category, page, page_size).await?)
+            json(&products::view_products(context, category, page, page_size).await?)
         }
         Request::AddProduct { token, name, category, description, price_cents, stock } => {
             let product = products::Product { name, category, description, price_cents, stock };
-            json(&products::add_product(errand, TokenHash::of(&token), product).await?)
+            json(&products::add_product(context, TokenHash::of(&token), product).await?)
         }
         Request::PlaceOrder { token, items, idempotency_key } => {
-            json(&orders::place_order(errand, TokenHash::of(&token), items, idempotency_key).await?)
+            json(&orders::place_order(context, TokenHash::of(&token), items, idempotency_key).await?)
         }
         Request::SubmitRating { token, order_id, product_id, stars } => {
-            json(&orders::submit_rating(errand, TokenHash::of(&token), order_id, product_id, stars).await?)
+            json(&orders::submit_rating(context, TokenHash::of(&token), order_id, product_id, stars).await?)
         }
         Request::ViewOrderHistory { token, page, page_size } => {
-            json(&orders::view_order_history(errand, TokenHash::of(&token), page, page_size).await?)
+            json(&orders::view_order_history(context, TokenHash::of(&token), page, page_size).await?)
         }
     }
 }
 
-fn json(result: &impl Serialize) -> Answer<Vec<u8>> {
-    serde_json::to_vec(result).map_err(|error| Failure::Broken(format!("result as JSON: {error}")))
+fn json(result: &impl Serialize) -> CommandResult<Vec<u8>> {
+    serde_json::to_vec(result).map_err(|error| CommandError::Broken(format!("result as JSON: {error}")))
 }
 
 /// Makes the administrator's account and the catalogue where they are absent; gives the password it had to invent.
@@ -179,11 +184,13 @@ fn check_admin(admin: &Admin) -> Result<(), ServerError> {
     }
 }
 
-fn could_not_fill(config: &Config, failure: Failure) -> ServerError {
+fn could_not_fill(config: &Config, failure: CommandError) -> ServerError {
     let reason = match failure {
-        Failure::Refused(error) => error.message,
-        Failure::Locked => format!("another program has locked '{}'; stop it and try again", config.database.display()),
-        Failure::Broken(reason) => reason,
+        CommandError::Refused(error) => error.message,
+        CommandError::Locked => {
+            format!("another program has locked '{}'; stop it and try again", config.database.display())
+        }
+        CommandError::Broken(reason) => reason,
     };
     ServerError::System { step: "first contents of the database", reason }
 }

@@ -6,7 +6,7 @@ use rusqlite::ToSql;
 use rusqlite::types::ToSqlOutput;
 use sha2::{Digest, Sha256};
 
-use crate::failure::{Answer, Failure};
+use crate::command_error::{CommandError, CommandResult};
 
 /// The hash of a token: what the database knows it by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +26,8 @@ impl ToSql for TokenHash {
 }
 
 /// A new token as it travels.
-pub(crate) fn generate() -> Answer<String> {
-    random_hex::<32>().map_err(|error| Failure::Broken(format!("no random bytes for a token: {error}")))
+pub(crate) fn generate() -> CommandResult<String> {
+    random_hex::<32>().map_err(|error| CommandError::Broken(format!("no random bytes for a token: {error}")))
 }
 
 /// `BYTES` random bytes in hexadecimal.

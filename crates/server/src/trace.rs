@@ -4,8 +4,8 @@
 //! nothing else, so no response waits for the disk; when the disk is so slow that the list is full, rows are dropped
 //! and their number is logged.
 
+mod connection_trace;
 mod file;
-mod follower;
 mod writer;
 
 use std::path::Path;
@@ -14,8 +14,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::error::ServerError;
+pub(crate) use connection_trace::ConnectionTrace;
 use file::TraceFile;
-pub(crate) use follower::Follower;
 use writer::Writer;
 
 /// Rows that may wait for the disk.
@@ -25,7 +25,7 @@ const WAITING_ROWS: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row {
     /// The exchange's number, as the response carries it.
-    pub(crate) exchange: u64,
+    pub(crate) exchange_id: u64,
     /// Smoothed round-trip time of the connection.
     pub(crate) rtt: Option<Duration>,
     /// Retransmission timeout of the connection.
@@ -106,14 +106,19 @@ mod tests {
     use std::fs;
     use std::time::Instant;
 
-    fn row(exchange: u64) -> Row {
-        Row { exchange, rtt: Some(Duration::from_micros(90)), rto: Some(Duration::from_millis(201)), retransmits: None }
+    fn row(exchange_id: u64) -> Row {
+        Row {
+            exchange_id,
+            rtt: Some(Duration::from_micros(90)),
+            rto: Some(Duration::from_millis(201)),
+            retransmits: None,
+        }
     }
 
     /// The exchanges in a file's rows; the header must stand on top and the last row be whole.
     fn exchanges(path: &Path) -> Vec<u64> {
         let text = fs::read_to_string(path).unwrap();
-        let rows = text.strip_prefix("exchange,tcp_rtt_us,tcp_rto_us,retransmits\n").unwrap();
+        let rows = text.strip_prefix("exchange_id,tcp_rtt_us,tcp_rto_us,retransmits\n").unwrap();
         assert!(rows.is_empty() || rows.ends_with('\n'), "{rows}");
         rows.lines().map(|line| line.strip_suffix(",90,201000,").unwrap().parse().unwrap()).collect()
     }
@@ -143,7 +148,7 @@ mod tests {
         while taken.len() < 4 {
             // The list must not become full where the writer gets no CPU time.
             if trace.waiting.lock().rows.len() < WAITING_ROWS / 2 {
-                (rows..rows + 100).for_each(|exchange| trace.push(row(exchange)));
+                (rows..rows + 100).for_each(|exchange_id| trace.push(row(exchange_id)));
                 rows += 100;
             }
             // Not in step with the writer, so that it is met before, while and after it writes.
@@ -191,8 +196,8 @@ mod tests {
     fn a_full_list_drops_and_counts() {
         // No thread: a disk that takes nothing.
         let trace = Trace { waiting: Arc::default(), thread: None };
-        for exchange in 0..WAITING_ROWS as u64 + 3 {
-            trace.push(row(exchange));
+        for exchange_id in 0..WAITING_ROWS as u64 + 3 {
+            trace.push(row(exchange_id));
         }
         let list = trace.waiting.lock();
         assert_eq!((list.rows.len(), list.dropped), (WAITING_ROWS, 3));

@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use shop_protocol::limits;
+use protocol::limits;
 use support::Server;
 use test_support::{requirements, run, test};
 

@@ -8,16 +8,17 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::condition::{Condition, Delay, Loss, QueueLimit, Rate};
-use crate::control::Request;
-use crate::daemon::{self, Lifetime};
-use crate::{client, output};
+use crate::control_protocol::Request;
+use crate::daemon;
+use crate::daemon::Lifetime;
+use crate::{control_client, output};
 
 /// Emulates a link for the IPv4 packets that this network namespace sends by one device.
 ///
 /// The shaper passes each packet through a TUN device of its own and lets it out when the condition says. Packets that
 /// come in are not shaped: for both ways run one at each end.
 #[derive(Debug, Parser)]
-#[command(name = "shaper", version = shop_protocol::VERSION, max_term_width = 100)]
+#[command(name = "shaper", version = protocol::VERSION, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,7 +50,7 @@ struct RunArgs {
     memory_limit_mib: u32,
     /// End also when standard input ends
     #[arg(long)]
-    until_stdin_closes: bool,
+    exit_on_stdin_eof: bool,
 }
 
 #[derive(Debug, Args)]
@@ -119,7 +120,7 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Resolved, clap::Err
             condition: run.condition.resolve()?,
             seed: run.seed.seed,
             memory_limit: u64::from(run.memory_limit_mib) << 20,
-            lifetime: if run.until_stdin_closes { Lifetime::UntilStdinCloses } else { Lifetime::UntilSignal },
+            lifetime: if run.exit_on_stdin_eof { Lifetime::UntilStdinEof } else { Lifetime::UntilSignal },
         },
         Command::Set(set) => Resolved::Ask(Request::Set { condition: set.condition.resolve()?, seed: set.seed.seed }),
         Command::Clear => Resolved::Ask(Request::Set { condition: Condition::BASELINE, seed: None }),
@@ -155,7 +156,7 @@ fn execute(command: Resolved) -> Result<()> {
                 lifetime,
             }))
         }
-        Resolved::Ask(request) => Ok(output::line(&client::ask(&request)?)?),
+        Resolved::Ask(request) => Ok(output::line(&control_client::ask(&request)?)?),
     }
 }
 

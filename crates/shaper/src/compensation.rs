@@ -21,18 +21,18 @@ pub struct Compensation {
 
 /// The most that the timer is set early. A host whose timer is mostly later than this would not become precise by
 /// guessing how late it will be the next time.
-const MOST_TIMER: Duration = Duration::from_micros(50);
+const MAX_TIMER_LATENESS: Duration = Duration::from_micros(50);
 
 /// The most that is taken off for the arrival: however slow the host was when it was measured, once it is fast a packet
 /// must not be earlier than this.
-const MOST_ARRIVAL: Duration = Duration::from_micros(50);
+const MAX_ARRIVAL_COST: Duration = Duration::from_micros(50);
 
 /// By how much the fastest of the packets measured may be early for the sake of the median one.
-const MOST_EARLY: Duration = Duration::from_micros(25);
+const MAX_EARLY: Duration = Duration::from_micros(25);
 
 /// The median lateness of a timer over its last times.
 #[derive(Debug, Default)]
-pub(crate) struct Lateness {
+pub(crate) struct TimerLateness {
     latest: VecDeque<Duration>,
     median: Duration,
 }
@@ -40,30 +40,30 @@ pub(crate) struct Lateness {
 /// Odd, so that one of them is the median; few, so that a host that changes is followed within a tenth of a second.
 const REMEMBERED: usize = 31;
 
-impl Lateness {
+impl TimerLateness {
     /// Takes in how late the timer was this time.
     pub(crate) fn note(&mut self, late: Duration) {
         if self.latest.len() == REMEMBERED {
             self.latest.pop_front();
         }
-        self.latest.push_back(late.min(MOST_TIMER));
+        self.latest.push_back(late.min(MAX_TIMER_LATENESS));
         let mut sorted: Vec<_> = self.latest.iter().copied().collect();
         sorted.sort_unstable();
         self.median = sorted[sorted.len() / 2];
     }
 
-    /// Its median, at most [`MOST_TIMER`]; zero before the first time.
+    /// Its median, at most [`MAX_TIMER_LATENESS`]; zero before the first time.
     pub(crate) fn median(&self) -> Duration {
         self.median
     }
 }
 
 /// What to take off for the arrival when packets took `extra` longer than they were to: what half of them took, but
-/// no more than makes the fastest of them [`MOST_EARLY`] early, and at most [`MOST_ARRIVAL`].
+/// no more than makes the fastest of them [`MAX_EARLY`] early, and at most [`MAX_ARRIVAL_COST`].
 pub(crate) fn arrival_cost(mut extra: Vec<Duration>) -> Option<Duration> {
     extra.sort_unstable();
     let fastest = *extra.first()?;
-    Some(extra[extra.len() / 2].min(fastest + MOST_EARLY).min(MOST_ARRIVAL))
+    Some(extra[extra.len() / 2].min(fastest + MAX_EARLY).min(MAX_ARRIVAL_COST))
 }
 
 #[cfg(test)]
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn the_timers_lateness_is_the_median_of_its_last_times() {
-        let mut lateness = Lateness::default();
+        let mut lateness = TimerLateness::default();
         assert_eq!(lateness.median(), Duration::ZERO);
         for late in micros(&[10, 12, 11, 9_000, 13]) {
             lateness.note(late);
@@ -88,9 +88,9 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_always_very_late_is_set_only_a_little_early() {
-        let mut lateness = Lateness::default();
+        let mut lateness = TimerLateness::default();
         (0..100).for_each(|_| lateness.note(Duration::from_millis(9)));
-        assert_eq!(lateness.median(), MOST_TIMER);
+        assert_eq!(lateness.median(), MAX_TIMER_LATENESS);
     }
 
     #[test]

@@ -56,10 +56,10 @@ const FULL_PACKET_BITS: u128 = 1_500 * 8;
 
 /// What one emulator thread forwards in bundles at best, 12 Gbit/s. The stall comes on top of it, so that without a rate
 /// the queue is never the bottleneck.
-const FASTEST_PACKETS_PER_SECOND: u128 = 1_000_000;
+const MAX_PACKETS_PER_SECOND: u128 = 1_000_000;
 
 /// How long a busy host may keep the emulator from letting packets out before that costs packets.
-const LONGEST_STALL: Duration = Duration::from_millis(50);
+const MAX_STALL: Duration = Duration::from_millis(50);
 
 impl Condition {
     /// The unshaped link.
@@ -73,7 +73,7 @@ impl Condition {
 
     /// Whether packets that arrive together leave together, so that nothing is lost by handling them as one: a delay
     /// and nothing else. All else is decided for each packet.
-    pub fn keeps_bundles(&self) -> bool {
+    pub fn keeps_gso_packets(&self) -> bool {
         *self == Self { delay: self.delay, ..Self::BASELINE }
     }
 
@@ -104,7 +104,7 @@ impl Condition {
             Some(rate) => {
                 (longest.as_nanos() * u128::from(rate.bits_per_second())).div_ceil(FULL_PACKET_BITS * 1_000_000_000)
             }
-            None => ((longest + LONGEST_STALL).as_nanos() * FASTEST_PACKETS_PER_SECOND).div_ceil(1_000_000_000),
+            None => ((longest + MAX_STALL).as_nanos() * MAX_PACKETS_PER_SECOND).div_ceil(1_000_000_000),
         }
     }
 }
@@ -170,7 +170,7 @@ mod tests {
             (r#"{"delay":"50ms","rate":"1Gbit"}"#, false),
             (r#"{"delay":"50ms","queue_limit":"1000"}"#, false),
         ] {
-            assert_eq!(condition(json).keeps_bundles(), expected, "{json}");
+            assert_eq!(condition(json).keeps_gso_packets(), expected, "{json}");
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::condition::Condition;
-use crate::control::{Event, EventKind, Request, Response, SOCKET_NAME, Status};
+use crate::control_protocol::{Event, EventKind, Request, Response, SOCKET_NAME, Status};
 use crate::output;
 use crate::shaper::Shaper;
 
@@ -31,7 +31,7 @@ pub(crate) enum Lifetime {
     /// Nothing.
     UntilSignal,
     /// The end of standard input, so that it can't outlive who started it.
-    UntilStdinCloses,
+    UntilStdinEof,
 }
 
 /// Longest that one command may keep the others waiting with its request.
@@ -141,7 +141,7 @@ impl Stop {
         let [terminate, interrupt, hangup] = kinds.map(signal);
         let stdin_closed = match lifetime {
             Lifetime::UntilSignal => None,
-            Lifetime::UntilStdinCloses => Some(watch_stdin()?),
+            Lifetime::UntilStdinEof => Some(watch_stdin()?),
         };
         Ok(Self { signals: [terminate?, interrupt?, hangup?], stdin_closed })
     }

@@ -15,13 +15,13 @@ use rtnetlink::{Handle, IpVersion, LinkUnspec, RouteMessageBuilder};
 
 /// A netlink socket in the network namespace of the thread that opened it.
 #[derive(Clone)]
-pub(crate) struct Kernel {
+pub(crate) struct Netlink {
     handle: Handle,
 }
 
 /// What the shaper needs to know of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct Interface {
     pub(crate) index: u32,
     pub(crate) mtu: u32,
     pub(crate) is_up: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Link {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetlinkError {
     #[error("cannot open a netlink socket: {0}")]
-    Open(std::io::Error),
+    Active(std::io::Error),
     #[error("the kernel refused to {order}: {}", reason(error))]
     Refused { order: String, error: rtnetlink::Error },
     #[error("there is no device '{device}' here; there are: {}", present.join(", "))]
@@ -42,16 +42,16 @@ pub(crate) enum NetlinkError {
 
 type Result<T> = std::result::Result<T, NetlinkError>;
 
-impl Kernel {
+impl Netlink {
     /// Opens the socket; must be called in a tokio runtime, which then serves it.
     pub(crate) fn connect() -> Result<Self> {
-        let (connection, handle, _messages) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
+        let (connection, handle, _messages) = rtnetlink::new_connection().map_err(NetlinkError::Active)?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
 
     /// The device of that name.
-    pub(crate) async fn link(&self, name: &str) -> Result<Link> {
+    pub(crate) async fn link(&self, name: &str) -> Result<Interface> {
         let links: Vec<_> = collect("list the devices", self.handle.link().get().execute()).await?;
         let named = links.iter().find(|link| name_of(link) == Some(name));
         named.map(read_link).ok_or_else(|| NetlinkError::NoDevice {
@@ -98,7 +98,7 @@ impl Kernel {
         Ok(routes.iter().find(by_device).map(|route| gateway(route).unwrap_or(destination)))
     }
 
-    /// Link-layer address of a neighbour by device `index`; `None` while the kernel has not resolved it.
+    /// Interface-layer address of a neighbour by device `index`; `None` while the kernel has not resolved it.
     ///
     /// # Errors
     /// Also when the kernel has no entry for it, or is older than Linux 5.0, which can only list all neighbours.
@@ -147,7 +147,7 @@ impl Kernel {
     }
 }
 
-impl fmt::Debug for Kernel {
+impl fmt::Debug for Netlink {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("Kernel")
     }
@@ -197,9 +197,9 @@ fn name_of(link: &LinkMessage) -> Option<&str> {
     })
 }
 
-fn read_link(message: &LinkMessage) -> Link {
+fn read_link(message: &LinkMessage) -> Interface {
     let is_up = message.header.flags.contains(LinkFlags::Up);
-    let mut link = Link { index: message.header.index, mtu: 0, is_up, tx_dropped: 0 };
+    let mut link = Interface { index: message.header.index, mtu: 0, is_up, tx_dropped: 0 };
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,

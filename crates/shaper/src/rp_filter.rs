@@ -11,7 +11,7 @@ const LOOSE: u8 = 2;
 
 /// Filtering that the shaper can live with; what it changed comes back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Loosened {
+pub(crate) struct RpFilterGuard {
     changed: Option<Setting>,
 }
 
@@ -36,18 +36,18 @@ pub(crate) enum RpFilterError {
 /// Makes filtering on `device` loose if it is strict.
 ///
 /// A shaper that is killed (not stopped) leaves it loose.
-pub(crate) fn loosen(device: &str) -> Result<Loosened, RpFilterError> {
+pub(crate) fn loosen(device: &str) -> Result<RpFilterGuard, RpFilterError> {
     let own = file_of(device);
     let before = read(own.clone())?;
     if effective(read(file_of("all"))?, before) != STRICT {
-        return Ok(Loosened { changed: None });
+        return Ok(RpFilterGuard { changed: None });
     }
     fs::write(&own, LOOSE.to_string()).map_err(|source| RpFilterError::Write {
         device: device.to_owned(),
         file: own.display().to_string(),
         source,
     })?;
-    Ok(Loosened { changed: Some(Setting { file: own, before }) })
+    Ok(RpFilterGuard { changed: Some(Setting { file: own, before }) })
 }
 
 /// The larger of the setting for all devices and the device's own counts.
@@ -66,7 +66,7 @@ fn read(file: PathBuf) -> Result<u8, RpFilterError> {
         .map_err(|source| RpFilterError::Read { file: file.display().to_string(), source })
 }
 
-impl Drop for Loosened {
+impl Drop for RpFilterGuard {
     fn drop(&mut self) {
         if let Some(Setting { file, before }) = &self.changed {
             // The device may be gone, and its setting with it.

@@ -8,9 +8,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::condition::Condition;
-use crate::core::{Link, Memory, Verdict};
 use crate::counters::Counters;
-use crate::parcel::Parcel;
+use crate::link::{Link, Memory, Verdict};
+use crate::tun_packet::TunPacket;
 
 /// All the lanes, the one in force last.
 #[derive(Debug)]
@@ -61,17 +61,17 @@ impl Schedule {
     }
 
     /// Takes in a packet that arrived at `now`, or a bundle of them under a condition that keeps bundles.
-    pub(crate) fn accept(&mut self, now: Duration, parcel: Parcel<'_>) {
-        let length = parcel.bytes().len();
+    pub(crate) fn accept(&mut self, now: Duration, packet: TunPacket<'_>) {
+        let length = packet.bytes().len();
         let capacity = self.spare.last().map_or(length, |spare| spare.capacity().max(length));
         let fits = self.memory_used + memory_of(capacity) <= self.memory_limit;
         let memory = if fits { Memory::Available } else { Memory::Full };
-        let packets = parcel.packets().into();
-        if let Verdict::SendAt(_) = self.current.link.on_arrival(now, packets, parcel.wire_bytes(), memory) {
+        let packets = packet.packets().into();
+        if let Verdict::SendAt(_) = self.current.link.on_arrival(now, packets, packet.wire_bytes(), memory) {
             let spare = self.spare.pop().filter(|spare| spare.capacity() >= length);
             let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(length));
             bytes.clear();
-            bytes.extend_from_slice(parcel.bytes());
+            bytes.extend_from_slice(packet.bytes());
             self.memory_used += memory_of(bytes.capacity());
             self.current.packets.push_back(bytes);
         }
@@ -154,7 +154,7 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::parcel::HEADER_BYTES;
+    use crate::tun_packet::HEADER_BYTES;
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -167,7 +167,7 @@ mod tests {
         let mut bytes = [0; HEADER_BYTES + 20];
         bytes[HEADER_BYTES] = 0x45;
         bytes[HEADER_BYTES + 19] = name;
-        schedule.accept(now, Parcel::parse(&bytes).unwrap());
+        schedule.accept(now, TunPacket::parse(&bytes).unwrap());
     }
 
     fn released(schedule: &mut Schedule, now: Duration) -> Vec<u8> {
@@ -264,7 +264,7 @@ mod tests {
         let mut schedule = Schedule::new(delayed("1ms"), 0, u64::MAX);
         let mut large = [0; HEADER_BYTES + 1_500];
         large[HEADER_BYTES] = 0x45;
-        schedule.accept(Duration::ZERO, Parcel::parse(&large).unwrap());
+        schedule.accept(Duration::ZERO, TunPacket::parse(&large).unwrap());
         released(&mut schedule, MS);
         accept(&mut schedule, MS, 1);
         assert_eq!(schedule.memory_used(), memory_of(large.len()));

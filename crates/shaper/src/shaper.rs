@@ -4,50 +4,53 @@ use anyhow::{Context as _, Result};
 
 use crate::calibration;
 use crate::condition::{Condition, Delay};
-use crate::control::Status;
-use crate::detour::{self, Detour};
-use crate::engine::Engine;
-use crate::netlink::Kernel;
-use crate::next_hop::NextHops;
-use crate::outlet::Outlet;
+use crate::control_protocol::Status;
+use crate::egress::Egress;
+use crate::forwarder::Forwarder;
+use crate::neighbour_cache::NeighbourCache;
+use crate::netlink::Netlink;
 use crate::output;
-use crate::rp_filter::{self, Loosened};
-use crate::tun::{self, Tun};
+use crate::policy_routing;
+use crate::policy_routing::PolicyRouting;
+use crate::rp_filter;
+use crate::rp_filter::RpFilterGuard;
+use crate::tun;
+use crate::tun::Tun;
 
 /// A shaper of one device, at first under the baseline.
 #[derive(Debug)]
 pub(crate) struct Shaper {
     device: String,
-    kernel: Kernel,
-    detour: Detour,
-    engine: Engine,
+    kernel: Netlink,
+    routing: PolicyRouting,
+    engine: Forwarder,
     seed: u64,
     memory_limit: u64,
     /// The TUN device's count when the condition was set.
     unread_drops_before: u64,
-    _rp_filter: Loosened,
+    _rp_filter: RpFilterGuard,
 }
 
 impl Shaper {
     /// Makes everything ready but leaves packets alone; removes what a killed shaper left here. `memory_limit` is in
     /// bytes, for the packets in the link.
     pub(crate) async fn start(device: &str, memory_limit: u64) -> Result<Self> {
-        let kernel = Kernel::connect()?;
+        let kernel = Netlink::connect()?;
         let link = kernel.link(device).await.context("cannot shape; name the device with --device")?;
-        detour::remove(&kernel).await.context("cannot remove what an earlier shaper left")?;
-        detour::refuse_foreign_rules(&kernel).await?;
+        policy_routing::remove(&kernel).await.context("cannot remove what an earlier shaper left")?;
+        policy_routing::refuse_foreign_rules(&kernel).await?;
         let rp_filter = rp_filter::loosen(device)?;
         let tun = Tun::create()?;
         let tun_link = kernel.link(tun::NAME).await?;
-        let next_hops = NextHops::by(kernel.clone(), link.index);
-        let outlet = Outlet::open(device, Some(next_hops))
+        let neighbours = NeighbourCache::by(kernel.clone(), link.index);
+        let egress = Egress::open(device, Some(neighbours))
             .context("cannot open a raw socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
-        let detour = Detour::new(kernel.clone(), link, tun_link);
-        detour.bring_up().await?;
-        let engine = calibrated(tun, outlet, memory_limit).await.context("cannot start the packet thread")?;
+        let routing = PolicyRouting::new(kernel.clone(), link, tun_link);
+        routing.bring_up().await?;
+        let engine = calibrated(tun, egress, memory_limit).await.context("cannot start the packet thread")?;
         Ok(Self {
             device: device.to_owned(),
-            detour,
+            routing,
             kernel,
             engine,
             seed: 0,
@@ -61,13 +64,13 @@ impl Shaper {
     pub(crate) async fn set(&mut self, condition: Condition, seed: u64) -> Result<()> {
         let condition = condition.validate()?;
         if condition.is_baseline() {
-            self.detour.close().await?;
+            self.routing.close().await?;
         }
         self.engine.switch(condition, seed)?;
         self.seed = seed;
         self.unread_drops_before = self.kernel.link(tun::NAME).await?.tx_dropped;
         if !condition.is_baseline() {
-            self.detour.open().await?;
+            self.routing.open().await?;
         }
         Ok(())
     }
@@ -83,9 +86,9 @@ impl Shaper {
             condition: report.condition,
             queue_limit: report.condition.effective_queue_limit(),
             seed: self.seed,
-            path: self.detour.path().await?,
+            routing: self.routing.routing().await?,
             counters: report.counters,
-            unread_drops: tx_dropped.saturating_sub(self.unread_drops_before),
+            tun_drops: tx_dropped.saturating_sub(self.unread_drops_before),
             scheduling: report.scheduling,
             compensation: report.compensation,
             max_lateness_us: u64::try_from(report.max_lateness.as_micros()).unwrap_or(u64::MAX),
@@ -101,7 +104,7 @@ impl Shaper {
 
     /// Restores the bare link; packets in the shaper leave at once. Reports packets that could not be sent.
     pub(crate) async fn stop(self) -> Result<()> {
-        let closed = self.detour.close().await.context("cannot restore the routing rules");
+        let closed = self.routing.close().await.context("cannot restore the routing rules");
         let lost = self.engine.stop().context("the packet thread failed");
         closed?;
         match lost? {
@@ -113,13 +116,13 @@ impl Shaper {
 }
 
 /// A packet thread that knows what its own way costs packets, if that can be measured here. It lets out by `outlet`.
-async fn calibrated(tun: Tun, outlet: Outlet, memory_limit: u64) -> Result<Engine> {
-    let engine = Engine::start(tun, Outlet::open(calibration::EXIT_DEVICE, None)?, memory_limit)?;
+async fn calibrated(tun: Tun, egress: Egress, memory_limit: u64) -> Result<Forwarder> {
+    let engine = Forwarder::start(tun, Egress::open(calibration::EXIT_DEVICE, None)?, memory_limit)?;
     let delay = Delay::try_from(calibration::DELAY)?;
     engine.switch(Condition { delay, ..Condition::BASELINE }, 0)?;
     let measured = tokio::task::spawn_blocking(calibration::measure_arrival_cost).await?;
     engine.switch(Condition::BASELINE, 0)?;
-    engine.let_out_by(outlet)?;
+    engine.let_out_by(egress)?;
     // What cannot be measured is not taken off; `shaper show` tells.
     if let Ok(cost) = measured {
         engine.take_off(cost)?;

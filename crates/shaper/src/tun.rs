@@ -1,4 +1,4 @@
-//! The TUN device: where the kernel hands over each packet that is to be shaped, one [`crate::parcel`] a read.
+//! The TUN device: where the kernel hands over each packet that is to be shaped, one [`crate::tun_packet`] a read.
 //!
 //! Unless bundles are asked for, the kernel cuts segments and finishes checksums before the packet gets here, and one
 //! read is one packet of the wire. The device vanishes with the process that opened it.
@@ -25,7 +25,7 @@ pub(crate) struct Tun {
 
 /// How the kernel is to hand over TCP segments that were sent together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Handover {
+pub(crate) enum OffloadMode {
     /// As one bundle, checksums only begun.
     Bundles,
     /// One by one, as they are on the wire.
@@ -38,7 +38,7 @@ pub(crate) enum TunError {
     #[error(
         "cannot open {CLONE_DEVICE}: {0}; the shaper needs it: in a container give --device {CLONE_DEVICE}, else load the kernel module 'tun'"
     )]
-    Open(io::Error),
+    Active(io::Error),
     #[error(
         "cannot create the TUN device {NAME}: {0}; the shaper needs CAP_NET_ADMIN: run it as root, in a container give --cap-add NET_ADMIN"
     )]
@@ -50,16 +50,16 @@ impl Tun {
     pub(crate) fn create() -> Result<Self, TunError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
-        let file = options.open(CLONE_DEVICE).map_err(TunError::Open)?;
+        let file = options.open(CLONE_DEVICE).map_err(TunError::Active)?;
         attach(&file).map_err(TunError::Create)?;
         Ok(Self { file })
     }
 
     /// Changes how packets are handed over from now on; those that wait already come as they are.
-    pub(crate) fn hand_over(&self, handover: Handover) -> io::Result<()> {
+    pub(crate) fn hand_over(&self, handover: OffloadMode) -> io::Result<()> {
         let offloads = match handover {
-            Handover::Bundles => libc::TUN_F_CSUM | libc::TUN_F_TSO4,
-            Handover::Packets => 0,
+            OffloadMode::Bundles => libc::TUN_F_CSUM | libc::TUN_F_TSO4,
+            OffloadMode::Packets => 0,
         };
         // SAFETY: the descriptor is open, and TUNSETOFFLOAD takes its argument by value.
         let result = unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };

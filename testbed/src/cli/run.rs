@@ -1,32 +1,24 @@
 //! `testbed run`: its flags, and the run that they, a scenario or an earlier run ask for.
 
-mod check;
-mod dry_run;
-
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Instant;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use shaper::{Delay, Loss, Rate};
 
-use super::choice::choose_engine;
-use super::place::PlaceArgs;
-use super::{INTERRUPTED, SOME_NOT_PROVED, ShownArgs, clean, interrupt};
-use crate::duration::Span;
+use crate::backend::placement::PlacementArgs;
+use crate::cli::ShownArgs;
 use crate::emulator::EmulatorChoice;
-use crate::jobs::Jobs;
-use crate::manifest::Manifest;
-use crate::run::{Earlier, RunEnd, RunRequest, run};
-use crate::run_id::{RunLock, new_run_id};
+use crate::run::jobs::Jobs;
+use crate::scenario::duration::HumanDuration;
 use crate::scenario::{
     ArrivalRate, Arrivals, Combination, Connection, Offloads, Overrides, Scenario, Storage, UntilPrecise,
 };
+use crate::store::manifest::Manifest;
 use crate::usage::{bail_usage, usage};
 
 /// Flags that say what is run: they don't go with `--resume`, which says all of it.
-const WHAT_IS_RUN: [&str; 22] = [
+const SCENARIO_FLAGS: [&str; 22] = [
     "clients",
     "scenario",
     "loss",
@@ -45,21 +37,21 @@ const WHAT_IS_RUN: [&str; 22] = [
     "offloads",
     "storage",
     "seed",
-    "engine",
+    "backend",
     "emulator",
-    "out",
-    "from",
+    "results",
+    "repeat",
 ];
 
 #[derive(Args)]
 #[command(args_override_self = true)]
-pub(super) struct RunArgs {
+pub(crate) struct RunArgs {
     /// Client nodes
     #[arg(long, value_name = "N")]
     clients: Option<u32>,
     /// A built-in scenario's name, or a TOML file
-    #[arg(long, value_name = "NAME|FILE", default_value = "original")]
-    scenario: String,
+    #[arg(long, value_name = "NAME|FILE", default_value = "default")]
+    pub(crate) scenario: String,
     /// Losses to sweep, percent ('0,1,2%'); naming any condition replaces the scenario's whole sweep
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     loss: Option<Vec<Loss>>,
@@ -74,10 +66,10 @@ pub(super) struct RunArgs {
     combined: Option<Vec<Combination>>,
     /// Measured time of each cell ('30s')
     #[arg(long, value_name = "TIME")]
-    duration: Option<Span>,
+    duration: Option<HumanDuration>,
     /// Time before that in which clients work and nothing is measured ('2s')
     #[arg(long, value_name = "TIME")]
-    warm_up: Option<Span>,
+    warm_up: Option<HumanDuration>,
     /// How often each condition is measured, in shuffled order; with --until at most
     #[arg(long, value_name = "N")]
     repetitions: Option<u32>,
@@ -90,7 +82,7 @@ pub(super) struct RunArgs {
     users: Option<u32>,
     /// Mean pause of a shopper between two operations ('100ms')
     #[arg(long, value_name = "TIME")]
-    think_time: Option<Span>,
+    think_time: Option<HumanDuration>,
     /// Operations that all clients together begin by a timetable, whether the shop answers or not ('200/s'; open loop)
     #[arg(long, value_name = "RATE", conflicts_with = "think_time")]
     arrival_rate: Option<ArrivalRate>,
@@ -102,7 +94,7 @@ pub(super) struct RunArgs {
     connection: Option<Connection>,
     /// What imposes conditions [default: auto, or that of the run that is repeated]
     #[arg(long, value_enum)]
-    emulator: Option<EmulatorChoice>,
+    pub(crate) emulator: Option<EmulatorChoice>,
     /// Segmentation offload of the server's device; off, the emulator drops single packets and no bundles of them
     #[arg(long, value_enum)]
     offloads: Option<Offloads>,
@@ -111,35 +103,35 @@ pub(super) struct RunArgs {
     storage: Option<Storage>,
     /// The same seed gives the same plan, workload decisions and shaper drops; made up and recorded when not given
     #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// Cells that may be measured beside each other, each in a network of its own, while the host stays quiet: a number,
     /// or auto
     #[arg(long, value_name = "N|auto", default_value = "1")]
-    jobs: Jobs,
+    pub(crate) jobs: Jobs,
     /// Go on with a run that did not get to its end: measure what is missing in its folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = WHAT_IS_RUN)]
-    resume: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", conflicts_with_all = SCENARIO_FLAGS)]
+    pub(crate) resume: Option<PathBuf>,
     /// Repeat a run: scenario, seed, engine and emulator from its manifest.json; other flags change them
     #[arg(long, value_name = "FILE", conflicts_with = "scenario")]
-    from: Option<PathBuf>,
+    pub(crate) repeat: Option<PathBuf>,
     /// Where run folders go
     #[arg(long, value_name = "DIR", default_value = "results")]
-    out: PathBuf,
+    pub(crate) results: PathBuf,
     /// Check everything that needs no environment, print the plan and stop (--format table or json)
     #[arg(long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     #[command(flatten)]
-    shown: ShownArgs,
+    pub(crate) shown: ShownArgs,
     #[command(flatten)]
-    place: PlaceArgs,
+    pub(crate) placement: PlacementArgs,
 }
 
 /// What is to be run, wherever that was said.
-struct Wanted {
-    scenario: Scenario,
-    seed: u64,
-    emulator: EmulatorChoice,
-    place: PlaceArgs,
+pub(crate) struct ResolvedRun {
+    pub(crate) scenario: Scenario,
+    pub(crate) seed: u64,
+    pub(crate) emulator: EmulatorChoice,
+    pub(crate) placement: PlacementArgs,
 }
 
 impl RunArgs {
@@ -167,7 +159,7 @@ impl RunArgs {
     }
 
     /// What the flags ask for, over what `earlier` did, if that is repeated or gone on with.
-    fn wanted(&self, earlier: Option<&Manifest>) -> anyhow::Result<Wanted> {
+    pub(crate) fn resolve(&self, earlier: Option<&Manifest>) -> anyhow::Result<ResolvedRun> {
         let base = match earlier {
             Some(manifest) => Scenario { seed: Some(manifest.seed), ..manifest.scenario.clone() },
             None => Scenario::load(&self.scenario).map_err(usage)?,
@@ -183,73 +175,19 @@ impl RunArgs {
             _ => {}
         }
         let seed = scenario.seed.map_or_else(getrandom::u64, Ok).context("no randomness for a seed; give --seed")?;
-        let place = earlier.map_or_else(|| self.place.clone(), |manifest| self.place.clone().or_that_of(manifest));
+        let placement =
+            earlier.map_or_else(|| self.placement.clone(), |manifest| self.placement.clone().or_that_of(manifest));
         let same_emulator = earlier.and_then(|manifest| EmulatorChoice::named(&manifest.emulator));
         let emulator = self.emulator.or(same_emulator).unwrap_or(EmulatorChoice::Auto);
-        Ok(Wanted { scenario, seed, emulator, place })
+        Ok(ResolvedRun { scenario, seed, emulator, placement })
     }
-}
-
-/// Reads the manifest of a run that is to be repeated.
-fn manifest_at(path: &Path) -> anyhow::Result<Manifest> {
-    let text = std::fs::read_to_string(path).with_context(|| {
-        format!("reading '{}': expected the manifest.json of a run (results/<run-id>/manifest.json)", path.display())
-    })?;
-    serde_json::from_str(&text).with_context(|| format!("'{}' is no manifest of this testbed", path.display()))
-}
-
-pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let began = Instant::now();
-    let words: Vec<String> = std::env::args().collect();
-    tracing::debug!("testbed {}: {}", shop_protocol::VERSION, words.join(" "));
-    let earlier = args.resume.as_deref().map(Earlier::open).transpose()?;
-    let repeated = args.from.as_deref().map(manifest_at).transpose().map_err(usage)?;
-    let wanted = args.wanted(earlier.as_ref().map(Earlier::manifest).or(repeated.as_ref()))?;
-    check::check(args, &wanted)?;
-    if args.dry_run {
-        dry_run::print(&wanted, earlier.as_ref(), args.shown.format)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    clean::before_a_run(&wanted.place.urls)?;
-    let run_id = earlier.as_ref().map_or_else(new_run_id, |earlier| Ok(earlier.manifest().run_id.clone()))?;
-    let lock = RunLock::take(&run_id)?;
-    lock.note_engines(&wanted.place.urls.all())?;
-    // One thread only until here: namespaces can be entered by a whole process only while it has one.
-    let chosen = choose_engine(&wanted.place, lock.folder())?;
-    let request = RunRequest {
-        scenario: wanted.scenario,
-        seed: wanted.seed,
-        run_id,
-        temporary: lock.folder().to_owned(),
-        results: args.out.clone(),
-        earlier,
-        graphs: args.shown.graphs.clone(),
-        format: args.shown.format,
-        emulator: wanted.emulator,
-        jobs: args.jobs,
-        why_engine: chosen.why,
-        place: wanted.place.named(),
-        began,
-    };
-    // The lock is held, and its folder kept, until the run is over.
-    let end = chosen.runtime.block_on(async {
-        let stop = interrupt::listen()?;
-        run(chosen.engines, request, stop).await
-    });
-    // A read of stdin that nobody answers must not keep the program.
-    chosen.runtime.shutdown_background();
-    Ok(match end? {
-        RunEnd::Proved => ExitCode::SUCCESS,
-        RunEnd::Doubtful => ExitCode::from(SOME_NOT_PROVED),
-        RunEnd::Interrupted => ExitCode::from(INTERRUPTED),
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
-    use super::super::{Cli, Command};
+    use crate::cli::{Cli, Command};
 
     fn run_args(words: &[&str]) -> Result<super::RunArgs, String> {
         match Cli::try_parse_from([&["testbed", "run"], words].concat()) {
@@ -262,7 +200,7 @@ mod tests {
     #[test]
     fn values_are_read_with_their_units() {
         let args = run_args(&["--loss", "0,1,2%", "--delay", "0,50ms", "--rate", "1Mbit"]).unwrap();
-        let scenario = args.wanted(None).unwrap().scenario;
+        let scenario = args.resolve(None).unwrap().scenario;
         assert_eq!((scenario.sweep.loss.len(), scenario.sweep.delay.len(), scenario.sweep.rate.len()), (3, 2, 1));
         let error = run_args(&["--rate", "1Mps"]).err().unwrap();
         assert!(error.contains("1Mps") && error.contains("kbit"), "{error}");
@@ -271,7 +209,7 @@ mod tests {
     #[test]
     fn an_open_loop_and_precision_are_part_of_the_scenario() {
         let words = ["--arrival-rate", "200/s", "--arrivals", "constant", "--warm-up", "2s", "--until", "ci=5%"];
-        let scenario = run_args(&words).unwrap().wanted(None).unwrap().scenario;
+        let scenario = run_args(&words).unwrap().resolve(None).unwrap().scenario;
         assert_eq!(scenario.workload.arrival_rate.unwrap().per_second(), 200.0);
         assert_eq!((scenario.warm_up.to_string().as_str(), scenario.repetitions), ("2s", 30));
         let both = run_args(&["--arrival-rate", "200/s", "--think-time", "1s"]).err().unwrap();
@@ -282,7 +220,7 @@ mod tests {
     fn what_is_run_can_not_be_changed_when_it_is_gone_on_with() {
         assert!(run_args(&["--resume", "results/x", "--jobs", "2", "--format", "json"]).is_ok());
         for flag in
-            [["--clients", "2"], ["--delay", "1ms"], ["--seed", "1"], ["--out", "x"], ["--scenario", "original"]]
+            [["--clients", "2"], ["--delay", "1ms"], ["--seed", "1"], ["--results", "x"], ["--scenario", "default"]]
         {
             let error = run_args(&[&["--resume", "results/x"][..], &flag].concat()).err().unwrap();
             assert!(error.contains("cannot be used with"), "{error}");

@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use shaper::Condition;
-use shaper::control::{Event, Status};
+use shaper::control_protocol::{Event, Status};
 
-use super::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
-use crate::engine::process::Process;
-use crate::engine::{DEVICE, Engine, Node, NodeCommand, log_end};
+use crate::backend::node_process::NodeProcess;
+use crate::backend::{Backend, DEVICE, Node, NodeCommand, log_tail};
+use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
 use crate::program::Program;
 
 /// How long the daemon may take to start and to stop.
@@ -18,11 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The daemon, while it runs.
 #[derive(Default)]
-pub(crate) struct ShaperEmulator(Option<Process>);
+pub(crate) struct ShaperEmulator(Option<NodeProcess>);
 
 impl ShaperEmulator {
-    async fn status(&self, engine: &dyn Engine) -> anyhow::Result<Status> {
-        let shown = on_server(engine, NodeCommand::program(Program::Shaper, ["show"])).await?;
+    async fn status(&self, backend: &dyn Backend) -> anyhow::Result<Status> {
+        let shown = on_server(backend, NodeCommand::program(Program::Shaper, ["show"])).await?;
         serde_json::from_str(&shown.stdout).context("`shaper show` printed something else than its state")
     }
 }
@@ -39,13 +39,13 @@ pub(super) fn options(condition: &Condition) -> Vec<String> {
 /// The driver's view of the shaper's counters.
 fn link_counters(status: &Status) -> LinkCounters {
     let counters = status.counters;
-    let unasked = status.unread_drops + counters.send_errors + counters.dropped_memory;
+    let unintended_drops = status.tun_drops + counters.send_errors + counters.dropped_memory;
     LinkCounters {
         sent: counters.sent,
-        dropped: counters.dropped_loss + counters.dropped_queue + unasked,
+        dropped: counters.dropped_loss + counters.dropped_queue + unintended_drops,
         lost: Some(counters.dropped_loss),
         queue_full: Some(counters.dropped_queue),
-        unasked,
+        unintended_drops,
         queued: counters.queued,
         max_lateness_ms: Some(status.max_lateness_us as f64 / 1_000.0),
     }
@@ -61,45 +61,46 @@ impl Emulator for ShaperEmulator {
         EmulatorChoice::Shaper
     }
 
-    async fn prepare(&mut self, engine: &dyn Engine, logs: &Path) -> anyhow::Result<()> {
-        let daemon = NodeCommand::program(Program::Shaper, ["run", "--device", DEVICE, "--until-stdin-closes"]);
+    async fn prepare(&mut self, backend: &dyn Backend, logs: &Path) -> anyhow::Result<()> {
+        let daemon = NodeCommand::program(Program::Shaper, ["run", "--device", DEVICE, "--exit-on-stdin-eof"]);
         let log = logs.join("shaper.log");
-        let mut process = engine.spawn(Node::Server, &daemon, &log).await?;
+        let mut process = backend.spawn(Node::Server, &daemon, &log).await?;
         let ready: anyhow::Result<Event> = process.first_event(PATIENCE).await;
-        ready.with_context(|| log_end(&log))?;
+        ready.with_context(|| log_tail(&log))?;
         self.0 = Some(process);
         Ok(())
     }
 
-    fn can_express(&self, _condition: &Condition) -> anyhow::Result<()> {
+    fn check_supported(&self, _condition: &Condition) -> anyhow::Result<()> {
         Ok(())
     }
 
-    async fn apply(&mut self, engine: &dyn Engine, condition: &Condition, seed: u64) -> anyhow::Result<()> {
+    async fn apply(&mut self, backend: &dyn Backend, condition: &Condition, seed: u64) -> anyhow::Result<()> {
         let mut arguments = vec!["set".to_owned(), format!("--seed={seed}")];
         arguments.extend(options(condition));
-        on_server(engine, NodeCommand::program(Program::Shaper, arguments)).await.map(drop)
+        on_server(backend, NodeCommand::program(Program::Shaper, arguments)).await.map(drop)
     }
 
-    async fn read_back(&self, engine: &dyn Engine, asked: &Condition) -> anyhow::Result<ReadBack> {
-        let status = self.status(engine).await?;
+    async fn read_back(&self, backend: &dyn Backend, requested: &Condition) -> anyhow::Result<ReadBack> {
+        let status = self.status(backend).await?;
         let list = |name: &str, parts: &[String]| match parts {
             [] => String::new(),
             parts => format!(", {name}: {}", parts.join("; ")),
         };
-        let missing = list("missing", &status.path.missing) + &list("surplus", &status.path.surplus);
+        let missing = list("missing", &status.routing.missing) + &list("surplus", &status.routing.surplus);
         let elsewhere = if status.device == DEVICE { String::new() } else { format!(" on {}", status.device) };
-        let text = format!("shaper: {}{elsewhere}, way through it {:?}{missing}", status.condition, status.path.state);
-        let agrees = status.has_in_force(asked) && status.device == DEVICE;
+        let text =
+            format!("shaper: {}{elsewhere}, way through it {:?}{missing}", status.condition, status.routing.state);
+        let agrees = status.has_in_force(requested) && status.device == DEVICE;
         Ok(ReadBack { agrees, text: text.to_lowercase() })
     }
 
-    async fn counters(&self, engine: &dyn Engine) -> anyhow::Result<Option<LinkCounters>> {
-        let status = self.status(engine).await?;
+    async fn counters(&self, backend: &dyn Backend) -> anyhow::Result<Option<LinkCounters>> {
+        let status = self.status(backend).await?;
         Ok((!status.condition.is_baseline()).then(|| link_counters(&status)))
     }
 
-    async fn shut_down(&mut self, _engine: &dyn Engine) -> anyhow::Result<()> {
+    async fn shut_down(&mut self, _engine: &dyn Backend) -> anyhow::Result<()> {
         let Some(process) = self.0.take() else { return Ok(()) };
         process.stop(PATIENCE).await.map(drop)
     }
@@ -122,10 +123,10 @@ mod tests {
     #[test]
     fn every_drop_that_no_condition_requests_counts_as_unasked() {
         let status = r#"{"pid":1,"device":"eth0","tun":"shaper0","condition":{"delay":"50ms"},"queue_limit":"1000","seed":1,
-            "path":{"state":"open","missing":[]},"unread_drops":1,"max_lateness_us":1500,"scheduling":"realtime",
+            "routing":{"state":"active","missing":[]},"tun_drops":1,"max_lateness_us":1500,"scheduling":"realtime",
             "counters":{"packets":96,"bytes":0,"sent":40,"send_errors":2,"dropped_loss":8,"dropped_queue":16,
             "dropped_memory":4,"queued":26}}"#;
         let counters = link_counters(&serde_json::from_str(status).unwrap());
-        assert_eq!((counters.unasked, counters.dropped, counters.queued), (1 + 2 + 4, 7 + 8 + 16, 26));
+        assert_eq!((counters.unintended_drops, counters.dropped, counters.queued), (1 + 2 + 4, 7 + 8 + 16, 26));
     }
 }

@@ -3,7 +3,7 @@
 //! tcset exits 0 even where the kernel has no netem and nothing was set, so nothing here believes it: what is in force
 //! is read from the kernel by `tc`.
 
-mod in_force;
+mod readback;
 
 use std::path::Path;
 
@@ -11,9 +11,9 @@ use anyhow::{Context, bail};
 use async_trait::async_trait;
 use shaper::{Condition, Delay, Loss};
 
-use super::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
-use crate::engine::{DEVICE, Engine, Node, NodeCommand, last_lines};
-use in_force::Qdisc;
+use crate::backend::{Backend, DEVICE, Node, NodeCommand, last_lines};
+use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
+use readback::Qdisc;
 
 /// What to do when tcset does not work, for the user.
 const ADVICE: &str = "load it on the host with `modprobe sch_netem` if the kernel has it, or use --emulator shaper";
@@ -54,11 +54,11 @@ fn jitter_arguments(netem: &Qdisc, condition: &Condition) -> anyhow::Result<Vec<
 }
 
 /// Removes what tcset set, which all hangs below one root. `tcdel` would do the same, and start Python for it.
-async fn clear(engine: &dyn Engine) -> anyhow::Result<()> {
+async fn clear(backend: &dyn Backend) -> anyhow::Result<()> {
     let delete = NodeCommand::installed("tc", ["qdisc", "del", "dev", DEVICE, "root"]);
     // It fails when there is nothing to delete, so what counts is what is left.
-    let said = engine.exec(Node::Server, &delete).await?;
-    let left = in_force::read(engine).await?;
+    let said = backend.exec(Node::Server, &delete).await?;
+    let left = readback::read(backend).await?;
     if left.kinds.iter().any(|kind| matches!(kind.as_str(), "htb" | "netem")) {
         bail!("`{delete}` exited {} and left {}: {}", said.code, left.describe(), last_lines(&said.stderr, 2));
     }
@@ -66,13 +66,13 @@ async fn clear(engine: &dyn Engine) -> anyhow::Result<()> {
 }
 
 /// Whether the kernel has netem at all, which `tc` tells in milliseconds and tcset in a second.
-async fn check_kernel(engine: &dyn Engine) -> anyhow::Result<()> {
+async fn check_kernel(backend: &dyn Backend) -> anyhow::Result<()> {
     let add = NodeCommand::installed("tc", ["qdisc", "add", "dev", DEVICE, "root", "netem", "delay", "10ms"]);
-    let Ok(said) = engine.exec(Node::Server, &add).await else {
+    let Ok(said) = backend.exec(Node::Server, &add).await else {
         bail!("there is no tc in the server's node: it comes with iproute2");
     };
-    let found = in_force::read(engine).await?;
-    clear(engine).await?;
+    let found = readback::read(backend).await?;
+    clear(backend).await?;
     if found.netem.is_none() {
         bail!("the kernel has no netem (`tc` said: {}); {ADVICE}", last_lines(&said.stderr, 1));
     }
@@ -89,20 +89,20 @@ impl Emulator for TcsetEmulator {
         EmulatorChoice::Tcset
     }
 
-    fn bundles_segments(&self) -> bool {
+    fn treats_gso_as_one_packet(&self) -> bool {
         true
     }
 
-    async fn prepare(&mut self, engine: &dyn Engine, _logs: &Path) -> anyhow::Result<()> {
-        check_kernel(engine).await?;
+    async fn prepare(&mut self, backend: &dyn Backend, _logs: &Path) -> anyhow::Result<()> {
+        check_kernel(backend).await?;
         let trial = Condition { delay: "10ms".parse()?, ..Condition::BASELINE };
         let set = NodeCommand::installed("tcset", [vec![DEVICE.to_owned()], options(&trial)].concat());
-        let Ok(said) = engine.exec(Node::Server, &set).await else {
+        let Ok(said) = backend.exec(Node::Server, &set).await else {
             bail!("there is no tcset in the server's node: it comes with tcconfig (pip install tcconfig)");
         };
-        let found = in_force::read(engine).await?;
+        let found = readback::read(backend).await?;
         let works = found.agrees(&trial);
-        clear(engine).await?;
+        clear(backend).await?;
         if !works {
             let words = last_lines(&format!("{}\n{}", said.stdout, said.stderr), 2);
             bail!(
@@ -114,34 +114,34 @@ impl Emulator for TcsetEmulator {
         Ok(())
     }
 
-    fn can_express(&self, condition: &Condition) -> anyhow::Result<()> {
+    fn check_supported(&self, condition: &Condition) -> anyhow::Result<()> {
         if let Some(limit) = condition.queue_limit {
             bail!("tcset can't set a queue limit ({} packets): netem's is 1000", limit.packets());
         }
         Ok(())
     }
 
-    async fn apply(&mut self, engine: &dyn Engine, condition: &Condition, _seed: u64) -> anyhow::Result<()> {
+    async fn apply(&mut self, backend: &dyn Backend, condition: &Condition, _seed: u64) -> anyhow::Result<()> {
         if condition.is_baseline() {
-            return clear(engine).await;
+            return clear(backend).await;
         }
         let arguments = [vec![DEVICE.to_owned()], options(condition), vec!["--overwrite".to_owned()]].concat();
-        on_server(engine, NodeCommand::installed("tcset", arguments)).await?;
+        on_server(backend, NodeCommand::installed("tcset", arguments)).await?;
         if condition.jitter != Delay::ZERO {
             // Where the kernel has no netem the readback says so.
-            let Some(netem) = in_force::read(engine).await?.netem else { return Ok(()) };
-            on_server(engine, NodeCommand::installed("tc", jitter_arguments(&netem, condition)?)).await?;
+            let Some(netem) = readback::read(backend).await?.netem else { return Ok(()) };
+            on_server(backend, NodeCommand::installed("tc", jitter_arguments(&netem, condition)?)).await?;
         }
         Ok(())
     }
 
-    async fn read_back(&self, engine: &dyn Engine, asked: &Condition) -> anyhow::Result<ReadBack> {
-        let found = in_force::read(engine).await?;
-        Ok(ReadBack { agrees: found.agrees(asked), text: found.describe() })
+    async fn read_back(&self, backend: &dyn Backend, requested: &Condition) -> anyhow::Result<ReadBack> {
+        let found = readback::read(backend).await?;
+        Ok(ReadBack { agrees: found.agrees(requested), text: found.describe() })
     }
 
-    async fn counters(&self, engine: &dyn Engine) -> anyhow::Result<Option<LinkCounters>> {
-        let netem = in_force::read(engine).await?.netem;
+    async fn counters(&self, backend: &dyn Backend) -> anyhow::Result<Option<LinkCounters>> {
+        let netem = readback::read(backend).await?.netem;
         Ok(netem.map(|netem| LinkCounters {
             sent: netem.packets,
             dropped: netem.drops,
@@ -149,41 +149,41 @@ impl Emulator for TcsetEmulator {
             // queue's drops with the others: nothing that could be compared with a loss.
             lost: None,
             queue_full: None,
-            unasked: 0,
+            unintended_drops: 0,
             queued: netem.qlen,
             max_lateness_ms: None,
         }))
     }
 
-    async fn shut_down(&mut self, engine: &dyn Engine) -> anyhow::Result<()> {
-        clear(engine).await
+    async fn shut_down(&mut self, backend: &dyn Backend) -> anyhow::Result<()> {
+        clear(backend).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::in_force::tests::{CLASSES, QDISCS, condition};
+    use super::readback::tests::{CLASSES, QDISCS, condition};
     use super::*;
 
     #[test]
     fn a_jitter_is_set_by_tc_in_the_netem_that_tcset_made() {
-        let netem = in_force::parse(QDISCS, CLASSES).unwrap().netem.unwrap();
-        let asked = condition(r#"{"delay":"50ms","jitter":"10ms","loss":"0.5%"}"#);
+        let netem = readback::parse(QDISCS, CLASSES).unwrap().netem.unwrap();
+        let requested = condition(r#"{"delay":"50ms","jitter":"10ms","loss":"0.5%"}"#);
         assert_eq!(
-            jitter_arguments(&netem, &asked).unwrap().join(" "),
+            jitter_arguments(&netem, &requested).unwrap().join(" "),
             "qdisc change dev eth0 parent 1a1a:2 handle 20a8: netem limit 1000 delay 50ms 10ms rate 10gbit loss 0.5%"
         );
     }
 
     #[test]
     fn conditions_become_tcsets_options() {
-        for (asked, expected) in [
+        for (requested, expected) in [
             (r#"{"delay":"50ms"}"#, "--delay 50ms"),
             (r#"{"loss":"0.5%"}"#, "--loss 0.5%"),
             (r#"{"rate":"1.5Mbit"}"#, "--rate 1500Kbps"),
             (r#"{"rate":"9600bit"}"#, "--rate 9600bps"),
         ] {
-            assert_eq!(options(&condition(asked)).join(" "), expected);
+            assert_eq!(options(&condition(requested)).join(" "), expected);
         }
     }
 }

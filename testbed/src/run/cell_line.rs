@@ -1,12 +1,12 @@
 //! What a finished cell was asked for and achieved, in one line.
 
+use analysis::Distribution;
+use analysis::measures::Measures;
+use client::sample::{Phase, Sample};
 use console::Style;
 use shaper::{Condition, Delay};
-use shop_client::sample::{Phase, Sample};
-use testbed_analysis::Distribution;
-use testbed_analysis::measures::Measures;
 
-use crate::cell_row::{CellRow, Verdict};
+use crate::store::cell_row::{CellRow, Verdict};
 
 /// The line of a cell with this condition: `loss 2 %: seen 1.96 % (186 of 9,479), 1,802 operations, …, proved`.
 /// Problems and notes follow on lines of their own. With `is_coloured` the verdict has a colour where stderr is a
@@ -16,31 +16,31 @@ pub(super) fn cell_line(row: &CellRow, condition: &Condition, samples: &[Sample]
         if is_coloured { style.for_stderr().apply_to(word).to_string() } else { word.to_owned() }
     };
     let (word, style) = match row.verdict {
-        Verdict::Proved => ("proved", Style::new().green()),
-        Verdict::NotProved => ("NOT PROVED", Style::new().red()),
+        Verdict::Verified => ("verified", Style::new().green()),
+        Verdict::Unverified => ("NOT PROVED", Style::new().red()),
         Verdict::Failed => ("FAILED", Style::new().red()),
         Verdict::Interrupted => ("interrupted", Style::new().yellow()),
     };
-    let mut facts = Vec::new();
+    let mut info = Vec::new();
     let seen = seen(row, condition);
     if !seen.is_empty() {
-        facts.push(format!("seen {}", seen.join(", ")));
+        info.push(format!("seen {}", seen.join(", ")));
     }
-    facts.push(format!("{} operations", grouped(row.operations)));
+    info.push(format!("{} operations", grouped(row.operations)));
     if row.errors > 0 {
-        facts.push(format!("{} errors", grouped(row.errors)));
+        info.push(format!("{} errors", grouped(row.errors)));
     }
-    facts.extend(latencies(samples));
-    facts.push(paint(style, word));
-    if !row.overload.is_empty() {
-        facts.push(format!("{}: {}", paint(Style::new().yellow(), "OVERLOADED"), row.overload));
+    info.extend(latencies(samples));
+    info.push(paint(style, word));
+    if !row.overload_reasons.is_empty() {
+        info.push(format!("{}: {}", paint(Style::new().yellow(), "OVERLOADED"), row.overload_reasons));
     }
     if !row.server_stall.is_empty() {
-        facts.push(format!("{}: {}", paint(Style::new().yellow(), "SERVER STALLED"), row.server_stall));
+        info.push(format!("{}: {}", paint(Style::new().yellow(), "SERVER STALLED"), row.server_stall));
     }
-    let mut text = format!("{} {}: {}", row.condition, spaced(&row.value), facts.join(", "));
-    for remark in [&row.problems, &row.notes].into_iter().filter(|remark| !remark.is_empty()) {
-        text.push_str(&format!("\n    {}", remark.trim()));
+    let mut text = format!("{} {}: {}", row.condition, spaced(&row.value), info.join(", "));
+    for note in [&row.problems, &row.notes].into_iter().filter(|note| !note.is_empty()) {
+        text.push_str(&format!("\n    {}", note.trim()));
     }
     text
 }
@@ -117,15 +117,16 @@ fn spaced(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shop_client::sample::Outcome;
+    use client::sample::Outcome;
 
     use super::*;
-    use crate::plan::{self, Cell};
+    use crate::scenario::plan;
+    use crate::scenario::plan::Cell;
     use crate::scenario::{Overrides, Scenario};
 
     fn cell(condition: &str) -> Cell {
         let combined = Some(vec![condition.parse().unwrap()]);
-        let scenario = Scenario::load("original").unwrap().with(Overrides { combined, ..Overrides::default() });
+        let scenario = Scenario::load("default").unwrap().with(Overrides { combined, ..Overrides::default() });
         plan::cells(&scenario, 1).remove(0)
     }
 
@@ -139,17 +140,17 @@ mod tests {
     fn a_finished_cell_says_what_was_asked_and_achieved() {
         let combined = cell("loss=2%,delay=50ms");
         let mut row = CellRow::new(&combined, 0.1);
-        (row.verdict, row.operations) = (Verdict::Proved, 1_802);
+        (row.verdict, row.operations) = (Verdict::Verified, 1_802);
         (row.achieved_loss_percent, row.achieved_delay_ms) = (Some(1.962), Some(50.061));
         (row.link_sent, row.link_dropped, row.link_dropped_queue_full) = (Some(9_293), Some(186), Some(0));
         assert_eq!(
             line(&row, &combined),
             "combined 50 ms + 2 %: seen delay 50.1 ms, loss 1.96 % (186 of 9,479), 1,802 operations, p50 1.06 ms, \
-             p99 1,003 ms, proved"
+             p99 1,003 ms, verified"
         );
         (row.condition, row.value) = ("loss".to_owned(), "2%".to_owned());
-        (row.errors, row.verdict) = (3, Verdict::NotProved);
-        (row.overload, row.problems) = ("CPU 99 %".to_owned(), "after: delay".to_owned());
+        (row.errors, row.verdict) = (3, Verdict::Unverified);
+        (row.overload_reasons, row.problems) = ("CPU 99 %".to_owned(), "after: delay".to_owned());
         assert_eq!(
             line(&row, &combined),
             "loss 2 %: seen 1.96 % (186 of 9,479), 1,802 operations, 3 errors, p50 1.06 ms, p99 1,003 ms, NOT PROVED, \

@@ -2,8 +2,8 @@
 
 use anyhow::bail;
 
-use crate::engine::docker::HOW_TO_BUILD_IMAGES;
-use crate::engine::{Engine, Node, NodeCommand};
+use crate::backend::docker::HOW_TO_BUILD_IMAGES;
+use crate::backend::{Backend, Node, NodeCommand};
 use crate::program::Program;
 
 /// A program in a node, and the version that it printed.
@@ -15,11 +15,11 @@ type Answer = (Node, Program, String);
 /// # Errors
 /// When a program does not run, was built from other sources than this driver, or at another optimisation level than the
 /// others.
-pub(super) async fn check(engine: &dyn Engine) -> anyhow::Result<String> {
+pub(super) async fn check(backend: &dyn Backend) -> anyhow::Result<String> {
     let mut answers = Vec::new();
-    for (node, program) in used(engine.has_server(), &engine.clients_by_machine()) {
+    for (node, program) in used(backend.has_server(), &backend.clients_by_machine()) {
         let command = NodeCommand::program(program, ["--version"]);
-        let printed = engine.exec(node, &command).await?.success(&command)?.stdout;
+        let printed = backend.exec(node, &command).await?.success(&command)?.stdout;
         answers.push((node, program, printed.trim().to_owned()));
     }
     common_version(&answers)
@@ -35,8 +35,8 @@ fn common_version(answers: &[Answer]) -> anyhow::Result<String> {
     let mut common: Option<&str> = None;
     for (node, program, printed) in answers {
         let version = printed.strip_prefix(program.name()).unwrap_or(printed).trim_start();
-        let expected = common.unwrap_or(shop_protocol::VERSION);
-        if !shop_protocol::is_same_build(version) || common.is_some_and(|common| common != version) {
+        let expected = common.unwrap_or(protocol::VERSION);
+        if !protocol::is_same_build(version) || common.is_some_and(|common| common != version) {
             bail!(
                 "{node} holds another build than this driver: got '{printed}', expected '{} {expected}'; make the \
                  images again: {HOW_TO_BUILD_IMAGES}",
@@ -45,7 +45,7 @@ fn common_version(answers: &[Answer]) -> anyhow::Result<String> {
         }
         common = Some(version);
     }
-    Ok(common.unwrap_or(shop_protocol::VERSION).to_owned())
+    Ok(common.unwrap_or(protocol::VERSION).to_owned())
 }
 
 /// What a run notes about its numbers when the programs were compiled without optimisation.
@@ -62,7 +62,7 @@ mod tests {
 
     /// This build at an optimisation level.
     fn version(level: &str) -> String {
-        let (build, _) = shop_protocol::VERSION.rsplit_once(' ').unwrap();
+        let (build, _) = protocol::VERSION.rsplit_once(' ').unwrap();
         format!("{build} {level})")
     }
 
@@ -89,7 +89,7 @@ mod tests {
             let build = version(level);
             assert_eq!(common_version(&answers(&build, &build, &build)).unwrap(), build);
         }
-        assert_eq!(common_version(&[]).unwrap(), shop_protocol::VERSION);
+        assert_eq!(common_version(&[]).unwrap(), protocol::VERSION);
     }
 
     #[test]

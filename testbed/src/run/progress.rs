@@ -6,16 +6,17 @@ use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use client::sample::Sample;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use shaper::Condition;
-use shop_client::sample::Sample;
 
-use super::board::{Board, Count};
-use super::cell_line::cell_line;
-use crate::cell_row::CellRow;
-use crate::output::{self, Verbosity, say, say_coloured};
-use crate::plan;
+use crate::output;
+use crate::output::{Verbosity, say, say_coloured};
+use crate::run::cell_line::cell_line;
+use crate::run::live_counts::{Count, LiveCounts};
+use crate::scenario::plan;
+use crate::store::cell_row::CellRow;
 
 /// How often the line on a terminal is drawn.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -45,7 +46,7 @@ struct UnderWay {
     start: Instant,
     condition: Condition,
     /// What its clients tell, once they work.
-    board: Option<(Instant, Board)>,
+    counts: Option<(Instant, LiveCounts)>,
 }
 
 /// What a cell takes beside its clients' work, until it is known.
@@ -76,14 +77,14 @@ impl Progress {
 
     /// The next cell begins.
     pub(crate) fn begin(&self, cell: &plan::Cell) {
-        let under_way = UnderWay { start: Instant::now(), condition: cell.condition, board: None };
+        let under_way = UnderWay { start: Instant::now(), condition: cell.condition, counts: None };
         self.under_way.borrow_mut().insert(cell.id.clone(), under_way);
         tracing::debug!("cell {}: started", cell.id);
         self.draw();
     }
 
     /// A cell is not measured at all.
-    pub(crate) fn pass_over(&self) {
+    pub(crate) fn skip(&self) {
         self.cells.set(self.cells.get() - 1);
     }
 
@@ -108,9 +109,9 @@ impl Progress {
     }
 
     /// Shows the counts of the cell from now on.
-    pub(crate) async fn watch(&self, cell: &plan::Cell, board: &Board) -> Infallible {
+    pub(crate) async fn watch(&self, cell: &plan::Cell, counts: &LiveCounts) -> Infallible {
         if let Some(under_way) = self.under_way.borrow_mut().get_mut(&cell.id) {
-            under_way.board = Some((Instant::now(), board.clone()));
+            under_way.counts = Some((Instant::now(), counts.clone()));
         }
         std::future::pending().await
     }
@@ -155,8 +156,8 @@ impl Progress {
         };
         let working: Vec<(Duration, Count)> = under_way
             .values()
-            .filter_map(|cell| cell.board.as_ref())
-            .map(|(start, board)| (now - *start, board.total()))
+            .filter_map(|cell| cell.counts.as_ref())
+            .map(|(start, counts)| (now - *start, counts.total()))
             .collect();
         let Some(longest) = working.iter().map(|(elapsed, _)| *elapsed).max() else {
             return format!("{count} {what}: starting clients, verifying the condition");
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_bar_moves_with_time_inside_a_cell_and_never_past_its_end() {
-        let plan = plan::cells(&Scenario::load("original").unwrap().with(Overrides::default()), 1);
+        let plan = plan::cells(&Scenario::load("default").unwrap().with(Overrides::default()), 1);
         let progress = Progress::new(9, Duration::from_secs(17));
         assert_eq!(progress.position(Instant::now()), 0);
         progress.begin(&plan[0]);

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use analysis::Statistic;
 use serde::{Deserialize, Serialize};
-use testbed_analysis::Statistic;
 
 /// Operations that all clients together begin in a time, whether the shop answers or not (open loop).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ impl ArrivalRate {
     /// # Errors
     /// The client's.
     pub(super) fn check(self, clients: u32) -> anyhow::Result<()> {
-        let of_each: Result<shop_client::workload::ArrivalRate, String> = self.share(clients).to_string().parse();
+        let of_each: Result<client::workload::ArrivalRate, String> = self.share(clients).to_string().parse();
         of_each.map(drop).map_err(|error| {
             anyhow::anyhow!(
                 "arrival_rate is {self} for {clients} clients: each client: {error}: change the rate or clients"

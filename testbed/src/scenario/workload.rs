@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::load::{ArrivalRate, Arrivals};
-use crate::duration::Span;
+use crate::scenario::duration::HumanDuration;
+use crate::scenario::load::{ArrivalRate, Arrivals};
 
 /// What the shoppers do; the options of `shop-client workload`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub(crate) struct Workload {
     /// Virtual shoppers per client.
     pub(crate) users: u32,
     /// Mean pause between two operations of a shopper, in a closed loop.
-    pub(crate) think_time: Span,
+    pub(crate) think_time: HumanDuration,
     /// Operations that all clients together begin in a time (open loop); without it each shopper waits for its answer
     /// and thinks before its next operation (closed loop).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -27,9 +27,9 @@ pub(crate) struct Workload {
     /// Products on a page.
     pub(crate) page_size: u32,
     /// When an unanswered request is given up.
-    pub(crate) request_timeout: Span,
+    pub(crate) request_timeout: HumanDuration,
     /// When an unanswered handshake is given up.
-    pub(crate) connect_timeout: Span,
+    pub(crate) connect_timeout: HumanDuration,
 }
 
 /// How shoppers connect.

@@ -7,8 +7,8 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use crate::protocol::{Event, MAX_TEXT_BYTES};
-use crate::text::whole_chars;
+use crate::messages::{Event, MAX_TEXT_BYTES};
+use crate::utf8::whole_chars;
 
 /// Answers a request for a file.
 pub(super) async fn send(id: u64, path: &Path, events: &mpsc::Sender<Event>) {

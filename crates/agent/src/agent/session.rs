@@ -14,13 +14,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::child::{Program, follow};
-use super::children::Children;
-use super::folder::Folder;
-use super::{Agent, file};
-use crate::lines::{line_of, lines, next_line, parse, write_messages};
+use crate::agent::program::{Program, follow};
+use crate::agent::programs::Programs;
+use crate::agent::work_dir::WorkDir;
+use crate::agent::{Agent, file};
+use crate::json_lines::{line_of, lines, next_line, parse, write_messages};
+use crate::messages::{Event, Hello, MAX_LINE_BYTES, Request};
 use crate::output::note;
-use crate::protocol::{Event, Introduction, MAX_LINE_BYTES, Request};
 use crate::queue::Full;
 use crate::socket::Heartbeat;
 
@@ -39,8 +39,8 @@ pub(super) enum Heard {
 /// What requests need.
 struct Session<'a> {
     heartbeat: Heartbeat,
-    folder: &'a Folder,
-    children: &'a Arc<Children>,
+    work_dir: &'a WorkDir,
+    programs: &'a Arc<Programs>,
     events: mpsc::Sender<Event>,
     /// Everything that runs for this connection.
     tasks: TaskTracker,
@@ -52,8 +52,8 @@ pub(super) async fn hold(agent: &Agent, stream: TcpStream) -> (Heard, anyhow::Er
     let (events, queue) = mpsc::channel(EVENTS_WAITING);
     let session = Session {
         heartbeat: agent.heartbeat,
-        folder: &agent.folder,
-        children: &agent.children,
+        work_dir: &agent.work_dir,
+        programs: &agent.programs,
         events,
         tasks: TaskTracker::new(),
     };
@@ -61,16 +61,16 @@ pub(super) async fn hold(agent: &Agent, stream: TcpStream) -> (Heard, anyhow::Er
     // The loser of the two is dropped, and with it its end of the socket and of the queue: nobody waits to send any more.
     let why = tokio::select! {
         why = session.listen(reader, &mut heard) => why,
-        why = talk(&agent.introduction, queue, writer) => why,
+        why = talk(&agent.hello, queue, writer) => why,
     };
     session.end().await;
     (heard, why)
 }
 
 /// Sends the introduction, then events.
-async fn talk(introduction: &Introduction, mut queue: mpsc::Receiver<Event>, mut hub: OwnedWriteHalf) -> anyhow::Error {
+async fn talk(hello: &Hello, mut queue: mpsc::Receiver<Event>, mut hub: OwnedWriteHalf) -> anyhow::Error {
     let all = async {
-        hub.write_all(line_of(introduction)?.as_bytes()).await?;
+        hub.write_all(line_of(hello)?.as_bytes()).await?;
         write_messages(&mut queue, &mut hub).await?;
         Ok::<_, anyhow::Error>(())
     };
@@ -109,15 +109,15 @@ impl Session<'_> {
                 self.start(id, &Program { program, arguments, environment, has_stdin });
             }
             Request::Input { id, text } => {
-                if let Err(Full) = self.children.input(id, text + "\n") {
-                    self.children
+                if let Err(Full) = self.programs.input(id, text + "\n") {
+                    self.programs
                         .kill_because(id, "killed: it does not read its stdin, and too many lines wait for it");
                 }
             }
-            Request::CloseInput { id } => self.children.close_input(id),
-            Request::Kill { id } => self.children.kill(id),
+            Request::CloseInput { id } => self.programs.close_input(id),
+            Request::Kill { id } => self.programs.kill(id),
             Request::GetFile { id, path } => {
-                let (path, events) = (self.folder.path().join(path), self.events.clone());
+                let (path, events) = (self.work_dir.path().join(path), self.events.clone());
                 self.tasks.spawn(async move { file::send(id, &path, &events).await });
             }
             Request::Reset { id } => self.reset(id),
@@ -125,23 +125,23 @@ impl Session<'_> {
     }
 
     fn start(&self, id: u64, program: &Program) {
-        let started = self.children.start(id, || program.spawn(self.folder.path()));
+        let started = self.programs.start(id, || program.spawn(self.work_dir.path()));
         match started {
             Ok(child) => {
-                let (children, events) = (Arc::clone(self.children), self.events.clone());
-                self.tasks.spawn(follow(id, child, children, events));
+                let (programs, events) = (Arc::clone(self.programs), self.events.clone());
+                self.tasks.spawn(follow(id, child, programs, events));
             }
             Err(error) => self.answer(Event::Failed { id, why: format!("{error:#}") }),
         }
     }
 
     fn reset(&self, id: u64) {
-        let (children, folder, events) = (Arc::clone(self.children), self.folder.clone(), self.events.clone());
-        let closed = children.close_to_newcomers();
+        let (programs, work_dir, events) = (Arc::clone(self.programs), self.work_dir.clone(), self.events.clone());
+        let closed = programs.close_to_newcomers();
         self.tasks.spawn(async move {
-            children.kill_all();
-            children.all_gone().await;
-            let event = match folder.empty().await {
+            programs.kill_all();
+            programs.all_gone().await;
+            let event = match work_dir.empty().await {
                 Ok(()) => Event::Done { id },
                 Err(error) => Event::Failed { id, why: format!("{error:#}") },
             };
@@ -158,10 +158,10 @@ impl Session<'_> {
     }
 
     async fn end(self) {
-        self.children.kill_all();
+        self.programs.kill_all();
         self.tasks.close();
         self.tasks.wait().await;
-        if let Err(error) = self.folder.empty().await {
+        if let Err(error) = self.work_dir.empty().await {
             note(format_args!("{error:#}"));
         }
     }

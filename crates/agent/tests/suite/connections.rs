@@ -5,10 +5,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
+use agent::messages::{Event, FromAgent, Request};
 use nix::sys::signal::Signal;
-use testbed_agent::protocol::{Event, FromAgent, Request};
 
-use crate::lab::{Agent, Hub, Owned, PROGRAM, TOKEN, command, runs, script_request, stdout, wait_until};
+use crate::fixture::{Agent, Hub, Owned, PROGRAM, TOKEN, command, runs, script_request, stdout, wait_until};
 
 /// Starts a script at agent 1 that runs until killed, and says which process it is.
 fn lasting(hub: &mut Hub, agent: &Agent) -> u32 {
@@ -23,8 +23,8 @@ fn lasting(hub: &mut Hub, agent: &Agent) -> u32 {
 fn an_agent_says_where_and_which_it_is() {
     let mut hub = Hub::start();
     let _agent = Agent::start(&hub.address, 1);
-    let version = shop_protocol::VERSION.to_owned();
-    assert_eq!(hub.next(), FromAgent { from: 1, event: Event::Hello { node: "machine-1".into(), version } });
+    let version = protocol::VERSION.to_owned();
+    assert_eq!(hub.next(), FromAgent { from: 1, event: Event::Connected { host: "machine-1".into(), version } });
 }
 
 // Where a test takes a port again after its hub, it has an address of its own: nobody else gets the port meanwhile.
@@ -106,8 +106,12 @@ fn orphans_that_an_agent_inherits_do_not_stay_as_zombies() {
     // The shell's children become those of the program that takes its place: one that ends early, one that ends late.
     let script = format!("true & sleep 0.3 & exec {PROGRAM} serve --hub {}", hub.address);
     let mut command = Command::new("sh");
-    command.args(["-c", &script]).env("TESTBED_SLOT", "1").env("TESTBED_NODE", "x").env("TESTBED_TOKEN", TOKEN);
-    let agent = Owned(command.env("TESTBED_FOLDER", folder.path()).stderr(Stdio::null()).spawn().unwrap());
+    command
+        .args(["-c", &script])
+        .env("TESTBED_AGENT_ID", "1")
+        .env("TESTBED_AGENT_HOST", "x")
+        .env("TESTBED_TOKEN", TOKEN);
+    let agent = Owned(command.env("TESTBED_AGENT_WORK_DIR", folder.path()).stderr(Stdio::null()).spawn().unwrap());
     let mut hub = hub;
     hub.assert_hello();
     wait_until("collecting orphans", || agent.children().is_empty());

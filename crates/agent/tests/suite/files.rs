@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use testbed_agent::protocol::{Event, MAX_TEXT_BYTES, Request};
+use agent::messages::{Event, MAX_TEXT_BYTES, Request};
 
-use crate::lab::Hub;
+use crate::fixture::Hub;
 
 fn get(hub: &mut Hub, path: &str) -> String {
     hub.ask(1, Request::GetFile { id: 1, path: path.into() });

@@ -1,8 +1,8 @@
 //! Hub and agents as the real programs, over real sockets, with real programs run by them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backpressure;
 mod connections;
 mod files;
-mod lab;
-mod pressure;
+mod fixture;
 mod programs;

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use testbed_agent::protocol::{Event, MAX_TEXT_BYTES, Request};
+use agent::messages::{Event, MAX_TEXT_BYTES, Request};
 
-use crate::lab::{Agent, Hub, runs, script_request, start_request, stdout, wait_until, with_stdin};
+use crate::fixture::{Agent, Hub, runs, script_request, start_request, stdout, wait_until, with_stdin};
 
 /// A script's own process id, which it prints first.
 fn printed_pid(hub: &mut Hub) -> u32 {
@@ -26,7 +26,7 @@ fn a_program_says_all_it_has_to_say_before_its_exit_is_told() {
 #[test]
 fn it_runs_in_the_folder_with_its_own_variables_and_without_the_token() {
     let (mut hub, agent) = Hub::with_agent();
-    let mut request = script_request(1, "echo \"$A $TESTBED_NODE ${TESTBED_TOKEN-none}\"; pwd");
+    let mut request = script_request(1, "echo \"$A $TESTBED_AGENT_HOST ${TESTBED_TOKEN-none}\"; pwd");
     if let Request::Start { environment, .. } = &mut request {
         environment.push(("A".into(), "b c".into()));
     }
@@ -127,8 +127,8 @@ fn a_line_longer_than_an_event_comes_whole() {
 fn many_lines_come_in_their_order() {
     let (mut hub, _agent) = Hub::with_agent();
     hub.ask(1, start_request(1, "seq", &["20000"]));
-    for number in 1..=20_000 {
-        assert_eq!(hub.event(), stdout(1, &number.to_string()));
+    for agent_id in 1..=20_000 {
+        assert_eq!(hub.event(), stdout(1, &agent_id.to_string()));
     }
     assert_eq!(hub.event(), Event::Exited { id: 1, code: 0 });
 }
@@ -157,8 +157,8 @@ fn a_reset_kills_all_programs_and_empties_the_folder() {
 #[test]
 fn a_hundred_agents_run_programs_at_once() {
     let (mut hub, _agents): (Hub, Vec<Agent>) = Hub::with_agents(100);
-    for number in 1..=100 {
-        hub.ask(number, script_request(5, "for i in 1 2 3; do echo $TESTBED_SLOT; done"));
+    for agent_id in 1..=100 {
+        hub.ask(agent_id, script_request(5, "for i in 1 2 3; do echo $TESTBED_AGENT_ID; done"));
     }
     let mut lines = vec![0; 101];
     let mut exited = 0;

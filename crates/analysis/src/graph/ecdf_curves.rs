@@ -1,16 +1,16 @@
 //! Distribution functions as step curves: which share of the operations took at most so long.
 
-use super::axis::{Axis, Scale, Tick};
-use super::font::Fonts;
-use super::frame::{Frame, Plot, TypeSizes, XAxis};
-use super::legend::{Entry, Key};
-use super::marker::Marker;
-use super::scene::{MarkerFill, Point, Rect, Scene, Stroke};
 use crate::ecdf::Ecdf;
+use crate::graph::axis::{Axis, Scale, Tick};
+use crate::graph::font::Fonts;
+use crate::graph::legend::{Entry, Key};
+use crate::graph::marker::Marker;
+use crate::graph::plot_area::{Plot, PlotArea, TypeSizes, XAxis};
+use crate::graph::scene::{MarkerFill, Point, Rect, Scene, Stroke};
 use crate::percentile::{Sorted, percentile};
 
 /// Steps closer together than this, in pixels, cannot be told apart and are drawn as one.
-const FINEST_STEP: f64 = 0.4;
+const MIN_STEP: f64 = 0.4;
 
 /// Markers on a curve; each curve has them at other heights, so that they do not cover each other.
 const MARKERS: usize = 4;
@@ -40,7 +40,7 @@ impl EcdfChart {
 
     pub(crate) fn draw(&self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes) {
         let ends = self.curves.iter().flat_map(|curve| [curve.values.min(), curve.values.max()]).flatten();
-        let frame = Frame {
+        let frame = PlotArea {
             x: XAxis::Numbers(Axis::covering(ends)),
             x_name: self.x_name.clone(),
             y: percent(),
@@ -84,7 +84,7 @@ fn stairs(plot: &Plot, ecdf: &Ecdf) -> Vec<Point> {
     for (index, (value, share)) in ecdf.steps().iter().enumerate() {
         let (Some(x), Some(y)) = (plot.x(*value), plot.y(100.0 * share)) else { continue };
         let last = index + 1 == ecdf.steps().len();
-        let visible = points.last().is_none_or(|point| x - point.0 >= FINEST_STEP || point.1 - y >= FINEST_STEP);
+        let visible = points.last().is_none_or(|point| x - point.0 >= MIN_STEP || point.1 - y >= MIN_STEP);
         if visible || last {
             points.extend([(x, before), (x, y)]);
             before = y;

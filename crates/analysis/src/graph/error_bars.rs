@@ -1,13 +1,13 @@
 //! Failed operations in percent of those tried, stacked by how they failed.
 
-use super::axis::Axis;
-use super::font::{Fonts, Weight};
-use super::frame::{Category, Frame, Plot, TypeSizes, XAxis};
-use super::legend::{Entry, Key};
-use super::palette::{BLACK, Color, FAINT_INK, GREEN, ORANGE, PURPLE, SKY, VERMILLION, WHITE};
-use super::scene::{Anchor, Label, Point, Rect, Scene, Stroke};
+use crate::graph::axis::Axis;
+use crate::graph::font::{Fonts, Weight};
+use crate::graph::legend::{Entry, Key};
+use crate::graph::palette::{BLACK, Color, FAINT_INK, GREEN, ORANGE, PURPLE, SKY, VERMILLION, WHITE};
+use crate::graph::plot_area::{Category, Plot, PlotArea, TypeSizes, XAxis};
+use crate::graph::scene::{Anchor, Label, Point, Rect, Scene, Stroke};
+use crate::outcome_counts::OutcomeCounts;
 use crate::sample::Outcome;
-use crate::tally::Tally;
 
 /// A chart of errors over categories.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +15,7 @@ pub(crate) struct ErrorChart {
     pub(crate) categories: Vec<Category>,
     pub(crate) x_name: String,
     /// One for each category.
-    pub(crate) tallies: Vec<Tally>,
+    pub(crate) tallies: Vec<OutcomeCounts>,
 }
 
 /// The colour and the words of an outcome.
@@ -32,12 +32,12 @@ fn look(outcome: Outcome) -> (Color, &'static str) {
 
 impl ErrorChart {
     fn tried(&self) -> u64 {
-        self.tallies.iter().map(Tally::tried).sum()
+        self.tallies.iter().map(OutcomeCounts::tried).sum()
     }
 
     /// The ways to fail that occurred.
     fn failures(&self) -> impl Iterator<Item = Outcome> {
-        let occurred = |outcome: &Outcome| self.tallies.iter().any(|tally| tally.of(*outcome) > 0);
+        let occurred = |outcome: &Outcome| self.tallies.iter().any(|counts| counts.of(*outcome) > 0);
         Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Ok).filter(occurred)
     }
 
@@ -46,8 +46,8 @@ impl ErrorChart {
     }
 
     pub(crate) fn draw(&self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes) {
-        let highest = self.tallies.iter().filter_map(Tally::error_percent).fold(0.0, f64::max);
-        let frame = Frame {
+        let highest = self.tallies.iter().filter_map(OutcomeCounts::error_percent).fold(0.0, f64::max);
+        let frame = PlotArea {
             x: XAxis::Categories(self.categories.clone()),
             x_name: self.x_name.clone(),
             // Room above the highest bar for what is written on it.
@@ -60,9 +60,9 @@ impl ErrorChart {
             let label = Label::new(text, plot.area.center(), 24.0).bold().anchored(Anchor::Middle);
             scene.label(label.colored(GREEN).centred());
         }
-        for (index, tally) in self.tallies.iter().enumerate() {
-            draw_bar(scene, &plot, index, tally);
-            draw_count(scene, fonts, &plot, index, tally, sizes);
+        for (index, counts) in self.tallies.iter().enumerate() {
+            draw_bar(scene, &plot, index, counts);
+            draw_count(scene, fonts, &plot, index, counts, sizes);
         }
     }
 }
@@ -71,17 +71,17 @@ fn bar_half_width(plot: &Plot) -> f64 {
     (plot.slot() * 0.3).min(60.0)
 }
 
-fn draw_bar(scene: &mut Scene, plot: &Plot, index: usize, tally: &Tally) {
+fn draw_bar(scene: &mut Scene, plot: &Plot, index: usize, counts: &OutcomeCounts) {
     let (x, half) = (plot.category(index), bar_half_width(plot));
     let mut below = 0.0;
     for outcome in Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Ok) {
-        let above = below + tally.percent_of(outcome).unwrap_or_default();
+        let above = below + counts.percent_of(outcome).unwrap_or_default();
         if let (Some(bottom), Some(top)) = (plot.y(below), plot.y(above))
             && above > below
         {
             scene.fill(Rect { left: x - half, top, right: x + half, bottom }, look(outcome).0);
             if below > 0.0 {
-                scene.path(vec![(x - half, bottom), (x + half, bottom)], Stroke::solid(WHITE, 1.5));
+                scene.path(vec![(x - half, bottom), (x + half, bottom)], Stroke::reliable(WHITE, 1.5));
             }
         }
         below = above;
@@ -89,15 +89,15 @@ fn draw_bar(scene: &mut Scene, plot: &Plot, index: usize, tally: &Tally) {
 }
 
 /// Writes the percentage, and where there is room the counts, above the bar.
-fn draw_count(scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, tally: &Tally, sizes: TypeSizes) {
+fn draw_count(scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, counts: &OutcomeCounts, sizes: TypeSizes) {
     let x = plot.category(index);
-    let Some(percent) = tally.error_percent() else {
+    let Some(percent) = counts.error_percent() else {
         let at = (x, plot.area.bottom - 8.0);
         scene.label(Label::new("not tried", at, sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));
         return;
     };
     let Some(top) = plot.y(percent) else { return };
-    let counts = format!("{} of {}", tally.errors(), tally.tried());
+    let counts = format!("{} of {}", counts.errors(), counts.tried());
     let width = |text: &str, size: f64| fonts.width(text, size, Weight::Regular);
     let mut baseline = top - 8.0;
     if width(&counts, sizes.note) + 8.0 <= plot.slot() {

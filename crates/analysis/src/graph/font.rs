@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 use plotters::style::{FontStyle, register_font};
 
-use super::GraphError;
+use crate::graph::GraphError;
 
 /// The family as SVG viewers see it. Verdana is as wide as `DejaVu` Sans, so labels fit where only that is installed.
 pub(crate) const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";

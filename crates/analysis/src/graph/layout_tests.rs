@@ -1,13 +1,13 @@
 //! Tests of layouts: what a picture says, that labels are inside it, and that none runs into another.
 
-use super::font::Fonts;
-use super::scene::{Label, Rect, Scene, Shape};
-use super::{GraphError, RunTitle, lay_out};
 use crate::cell::Verdict;
+use crate::graph::font::Fonts;
+use crate::graph::scene::{Label, Rect, Scene, Shape};
+use crate::graph::{GraphError, RunTitle, lay_out};
 use crate::sample::Outcome;
 use synthetic::{Link, Run};
 
-#[path = "../../tests/synthetic/mod.rs"]
+#[path = "../../tests/suite/synthetic.rs"]
 mod synthetic;
 
 fn title() -> RunTitle {
@@ -60,7 +60,7 @@ fn doubtful() -> Run {
     run.cells
         .iter_mut()
         .filter(|cell| cell.condition == "loss" || cell.repetition == 2)
-        .for_each(|cell| cell.verdict = Verdict::NotProved);
+        .for_each(|cell| cell.verdict = Verdict::Unverified);
     run.cells.iter_mut().filter(|cell| cell.magnitude > 1.0).for_each(|cell| cell.overloaded = true);
     run
 }
@@ -102,8 +102,8 @@ fn pictures_say_what_they_show() {
 #[test]
 fn no_errors_are_said_in_words() {
     let run = synthetic::sweep(1, 300);
-    let picture = scene(&run, "delay-errors");
-    assert!(texts(&picture).contains(&"no errors in 1800 operations"), "{:?}", texts(&picture));
+    let graph = scene(&run, "delay-errors");
+    assert!(texts(&graph).contains(&"no errors in 1800 operations"), "{:?}", texts(&graph));
     assert!(!texts(&scene(&run, "loss-errors")).iter().any(|text| text.starts_with("no errors in")));
 }
 
@@ -114,7 +114,7 @@ fn doubts_are_written_and_explained() {
     assert!(texts(&said).contains(&"not proved, overloaded"), "{:?}", texts(&said));
     assert_eq!(texts(&said).iter().filter(|text| **text == "not proved").count(), 3);
     let mut all = run.clone();
-    for (cell, verdict) in all.cells.iter_mut().zip([Verdict::Failed, Verdict::Interrupted, Verdict::NotProved]) {
+    for (cell, verdict) in all.cells.iter_mut().zip([Verdict::Failed, Verdict::Interrupted, Verdict::Unverified]) {
         (cell.verdict, cell.stalled) = (verdict, true);
     }
     check_labels("all doubts", &all);
@@ -187,7 +187,7 @@ fn overload_has_a_word_of_its_own() {
     run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.overloaded = true);
     let only = scene(&run, "loss-rtt");
     assert_eq!(texts(&only).iter().filter(|text| **text == "overloaded").count(), 2, "{:?}", texts(&only));
-    run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.verdict = Verdict::NotProved);
+    run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.verdict = Verdict::Unverified);
     let both = scene(&run, "loss-rtt");
     for words in ["not proved, overloaded", "not proved", "overloaded"] {
         assert!(texts(&both).contains(&words), "'{words}' is not among {:?}", texts(&both));

@@ -1,9 +1,9 @@
 //! The legend: rows of keys and names above the plot, where they cannot cover data.
 
-use super::font::{Fonts, Weight};
-use super::marker::Marker;
-use super::palette::{Color, FAINT_INK};
-use super::scene::{Label, MarkerFill, Point, Rect, Scene, Stroke};
+use crate::graph::font::{Fonts, Weight};
+use crate::graph::marker::Marker;
+use crate::graph::palette::{Color, FAINT_INK};
+use crate::graph::scene::{Label, MarkerFill, Point, Rect, Scene, Stroke};
 
 /// What stands before a name in the legend.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,12 +62,12 @@ fn row_height(size: f64) -> f64 {
 fn places(fonts: Fonts, entries: &[Entry], width: f64, size: f64) -> Vec<(f64, u32)> {
     let (mut x, mut row) = (0.0, 0);
     let place = |entry: &Entry| {
-        let needs = KEY_WIDTH + KEY_GAP + fonts.width(&entry.name, size, Weight::Regular);
-        if x > 0.0 && x + needs > width {
+        let min_samples = KEY_WIDTH + KEY_GAP + fonts.width(&entry.name, size, Weight::Regular);
+        if x > 0.0 && x + min_samples > width {
             (x, row) = (0.0, row + 1);
         }
         let at = (x, row);
-        x += needs + ENTRY_GAP;
+        x += min_samples + ENTRY_GAP;
         at
     };
     entries.iter().map(place).collect()
@@ -87,13 +87,13 @@ fn draw_key(scene: &mut Scene, key: Key, left: Point) {
             scene.fill(Rect { left: x - half, top: y - half, right: x + half, bottom: y + half }, color);
         }
         Key::Whisker => {
-            whisker(scene, center.0, (center.1 + 9.0, center.1 - 9.0), Stroke::solid(FAINT_INK, 1.5));
+            whisker(scene, center.0, (center.1 + 9.0, center.1 - 9.0), Stroke::reliable(FAINT_INK, 1.5));
         }
         Key::ErrorBar => {
-            error_bar(scene, center.0, (center.1 + 9.0, center.1 - 9.0), Stroke::solid(FAINT_INK, 1.5));
+            error_bar(scene, center.0, (center.1 + 9.0, center.1 - 9.0), Stroke::reliable(FAINT_INK, 1.5));
         }
         Key::OpenBar => {
-            open_bar(scene, (center.0, center.1 + 9.0), center.1 - 9.0, Stroke::solid(FAINT_INK, 1.5));
+            open_bar(scene, (center.0, center.1 + 9.0), center.1 - 9.0, Stroke::reliable(FAINT_INK, 1.5));
         }
         Key::Open => scene.marker(Marker::Circle, center, 6.5, FAINT_INK, MarkerFill::Open),
     }

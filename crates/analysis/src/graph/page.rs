@@ -1,12 +1,13 @@
 //! What surrounds the plots of a picture: title above, footer below.
 
-use super::RunTitle;
-use super::font::{Fonts, Weight};
-use super::frame::TypeSizes;
-use super::legend::{self, Entry};
-use super::palette::FAINT_INK;
-use super::scene::{Label, Rect, Scene};
-use crate::pool::Pool;
+use crate::graph::RunTitle;
+use crate::graph::font::{Fonts, Weight};
+use crate::graph::legend;
+use crate::graph::legend::Entry;
+use crate::graph::palette::FAINT_INK;
+use crate::graph::plot_area::TypeSizes;
+use crate::graph::scene::{Label, Rect, Scene};
+use crate::pooled_samples::PooledSamples;
 
 /// Width and height of a picture with a single plot, pixels.
 pub(crate) const SINGLE: (u32, u32) = (960, 600);
@@ -28,25 +29,25 @@ pub(crate) fn page(fonts: Fonts, size: (u32, u32), title: &str, entries: &[Entry
 }
 
 /// The parts of a footer: the run, and what the numbers stand on.
-pub(crate) fn footer(title: &RunTitle, pools: &[&Pool], unlisted: usize) -> Vec<String> {
-    let tried: u64 = pools.iter().map(|pool| pool.all.pooled.tally.tried()).sum();
-    let errors: u64 = pools.iter().map(|pool| pool.all.pooled.tally.errors()).sum();
-    let mut parts = vec![format!("run {}", title.run_id), title.line.clone()];
-    parts.push(match errors {
+pub(crate) fn footer(title: &RunTitle, values: &[&PooledSamples], unlisted: usize) -> Vec<String> {
+    let tried: u64 = values.iter().map(|pool| pool.all.pooled.counts.tried()).sum();
+    let errors: u64 = values.iter().map(|pool| pool.all.pooled.counts.errors()).sum();
+    let mut components = vec![format!("run {}", title.run_id), title.line.clone()];
+    components.push(match errors {
         0 => format!("n = {tried} operations, no errors"),
         _ => format!("n = {tried} operations, {errors} of them failed"),
     });
     if unlisted > 0 {
-        parts.push(format!("{unlisted} samples of unlisted cells left out"));
+        components.push(format!("{unlisted} samples of unlisted cells left out"));
     }
-    parts.retain(|part| !part.is_empty());
-    parts
+    components.retain(|part| !part.is_empty());
+    components
 }
 
 /// Writes `parts` at the bottom of `room` in as many lines as they need; returns where they begin.
-pub(crate) fn draw_footer(scene: &mut Scene, fonts: Fonts, parts: &[String], room: Rect, size: f64) -> f64 {
+pub(crate) fn draw_footer(scene: &mut Scene, fonts: Fonts, components: &[String], room: Rect, size: f64) -> f64 {
     let mut lines: Vec<String> = Vec::new();
-    for part in parts {
+    for part in components {
         let longer = lines.last().map(|line| format!("{line}  ·  {part}"));
         match (longer, lines.last_mut()) {
             (Some(longer), Some(line)) if fonts.width(&longer, size, Weight::Regular) <= room.width() => *line = longer,

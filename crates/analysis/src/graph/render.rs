@@ -5,11 +5,11 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{Pos, VPos};
 use plotters::style::{FontDesc, FontFamily, RGBColor, TextStyle};
 
-use super::font::{FAMILY, Fonts};
-use super::lettering::Lettering;
-use super::palette;
-use super::scene::{Label, Point, Scene, Shape, Stroke};
-use super::{GraphError, Picture};
+use crate::graph::font::{FAMILY, Fonts};
+use crate::graph::palette;
+use crate::graph::scene::{Label, Point, Scene, Shape, Stroke};
+use crate::graph::text_placement::TextPlacement;
+use crate::graph::{Graph, GraphError};
 
 /// Bitmaps are painted this many times larger and averaged down: plotters does not smooth thick lines and areas.
 const OVERSAMPLING: u32 = 3;
@@ -18,13 +18,13 @@ const OVERSAMPLING: u32 = 3;
 const SVG_UNITS_PER_PIXEL: u32 = 8;
 
 /// Paints `scene` as PNG and SVG.
-pub(crate) fn picture(fonts: Fonts, name: String, scene: &Scene) -> Result<Picture, GraphError> {
-    let failed = |reason: String| GraphError::Backend { picture: name.clone(), reason };
+pub(crate) fn graph(fonts: Fonts, name: String, scene: &Scene) -> Result<Graph, GraphError> {
+    let failed = |reason: String| GraphError::Backend { graph: name.clone(), reason };
     let pixels = bitmap(fonts, scene).map_err(failed)?;
     let svg = vector(fonts, scene).map_err(failed)?;
     match encode(&pixels, scene.width, scene.height) {
-        Ok(png) => Ok(Picture { name, png, svg }),
-        Err(source) => Err(GraphError::Png { picture: name, source }),
+        Ok(png) => Ok(Graph { name, png, svg }),
+        Err(source) => Err(GraphError::Png { graph: name, source }),
     }
 }
 
@@ -34,7 +34,7 @@ fn bitmap(fonts: Fonts, scene: &Scene) -> Result<Vec<u8>, String> {
     let mut large = vec![255; (width * height * 3) as usize];
     {
         let area = BitMapBackend::with_buffer(&mut large, (width, height)).into_drawing_area();
-        let brush = Brush { fonts, zoom: f64::from(OVERSAMPLING), lettering: Lettering::Bitmap };
+        let brush = Brush { fonts, zoom: f64::from(OVERSAMPLING), lettering: TextPlacement::Bitmap };
         paint(scene, &area, brush).map_err(|error| error.to_string())?;
         area.present().map_err(|error| error.to_string())?;
     }
@@ -92,7 +92,7 @@ fn vector(fonts: Fonts, scene: &Scene) -> Result<String, String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
-        let brush = Brush { fonts, zoom: f64::from(SVG_UNITS_PER_PIXEL), lettering: Lettering::Svg };
+        let brush = Brush { fonts, zoom: f64::from(SVG_UNITS_PER_PIXEL), lettering: TextPlacement::Svg };
         paint(scene, &area, brush).map_err(|error| error.to_string())?;
         area.present().map_err(|error| error.to_string())?;
     }
@@ -109,7 +109,7 @@ struct Brush {
     fonts: Fonts,
     /// Units of the backend for each pixel of the scene.
     zoom: f64,
-    lettering: Lettering,
+    lettering: TextPlacement,
 }
 
 fn paint<DB: DrawingBackend>(scene: &Scene, area: &DrawingArea<DB, Shift>, brush: Brush) -> Painted<DB> {

@@ -1,8 +1,8 @@
 //! A laid out picture: lines, areas and labels in pixels, in the order in which they are painted. Knows no backend.
 
-use super::font::{CAP_HEIGHT, Fonts, Weight};
-use super::marker::Marker;
-use super::palette::{Color, INK, WHITE};
+use crate::graph::font::{CAP_HEIGHT, Fonts, Weight};
+use crate::graph::marker::Marker;
+use crate::graph::palette::{Color, INK, WHITE};
 
 /// A place in the picture, pixels from its top left corner.
 pub(crate) type Point = (f64, f64);
@@ -45,7 +45,7 @@ pub(crate) struct Stroke {
 }
 
 impl Stroke {
-    pub(crate) fn solid(color: Color, width: f64) -> Self {
+    pub(crate) fn reliable(color: Color, width: f64) -> Self {
         Stroke { color, width, dash: None }
     }
 
@@ -171,7 +171,7 @@ impl Scene {
         }
     }
 
-    /// Every label.
+    /// All label.
     #[cfg(test)]
     pub(crate) fn labels(&self) -> impl Iterator<Item = &Label> {
         self.shapes.iter().filter_map(|shape| match shape {

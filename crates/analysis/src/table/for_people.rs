@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, Table, TableStyle};
 
-use super::{ConditionRow, cells_of, notes};
+use crate::table::{ConditionRow, cells_of, notes};
 
 /// A column for people.
 pub(super) struct Column {

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::shop::ShopArgs;
-use crate::menu::{self, MenuSettings};
+use crate::cli::shop::ShopArgs;
+use crate::menu;
+use crate::menu::MenuSettings;
 use crate::output;
-use crate::wire::ConnectionMode;
+use crate::transport::ConnectionMode;
 use csv_file::CsvFile;
 
 /// Options of `menu`.

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::span;
+use crate::cli::span;
 use crate::output;
-use crate::probe::{self, HandshakeSettings, MOST_IN_BURST, Means, Pace, ProbeSettings};
+use crate::probe;
+use crate::probe::{HandshakeSettings, MAX_IN_BURST, ProbeProtocol, ProbeSettings, SendPattern};
 
 /// The largest payload of one packet.
-const MOST_PAYLOAD_BYTES: i64 = 65_507;
+const MAX_PAYLOAD_BYTES: i64 = 65_507;
 
 /// Options of `probe`.
 #[derive(clap::Args)]
@@ -33,7 +34,7 @@ pub(super) struct Args {
     /// Payload of each, bytes; the packet is 28 bytes larger.
     #[arg(
         long, value_name = "BYTES", default_value_t = 56,
-        value_parser = clap::value_parser!(u16).range(0..=MOST_PAYLOAD_BYTES)
+        value_parser = clap::value_parser!(u16).range(0..=MAX_PAYLOAD_BYTES)
     )]
     size: u16,
     /// Ends when nothing was sent and nothing arrived for so long.
@@ -53,11 +54,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(burst) = args.burst
-        && burst > MOST_IN_BURST
+        && burst > MAX_IN_BURST
         && !args.force
     {
         anyhow::bail!(
-            "--burst {burst}: at most {MOST_IN_BURST}, since the server's kernel may drop more by itself; --force sends them \
+            "--burst {burst}: at most {MAX_IN_BURST}, since the server's kernel may drop more by itself; --force sends them \
              all the same"
         );
     }
@@ -69,9 +70,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     let settings = ProbeSettings {
         server,
-        means: args.udp.map_or(Means::Icmp, |port| Means::Udp { port }),
+        means: args.udp.map_or(ProbeProtocol::Icmp, |port| ProbeProtocol::Udp { port }),
         count: args.burst.unwrap_or(args.count),
-        pace: if args.burst.is_some() { Pace::Burst } else { Pace::Every(args.interval) },
+        pace: if args.burst.is_some() { SendPattern::Burst } else { SendPattern::Every(args.interval) },
         payload_bytes: args.size,
         patience: args.timeout,
     };

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use shop_protocol::limits;
+use protocol::limits;
 
-use super::span;
-use crate::wire::{Endpoints, Timeouts};
+use crate::cli::span;
+use crate::transport::{Endpoints, Timeouts};
 
 /// Where the shop is.
 #[derive(Args)]

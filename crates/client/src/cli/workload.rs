@@ -1,7 +1,7 @@
 //! `shop-client workload`: its options, and where commands come from and events go to.
 
 mod control;
-mod descriptors;
+mod fd_limit;
 mod load;
 mod progress;
 mod summary;
@@ -17,23 +17,24 @@ use clap::ValueEnum;
 
 use load::LoadArgs;
 
-use super::shop::ShopArgs;
-use super::span;
+use crate::cli::shop::ShopArgs;
+use crate::cli::span;
 use crate::output;
-use crate::wire::ConnectionMode;
-use crate::workload::priority;
-use crate::workload::{self, Accounts, Credentials, Labels, Load, Settings, Until};
+use crate::transport::ConnectionMode;
+use crate::workload;
+use crate::workload::thread_scheduling;
+use crate::workload::{Accounts, Credentials, Labels, Load, Settings, Until};
 
 /// How long it goes on when nobody says.
 const DEFAULT_DURATION: Duration = Duration::from_secs(30);
 
 /// Shoppers of a closed loop that one thread is enough for.
-const SHOPPERS_A_THREAD: usize = 256;
+const USERS_PER_THREAD: usize = 256;
 /// Arrivals a second that one thread is enough for. With more, too many come while it is busy with others: measured at
 /// 1000/s with a connection per request and compilers beside it, p99 lateness was 0.3 ms on one thread and 0.13 ms on two.
 const ARRIVALS_ON_ONE_THREAD: f64 = 500.0;
 /// Arrivals a second for each thread that is added.
-const ARRIVALS_A_THREAD: f64 = 5000.0;
+const ARRIVALS_PER_THREAD: f64 = 5000.0;
 
 /// Options of `workload`.
 #[derive(clap::Args)]
@@ -122,7 +123,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         "--control and --csv -: both would write to stdout; give --csv a file"
     );
     let settings = settings(&args)?;
-    descriptors::make_room(settings.users, settings.connection)?;
+    fd_limit::make_room(settings.users, settings.connection)?;
     let csv = open(&args.csv)?;
     let runtime = runtime(&settings)?;
     let done = if args.control {
@@ -195,8 +196,8 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
 fn runtime(settings: &Settings) -> io::Result<tokio::runtime::Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let (threads, ask): (usize, fn()) = match settings.load {
-        Load::Closed { .. } => ((settings.users.get() as usize).div_ceil(SHOPPERS_A_THREAD), || {}),
-        Load::Open(arrivals) => (threads_for(arrivals.rate.per_second()), be_punctual),
+        Load::Closed { .. } => ((settings.users.get() as usize).div_ceil(USERS_PER_THREAD), || {}),
+        Load::Open(arrivals) => (threads_for(arrivals.rate.per_second()), request_realtime),
     };
     if threads.min(processors) <= 1 {
         ask();
@@ -207,12 +208,12 @@ fn runtime(settings: &Settings) -> io::Result<tokio::runtime::Runtime> {
 }
 
 fn threads_for(per_second: f64) -> usize {
-    if per_second <= ARRIVALS_ON_ONE_THREAD { 1 } else { 1 + (per_second / ARRIVALS_A_THREAD).ceil() as usize }
+    if per_second <= ARRIVALS_ON_ONE_THREAD { 1 } else { 1 + (per_second / ARRIVALS_PER_THREAD).ceil() as usize }
 }
 
 /// What came of it is told at the end by the workload, which asks, too.
-fn be_punctual() {
-    let _ = priority::ask();
+fn request_realtime() {
+    let _ = thread_scheduling::ask();
 }
 
 /// Tells the workload to stop at SIGTERM and SIGINT; ends when one came.

@@ -3,12 +3,12 @@
 use std::fmt;
 
 use inquire::InquireError;
-use shop_protocol::response::{Categories, Category, Product, ProductAdded, Products};
-use shop_protocol::{Request, limits};
+use protocol::response::{Categories, Category, Product, ProductAdded, Products};
+use protocol::{Request, limits};
 
-use super::prompt::Prompted;
-use super::session::Session;
-use super::{prompt, show};
+use crate::menu::prompt::Prompted;
+use crate::menu::session::Session;
+use crate::menu::{prompt, show};
 
 /// Products that are shown at once.
 const PAGE_SIZE: u32 = 20;

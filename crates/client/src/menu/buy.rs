@@ -3,13 +3,13 @@
 use std::fmt;
 
 use inquire::InquireError;
-use shop_protocol::request::OrderItem;
-use shop_protocol::response::{Done, Order, OrderHistory, OrderPlaced, Product};
-use shop_protocol::{Request, limits};
+use protocol::request::OrderItem;
+use protocol::response::{Done, Order, OrderHistory, OrderPlaced, Product};
+use protocol::{Request, limits};
 
-use super::browse::choose_products;
-use super::session::Session;
-use super::{prompt, show};
+use crate::menu::browse::choose_products;
+use crate::menu::session::Session;
+use crate::menu::{prompt, show};
 use crate::sample::Outcome;
 
 /// Orders that are shown at once.
@@ -25,7 +25,7 @@ impl Cart {
     /// Puts pieces in; those of a product that is in already are added up.
     fn put(&mut self, product: Product, quantity: i64) {
         match self.items.iter_mut().find(|(inside, _)| inside.product_id == product.product_id) {
-            Some((_, pieces)) => *pieces += quantity,
+            Some((_, units)) => *units += quantity,
             None => self.items.push((product, quantity)),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::session::User;
+use crate::menu::session::User;
 
 /// A line of the menu.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

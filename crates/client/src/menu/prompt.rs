@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use inquire::validator::Validation;
 use inquire::{Confirm, CustomType, InquireError, Password, PasswordDisplayMode, Select, Text};
-use shop_protocol::limits;
+use protocol::limits;
 
 /// What was answered.
 pub(super) type Prompted<T> = Result<Option<T>, InquireError>;

@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
+use protocol::Request;
+use protocol::response::ErrorCode;
 use serde::de::DeserializeOwned;
-use shop_protocol::Request;
-use shop_protocol::response::ErrorCode;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{MenuError, MenuSettings, show};
+use crate::menu::{MenuError, MenuSettings, show};
 use crate::output;
-use crate::wire::{Answer, Failure, Wire};
+use crate::transport::{Exchange, ExchangeError, Transport};
 use crate::workload::Labels;
 use crate::workload::recorder::{Recorder, Row, RowSender, microseconds_since};
 
@@ -24,7 +24,7 @@ pub(super) struct User {
 /// One person's visit.
 pub(super) struct Session {
     runtime: Runtime,
-    wire: Wire,
+    transport: Transport,
     recorder: Recorder,
     /// `None` once rows can't be written any more.
     rows: Option<RowSender>,
@@ -45,8 +45,8 @@ impl Session {
         let start = if settings.csv_has_header { Recorder::append } else { Recorder::start };
         let recorder = start(csv, labels).map_err(MenuError::Csv)?;
         let rows = Some(recorder.sender());
-        let wire = Wire::new(settings.endpoints, settings.connection, settings.timeouts);
-        Ok(Self { runtime, wire, recorder, rows, epoch: Instant::now(), sequence: 0, user: None, nonce })
+        let transport = Transport::new(settings.endpoints, settings.connection, settings.timeouts);
+        Ok(Self { runtime, transport, recorder, rows, epoch: Instant::now(), sequence: 0, user: None, nonce })
     }
 
     pub(super) fn user(&self) -> Option<&User> {
@@ -73,22 +73,22 @@ impl Session {
     }
 
     /// Tries an operation, shows how it went, and records it.
-    pub(super) fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, Failure> {
+    pub(super) fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, ExchangeError> {
         let intended = Instant::now();
-        let answer: Answer<T> = self.runtime.block_on(self.wire.exchange(request, intended));
+        let answer: Exchange<T> = self.runtime.block_on(self.transport.exchange(request, intended));
         if let Err(failure) = &answer.result {
             show::line(&format!("✗ {failure}"));
         }
         show::line(&show::timing(request.command(), &answer.measured));
         self.record(request.command(), intended, &answer);
-        if matches!(&answer.result, Err(Failure::Refused(body)) if body.code == ErrorCode::InvalidToken) {
+        if matches!(&answer.result, Err(ExchangeError::Refused(body)) if body.code == ErrorCode::InvalidToken) {
             show::line("Please log in again.");
             self.user = None;
         }
         answer.result
     }
 
-    fn record<T>(&mut self, operation: &'static str, intended: Instant, answer: &Answer<T>) {
+    fn record<T>(&mut self, operation: &'static str, intended: Instant, answer: &Exchange<T>) {
         let row = Row {
             user: 0,
             sequence: self.sequence,

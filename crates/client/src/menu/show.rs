@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use shop_protocol::response::{Order, Product};
+use protocol::response::{Order, Product};
 
 use crate::output;
-use crate::wire::Measured;
+use crate::transport::ExchangeTiming;
 
 /// Prints a line. When the terminal is gone the next question fails and ends the session.
 pub(super) fn line(text: &str) {
@@ -13,7 +13,7 @@ pub(super) fn line(text: &str) {
 }
 
 /// What was measured in an operation, on one line.
-pub(super) fn timing(operation: &str, measured: &Measured) -> String {
+pub(super) fn timing(operation: &str, measured: &ExchangeTiming) -> String {
     let parts = [
         ("latency", Some(measured.latency)),
         ("RTT", measured.rtt),
@@ -55,7 +55,7 @@ pub(super) fn money(cents: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use shop_protocol::response::OrderedItem;
+    use protocol::response::OrderedItem;
 
     use super::*;
 
@@ -68,10 +68,10 @@ mod tests {
 
     #[test]
     fn timing_names_only_what_was_measured() {
-        let measured = Measured {
+        let measured = ExchangeTiming {
             latency: Duration::from_micros(1500),
             rtt: Some(Duration::from_micros(900)),
-            ..Measured::default()
+            ..ExchangeTiming::default()
         };
         assert_eq!(timing("login", &measured), "  login: latency 1.50 ms · RTT 0.90 ms");
     }

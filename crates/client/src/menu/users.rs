@@ -1,11 +1,11 @@
 //! Accounts: registering, logging in and out, changing the password.
 
 use inquire::InquireError;
-use shop_protocol::response::{Done, LoggedIn, Registered};
-use shop_protocol::{Request, limits};
+use protocol::response::{Done, LoggedIn, Registered};
+use protocol::{Request, limits};
 
-use super::session::{Session, User};
-use super::{prompt, show};
+use crate::menu::session::{Session, User};
+use crate::menu::{prompt, show};
 
 pub(super) fn register(session: &mut Session) -> Result<(), InquireError> {
     let Some(username) = prompt::text("User name:", limits::USERNAME_CHARS)? else { return Ok(()) };

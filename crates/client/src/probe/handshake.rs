@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::report::{self, ProbeReport, Reply};
-use super::{Means, Pace, ProbeError, ProbeSettings};
+use crate::probe::report;
+use crate::probe::report::{ProbeReport, Reply};
+use crate::probe::{ProbeError, ProbeProtocol, ProbeSettings, SendPattern};
 
 /// Which handshakes to time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +46,9 @@ pub fn handshakes(settings: &HandshakeSettings) -> Result<ProbeReport, ProbeErro
     }
     let as_echo = ProbeSettings {
         server: settings.server,
-        means: Means::Icmp,
+        means: ProbeProtocol::Icmp,
         count: settings.count,
-        pace: Pace::Every(settings.pause),
+        pace: SendPattern::Every(settings.pause),
         payload_bytes: 0,
         patience: settings.patience,
     };

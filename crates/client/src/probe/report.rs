@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pace, ProbeSettings};
+use crate::probe::{ProbeSettings, SendPattern};
 
 /// IP (20) and ICMP or UDP (8) headers of each packet, bytes.
 const HEADER_BYTES: u32 = 28;
 /// Fewer replies give no rate: of so few, half are no more than the burst that the link lets through.
-const FEWEST_FOR_RATE: usize = 8;
+const MIN_FOR_RATE: usize = 8;
 
 /// One reply, in the order of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(super) fn summarise(settings: &ProbeSettings, sent: usize, replies: &[Reply]
     let mut arrivals: Vec<Duration> = first_replies.iter().map(|reply| reply.arrival).collect();
     // A reply may be read before another whose kernel stamp is earlier, when two processors deliver.
     arrivals.sort_unstable();
-    let is_burst = settings.pace == Pace::Burst;
+    let is_burst = settings.pace == SendPattern::Burst;
     ProbeReport {
         server: IpAddr::V4(settings.server),
         payload_bytes: settings.payload_bytes,
@@ -115,7 +115,7 @@ fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
 /// "Packet-Dispersion Techniques and a Capacity-Estimation Methodology", IEEE/ACM ToN 12 (2004)), of the later half
 /// only: a token bucket lets a first burst through at full speed.
 fn rate(arrivals: &[Duration], payload_bytes: u16) -> Option<f64> {
-    if arrivals.len() < FEWEST_FOR_RATE {
+    if arrivals.len() < MIN_FOR_RATE {
         return None;
     }
     let later = &arrivals[arrivals.len() / 2..];
@@ -139,10 +139,10 @@ mod tests {
 
     use super::*;
 
-    fn settings(count: u16, pace: Pace) -> ProbeSettings {
+    fn settings(count: u16, pace: SendPattern) -> ProbeSettings {
         ProbeSettings {
             server: Ipv4Addr::LOCALHOST,
-            means: super::super::Means::Icmp,
+            means: crate::probe::ProbeProtocol::Icmp,
             count,
             pace,
             payload_bytes: 1400,
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn lost_duplicate_and_late_replies_are_told_apart() {
         let replies = [reply(0, 10), reply(2, 30), reply(1, 50), reply(2, 60)];
-        let report = summarise(&settings(4, Pace::Every(Duration::ZERO)), 4, &replies);
+        let report = summarise(&settings(4, SendPattern::Every(Duration::ZERO)), 4, &replies);
         assert_eq!((report.sent, report.received, report.duplicates, report.reordered), (4, 3, 1, 1));
         assert_eq!(report.rtt_us, [Some(10.0), Some(50.0), Some(30.0), None]);
         assert_eq!((report.min_us, report.median_us, report.max_us), (Some(10.0), Some(30.0), Some(50.0)));
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn silence_has_no_median() {
-        let report = summarise(&settings(2, Pace::Burst), 2, &[]);
+        let report = summarise(&settings(2, SendPattern::Burst), 2, &[]);
         assert_eq!((report.received, report.median_us, report.p99_us), (0, None, None));
         assert_eq!(report.rtt_us, [None, None]);
         assert_eq!(report.rate_bits_per_second, None);
@@ -191,14 +191,14 @@ mod tests {
         // Ten packets at once, as from a full bucket, then ten spaced as by 1 Mbit/s: 1428 bytes in 11.424 ms.
         let spaced = (1..=10).map(|n| n * 11_424);
         let replies: Vec<Reply> = (0..10).map(|_| 0).chain(spaced).zip(0..).map(|(at, seq)| reply(seq, at)).collect();
-        let rate = summarise(&settings(20, Pace::Burst), 20, &replies).rate_bits_per_second.unwrap();
+        let rate = summarise(&settings(20, SendPattern::Burst), 20, &replies).rate_bits_per_second.unwrap();
         assert!((rate - 1e6).abs() < 1.0, "{rate}");
-        assert_eq!(summarise(&settings(20, Pace::Burst), 20, &replies[..7]).rate_bits_per_second, None);
+        assert_eq!(summarise(&settings(20, SendPattern::Burst), 20, &replies[..7]).rate_bits_per_second, None);
     }
 
     #[test]
     fn a_report_survives_its_line_of_json() {
-        let report = summarise(&settings(3, Pace::Burst), 3, &[reply(1, 20), reply(0, 33)]);
+        let report = summarise(&settings(3, SendPattern::Burst), 3, &[reply(1, 20), reply(0, 33)]);
         let line = serde_json::to_string(&report).unwrap();
         assert!(line.contains(r#""rtt_us":[33.0,20.0,null]"#), "{line}");
         assert!(line.contains(r#""rate_bits_per_second":null"#), "{line}");

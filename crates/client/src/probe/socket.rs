@@ -11,8 +11,8 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::clock::Arrival;
-use super::{Means, ProbeError, icmp, udp};
+use crate::probe::clock::Arrival;
+use crate::probe::{ProbeError, ProbeProtocol, icmp, udp};
 
 /// Room for replies that wait to be read; the system may grant less.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
@@ -40,13 +40,13 @@ enum Form {
 
 impl EchoSocket {
     /// Opens a socket for these means; for ICMP the better kind that is permitted.
-    pub(super) fn open(server: Ipv4Addr, means: Means) -> Result<Self, ProbeError> {
+    pub(super) fn open(server: Ipv4Addr, means: ProbeProtocol) -> Result<Self, ProbeError> {
         let (socket, form, port) = match means {
-            Means::Icmp => {
+            ProbeProtocol::Icmp => {
                 let (socket, form) = open_icmp()?;
                 (socket, form, 0)
             }
-            Means::Udp { port } => {
+            ProbeProtocol::Udp { port } => {
                 let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP));
                 (socket.map_err(|error| ProbeError::Send { server, error })?, Form::Udp, port)
             }

@@ -1,6 +1,6 @@
-//! UDP echo datagrams as bytes ([`shop_protocol::echo`]). Pure.
+//! UDP echo datagrams as bytes ([`protocol::echo`]). Pure.
 
-use shop_protocol::echo;
+use protocol::echo;
 
 /// What stands before the filling: the protocol's word, identifier, sequence number.
 pub(super) const HEADER_BYTES: usize = echo::REQUEST.len() + 4;

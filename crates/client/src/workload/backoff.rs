@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::seed::Stream;
+use crate::workload::seed::Stream;
 
 /// The wait after the first failure.
 const FIRST: Duration = Duration::from_millis(100);
@@ -41,8 +41,8 @@ impl BackOff {
 
 #[cfg(test)]
 mod tests {
-    use super::super::seed::Purpose;
     use super::*;
+    use crate::workload::seed::Purpose;
 
     #[test]
     fn waits_double_up_to_five_seconds_and_start_again_after_a_success() {

@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use shop_protocol::response::Product;
+use protocol::response::Product;
 
-use super::arrivals::Timetable;
-use super::backoff::BackOff;
-use super::decisions::Wishes;
-use super::pace::Pauses;
-use super::seed::{Purpose, Stream};
-use super::settings::tests::settings;
-use super::stop::Stop;
-use super::{Arrivals, Labels, Load, Settings, Spacing, Until};
+use crate::workload::arrival_schedule::ArrivalSchedule;
+use crate::workload::backoff::BackOff;
+use crate::workload::iteration_plan::IterationPlan;
+use crate::workload::seed::{Purpose, Stream};
+use crate::workload::settings::tests::settings;
+use crate::workload::start_policy::ThinkTime;
+use crate::workload::stop::Stop;
+use crate::workload::{ArrivalProcess, Arrivals, Labels, Load, Settings, Until};
 
 const SEED: u64 = 2026;
 const CLIENTS: [&str; 2] = ["client-1", "client-2"];
@@ -58,7 +58,7 @@ fn iterations_and_accounts_are_those_that_were_recorded() {
         let settings = settings_of(client);
         for user in 0..USERS {
             for number in 0..8 {
-                let plan = Wishes::new(SEED, client, user, number);
+                let plan = IterationPlan::new(SEED, client, user, number);
                 let account = settings.account(user, number);
                 let order: Vec<String> =
                     plan.order(&products).iter().map(|item| format!("{}x{}", item.quantity, item.product_id)).collect();
@@ -83,7 +83,8 @@ fn think_times_and_back_off_are_those_that_were_recorded() {
     for client in CLIENTS {
         let settings = settings_of(client);
         for user in 0..USERS {
-            let mut think = Pauses::new(user, Duration::from_millis(100), &settings, Instant::now(), Stop::default());
+            let mut think =
+                ThinkTime::new(user, Duration::from_millis(100), &settings, Instant::now(), Stop::default());
             let mut back_off = BackOff::new(Stream::new(SEED, client, user, Purpose::BackOff));
             for number in 0..8 {
                 let pause = think.pause().as_nanos();
@@ -101,10 +102,11 @@ fn arrivals_are_those_that_were_recorded() {
     let mut text = String::new();
     for client in CLIENTS {
         let offset = Duration::from_micros(1250);
-        for (name, spacing) in [("poisson", Spacing::Poisson), ("constant", Spacing::Constant { offset })] {
-            let arrivals = Arrivals { rate: "200/s".parse().unwrap(), spacing };
+        for (name, process) in [("poisson", ArrivalProcess::Poisson), ("constant", ArrivalProcess::Constant { offset })]
+        {
+            let arrivals = Arrivals { rate: "200/s".parse().unwrap(), process };
             let settings = Settings { load: Load::Open(arrivals), ..settings_of(client) };
-            let mut schedule = Timetable::new(arrivals, &settings);
+            let mut schedule = ArrivalSchedule::new(arrivals, &settings);
             for number in 0..40 {
                 let start = schedule.next().unwrap().as_nanos();
                 writeln!(text, "{client} {name} {number}: {start} ns").unwrap();

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shop_protocol::Request;
-use shop_protocol::response::{ErrorCode, Registered};
+use protocol::Request;
+use protocol::response::{ErrorCode, Registered};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::WorkloadError;
-use super::backoff::BackOff;
-use super::seed::{Purpose, Stream};
-use super::settings::{Credentials, Settings};
-use crate::wire::{ConnectionMode, Failure, Wire};
+use crate::transport::{ConnectionMode, ExchangeError, Transport};
+use crate::workload::WorkloadError;
+use crate::workload::backoff::BackOff;
+use crate::workload::seed::{Purpose, Stream};
+use crate::workload::settings::{Credentials, Settings};
 
 /// Accounts that are made at the same time.
 const AT_ONCE: u32 = 8;
@@ -31,18 +31,18 @@ pub(super) async fn accounts(settings: &Arc<Settings>, within: Duration) -> Resu
 
 /// Makes the accounts of the shoppers `first`, `first` + [`AT_ONCE`] and so on.
 async fn register_every(settings: Arc<Settings>, first: u32, deadline: Instant) -> Result<(), WorkloadError> {
-    let mut wire = Wire::new(settings.endpoints, ConnectionMode::Persistent, settings.timeouts);
+    let mut transport = Transport::new(settings.endpoints, ConnectionMode::Persistent, settings.timeouts);
     let jitter = Stream::new(settings.seed, &settings.labels.client, first, Purpose::BackOff);
     let mut back_off = BackOff::new(jitter);
     for user in (first..settings.users.get()).step_by(AT_ONCE as usize) {
         let account = settings.account(user, 0);
-        register(&mut wire, &account, &mut back_off, deadline).await?;
+        register(&mut transport, &account, &mut back_off, deadline).await?;
     }
     Ok(())
 }
 
 async fn register(
-    wire: &mut Wire,
+    transport: &mut Transport,
     account: &Credentials,
     back_off: &mut BackOff,
     deadline: Instant,
@@ -53,12 +53,12 @@ async fn register(
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let give_up = |last: String| WorkloadError::Prepare { username: account.username.clone(), last };
-        let Ok(answer) = timeout(left, wire.exchange::<Registered>(&request, Instant::now())).await else {
+        let Ok(answer) = timeout(left, transport.exchange::<Registered>(&request, Instant::now())).await else {
             return Err(give_up(last));
         };
         match answer.result {
             Ok(_) => break,
-            Err(Failure::Refused(body)) if body.code == ErrorCode::UsernameTaken => break,
+            Err(ExchangeError::Refused(body)) if body.code == ErrorCode::UsernameTaken => break,
             Err(failure) => last = failure.to_string(),
         }
         back_off.failed();

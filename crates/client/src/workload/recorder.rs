@@ -8,9 +8,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::settings::Labels;
 use crate::sample::{COLUMNS, Outcome, Phase, Sample};
-use crate::wire::Measured;
+use crate::transport::ExchangeTiming;
+use crate::workload::settings::Labels;
 
 /// Rows that may wait for the disk.
 const WAITING_ROWS: usize = 16 * 1024;
@@ -27,7 +27,7 @@ pub(crate) struct Row {
     pub(crate) operation: &'static str,
     /// Intended start, microseconds since the beginning of the measured time.
     pub(crate) start_us: i64,
-    pub(crate) measured: Measured,
+    pub(crate) measured: ExchangeTiming,
     pub(crate) outcome: Outcome,
 }
 
@@ -151,12 +151,12 @@ fn sample(labels: &Labels, row: &Row) -> Sample {
         latency_ms: milliseconds(measured.latency),
         server_ms: measured.server.map(milliseconds),
         server_queue_ms: measured.server_queue.map(milliseconds),
-        server_disk_ms: measured.server_disk.map(milliseconds),
+        server_database_ms: measured.server_database.map(milliseconds),
         tcp_rtt_ms: measured.tcp_rtt.map(milliseconds),
         tcp_min_rtt_ms: measured.tcp_min_rtt.map(milliseconds),
         tcp_rto_ms: measured.tcp_rto.map(milliseconds),
         tcp_retransmits: measured.tcp_retransmits,
-        exchange: measured.exchange,
+        exchange_id: measured.exchange_id,
         server_tcp_rtt_ms: None,
         server_tcp_rto_ms: None,
         server_tcp_retransmits: None,
@@ -193,10 +193,10 @@ mod tests {
     }
 
     fn row(sequence: u64) -> Row {
-        let measured = Measured {
+        let measured = ExchangeTiming {
             connect: Some(Duration::from_nanos(123_456)),
             latency: Duration::from_micros(50_001),
-            ..Measured::default()
+            ..ExchangeTiming::default()
         };
         Row { user: 1, sequence, operation: "login", start_us: 2000, measured, outcome: Outcome::Timeout }
     }

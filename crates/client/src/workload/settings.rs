@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::arrivals::Arrivals;
-use super::seed;
-use crate::wire::{ConnectionMode, Endpoints, Timeouts};
+use crate::transport::{ConnectionMode, Endpoints, Timeouts};
+use crate::workload::arrival_schedule::Arrivals;
+use crate::workload::seed;
 
 /// A whole workload.
 #[derive(Clone)]
@@ -166,9 +166,9 @@ pub(super) mod tests {
             settings.account(1, 2)
         };
         let account = in_cell("a", "x");
-        assert!(shop_protocol::limits::USERNAME_CHARS.contains(&account.username.len()));
+        assert!(protocol::limits::USERNAME_CHARS.contains(&account.username.len()));
         assert!(account.username.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'));
-        assert!(shop_protocol::limits::PASSWORD_BYTES.contains(&account.password.len()));
+        assert!(protocol::limits::PASSWORD_BYTES.contains(&account.password.len()));
         assert!(account == in_cell("a", "x"));
         assert_ne!(account.username, in_cell("b", "x").username);
         assert_ne!(account.username, in_cell("a", "y").username);

@@ -5,21 +5,21 @@
 //! own package's programs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod lab;
+mod fixture;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use lab::{Lab, Running, SERVER};
-use shop_client::sample::{Outcome, Sample};
+use client::sample::{Outcome, Sample};
+use fixture::{Lab, Running, SERVER};
 use test_support::{requirements, test};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match arguments.first().and_then(|first| first.to_str()) {
-        Some("shop-server") => shop_server::cli::main_from(arguments),
+        Some("shop-server") => server::cli::main_from(arguments),
         Some("shaper") => shaper::cli::main_from(arguments),
         _ => {
             let tests = [
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 /// A row of the server's trace.
 #[derive(Debug, serde::Deserialize)]
 struct Row {
-    exchange: u64,
+    exchange_id: u64,
     tcp_rtt_us: Option<u64>,
     tcp_rto_us: Option<u64>,
     retransmits: Option<u32>,
@@ -65,7 +65,7 @@ impl Seen {
 
     /// Retransmissions that the server's side counted for the exchange of a sample.
     fn of(&self, sample: &Sample) -> Option<u32> {
-        self.rows.get(&sample.exchange?)?.retransmits
+        self.rows.get(&sample.exchange_id?)?.retransmits
     }
 
     fn summary(&self) -> String {
@@ -107,7 +107,7 @@ fn run(connection: &str) -> Seen {
     let (server_kernel, client_kernel) = (Lab::retransmitted(&lab.server), Lab::retransmitted(&lab.client));
     shop.stop();
     shaper.stop();
-    let rows = read::<Row>(&trace).into_iter().map(|row| (row.exchange, row));
+    let rows = read::<Row>(&trace).into_iter().map(|row| (row.exchange_id, row));
     Seen { samples: read(&csv), rows: rows.collect(), dropped, server_kernel, client_kernel }
 }
 
@@ -125,12 +125,12 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Vec<T> {
 
 /// Every operation has its row, and no row is of anything else.
 fn check_join(seen: &Seen) {
-    let told = |sample: &&Sample| sample.exchange.is_some();
+    let told = |sample: &&Sample| sample.exchange_id.is_some();
     assert_eq!(seen.samples.iter().filter(told).count(), seen.samples.len(), "every operation was answered");
     assert_eq!(seen.rows.len(), seen.samples.len(), "{}", seen.summary());
     for sample in &seen.samples {
         assert!(matches!(sample.outcome, Outcome::Ok | Outcome::Refused), "{sample:?}");
-        let row = &seen.rows[&sample.exchange.unwrap()];
+        let row = &seen.rows[&sample.exchange_id.unwrap()];
         assert!(row.tcp_rto_us.unwrap() >= 200_000 && row.tcp_rtt_us.unwrap() > 0, "{row:?}");
     }
 }

@@ -3,13 +3,13 @@
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
-use super::options::{LogFormat, ServeOptions};
-use super::output;
+use crate::cli::options::{LogFormat, ServeOptions};
+use crate::cli::output;
 
 /// Starts logging for the whole process.
 pub(super) fn start(options: &ServeOptions) -> anyhow::Result<()> {
     let filter: EnvFilter = options.log.parse().with_context(|| {
-        format!("--log '{}': expected a level (info) or targets with levels (shop_server=debug,warn)", options.log)
+        format!("--log '{}': expected a level (info) or targets with levels (server=debug,warn)", options.log)
     })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match options.log_format {

@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use shop_protocol::limits;
+use protocol::limits;
 
 use crate::config::default;
-use crate::settings::Span;
+use crate::settings::HumanDuration;
 
 /// The environment variable that holds the administrator's password; there is no flag, because everybody on the
 /// machine can see a process's arguments.
@@ -16,7 +16,7 @@ pub(super) const ADMIN_PASSWORD_VARIABLE: &str = "SHOP_ADMIN_PASSWORD";
 
 /// The shop: accounts and orders over TCP, kept in one SQLite file.
 #[derive(Debug, Parser)]
-#[command(name = "shop-server", version = shop_protocol::VERSION, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+#[command(name = "shop-server", version = protocol::VERSION, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub(super) struct Options {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
@@ -36,7 +36,7 @@ pub(super) enum Command {
     /// Serves the shop (what happens without a command, too)
     Serve(Box<ServeOptions>),
     /// Checks a database, in use or not: prints what it holds as a line of JSON, exits with 1 if it is inconsistent
-    Verify(VerifyOptions),
+    Check(CheckOptions),
     /// Waits until a shop port answers view_categories; exits with 1 if it does not in time
     Ready(ReadyOptions),
 }
@@ -71,7 +71,7 @@ pub(super) struct ServeOptions {
     pub(super) catalogue_stock: i64,
     /// How long a token is valid after login
     #[arg(long, env = "SHOP_TOKEN_LIFETIME", default_value_t = default::TOKEN_LIFETIME, value_name = "TIME")]
-    pub(super) token_lifetime: Span,
+    pub(super) token_lifetime: HumanDuration,
     /// Memory of one Argon2id password hash, KiB (default: OWASP's minimum, with the next two)
     #[arg(long, env = "SHOP_PASSWORD_MEMORY_KIB", default_value_t = default::PASSWORD_MEMORY_KIB, value_name = "KIB")]
     pub(super) password_memory_kib: u32,
@@ -92,13 +92,13 @@ pub(super) struct ServeOptions {
     pub(super) max_connections: NonZeroUsize,
     /// A connection on which nothing moved for so long is closed
     #[arg(long, env = "SHOP_IDLE_TIMEOUT", default_value_t = default::IDLE_TIMEOUT, value_name = "TIME")]
-    pub(super) idle_timeout: Span,
+    pub(super) idle_timeout: HumanDuration,
     /// A request must be complete so long after its first byte
     #[arg(long, env = "SHOP_REQUEST_TIMEOUT", default_value_t = default::REQUEST_TIMEOUT, value_name = "TIME")]
-    pub(super) request_timeout: Span,
+    pub(super) request_timeout: HumanDuration,
     /// How long requests under way may take to finish after SIGTERM
     #[arg(long, env = "SHOP_SHUTDOWN_GRACE", default_value_t = default::SHUTDOWN_GRACE, value_name = "TIME")]
-    pub(super) shutdown_grace: Span,
+    pub(super) shutdown_grace: HumanDuration,
     /// What an answered order survives: a crash of the machine (full), or only one of the server (normal, faster)
     #[arg(long, env = "SHOP_DURABILITY", value_enum, default_value_t = DurabilityName::Full)]
     pub(super) durability: DurabilityName,
@@ -114,7 +114,7 @@ pub(super) struct ServeOptions {
     pub(super) trace: Option<PathBuf>,
     /// What is logged on stderr: a level, or targets with levels. 'info' adds a line for every connection's start and
     /// end, 'debug' one for every operation; with many operations per second they slow the server down
-    #[arg(long, env = "SHOP_LOG", default_value = "info,shop_server::connection=warn", value_name = "FILTER")]
+    #[arg(long, env = "SHOP_LOG", default_value = "info,server::connection=warn", value_name = "FILTER")]
     pub(super) log: String,
     /// How log lines look
     #[arg(long, env = "SHOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -128,7 +128,7 @@ fn any(port: u16) -> SocketAddr {
 
 /// Settings of `verify`.
 #[derive(Debug, Args)]
-pub(super) struct VerifyOptions {
+pub(super) struct CheckOptions {
     /// The SQLite file
     #[arg(long, env = "SHOP_DATABASE", default_value = default::DATABASE, value_name = "PATH")]
     pub(super) database: PathBuf,
@@ -141,8 +141,8 @@ pub(super) struct ReadyOptions {
     #[arg(long, env = "SHOP_READY_ADDRESS", default_value = "127.0.0.1:5001", value_name = "HOST:PORT")]
     pub(super) address: String,
     /// How long to try
-    #[arg(long, env = "SHOP_READY_TIMEOUT", default_value_t = Span::seconds(10), value_name = "TIME")]
-    pub(super) timeout: Span,
+    #[arg(long, env = "SHOP_READY_TIMEOUT", default_value_t = HumanDuration::seconds(10), value_name = "TIME")]
+    pub(super) timeout: HumanDuration,
 }
 
 /// See `--catalogue`.

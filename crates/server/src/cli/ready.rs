@@ -5,10 +5,10 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
-use shop_protocol::response::Categories;
-use shop_protocol::{FrameDecoder, Request, Response, encode_frame};
+use protocol::response::Categories;
+use protocol::{FrameDecoder, Request, Response, encode_frame};
 
-use super::options::ReadyOptions;
+use crate::cli::options::ReadyOptions;
 
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -15,8 +15,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, DurabilityName, ServeOptions};
-use super::{logging, output};
+use crate::cli::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, DurabilityName, ServeOptions};
+use crate::cli::{logging, output};
 use crate::config::{Admin, Catalogue, Config, Connections, Durability, HashCost, Passwords, Storage};
 use crate::settings::Secret;
 use crate::{Listeners, Shop, echo};

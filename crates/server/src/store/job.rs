@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::failure::{Answer, Failure};
-use crate::spent::Spent;
+use crate::command_error::{CommandError, CommandResult};
+use crate::request_timing::RequestTiming;
 
 /// A job of any type that waits for a database thread, or is being done by one.
 pub(super) struct Queued {
@@ -20,12 +20,16 @@ pub(super) struct Queued {
 
 impl Queued {
     /// `work`, asked for at `submitted`, whose result goes to `reply`.
-    pub(super) fn new<T, W>(work: W, submitted: Instant, reply: oneshot::Sender<(Answer<T>, Spent)>) -> Self
+    pub(super) fn new<T, W>(
+        work: W,
+        submitted: Instant,
+        reply: oneshot::Sender<(CommandResult<T>, RequestTiming)>,
+    ) -> Self
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> Answer<T> + Send + 'static,
+        W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
     {
-        let result = Err(Failure::Broken("the job was never run".to_owned()));
+        let result = Err(CommandError::Broken("the job was never run".to_owned()));
         Self { job: Box::new(Task { work: Some(work), result, reply }), submitted, own: Duration::ZERO }
     }
 
@@ -44,7 +48,7 @@ impl Queued {
     }
 
     /// Replaces the result, whatever it was.
-    pub(super) fn spoil(&mut self, failure: Failure) {
+    pub(super) fn spoil(&mut self, failure: CommandError) {
         self.job.spoil(failure);
     }
 
@@ -53,7 +57,7 @@ impl Queued {
     pub(super) fn answer(self, shared: Duration, end: Instant) {
         let disk = self.own + shared;
         let queue = end.saturating_duration_since(self.submitted).saturating_sub(disk);
-        self.job.answer(Spent { queue, disk });
+        self.job.answer(RequestTiming { queue, disk });
     }
 }
 
@@ -62,9 +66,9 @@ pub(super) trait Job: Send {
     /// Does the work and keeps the result. `false` when it failed and must be undone.
     fn run(&mut self, connection: &Connection) -> bool;
     /// Replaces the result, whatever it was.
-    fn spoil(&mut self, failure: Failure);
+    fn spoil(&mut self, failure: CommandError);
     /// Sends the result to whoever waits for it.
-    fn answer(self: Box<Self>, spent: Spent);
+    fn answer(self: Box<Self>, timing: RequestTiming);
 }
 
 /// Work that gives a `T`.
@@ -72,30 +76,30 @@ struct Task<T, W> {
     /// The work, until it was run.
     work: Option<W>,
     /// What came of it.
-    result: Answer<T>,
+    result: CommandResult<T>,
     /// Who waits for it.
-    reply: oneshot::Sender<(Answer<T>, Spent)>,
+    reply: oneshot::Sender<(CommandResult<T>, RequestTiming)>,
 }
 
 impl<T, W> Job for Task<T, W>
 where
     T: Send,
-    W: FnOnce(&Connection) -> Answer<T> + Send,
+    W: FnOnce(&Connection) -> CommandResult<T> + Send,
 {
     fn run(&mut self, connection: &Connection) -> bool {
         if let Some(work) = self.work.take() {
             let result = catch_unwind(AssertUnwindSafe(|| work(connection)));
-            self.result = result.unwrap_or_else(|panic| Err(Failure::panicked(&*panic)));
+            self.result = result.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic)));
         }
         self.result.is_ok()
     }
 
-    fn spoil(&mut self, failure: Failure) {
+    fn spoil(&mut self, failure: CommandError) {
         self.result = Err(failure);
     }
 
-    fn answer(self: Box<Self>, spent: Spent) {
+    fn answer(self: Box<Self>, timing: RequestTiming) {
         // Whoever asked may be gone; what was done stays done.
-        let _ = self.reply.send((self.result, spent));
+        let _ = self.reply.send((self.result, timing));
     }
 }

@@ -1,11 +1,11 @@
 //! Orders and the ratings of what was ordered.
 
+use protocol::ErrorCode;
+use protocol::request::OrderItem;
+use protocol::response::{Order, OrderHistory, OrderPlaced, OrderedItem};
 use rusqlite::{Connection, OptionalExtension, Row};
-use shop_protocol::ErrorCode;
-use shop_protocol::request::OrderItem;
-use shop_protocol::response::{Order, OrderHistory, OrderPlaced, OrderedItem};
 
-use crate::failure::{Answer, Failure};
+use crate::command_error::{CommandError, CommandResult};
 
 /// An order to be placed.
 #[derive(Debug, Clone, Copy)]
@@ -23,7 +23,7 @@ pub(crate) struct NewOrder<'a> {
 /// Places an order, or repeats the answer of the one that was placed under the same key.
 ///
 /// On an error some stock may be taken already: the caller undoes it (the writer's savepoint does).
-pub(crate) fn place(connection: &Connection, order: NewOrder<'_>) -> Answer<OrderPlaced> {
+pub(crate) fn place(connection: &Connection, order: NewOrder<'_>) -> CommandResult<OrderPlaced> {
     if let Some(key) = order.idempotency_key
         && let Some(earlier) = find_by_key(connection, &order, key)?
     {
@@ -41,7 +41,7 @@ pub(crate) fn place(connection: &Connection, order: NewOrder<'_>) -> Answer<Orde
     Ok(OrderPlaced { order_id, total_cents, replayed: false })
 }
 
-fn insert_items(connection: &Connection, order_id: i64, items: &[OrderItem], prices: &[i64]) -> Answer<()> {
+fn insert_items(connection: &Connection, order_id: i64, items: &[OrderItem], prices: &[i64]) -> CommandResult<()> {
     let sql = "INSERT INTO order_items (order_id, product_id, quantity, price_cents) VALUES (?1, ?2, ?3, ?4)";
     let mut statement = connection.prepare_cached(sql)?;
     for (item, price_cents) in items.iter().zip(prices) {
@@ -51,7 +51,7 @@ fn insert_items(connection: &Connection, order_id: i64, items: &[OrderItem], pri
 }
 
 /// The order that was placed under `key`; refused when it had other items.
-fn find_by_key(connection: &Connection, order: &NewOrder<'_>, key: &str) -> Answer<Option<OrderPlaced>> {
+fn find_by_key(connection: &Connection, order: &NewOrder<'_>, key: &str) -> CommandResult<Option<OrderPlaced>> {
     let sql = "SELECT id, total_cents FROM orders WHERE user_id = ?1 AND idempotency_key = ?2";
     let read = |row: &Row<'_>| Ok(OrderPlaced { order_id: row.get(0)?, total_cents: row.get(1)?, replayed: true });
     let found = connection.prepare_cached(sql)?.query_row((order.user_id, key), read).optional()?;
@@ -66,11 +66,11 @@ fn find_by_key(connection: &Connection, order: &NewOrder<'_>, key: &str) -> Answ
     }
     let message =
         format!("field 'idempotency_key': order {} was placed with this key for other items", earlier.order_id);
-    Err(Failure::in_field(ErrorCode::IdempotencyConflict, "idempotency_key", message))
+    Err(CommandError::in_field(ErrorCode::IdempotencyConflict, "idempotency_key", message))
 }
 
 /// Takes an item's pieces from the stock and gives the price of one.
-fn take_stock(connection: &Connection, index: usize, item: OrderItem) -> Answer<i64> {
+fn take_stock(connection: &Connection, index: usize, item: OrderItem) -> CommandResult<i64> {
     let sql = "UPDATE products SET stock = stock - ?2 WHERE id = ?1 AND stock >= ?2 RETURNING price_cents";
     let values = (item.product_id, item.quantity);
     let price = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
@@ -80,7 +80,7 @@ fn take_stock(connection: &Connection, index: usize, item: OrderItem) -> Answer<
     }
 }
 
-fn why_not_taken(connection: &Connection, index: usize, item: OrderItem) -> Answer<Failure> {
+fn why_not_taken(connection: &Connection, index: usize, item: OrderItem) -> CommandResult<CommandError> {
     let sql = "SELECT name, stock FROM products WHERE id = ?1";
     let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
     let product = connection.prepare_cached(sql)?.query_row([item.product_id], read).optional()?;
@@ -88,7 +88,7 @@ fn why_not_taken(connection: &Connection, index: usize, item: OrderItem) -> Answ
         None => {
             let path = format!("items[{index}].product_id");
             let message = format!("field '{path}': there is no product {}", item.product_id);
-            Failure::in_field(ErrorCode::NotFound, path, message)
+            CommandError::in_field(ErrorCode::NotFound, path, message)
         }
         Some((name, stock)) => {
             let path = format!("items[{index}].quantity");
@@ -96,31 +96,37 @@ fn why_not_taken(connection: &Connection, index: usize, item: OrderItem) -> Answ
                 "field '{path}': {} pieces of product {} '{name}' asked, {stock} left; nothing was ordered",
                 item.quantity, item.product_id
             );
-            Failure::in_field(ErrorCode::OutOfStock, path, message)
+            CommandError::in_field(ErrorCode::OutOfStock, path, message)
         }
     })
 }
 
 /// What the items cost together, cents; refused when no such number exists.
-fn total_cents(items: &[OrderItem], prices: &[i64]) -> Answer<i64> {
+fn total_cents(items: &[OrderItem], prices: &[i64]) -> CommandResult<i64> {
     let mut total: i64 = 0;
     for (index, (item, price_cents)) in items.iter().zip(prices).enumerate() {
         let cost = item.quantity.checked_mul(*price_cents);
         total = cost.and_then(|cost| total.checked_add(cost)).ok_or_else(|| {
             let path = format!("items[{index}].quantity");
             let message = format!("field '{path}': the order's total is larger than the shop can count");
-            Failure::in_field(ErrorCode::InvalidField, path, message)
+            CommandError::in_field(ErrorCode::InvalidField, path, message)
         })?;
     }
     Ok(total)
 }
 
 /// Rates a product of an order of one's own, once.
-pub(crate) fn rate(connection: &Connection, user_id: i64, order_id: i64, product_id: i64, stars: u8) -> Answer<()> {
+pub(crate) fn rate(
+    connection: &Connection,
+    user_id: i64,
+    order_id: i64,
+    product_id: i64,
+    stars: u8,
+) -> CommandResult<()> {
     let sql = "SELECT 1 FROM orders WHERE id = ?1 AND user_id = ?2";
     if !connection.prepare_cached(sql)?.exists((order_id, user_id))? {
         let message = format!("field 'order_id': you have no order {order_id}");
-        return Err(Failure::in_field(ErrorCode::NotFound, "order_id", message));
+        return Err(CommandError::in_field(ErrorCode::NotFound, "order_id", message));
     }
     let sql = "SELECT stars FROM order_items WHERE order_id = ?1 AND product_id = ?2";
     let rated: Option<Option<u8>> =
@@ -128,17 +134,17 @@ pub(crate) fn rate(connection: &Connection, user_id: i64, order_id: i64, product
     match rated {
         None => {
             let message = format!("field 'product_id': product {product_id} is not in order {order_id}");
-            Err(Failure::in_field(ErrorCode::NotFound, "product_id", message))
+            Err(CommandError::in_field(ErrorCode::NotFound, "product_id", message))
         }
         Some(Some(stars)) => {
             let message = format!("product {product_id} of order {order_id} was rated before, with {stars} stars");
-            Err(Failure::refused(ErrorCode::AlreadyRated, message))
+            Err(CommandError::refused(ErrorCode::AlreadyRated, message))
         }
         Some(None) => store_rating(connection, order_id, product_id, stars),
     }
 }
 
-fn store_rating(connection: &Connection, order_id: i64, product_id: i64, stars: u8) -> Answer<()> {
+fn store_rating(connection: &Connection, order_id: i64, product_id: i64, stars: u8) -> CommandResult<()> {
     let sql = "UPDATE order_items SET stars = ?3 WHERE order_id = ?1 AND product_id = ?2";
     connection.prepare_cached(sql)?.execute((order_id, product_id, stars))?;
     let sql = "UPDATE products SET rating_sum = rating_sum + ?2, rating_count = rating_count + 1 WHERE id = ?1";
@@ -147,7 +153,7 @@ fn store_rating(connection: &Connection, order_id: i64, product_id: i64, stars: 
 }
 
 /// One page of a user's orders, newest first.
-pub(crate) fn history(connection: &Connection, user_id: i64, page: u32, page_size: u32) -> Answer<OrderHistory> {
+pub(crate) fn history(connection: &Connection, user_id: i64, page: u32, page_size: u32) -> CommandResult<OrderHistory> {
     let sql = "SELECT count(*) FROM orders WHERE user_id = ?1";
     let total = connection.prepare_cached(sql)?.query_row([user_id], |row| row.get(0))?;
     let sql = "SELECT id, placed_at_ms, total_cents FROM orders WHERE user_id = ?1 ORDER BY id DESC LIMIT ?2 OFFSET ?3";
@@ -164,7 +170,7 @@ pub(crate) fn history(connection: &Connection, user_id: i64, page: u32, page_siz
     Ok(OrderHistory { orders, page, page_size, total })
 }
 
-fn items(connection: &Connection, order_id: i64) -> Answer<Vec<OrderedItem>> {
+fn items(connection: &Connection, order_id: i64) -> CommandResult<Vec<OrderedItem>> {
     let sql = "SELECT product_id, name, quantity, order_items.price_cents, stars
                FROM order_items JOIN products ON products.id = product_id WHERE order_id = ?1 ORDER BY product_id";
     let read = |row: &Row<'_>| {
@@ -189,7 +195,9 @@ mod tests {
         let item = |quantity| OrderItem { product_id: 1, quantity };
         assert_eq!(total_cents(&[item(3), item(2)], &[250, 1]).unwrap(), 752);
         for (items, prices) in [(vec![item(i64::MAX)], vec![2]), (vec![item(1), item(1)], vec![i64::MAX, 1])] {
-            let Err(Failure::Refused(error)) = total_cents(&items, &prices) else { panic!("{items:?} was counted") };
+            let Err(CommandError::Refused(error)) = total_cents(&items, &prices) else {
+                panic!("{items:?} was counted")
+            };
             assert_eq!(error.code, ErrorCode::InvalidField);
         }
     }

@@ -1,10 +1,10 @@
 //! Categories and products.
 
+use protocol::ErrorCode;
+use protocol::response::{Category, Product, Products};
 use rusqlite::{Connection, OptionalExtension, Row};
-use shop_protocol::ErrorCode;
-use shop_protocol::response::{Category, Product, Products};
 
-use crate::failure::{Answer, Failure};
+use crate::command_error::{CommandError, CommandResult};
 
 /// A product to be added.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +22,7 @@ pub(crate) struct NewProduct<'a> {
 }
 
 /// Adds a product and gives its id.
-pub(crate) fn insert(connection: &Connection, product: NewProduct<'_>) -> Answer<i64> {
+pub(crate) fn insert(connection: &Connection, product: NewProduct<'_>) -> CommandResult<i64> {
     let sql = "INSERT INTO categories (name, products) VALUES (?1, 1)
                ON CONFLICT (name) DO UPDATE SET products = products + 1 RETURNING id";
     let category_id: i64 = connection.prepare_cached(sql)?.query_row([product.category], |row| row.get(0))?;
@@ -33,12 +33,12 @@ pub(crate) fn insert(connection: &Connection, product: NewProduct<'_>) -> Answer
 }
 
 /// Whether there is no product at all.
-pub(crate) fn is_empty(connection: &Connection) -> Answer<bool> {
+pub(crate) fn is_empty(connection: &Connection) -> CommandResult<bool> {
     Ok(!connection.prepare_cached("SELECT 1 FROM products LIMIT 1")?.exists([])?)
 }
 
 /// All categories, by name.
-pub(crate) fn categories(connection: &Connection) -> Answer<Vec<Category>> {
+pub(crate) fn categories(connection: &Connection) -> CommandResult<Vec<Category>> {
     let mut statement = connection.prepare_cached("SELECT name, products FROM categories ORDER BY name")?;
     let read = |row: &Row<'_>| Ok(Category { name: row.get(0)?, products: row.get(1)? });
     Ok(statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?)
@@ -49,7 +49,12 @@ const COLUMNS: &str = "products.id, products.name, categories.name, description,
                        rating_count FROM products JOIN categories ON categories.id = category_id";
 
 /// One page of products, by id; of one category, or of all.
-pub(crate) fn page(connection: &Connection, category: Option<&str>, page: u32, page_size: u32) -> Answer<Products> {
+pub(crate) fn page(
+    connection: &Connection,
+    category: Option<&str>,
+    page: u32,
+    page_size: u32,
+) -> CommandResult<Products> {
     let offset = i64::from(page - 1) * i64::from(page_size);
     let (total, products) = match category {
         Some(name) => {
@@ -68,16 +73,16 @@ pub(crate) fn page(connection: &Connection, category: Option<&str>, page: u32, p
 }
 
 /// A category's id and how many products it has.
-fn find_category(connection: &Connection, name: &str) -> Answer<(i64, u64)> {
+fn find_category(connection: &Connection, name: &str) -> CommandResult<(i64, u64)> {
     let sql = "SELECT id, products FROM categories WHERE name = ?1";
     let found = connection.prepare_cached(sql)?.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     found.ok_or_else(|| {
         let message = format!("field 'category': there is no category '{name}'; view_categories lists them");
-        Failure::in_field(ErrorCode::NotFound, "category", message)
+        CommandError::in_field(ErrorCode::NotFound, "category", message)
     })
 }
 
-fn read_products(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Answer<Vec<Product>> {
+fn read_products(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> CommandResult<Vec<Product>> {
     let mut statement = connection.prepare_cached(sql)?;
     Ok(statement.query_map(values, read_product)?.collect::<rusqlite::Result<_>>()?)
 }

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 
-use super::job::Queued;
-use super::schema::open_for_reading;
+use crate::command_error::CommandResult;
 use crate::error::ServerError;
-use crate::failure::Answer;
+use crate::store::job::Queued;
+use crate::store::schema::open_for_reading;
 
 /// Reads that share a snapshot; small, so that the other threads find some too.
 pub(super) const MAX_BATCH: usize = 16;
@@ -41,7 +41,7 @@ fn run_batch(connection: &Connection, jobs: &mut Vec<Queued>) {
     }
 }
 
-fn execute(connection: &Connection, sql: &'static str) -> Answer<()> {
+fn execute(connection: &Connection, sql: &'static str) -> CommandResult<()> {
     connection.prepare_cached(sql)?.execute([])?;
     Ok(())
 }

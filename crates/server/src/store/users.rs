@@ -1,9 +1,9 @@
 //! Users and their tokens. Times come in as values.
 
+use protocol::ErrorCode;
 use rusqlite::{Connection, OptionalExtension};
-use shop_protocol::ErrorCode;
 
-use crate::failure::{Answer, Failure};
+use crate::command_error::{CommandError, CommandResult};
 use crate::token::TokenHash;
 
 /// What logging in needs to know of a user.
@@ -36,20 +36,26 @@ pub(crate) enum Role {
 }
 
 /// The user of that name, if there is one.
-pub(crate) fn find(connection: &Connection, username: &str) -> Answer<Option<User>> {
+pub(crate) fn find(connection: &Connection, username: &str) -> CommandResult<Option<User>> {
     let sql = "SELECT id, password_hash, admin FROM users WHERE username = ?1";
     let read = |row: &rusqlite::Row<'_>| Ok(User { id: row.get(0)?, password_hash: row.get(1)?, admin: row.get(2)? });
     Ok(connection.prepare_cached(sql)?.query_row([username], read).optional()?)
 }
 
 /// The hash of the password of the user with that id.
-pub(crate) fn password_hash(connection: &Connection, user_id: i64) -> Answer<String> {
+pub(crate) fn password_hash(connection: &Connection, user_id: i64) -> CommandResult<String> {
     let sql = "SELECT password_hash FROM users WHERE id = ?1";
     Ok(connection.prepare_cached(sql)?.query_row([user_id], |row| row.get(0))?)
 }
 
 /// Makes an account and gives its id.
-pub(crate) fn insert(connection: &Connection, username: &str, hash: &str, role: Role, now_ms: i64) -> Answer<i64> {
+pub(crate) fn insert(
+    connection: &Connection,
+    username: &str,
+    hash: &str,
+    role: Role,
+    now_ms: i64,
+) -> CommandResult<i64> {
     let sql = "INSERT INTO users (username, password_hash, admin, created_at_ms) VALUES (?1, ?2, ?3, ?4)
                ON CONFLICT (username) DO NOTHING RETURNING id";
     let values = (username, hash, role == Role::Admin, now_ms);
@@ -58,14 +64,14 @@ pub(crate) fn insert(connection: &Connection, username: &str, hash: &str, role: 
 }
 
 /// The refusal of a second account of that name.
-pub(crate) fn username_taken(username: &str) -> Failure {
+pub(crate) fn username_taken(username: &str) -> CommandError {
     let message = format!("user name '{username}' is taken: choose another");
-    Failure::in_field(ErrorCode::UsernameTaken, "username", message)
+    CommandError::in_field(ErrorCode::UsernameTaken, "username", message)
 }
 
 /// The refusal of a wrong password and of an unknown user: they are not told apart.
-pub(crate) fn wrong_credentials() -> Failure {
-    Failure::refused(ErrorCode::WrongCredentials, "user name and password do not belong together")
+pub(crate) fn wrong_credentials() -> CommandError {
+    CommandError::refused(ErrorCode::WrongCredentials, "user name and password do not belong together")
 }
 
 /// Keeps a new token of `user` until `expires_at_ms`, and forgets all that have expired.
@@ -78,7 +84,7 @@ pub(crate) fn insert_token(
     token: TokenHash,
     now_ms: i64,
     expires_at_ms: i64,
-) -> Answer<()> {
+) -> CommandResult<()> {
     if password_hash(connection, user.id)? != user.password_hash {
         return Err(wrong_credentials());
     }
@@ -89,19 +95,19 @@ pub(crate) fn insert_token(
 }
 
 /// Who `token` belongs to.
-pub(crate) fn session(connection: &Connection, token: TokenHash, now_ms: i64) -> Answer<Session> {
+pub(crate) fn session(connection: &Connection, token: TokenHash, now_ms: i64) -> CommandResult<Session> {
     let sql = "SELECT user_id, admin FROM tokens JOIN users ON users.id = user_id
                WHERE hash = ?1 AND expires_at_ms > ?2";
     let read = |row: &rusqlite::Row<'_>| Ok(Session { user_id: row.get(0)?, admin: row.get(1)? });
     let session = connection.prepare_cached(sql)?.query_row((token, now_ms), read).optional()?;
     session.ok_or_else(|| {
         let message = "field 'token': it is unknown, has expired or was logged out; log in again";
-        Failure::in_field(ErrorCode::InvalidToken, "token", message)
+        CommandError::in_field(ErrorCode::InvalidToken, "token", message)
     })
 }
 
 /// Ends a token.
-pub(crate) fn delete_token(connection: &Connection, token: TokenHash) -> Answer<()> {
+pub(crate) fn delete_token(connection: &Connection, token: TokenHash) -> CommandResult<()> {
     connection.prepare_cached("DELETE FROM tokens WHERE hash = ?1")?.execute([token])?;
     Ok(())
 }
@@ -112,7 +118,7 @@ pub(crate) fn change_password(
     user_id: i64,
     (old, new): (&str, &str),
     keep: TokenHash,
-) -> Answer<()> {
+) -> CommandResult<()> {
     let sql = "UPDATE users SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2";
     if connection.prepare_cached(sql)?.execute((user_id, old, new))? == 0 {
         return Err(wrong_credentials());
@@ -136,9 +142,9 @@ mod tests {
         (folder, connection, ann)
     }
 
-    fn code<T>(answer: Answer<T>) -> Option<ErrorCode> {
+    fn code<T>(answer: CommandResult<T>) -> Option<ErrorCode> {
         match answer {
-            Err(Failure::Refused(error)) => Some(error.code),
+            Err(CommandError::Refused(error)) => Some(error.code),
             _ => None,
         }
     }

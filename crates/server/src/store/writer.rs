@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::job::{Job, Queued};
-use crate::failure::{Answer, Failure};
+use crate::command_error::{CommandError, CommandResult};
+use crate::store::job::{Job, Queued};
 
 /// What the writing thread does with each batch of jobs.
 pub(super) fn worker(connection: Connection) -> impl FnMut(&mut Vec<Queued>) + Send + 'static {
@@ -37,7 +37,7 @@ impl Writer {
         }
     }
 
-    fn transact(&self, jobs: &mut [Queued]) -> Answer<()> {
+    fn transact(&self, jobs: &mut [Queued]) -> CommandResult<()> {
         self.execute("BEGIN IMMEDIATE")?;
         for job in jobs {
             job.timed(|job| self.run_one(job)).0?;
@@ -46,12 +46,12 @@ impl Writer {
     }
 
     /// Runs a job; an error is one of the transaction as a whole.
-    fn run_one(&self, job: &mut dyn Job) -> Answer<()> {
+    fn run_one(&self, job: &mut dyn Job) -> CommandResult<()> {
         self.execute("SAVEPOINT job")?;
         let keep = job.run(&self.connection);
         if self.connection.is_autocommit() {
             // On a full disk and the like SQLite gives the whole transaction up, and what follows would commit alone.
-            return Err(Failure::Broken("the transaction ended before its commit".to_owned()));
+            return Err(CommandError::Broken("the transaction ended before its commit".to_owned()));
         }
         if !keep {
             self.execute("ROLLBACK TO job")?;
@@ -59,7 +59,7 @@ impl Writer {
         self.execute("RELEASE job")
     }
 
-    fn execute(&self, sql: &'static str) -> Answer<()> {
+    fn execute(&self, sql: &'static str) -> CommandResult<()> {
         self.connection.prepare_cached(sql)?.execute([])?;
         Ok(())
     }

@@ -6,10 +6,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Row;
+use crate::trace::Row;
 
 /// The first line of every file.
-const HEADER: &str = "exchange,tcp_rtt_us,tcp_rto_us,retransmits\n";
+const HEADER: &str = "exchange_id,tcp_rtt_us,tcp_rto_us,retransmits\n";
 
 /// Where rows are appended.
 #[derive(Debug)]
@@ -48,5 +48,5 @@ fn append_row(text: &mut String, row: &Row) {
     let micros = |time: Option<Duration>| field(time.map(|time| time.as_micros()));
     let (rtt, rto, retransmits) = (micros(row.rtt), micros(row.rto), field(row.retransmits.map(u128::from)));
     // Writing to a text can't fail.
-    let _ = writeln!(text, "{},{rtt},{rto},{retransmits}", row.exchange);
+    let _ = writeln!(text, "{},{rtt},{rto},{retransmits}", row.exchange_id);
 }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use super::file::TraceFile;
-use super::{Row, Waiting};
+use crate::trace::file::TraceFile;
+use crate::trace::{Row, Waiting};
 
 /// How long rows are gathered before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -69,14 +69,14 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::List;
     use super::*;
+    use crate::trace::List;
     use std::io;
     use std::sync::Mutex;
 
     /// What a writer logs that finds `dropped` and one row at the end, `file` being its file.
     fn logged(file: TraceFile, dropped: u64) -> String {
-        let row = Row { exchange: 1, rtt: None, rto: None, retransmits: None };
+        let row = Row { exchange_id: 1, rtt: None, rto: None, retransmits: None };
         let list = Mutex::new(List { rows: vec![row], dropped, ending: true });
         let waiting = Arc::new(Waiting { list, ..Waiting::default() });
         let lines = Lines::default();

@@ -65,7 +65,7 @@ fn every_wrong_field_is_named() {
         assert_eq!(shop.refusal(request.clone()), error(code, field), "{request}");
     }
     assert_goes_on(&mut shop);
-    assert_eq!(server.verify()["orders"], 0);
+    assert_eq!(server.check()["orders"], 0);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::net::Shutdown;
 
+use protocol::encode_frame;
 use serde_json::json;
-use shop_protocol::encode_frame;
 
 use crate::support::{Client, Server, error, eventually, order, refusal};
 
@@ -81,7 +81,7 @@ fn the_largest_frame_is_read() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
     let mut payload = br#"{"command":"view_categories"}"#.to_vec();
-    payload.resize(shop_protocol::MAX_FRAME_BYTES, b' ');
+    payload.resize(protocol::MAX_FRAME_BYTES, b' ');
     shop.send_payload(&payload);
     assert_eq!(shop.receive()["ok"], true);
 }

@@ -1,8 +1,8 @@
 //! The server as a library: sockets, settings and shutdown come in as arguments.
 
-use shop_server::config::{Admin, Catalogue};
-use shop_server::settings::Secret;
-use shop_server::{Config, Listeners, run};
+use server::config::{Admin, Catalogue};
+use server::settings::Secret;
+use server::{Config, Listeners, run};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,6 @@ async fn a_shop_runs_inside_another_program_until_it_is_told_to_stop() {
     assert_eq!(asked.await.unwrap(), 60);
     shutdown.cancel();
     server.await.unwrap().unwrap();
-    let audit = verify(&folder.path().join("shop.db"));
-    assert_eq!((&audit["stock"], &audit["users"]), (&serde_json::json!(300), &serde_json::json!(1)));
+    let report = check(&folder.path().join("shop.db"));
+    assert_eq!((&report["units_in_stock"], &report["users"]), (&serde_json::json!(300), &serde_json::json!(1)));
 }

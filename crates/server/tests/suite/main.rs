@@ -10,14 +10,14 @@ mod support;
 
 mod accounts;
 mod bad_input;
+mod cli;
 mod connections;
-mod endings;
 mod in_process;
 mod orders;
 mod passwords;
 mod products;
-mod program;
 mod protocol_page;
-mod split;
+mod server_timing;
+mod shutdown;
 mod throughput;
 mod trace;

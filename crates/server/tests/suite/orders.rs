@@ -34,8 +34,8 @@ fn an_order_takes_stock_and_stands_in_the_history() {
     assert_eq!(shop.ok(json!({"command": "view_order_history", "token": bob}))["total"], 0);
     let second = shop.ok(json!({"command": "view_order_history", "token": ann, "page": 2, "page_size": 1}));
     assert_eq!(second["orders"], json!([oldest]));
-    let audit = server.verify();
-    assert_eq!((&audit["sold"], &audit["ordered"], &audit["orders"]), (&json!(6), &json!(6), &json!(2)));
+    let report = server.check();
+    assert_eq!((&report["units_sold"], &report["units_ordered"], &report["orders"]), (&json!(6), &json!(6), &json!(2)));
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn an_order_is_placed_whole_or_not_at_all() {
     assert_eq!(refused(json!({"product_id": two, "quantity": 6})), error("out_of_stock", "items[1].quantity"));
     assert_eq!(refused(json!({"product_id": 999, "quantity": 1})), error("not_found", "items[1].product_id"));
     assert_eq!((stock(&server, one), stock(&server, two)), (10, 5));
-    let audit = server.verify();
-    assert_eq!((&audit["orders"], &audit["sold"]), (&json!(0), &json!(0)));
+    let report = server.check();
+    assert_eq!((&report["orders"], &report["units_sold"]), (&json!(0), &json!(0)));
 }
 
 #[test]
@@ -144,8 +144,8 @@ fn many_shoppers_at_once_sell_exactly_what_there_is() {
     });
     assert_eq!((placed.into_inner(), refused.into_inner()), (1000, 600));
     assert_eq!((stock(&server, scarce), stock(&server, plenty)), (0, 98_000));
-    let audit = server.verify();
-    assert_eq!(audit["orders"], 1000);
-    assert_eq!((&audit["sold"], &audit["ordered"]), (&json!(3000), &json!(3000)));
-    assert_eq!(audit["consistent"], true);
+    let report = server.check();
+    assert_eq!(report["orders"], 1000);
+    assert_eq!((&report["units_sold"], &report["units_ordered"]), (&json!(3000), &json!(3000)));
+    assert_eq!(report["consistent"], true);
 }

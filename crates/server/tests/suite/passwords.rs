@@ -32,7 +32,7 @@ fn costs(server: &Server) -> Vec<String> {
 #[test]
 fn a_login_computes_one_hash_whether_the_user_exists_or_not() {
     let cost = ["--password-memory-kib", "48", "--password-iterations", "3", "--password-parallelism", "2"];
-    let log = ["--log", "shop_server::passwords=trace", "--log-format", "json"];
+    let log = ["--log", "server::passwords=trace", "--log-format", "json"];
     let server = Server::start(&[cost.as_slice(), &log].concat());
     server.shopper("ann");
     let mut accounts = server.on_accounts();

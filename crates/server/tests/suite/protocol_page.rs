@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-use shop_protocol::request::COMMANDS;
-use shop_protocol::response::{
+use protocol::request::COMMANDS;
+use protocol::response::{
     Categories, DecodeError, Done, LoggedIn, OrderHistory, OrderPlaced, ProductAdded, Products, Registered,
 };
-use shop_protocol::{ErrorCode, FrameDecoder, MAX_FRAME_BYTES, Port, Request, Response, limits};
+use protocol::{ErrorCode, FrameDecoder, MAX_FRAME_BYTES, Port, Request, Response, limits};
+use serde::de::DeserializeOwned;
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocol.md");

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::{FrameDecoder, encode_frame};
 use serde_json::{Value, json};
-use shop_protocol::{FrameDecoder, encode_frame};
 use tempfile::TempDir;
 
 /// Longer than anything here should take; what takes longer fails instead of hanging.
@@ -133,8 +133,8 @@ impl Server {
     }
 
     /// What `verify` says, and whether it was satisfied.
-    pub(crate) fn verify(&self) -> Value {
-        verify(&self.database())
+    pub(crate) fn check(&self) -> Value {
+        check(&self.database())
     }
 }
 
@@ -157,12 +157,12 @@ fn merge<'a>(base: &[&'a str], own: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// What `shop-server verify` says about a database; its exit code must agree.
-pub(crate) fn verify(database: &Path) -> Value {
-    let output = program().arg("verify").arg("--database").arg(database).output().unwrap();
-    let audit: Value = serde_json::from_slice(&output.stdout)
+pub(crate) fn check(database: &Path) -> Value {
+    let output = program().arg("check").arg("--database").arg(database).output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_| panic!("verify: {}", String::from_utf8_lossy(&output.stderr)));
-    assert_eq!(output.status.code(), Some(if audit["consistent"] == true { 0 } else { 1 }), "{audit}");
-    audit
+    assert_eq!(output.status.code(), Some(if report["consistent"] == true { 0 } else { 1 }), "{report}");
+    report
 }
 
 /// A connection to a shop.

@@ -1,13 +1,13 @@
 //! How fast it is. Ignored, because it measures; run it alone and in release:
-//! `cargo test --release -p shop-server throughput -- --ignored --nocapture`.
+//! `cargo test --release -p server throughput -- --ignored --nocapture`.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use protocol::encode_frame;
 use serde_json::{Value, json};
-use shop_protocol::encode_frame;
 
 use crate::support::{Client, Server, order};
 
@@ -26,7 +26,7 @@ fn throughput() {
             let request = |index: usize| order(&token, 1 + index as i64, 1);
             report(&name, CONNECTIONS, pipelined, &server, request);
         }
-        assert_eq!(server.verify()["consistent"], true);
+        assert_eq!(server.check()["consistent"], true);
     }
     let server = Server::start(&["--log", "warn"]);
     for pipelined in [1, 8] {

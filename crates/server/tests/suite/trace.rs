@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
+use protocol::encode_frame;
 use serde_json::{Value, json};
-use shop_protocol::encode_frame;
 use tempfile::TempDir;
 
 use crate::support::{Client, Server, eventually, program};
 
-const HEADER: &str = "exchange,tcp_rtt_us,tcp_rto_us,retransmits";
+const HEADER: &str = "exchange_id,tcp_rtt_us,tcp_rto_us,retransmits";
 
 /// A server that writes a trace, and where.
 fn traced(settings: &[&str]) -> (Server, PathBuf) {
@@ -36,7 +36,7 @@ fn rows(path: &Path) -> Vec<[Option<u64>; 4]> {
 }
 
 fn exchanges(path: &Path) -> Vec<u64> {
-    rows(path).into_iter().map(|[exchange, ..]| exchange.unwrap()).collect()
+    rows(path).into_iter().map(|[exchange_id, ..]| exchange_id.unwrap()).collect()
 }
 
 /// Asks for the categories and gives the exchange's number.
@@ -45,7 +45,7 @@ fn ask(client: &mut Client) -> u64 {
 }
 
 fn number(response: &Value) -> u64 {
-    response["exchange"].as_u64().unwrap()
+    response["exchange_id"].as_u64().unwrap()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::lab::{FAR, Lab};
+use crate::fixture::{FAR, Lab};
 
 /// How a sender's buffer is sized.
 #[derive(Clone, Copy)]

@@ -17,7 +17,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::Effort;
 use crate::emulator::Emulator;
-use crate::lab::{FAR, Lab, NEAR};
+use crate::fixture::{FAR, Lab, NEAR};
 use crate::statistics::{median, quantile};
 use crate::table::{Cell, Row};
 

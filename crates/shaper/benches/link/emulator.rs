@@ -4,7 +4,7 @@ use std::process::Command;
 
 use shaper::Condition;
 
-use crate::lab::{BINARY, Lab, Running};
+use crate::fixture::{BINARY, Lab, Running};
 
 pub(crate) enum Emulator {
     /// Nothing: the bare link, that all else is compared with.
@@ -35,7 +35,7 @@ impl Emulator {
                 all.push(Self::Netem);
                 String::new()
             }
-            Err(reason) => format!("No netem here: {reason}. See testing/netem/boot for a kernel that has it.\n"),
+            Err(reason) => format!("No netem here: {reason}. See tools/netem/boot for a kernel that has it.\n"),
         };
         (all, remark)
     }

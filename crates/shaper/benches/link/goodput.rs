@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Effort;
 use crate::bulk::{SendBuffer, bits_per_second};
 use crate::emulator::Emulator;
-use crate::lab::Lab;
+use crate::fixture::Lab;
 use crate::table::{Cell, Row};
 
 /// Rate, and seconds to measure after the cut.

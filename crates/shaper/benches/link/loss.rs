@@ -7,7 +7,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::Effort;
 use crate::emulator::Emulator;
-use crate::lab::{FAR, Lab, NEAR};
+use crate::fixture::{FAR, Lab, NEAR};
 use crate::statistics::binomial_interval_99;
 use crate::table::{Cell, Row};
 

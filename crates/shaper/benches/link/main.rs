@@ -8,10 +8,10 @@
 mod bulk;
 mod delay;
 mod emulator;
-mod goodput;
 #[allow(dead_code, reason = "shared with the tests, which use all of it")]
-#[path = "../../tests/namespaces/lab.rs"]
-mod lab;
+#[path = "../../tests/namespaces/fixture.rs"]
+mod fixture;
+mod goodput;
 mod loss;
 mod machine;
 mod statistics;
@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use emulator::Emulator;
-use lab::Lab;
+use fixture::Lab;
 use table::Row;
 
 /// Measures the shaper against its goals, beside the bare link and (where the kernel has it) netem.
@@ -76,7 +76,7 @@ const GROUPS: [(&str, Measure); 5] = [
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let Some(lab) = lab::lab() else { return ExitCode::SUCCESS };
+    let Some(lab) = fixture::lab() else { return ExitCode::SUCCESS };
     let effort = if options.quick { Effort::Quick } else { Effort::Full };
     let (emulators, netem) = Emulator::all(&lab, options.beside);
     println!("{}\n", machine::describe());

@@ -13,7 +13,7 @@ use shaper::Condition;
 use crate::Effort;
 use crate::delay::now_ns;
 use crate::emulator::{Emulator, options};
-use crate::lab::{FAR, Lab, NEAR};
+use crate::fixture::{FAR, Lab, NEAR};
 use crate::statistics::median;
 use crate::table::{Cell, Row};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::Effort;
 use crate::bulk::{Moment, SendBuffer, bits_per_second};
 use crate::emulator::{Emulator, InForce};
-use crate::lab::Lab;
+use crate::fixture::Lab;
 use crate::table::{Cell, Row};
 
 /// Streams, what the row says of the packets, and the condition. With a queue limit of its own the shaper handles each
@@ -44,7 +44,7 @@ fn row(lab: &Lab, emulators: &[Emulator], streams: u32, how: &str, condition: &s
         let carried = bits_per_second(lab, streams, SendBuffer::Kernel, window, |moment| {
             cpu.note(moment, || in_force.cpu_seconds())
         });
-        let unread = if let InForce::Shaper(_) = in_force { lab.status("show").unread_drops } else { 0 };
+        let unread = if let InForce::Shaper(_) = in_force { lab.status("show").tun_drops } else { 0 };
         drop(in_force);
         let unread = if unread > 0 { format!(", {unread} lost before it") } else { String::new() };
         let text = format!("{:.2} Gbit/s{}{unread}", carried / 1e9, cpu.text());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::decimal;
+use crate::condition::decimal;
 
 /// Time added to a packet, in whole nanoseconds, at most one hour.
 ///

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::decimal;
+use crate::condition::decimal;
 
 /// Share of packets lost, each independently of the others: 0 to 100 %, in steps of 10⁻⁷ %.
 ///

@@ -2,11 +2,11 @@
 
 use std::process::Output;
 
-use shaper::control::PathState;
+use shaper::control_protocol::RoutingState;
 use shaper::{Condition, Counters};
 use test_support::{Test, test};
 
-use crate::lab::{ip, lab};
+use crate::fixture::{ip, lab};
 use crate::traffic::numbers_received;
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -45,7 +45,7 @@ fn a_second_shaper_is_refused_and_the_first_goes_on() {
     let Some(lab) = lab() else { return };
     let _first = lab.start("--delay 50ms");
     assert_fails(&lab.command("run"), 1, "a shaper already runs in this network namespace");
-    assert_eq!(lab.status("show").path.state, PathState::Open);
+    assert_eq!(lab.status("show").routing.state, RoutingState::Active);
 }
 
 fn a_set_replaces_the_whole_condition_and_restarts_the_counters() {
@@ -75,8 +75,8 @@ fn show_sees_what_somebody_else_did_and_set_repairs_it() {
     ] {
         ip(&format!("-n {near} {damage}"));
         let status = lab.status("show");
-        assert_eq!(status.path.state, PathState::Broken, "{damage}");
-        assert!(status.path.missing.iter().any(|part| part == missing), "{damage}: {:?}", status.path.missing);
+        assert_eq!(status.routing.state, RoutingState::Broken, "{damage}");
+        assert!(status.routing.missing.iter().any(|part| part == missing), "{damage}: {:?}", status.routing.missing);
         assert!(!status.has_in_force(&status.condition));
 
         let repaired = lab.status("set --delay 50ms");
@@ -98,11 +98,11 @@ fn show_sees_rules_and_routes_by_which_packets_bypass_the_shaper() {
     ] {
         ip(&format!("-n {near} {what} add {extra}"));
         let status = lab.status("show");
-        assert_eq!(status.path.state, PathState::Broken, "{extra}");
-        assert_eq!((status.path.surplus, status.path.missing), (vec![surplus.to_owned()], Vec::new()), "{extra}");
+        assert_eq!(status.routing.state, RoutingState::Broken, "{extra}");
+        assert_eq!((status.routing.surplus, status.routing.missing), (vec![surplus.to_owned()], Vec::new()), "{extra}");
 
         ip(&format!("-n {near} {what} del {extra}"));
-        assert_eq!(lab.status("show").path.state, PathState::Open, "{extra}");
+        assert_eq!(lab.status("show").routing.state, RoutingState::Active, "{extra}");
     }
 
     // A route of its table is the shaper's to remove.
@@ -116,6 +116,6 @@ fn a_rule_that_catches_less_than_the_shapers_own_does_not_pass_for_it() {
     let _shaper = lab.start("--delay 50ms");
     ip(&format!("-n {} rule del priority 101", lab.near));
     ip(&format!("-n {} rule add priority 101 iif lo ipproto udp lookup 21320", lab.near));
-    let path = lab.status("show").path;
-    assert_eq!((path.state, path.missing.len(), path.surplus.len()), (PathState::Broken, 1, 1), "{path:?}");
+    let path = lab.status("show").routing;
+    assert_eq!((path.state, path.missing.len(), path.surplus.len()), (RoutingState::Broken, 1, 1), "{path:?}");
 }

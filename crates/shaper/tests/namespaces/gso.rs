@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::lab::Lab;
+use crate::fixture::Lab;
 
 /// TCP segments in one packet.
 #[derive(Clone, Copy)]

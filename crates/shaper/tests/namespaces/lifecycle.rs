@@ -1,10 +1,10 @@
 //! What is left behind when a shaper ends, in whatever way.
 
 use nix::sys::signal::Signal;
-use shaper::control::PathState;
+use shaper::control_protocol::RoutingState;
 use test_support::{Test, test};
 
-use crate::lab::{FAR, Lab, ip, lab};
+use crate::fixture::{FAR, Lab, ip, lab};
 use crate::traffic::{EARLY_MS, numbers_received, round_trips_ms, udp_echo};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -34,7 +34,7 @@ fn every_orderly_end_restores_everything() {
 fn the_end_of_standard_input_ends_it_when_asked() {
     let Some(lab) = lab() else { return };
     let before = lab.routing();
-    let mut shaper = lab.start("--delay 50ms --until-stdin-closes");
+    let mut shaper = lab.start("--delay 50ms --exit-on-stdin-eof");
     shaper.close_stdin();
     assert_eq!(shaper.wait(), (Some(0), String::new()));
     assert_eq!(lab.routing(), before);
@@ -65,7 +65,7 @@ fn after_a_kill_a_new_start_leaves_nothing_double_and_nothing_behind() {
 
     let second = lab.start("--delay 50ms");
     assert_eq!(ip(&format!("-n {} rule show", lab.near)), installed);
-    assert_eq!(lab.status("show").path.state, PathState::Open);
+    assert_eq!(lab.status("show").routing.state, RoutingState::Active);
     second.stop();
     assert_eq!(lab.routing(), before);
 }
@@ -76,7 +76,7 @@ fn after_a_kill_a_start_under_the_baseline_cleans_up_too() {
     killed.signal(Signal::SIGKILL);
     killed.wait();
     let _shaper = lab.start("");
-    assert_eq!(lab.status("show").path.state, PathState::Closed);
+    assert_eq!(lab.status("show").routing.state, RoutingState::Inactive);
 }
 
 fn strict_reverse_path_filtering_is_loosened_and_comes_back() {

@@ -3,8 +3,8 @@
 #![allow(clippy::print_stdout, reason = "the link's bench shares the lab, and says why it is skipped")]
 
 mod commands;
+mod fixture;
 mod gso;
-mod lab;
 mod lifecycle;
 mod robustness;
 mod shaping;

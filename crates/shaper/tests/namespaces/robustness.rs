@@ -2,11 +2,11 @@
 
 use nix::sys::signal::Signal;
 use shaper::Counters;
-use shaper::control::Scheduling;
+use shaper::control_protocol::ThreadScheduling;
 use test_support::{Test, test};
 
+use crate::fixture::{FAR, Lab, NEAR, first_cpu, ip, lab, on_cpu};
 use crate::gso::GsoPacket;
-use crate::lab::{FAR, Lab, NEAR, first_cpu, ip, lab, on_cpu};
 use crate::traffic::{Numbered, transfer_to};
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -89,7 +89,7 @@ fn gso_packets_leave_whole_on_the_link_and_by_a_gateway() {
 fn a_saturated_shaper_lets_commands_run_on_its_only_cpu() {
     let Some(lab) = lab() else { return };
     let shaper = lab.start("--queue-limit 1000000");
-    if lab.status("show").scheduling == Scheduling::Shared {
+    if lab.status("show").scheduling == ThreadScheduling::Normal {
         return; // Ordinary threads share a CPU by themselves.
     }
     let cpu = first_cpu();

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use shaper::control::PathState;
-use shaper::core::{Link, Verdict};
+use shaper::control_protocol::RoutingState;
+use shaper::link::{Link, Verdict};
 use test_support::{Test, test};
 
-use crate::lab::{FAR, Lab, ip, lab};
+use crate::fixture::{FAR, Lab, ip, lab};
 use crate::traffic::{
     EARLY_MS, Numbered, fastest_exchange_ms, goodput, numbers_received, round_trips_ms, tcp_echo, transfer, udp_echo,
 };
@@ -57,7 +57,7 @@ fn the_baseline_is_the_bare_link() {
     let echo = udp_echo(&lab, FAR);
     let shaper = lab.start("");
     round_trips_ms(&lab, echo, 64, 10);
-    assert_eq!(lab.status("show").path.state, PathState::Closed);
+    assert_eq!(lab.status("show").routing.state, RoutingState::Inactive);
     assert_eq!(lab.status("show").counters.packets, 0);
     shaper.stop();
 }
@@ -134,7 +134,7 @@ fn of_100_000_packets_so_many_are_lost_as_chance_allows() {
         assert_eq!(numbered.pass(range, survivors.len()), survivors);
     }
     let status = lab.status("show");
-    assert_eq!((status.counters.packets, status.unread_drops), (100_000, 0));
+    assert_eq!((status.counters.packets, status.tun_drops), (100_000, 0));
     // The quantiles of Binomial(100 000, 1 %) at 0.5 and 99.5 %.
     assert_between(status.counters.dropped_loss as f64, 920.0, 1_082.0, "lost of 100 000 at 1 %");
 }
@@ -251,5 +251,5 @@ fn what_leaves_by_another_device_is_untouched() {
     let _shaper = lab.start("--delay 50ms");
     assert_between(round_trips_ms(&lab, echo, 64, 20)[0], 0.0, 40.0, "fastest round trip in ms");
     let status = lab.status("show");
-    assert_eq!((status.path.state, status.counters.packets), (PathState::Open, 0));
+    assert_eq!((status.routing.state, status.counters.packets), (RoutingState::Active, 0));
 }

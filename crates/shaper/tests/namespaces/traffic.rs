@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::lab::{FAR, Lab, NEAR};
+use crate::fixture::{FAR, Lab, NEAR};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;

@@ -8,10 +8,11 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::{stop_at_signals, summary};
+use crate::cli::workload::{stop_at_signals, summary};
 use crate::control::{Event, GO};
 use crate::output;
-use crate::workload::{self, Command, Settings};
+use crate::workload;
+use crate::workload::{Command, Settings};
 
 pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>) -> anyhow::Result<()> {
     let (sender, commands) = unbounded_channel();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::cli::span;
-use crate::workload::{ArrivalRate, Arrivals, Load, Spacing};
+use crate::workload::{ArrivalProcess, ArrivalRate, Arrivals, Load};
 
 /// When operations begin.
 #[derive(clap::Args)]
@@ -20,14 +20,14 @@ pub(super) struct LoadArgs {
     arrival_rate: Option<ArrivalRate>,
     /// How operations of an open loop follow each other.
     #[arg(long, value_enum, default_value = "poisson", requires = "arrival_rate")]
-    arrivals: SpacingArg,
+    arrivals: ArrivalProcessArg,
     /// The first operation of a constant rate begins so long after the start, so that clients can take turns.
     #[arg(long, value_name = "TIME", value_parser = span::parse, requires = "arrival_rate")]
     arrival_offset: Option<Duration>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SpacingArg {
+enum ArrivalProcessArg {
     /// One gap after the other, all alike.
     Constant,
     /// Independent of each other, as people who don't know each other.
@@ -37,14 +37,14 @@ enum SpacingArg {
 impl LoadArgs {
     pub(super) fn load(&self) -> anyhow::Result<Load> {
         let Some(rate) = self.arrival_rate else { return Ok(Load::Closed { think_time: self.think_time }) };
-        let spacing = match (self.arrivals, self.arrival_offset) {
-            (SpacingArg::Constant, offset) => Spacing::Constant { offset: offset.unwrap_or_default() },
-            (SpacingArg::Poisson, None) => Spacing::Poisson,
-            (SpacingArg::Poisson, Some(_)) => anyhow::bail!(
+        let process = match (self.arrivals, self.arrival_offset) {
+            (ArrivalProcessArg::Constant, offset) => ArrivalProcess::Constant { offset: offset.unwrap_or_default() },
+            (ArrivalProcessArg::Poisson, None) => ArrivalProcess::Poisson,
+            (ArrivalProcessArg::Poisson, Some(_)) => anyhow::bail!(
                 "--arrival-offset shifts a constant rate; clients whose arrivals are random need none. \
                  Add --arrivals constant, or leave it out"
             ),
         };
-        Ok(Load::Open(Arrivals { rate, spacing }))
+        Ok(Load::Open(Arrivals { rate, process }))
     }
 }

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::{stop_at_signals, summary};
+use crate::cli::workload::{stop_at_signals, summary};
 use crate::control::Event;
 use crate::output;
-use crate::workload::{self, Command, Settings};
+use crate::workload;
+use crate::workload::{Command, Settings};
 
 pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>, path: &Path) -> anyhow::Result<()> {
     let (sender, commands) = unbounded_channel();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::control::{Event, Pacing, Priority};
+use crate::control::{ArrivalReport, Event, ThreadScheduling};
 
 /// The running counts after `elapsed`.
 pub(super) fn running(elapsed: Duration, operations: u64, errors: u64) -> String {
@@ -13,40 +13,42 @@ pub(super) fn running(elapsed: Duration, operations: u64, errors: u64) -> String
 
 /// The counts at the end, after `elapsed`; for the last event.
 pub(super) fn ended(elapsed: Duration, event: &Event) -> Option<String> {
-    let Event::Done { operations, errors, cut_off, warm_up, pacing } = *event else { return None };
+    let Event::Done { operations, errors, unfinished, warm_up, arrivals } = *event else { return None };
     let mut parts = vec![running(elapsed, operations, errors)];
     if warm_up > 0 {
         parts.push(format!("{warm_up} of them warm-up"));
     }
-    if cut_off > 0 {
-        parts.push(format!("{cut_off} cut off at the end"));
+    if unfinished > 0 {
+        parts.push(format!("{unfinished} cut off at the end"));
     }
-    parts.extend(pacing.map(|pacing| punctuality(&pacing)));
+    parts.extend(arrivals.map(|arrivals| punctuality(&arrivals)));
     Some(parts.join(" · "))
 }
 
-fn punctuality(pacing: &Pacing) -> String {
+fn punctuality(arrivals: &ArrivalReport) -> String {
     let ms = |us: u64| us as f64 / 1e3;
-    let Pacing { paced, p50_us, p99_us, max_us, priority, .. } = *pacing;
-    if paced == 0 {
+    let ArrivalReport { on_schedule, p50_us, p99_us, max_us, scheduling, .. } = *arrivals;
+    if on_schedule == 0 {
         return "nothing began by the timetable".to_owned();
     }
-    let priority = match priority {
-        Priority::Realtime => "with real-time priority",
-        Priority::Shared => "without real-time priority",
+    let scheduling = match scheduling {
+        ThreadScheduling::Realtime => "with real-time priority",
+        ThreadScheduling::Normal => "without real-time priority",
     };
     let (p50, p99, max) = (ms(p50_us), ms(p99_us), ms(max_us));
-    format!("began late by p50 {p50:.3}, p99 {p99:.3}, max {max:.3} ms {priority}")
+    format!("began late by p50 {p50:.3}, p99 {p99:.3}, max {max:.3} ms {scheduling}")
 }
 
 /// What must be said when operations had to wait for a shopper.
 pub(super) fn backlog(event: &Event) -> Option<String> {
-    let Event::Done { pacing: Some(Pacing { paced, waited, most_waiting, .. }), .. } = *event else { return None };
-    (waited > 0).then(|| {
+    let Event::Done { arrivals: Some(ArrivalReport { on_schedule, queued, max_backlog, .. }), .. } = *event else {
+        return None;
+    };
+    (queued > 0).then(|| {
         format!(
-            "{waited} of {} operations found no shopper free, up to {most_waiting} at once: latency_ms counts from when \
-             they should have begun, wait_ms says how long they waited. More --users help unless the shop is the limit",
-            paced + waited
+            "{queued} of {} operations found no shopper free, up to {max_backlog} at once: latency_ms counts from when \
+             they should have begun, wait_ms says how long they queued. More --users help unless the shop is the limit",
+            on_schedule + queued
         )
     })
 }
@@ -55,10 +57,18 @@ pub(super) fn backlog(event: &Event) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn done(waited: u64, warm_up: u64, cut_off: u64) -> Event {
-        let priority = Priority::Shared;
-        let pacing = Pacing { paced: 90, waited, most_waiting: 4, p50_us: 41, p99_us: 190, max_us: 2002, priority };
-        Event::Done { operations: 100, errors: 1, cut_off, warm_up, pacing: Some(pacing) }
+    fn done(queued: u64, warm_up: u64, unfinished: u64) -> Event {
+        let scheduling = ThreadScheduling::Normal;
+        let arrivals = ArrivalReport {
+            on_schedule: 90,
+            queued,
+            max_backlog: 4,
+            p50_us: 41,
+            p99_us: 190,
+            max_us: 2002,
+            scheduling,
+        };
+        Event::Done { operations: 100, errors: 1, unfinished, warm_up, arrivals: Some(arrivals) }
     }
 
     #[test]
@@ -69,7 +79,7 @@ mod tests {
             "10 s · 100 operations · 10/s · 1 errors · 7 of them warm-up · 2 cut off at the end · \
              began late by p50 0.041, p99 0.190, max 2.002 ms without real-time priority"
         );
-        let closed = Event::Done { operations: 100, errors: 1, cut_off: 0, warm_up: 0, pacing: None };
+        let closed = Event::Done { operations: 100, errors: 1, unfinished: 0, warm_up: 0, arrivals: None };
         assert_eq!(ended(ten_seconds, &closed).unwrap(), "10 s · 100 operations · 10/s · 1 errors");
     }
 

@@ -1,0 +1,90 @@
+//! The lines as they stand on the wire.
+
+use std::fmt::Debug;
+
+use serde::de::DeserializeOwned;
+
+use super::*;
+
+fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(message: T, line: &str) {
+    assert_eq!(serde_json::to_string(&message).unwrap(), line);
+    assert_eq!(serde_json::from_str::<T>(line).unwrap(), message);
+}
+
+fn text(text: &str) -> String {
+    text.to_owned()
+}
+
+#[test]
+fn requests_are_lines_of_json_and_come_back() {
+    let start = Request::Start {
+        id: 1,
+        program: text("sh"),
+        arguments: vec![text("-c"), text("echo \"ü\"")],
+        environment: vec![(text("A"), text("1"))],
+        has_stdin: true,
+    };
+    for (request, line) in [
+        (
+            start,
+            r#"{"request":"start","id":1,"program":"sh","arguments":["-c","echo \"ü\""],"environment":[["A","1"]],"has_stdin":true}"#,
+        ),
+        (Request::Input { id: 2, text: text("go") }, r#"{"request":"input","id":2,"text":"go"}"#),
+        (Request::CloseInput { id: 3 }, r#"{"request":"close_input","id":3}"#),
+        (Request::Kill { id: 4 }, r#"{"request":"kill","id":4}"#),
+        (Request::GetFile { id: 5, path: text("/a b") }, r#"{"request":"get_file","id":5,"path":"/a b"}"#),
+        (Request::Reset { id: u64::MAX }, r#"{"request":"reset","id":18446744073709551615}"#),
+    ] {
+        check(ToAgent { to: 7, request: request.clone() }, &format!(r#"{{"to":7,"request":{line}}}"#));
+        check(request, line);
+    }
+}
+
+#[test]
+fn events_are_lines_of_json_and_come_back() {
+    for (event, line) in [
+        (
+            Event::Connected { host: text("pi"), version: text("1 (x)") },
+            r#"{"event":"connected","host":"pi","version":"1 (x)"}"#,
+        ),
+        (Event::Lost, r#"{"event":"lost"}"#),
+        (Event::Stdout { id: 1, line: text("a\tb"), continues: false }, r#"{"event":"stdout","id":1,"line":"a\tb"}"#),
+        (
+            Event::Stdout { id: 1, line: text("a"), continues: true },
+            r#"{"event":"stdout","id":1,"line":"a","continues":true}"#,
+        ),
+        (Event::Stderr { id: 1, text: text("oh\n") }, r#"{"event":"stderr","id":1,"text":"oh\n"}"#),
+        (Event::Exited { id: 1, code: 137 }, r#"{"event":"exited","id":1,"code":137}"#),
+        (Event::Failed { id: 1, why: text("no") }, r#"{"event":"failed","id":1,"why":"no"}"#),
+        (Event::File { id: 1, text: text("€"), last: true }, r#"{"event":"file","id":1,"text":"€","last":true}"#),
+        (Event::Done { id: 1 }, r#"{"event":"done","id":1}"#),
+    ] {
+        check(FromAgent { from: 7, event: event.clone() }, &format!(r#"{{"from":7,"event":{line}}}"#));
+        check(event, line);
+    }
+}
+
+#[test]
+fn the_first_lines_are_json_too() {
+    check(Listening { listening: SocketAddr::from(([10, 0, 0, 1], 7_000)) }, r#"{"listening":"10.0.0.1:7000"}"#);
+    let hello = Hello { agent_id: 3, host: text("pi"), version: text("1"), token: "secret".parse().unwrap() };
+    check(hello, r#"{"agent_id":3,"host":"pi","version":"1","token":"secret"}"#);
+}
+
+#[test]
+fn what_is_not_the_protocol_is_refused() {
+    for line in ["", "{}", r#"{"to":7}"#, r#"{"to":-1,"request":{"request":"kill","id":1}}"#] {
+        assert!(serde_json::from_str::<ToAgent>(line).is_err(), "{line}");
+    }
+    for line in [r#"{"request":"dance","id":1}"#, r#"{"request":"kill"}"#, r#"{"request":"kill","id":1,"signal":9}"#] {
+        assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn the_longest_event_fits_a_line() {
+    // A control character is the longest in JSON: `\u0001`.
+    let event = Event::File { id: u64::MAX, text: "\u{1}".repeat(MAX_TEXT_BYTES), last: false };
+    let line = serde_json::to_string(&FromAgent { from: u32::MAX, event }).unwrap();
+    assert!(line.len() < MAX_LINE_BYTES, "{}", line.len());
+}

@@ -1,0 +1,139 @@
+//! Lines over categories: a condition's values from left to right, a statistic of each upwards.
+
+use crate::doubt::Doubt;
+use crate::graph::axis::Axis;
+use crate::graph::font::Fonts;
+use crate::graph::legend::{Entry, Key, error_bar, open_bar, whisker};
+use crate::graph::marker::Marker;
+use crate::graph::plot_area::{Category, Plot, PlotArea, TypeSizes, XAxis, unbroken};
+use crate::graph::scene::{MarkerFill, Point, Rect, Scene, Stroke};
+
+/// One line: a value for each category, or none.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Series {
+    pub(crate) name: String,
+    pub(crate) stroke: Stroke,
+    pub(crate) marker: Marker,
+    pub(crate) points: Vec<Option<f64>>,
+    /// From where to where a whisker reaches, up to infinity where nobody knows; empty for none at all.
+    pub(crate) whiskers: Vec<Option<(f64, f64)>>,
+}
+
+impl Series {
+    pub(crate) fn entry(&self) -> Entry {
+        Entry::new(Key::Line(self.stroke, self.marker), &self.name)
+    }
+}
+
+/// What the whiskers of a chart show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// From the point up to the 95th percentile of single operations.
+    UpToP95,
+    /// How far the point may be off.
+    ConfidenceInterval,
+}
+
+/// A chart of lines over categories.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LineChart {
+    pub(crate) categories: Vec<Category>,
+    pub(crate) x_name: String,
+    pub(crate) y_name: String,
+    pub(crate) series: Vec<Series>,
+    pub(crate) spread: Spread,
+    /// What is written where no point can be drawn.
+    pub(crate) empty: &'static str,
+}
+
+impl LineChart {
+    /// All value that must be on the y axis.
+    pub(crate) fn values(&self) -> impl Iterator<Item = f64> {
+        let points = self.series.iter().flat_map(|series| &series.points).filter_map(|point| *point);
+        let whiskers = self.series.iter().flat_map(|series| &series.whiskers).flatten();
+        points.chain(whiskers.flat_map(|(from, to)| [*from, *to])).filter(|value| value.is_finite())
+    }
+
+    /// The legend: every series, and what open markers and whiskers mean where there are any.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = self.series.iter().map(Series::entry).collect();
+        if self.series.iter().any(|series| series.whiskers.iter().any(Option::is_some)) {
+            entries.push(match self.spread {
+                Spread::UpToP95 => Entry::new(Key::Whisker, "up to p95"),
+                Spread::ConfidenceInterval => Entry::new(Key::ErrorBar, "95 % interval over repetitions"),
+            });
+        }
+        if self.series.iter().flat_map(|series| &series.whiskers).flatten().any(|(_, to)| to.is_infinite()) {
+            entries.push(Entry::new(Key::OpenBar, "open above"));
+        }
+        entries.extend(doubts(&self.categories));
+        entries
+    }
+
+    /// Draws the chart into `outer` on the y axis given.
+    pub(crate) fn draw(&self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes, y: Axis) {
+        let frame = PlotArea {
+            x: XAxis::Categories(self.categories.clone()),
+            x_name: self.x_name.clone(),
+            y,
+            y_name: self.y_name.clone(),
+        };
+        let plot = frame.draw(scene, fonts, outer, sizes);
+        if self.values().next().is_none() {
+            plot.message(scene, self.empty, sizes.axis);
+        }
+        // The first series is the most important one: it is painted last, on top.
+        let shown = || self.series.iter().enumerate().rev();
+        shown().for_each(|(index, series)| self.draw_whiskers(scene, &plot, index, series));
+        shown().for_each(|(index, series)| self.draw_line(scene, &plot, index, series));
+        shown().for_each(|(index, series)| self.draw_markers(scene, &plot, index, series));
+    }
+
+    /// Where a point goes. Series stand beside each other in a category, so that equal values do not hide each other.
+    fn place(&self, plot: &Plot, series: usize, category: usize, value: Option<f64>) -> Option<Point> {
+        let step = (plot.slot() * 0.7 / self.series.len() as f64).min(15.0);
+        let offset = (series as f64 - (self.series.len() - 1) as f64 / 2.0) * step;
+        Some((plot.category(category) + offset, plot.y(value?)?))
+    }
+
+    fn draw_whiskers(&self, scene: &mut Scene, plot: &Plot, index: usize, series: &Series) {
+        for (category, ends) in series.whiskers.iter().enumerate() {
+            let Some((low, high)) = *ends else { continue };
+            let at = |value: f64| self.place(plot, index, category, Some(value));
+            let stroke = Stroke::reliable(series.stroke.color, 1.5);
+            match (at(low), at(high), self.spread) {
+                (Some(from), _, _) if high.is_infinite() => open_bar(scene, from, plot.area.top, stroke),
+                (Some(from), Some(to), Spread::UpToP95) => whisker(scene, from.0, (from.1, to.1), stroke),
+                (Some(from), Some(to), Spread::ConfidenceInterval) => error_bar(scene, from.0, (from.1, to.1), stroke),
+                _ => (),
+            }
+        }
+    }
+
+    fn draw_line(&self, scene: &mut Scene, plot: &Plot, index: usize, series: &Series) {
+        let places =
+            series.points.iter().enumerate().map(|(category, &value)| self.place(plot, index, category, value));
+        for piece in unbroken(places) {
+            scene.path(piece, series.stroke);
+        }
+    }
+
+    fn draw_markers(&self, scene: &mut Scene, plot: &Plot, index: usize, series: &Series) {
+        for (category, &value) in series.points.iter().enumerate() {
+            let is_reliable = self.categories[category].doubts.is_empty();
+            let fill = if is_reliable { MarkerFill::Solid } else { MarkerFill::Open };
+            if let Some(at) = self.place(plot, index, category, value) {
+                scene.marker(series.marker, at, 6.5, series.stroke.color, fill);
+            }
+        }
+    }
+}
+
+/// What open markers mean, where there are any.
+fn doubts(categories: &[Category]) -> Option<Entry> {
+    let told = |doubt: &Doubt| {
+        categories.iter().flat_map(|category| &category.doubts).any(|told| told.contains(doubt.words()))
+    };
+    let words: Vec<&str> = Doubt::ALL.iter().filter(|doubt| told(doubt)).map(|doubt| doubt.words()).collect();
+    (!words.is_empty()).then(|| Entry::new(Key::Open, words.join(", ")))
+}

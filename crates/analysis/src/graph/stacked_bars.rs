@@ -1,0 +1,124 @@
+//! Where the time went, as stacked bars: one for each value of a condition, its parts on top of each other.
+
+use crate::breakdown::Component;
+use crate::graph::axis::Axis;
+use crate::graph::font::{Fonts, Weight};
+use crate::graph::legend::{Entry, Key};
+use crate::graph::palette::{BLACK, BLUE, Color, FAINT_INK, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, WHITE};
+use crate::graph::plot_area::{Category, Plot, PlotArea, TypeSizes, XAxis};
+use crate::graph::scene::{Anchor, Label, Rect, Scene, Stroke};
+use crate::mean_breakdown::MeanBreakdown;
+
+/// A chart of stacked parts over categories.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StackedBars {
+    /// What the bars are about; stands above them.
+    pub(crate) name: String,
+    pub(crate) categories: Vec<Category>,
+    pub(crate) x_name: String,
+    /// One for each category, where there is anything to show.
+    pub(crate) means: Vec<Option<MeanBreakdown>>,
+    /// What is written where no bar at all can be drawn.
+    pub(crate) empty: &'static str,
+    /// What is written in the place of a bar that is missing beside others.
+    pub(crate) missing: &'static str,
+}
+
+/// The colour and the words of a part.
+fn look(part: Component) -> (Color, &'static str) {
+    match part {
+        Component::Queueing => (PURPLE, "waiting for a turn"),
+        Component::Handshake => (SKY, "handshake"),
+        Component::RoundTrips => (BLUE, "round trips"),
+        Component::Transmission => (GREEN, "transmission and queue"),
+        Component::Retransmission => (VERMILLION, "retransmission stalls"),
+        Component::Server => (ORANGE, "server"),
+        Component::Database => (BLACK, "server's disk"),
+        Component::Other => (GREY, "other"),
+    }
+}
+
+/// The legend of all charts of a picture: every part, so that colours can be looked up in any order.
+pub(crate) fn entries() -> Vec<Entry> {
+    Component::ALL.map(look).map(|(color, words)| Entry::new(Key::Swatch(color), words)).to_vec()
+}
+
+impl StackedBars {
+    pub(crate) fn draw(&self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes) {
+        let highest = self.means.iter().flatten().map(|mean| mean.latency_ms).fold(0.0, f64::max);
+        let frame = PlotArea {
+            x: XAxis::Categories(self.categories.clone()),
+            x_name: self.x_name.clone(),
+            // Room above the highest bar for what is written on it.
+            y: if highest > 0.0 { Axis::linear(highest * 1.12) } else { Axis::zero() },
+            y_name: self.name.clone(),
+        };
+        let plot = frame.draw(scene, fonts, outer, sizes);
+        if self.means.iter().all(Option::is_none) {
+            plot.message(scene, self.empty, sizes.note);
+        }
+        for (index, mean) in self.means.iter().enumerate() {
+            match mean {
+                Some(mean) => {
+                    draw_bar(scene, &plot, index, mean);
+                    draw_total(scene, fonts, &plot, index, mean, sizes);
+                }
+                None if highest > 0.0 => self.draw_missing(scene, fonts, &plot, index, sizes),
+                None => (),
+            }
+        }
+    }
+
+    /// Says beside other bars why one is not there.
+    fn draw_missing(&self, scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, sizes: TypeSizes) {
+        if fonts.width(self.missing, sizes.note, Weight::Regular) + 6.0 <= plot.slot() {
+            let at = (plot.category(index), plot.area.bottom - 6.0);
+            scene.label(Label::new(self.missing, at, sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));
+        }
+    }
+}
+
+/// A part lower than this, in pixels, gets no white line against the one below it.
+const LINED: f64 = 4.0;
+
+fn draw_bar(scene: &mut Scene, plot: &Plot, index: usize, mean: &MeanBreakdown) {
+    let (x, half) = (plot.category(index), (plot.slot() * 0.32).min(45.0));
+    let (mut below, mut height_below) = (0.0, 0.0);
+    for part in Component::ALL {
+        let above = below + mean.components.get(part);
+        if let (Some(bottom), Some(top)) = (plot.y(below), plot.y(above)) {
+            let height = bottom - top;
+            if height > 0.0 {
+                scene.fill(Rect { left: x - half, top, right: x + half, bottom }, look(part).0);
+                if height >= LINED && height_below >= LINED {
+                    scene.path(vec![(x - half, bottom), (x + half, bottom)], Stroke::reliable(WHITE, 1.0));
+                }
+                height_below = height;
+            }
+        }
+        below = above;
+    }
+}
+
+/// Writes the mean latency above the bar where there is room.
+fn draw_total(scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, mean: &MeanBreakdown, sizes: TypeSizes) {
+    let text = milliseconds(mean.latency_ms);
+    let width = fonts.width(&text, sizes.note, Weight::Regular);
+    let (x, Some(top)) = (plot.category(index), plot.y(mean.latency_ms)) else { return };
+    if width + 6.0 <= plot.slot() {
+        let half = width / 2.0 + 2.0;
+        let back = Rect { left: x - half, top: top - 5.0 - sizes.note * 0.85, right: x + half, bottom: top - 2.0 };
+        // No grid line runs through the number.
+        scene.fill(back, WHITE);
+        scene.label(Label::new(text, (x, top - 5.0), sizes.note).anchored(Anchor::Middle));
+    }
+}
+
+/// Three digits that count.
+fn milliseconds(value: f64) -> String {
+    match value {
+        _ if value < 9.995 => format!("{value:.2}"),
+        _ if value < 99.95 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}

@@ -1,0 +1,178 @@
+//! A made-up run that looks like a real one: log-normal server times, a link in front of them, loss that costs
+//! retransmission timeouts, and the errors that come of it. Seeded, so that tests see the same run every time.
+
+#![allow(unreachable_pub, dead_code, reason = "shared by tests and an example, each of which uses a part")]
+
+use analysis::sample::{Outcome, Sample};
+use analysis::{CellInfo, Verdict};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// A made-up run.
+#[derive(Clone)]
+pub struct Run {
+    /// All sample.
+    pub samples: Vec<Sample>,
+    /// All cell.
+    pub cells: Vec<CellInfo>,
+}
+
+/// The link of one cell.
+#[derive(Clone, Copy, Default)]
+pub struct Link {
+    /// Percent of packets.
+    pub loss: f64,
+    /// One-way delay added, milliseconds.
+    pub delay_ms: f64,
+    /// kbit/s, if limited.
+    pub rate_kbit: Option<f64>,
+}
+
+/// Name, server time in ms, bytes of the response.
+pub const OPERATIONS: [(&str, f64, f64); 6] = [
+    ("login", 9.0, 220.0),
+    ("place_order", 2.1, 260.0),
+    ("submit_rating", 1.4, 90.0),
+    ("view_categories", 0.4, 480.0),
+    ("view_order_history", 0.9, 2600.0),
+    ("view_products", 0.8, 5200.0),
+];
+
+/// The original project's sweep, each cell twice: loss 0, 1, 2 %; delay 0, 50, 100 ms; rate 1000, 500, 100 kbit/s.
+pub fn sweep(seed: u64, operations_per_cell: u64) -> Run {
+    repeated_sweep(seed, operations_per_cell, 2)
+}
+
+/// The sweep with any number of repetitions.
+pub fn repeated_sweep(seed: u64, operations_per_cell: u64, repetitions: u32) -> Run {
+    let mut cells = Vec::new();
+    for repetition in 1..=repetitions {
+        for loss in [0.0, 1.0, 2.0] {
+            cells.push((("loss", format!("{loss}%"), loss, repetition), Link { loss, ..Link::default() }));
+        }
+        for delay in [0.0, 50.0, 100.0] {
+            let link = Link { delay_ms: delay, ..Link::default() };
+            cells.push((("delay", format!("{delay}ms"), delay, repetition), link));
+        }
+        for rate in [1000.0, 500.0, 100.0] {
+            let link = Link { rate_kbit: Some(rate), ..Link::default() };
+            cells.push((("rate", format!("{rate}kbit"), rate, repetition), link));
+        }
+    }
+    run(seed, operations_per_cell, cells)
+}
+
+/// What a cell is called: condition, value, magnitude, repetition.
+pub type CellName = (&'static str, String, f64, u32);
+
+/// A run of `cells`, each with `operations_per_cell` operations.
+pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) -> Run {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut made = Run { samples: Vec::new(), cells: Vec::new() };
+    for ((condition, value, magnitude, repetition), link) in cells {
+        let cell = CellInfo {
+            cell: format!("{condition}-{value}-r{repetition}"),
+            condition: condition.to_owned(),
+            value,
+            repetition,
+            baseline: magnitude == 0.0,
+            magnitude,
+            verdict: Verdict::Verified,
+            measured_s: 30.0,
+            overloaded: false,
+            stalled: false,
+            rate_kbit: link.rate_kbit,
+        };
+        // Repetitions differ, as those of a real run do.
+        let level = log_normal(&mut random, 0.05);
+        made.samples
+            .extend((0..operations_per_cell).map(|sequence| sample(&mut random, &cell, link, (level, sequence))));
+        made.cells.push(cell);
+    }
+    made
+}
+
+/// What happened to one operation on its link, milliseconds.
+struct Exchange {
+    /// The link's own round trip.
+    base_ms: f64,
+    /// The SYN's timeouts.
+    syn_stall_ms: f64,
+    /// The response's serialisation and its queue.
+    link_ms: f64,
+    /// The response's retransmission timeouts.
+    stall_ms: f64,
+    /// Segments sent again, SYN and response.
+    resent: (u32, u32),
+}
+
+fn exchange(random: &mut ChaCha8Rng, link: Link, bytes: f64) -> Exchange {
+    let mut lost = |packets: u32| (0..packets).filter(|_| random.random::<f64>() * 100.0 < link.loss).count() as u32;
+    let resent = (lost(1), lost(2 + (bytes / 1400.0) as u32));
+    let stall = |first: f64, count: u32| first * (2_f64.powi(count as i32) - 1.0);
+    Exchange {
+        base_ms: 0.15 * log_normal(random, 0.2) + link.delay_ms,
+        syn_stall_ms: stall(1000.0, resent.0),
+        link_ms: link.rate_kbit.map_or(0.0, |rate| bytes * 8.0 / rate * (1.0 + random.random::<f64>())),
+        stall_ms: stall(205.0, resent.1),
+        resent,
+    }
+}
+
+fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, (level, sequence): (f64, u64)) -> Sample {
+    let (operation, server, bytes) = OPERATIONS[random.random_range(0..OPERATIONS.len())];
+    let (queue_ms, database_ms) = (0.1 * log_normal(random, 0.5), 0.2 * server * log_normal(random, 0.3));
+    let server_ms = server * level * log_normal(random, 0.35) + queue_ms + database_ms;
+    let net = exchange(random, link, bytes);
+    let outcome = outcome(random, link, net.resent.1);
+    let ok = outcome == Outcome::Ok;
+    let connected = outcome != Outcome::ConnectFailed;
+    let connect_ms = net.base_ms * log_normal(random, 0.02).max(1.0) + net.syn_stall_ms;
+    let rtt_ms = server_ms + net.base_ms + net.link_ms + net.stall_ms + 0.05 * log_normal(random, 0.3);
+    let client_ms = 0.04 * log_normal(random, 0.3);
+    let service_ms = if outcome == Outcome::Timeout { 5000.0 } else { connect_ms + rtt_ms + client_ms };
+    Sample {
+        run_id: "20250301-101500-synthetic".to_owned(),
+        cell: cell.cell.clone(),
+        condition: cell.condition.clone(),
+        value: cell.value.clone(),
+        repetition: Some(cell.repetition),
+        client: format!("client-{}", 1 + sequence % 8),
+        sequence,
+        start_us: sequence as i64 * 20_000,
+        connect_ms: connected.then_some(connect_ms),
+        first_byte_ms: ok.then_some(rtt_ms - net.link_ms / 2.0),
+        rtt_ms: ok.then_some(rtt_ms),
+        server_ms: ok.then_some(server_ms),
+        server_queue_ms: ok.then_some(queue_ms),
+        server_database_ms: ok.then_some(database_ms),
+        tcp_rtt_ms: connected.then_some(net.base_ms * 1.05),
+        tcp_min_rtt_ms: connected.then_some(net.base_ms),
+        tcp_rto_ms: connected.then_some(200.0 + net.base_ms),
+        tcp_retransmits: Some(net.resent.0),
+        exchange_id: connected.then_some(sequence),
+        server_tcp_rtt_ms: ok.then_some(net.base_ms * 1.05 + net.link_ms / 4.0),
+        server_tcp_rto_ms: ok.then_some(200.0 + net.base_ms),
+        server_tcp_retransmits: connected.then_some(2 * net.resent.0 + net.resent.1),
+        request_bytes: Some(120),
+        response_bytes: ok.then_some(bytes as u64),
+        ..Sample::tried(operation, outcome, service_ms)
+    }
+}
+
+fn outcome(random: &mut ChaCha8Rng, link: Link, lost: u32) -> Outcome {
+    let dice = random.random::<f64>();
+    match lost {
+        3.. => Outcome::Timeout,
+        2 if dice < 0.3 => Outcome::Reset,
+        1.. if dice < 0.05 => Outcome::ConnectFailed,
+        _ if link.loss > 0.0 && dice < 0.004 => Outcome::Refused,
+        _ => Outcome::Ok,
+    }
+}
+
+/// A factor around 1 with the given spread (Box and Muller's transform of two uniform numbers).
+fn log_normal(random: &mut ChaCha8Rng, sigma: f64) -> f64 {
+    let (u, v): (f64, f64) = (1.0 - random.random::<f64>(), random.random());
+    ((-2.0 * u.ln()).sqrt() * (v * std::f64::consts::TAU).cos() * sigma).exp()
+}

@@ -1,0 +1,285 @@
+//! The timetable of an open loop: when operations are meant to begin. Pure.
+//!
+//! It depends on the seed, the client and what was asked for, and on nothing that the network or the shop does. It is
+//! computed as it is needed and never kept, so that an endless one, or one that nobody keeps up with, takes no memory.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::workload::seed::{Purpose, Stream};
+use crate::workload::settings::Settings;
+
+/// More a second than any one process can begin.
+const MAX_PER_SECOND: f64 = 1e6;
+
+/// How often operations arrive.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ArrivalRate {
+    number: f64,
+    per: Per,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Per {
+    Second,
+    Minute,
+    Hour,
+}
+
+impl Per {
+    fn seconds(self) -> f64 {
+        match self {
+            Per::Second => 1.0,
+            Per::Minute => 60.0,
+            Per::Hour => 3600.0,
+        }
+    }
+
+    fn letter(self) -> &'static str {
+        match self {
+            Per::Second => "s",
+            Per::Minute => "m",
+            Per::Hour => "h",
+        }
+    }
+}
+
+impl ArrivalRate {
+    /// Arrivals a second.
+    #[must_use]
+    pub fn per_second(self) -> f64 {
+        self.number / self.per.seconds()
+    }
+
+    /// Mean time between two arrivals, nanoseconds.
+    fn gap_ns(self) -> f64 {
+        1e9 * self.per.seconds() / self.number
+    }
+}
+
+impl FromStr for ArrivalRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("rate '{text}': a number and one of /s, /m, /h, such as '200/s'");
+        let (number, per) = text.split_once('/').ok_or_else(wrong)?;
+        let per = [Per::Second, Per::Minute, Per::Hour].into_iter().find(|unit| unit.letter() == per);
+        let is_plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let number = number.parse().ok().filter(|_| is_plain);
+        let rate = Self { number: number.ok_or_else(wrong)?, per: per.ok_or_else(wrong)? };
+        if rate.per_second() > 0.0 && rate.per_second() <= MAX_PER_SECOND {
+            Ok(rate)
+        } else {
+            Err(format!("rate '{text}': more than zero and at most {MAX_PER_SECOND}/s"))
+        }
+    }
+}
+
+impl fmt::Display for ArrivalRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.number, self.per.letter())
+    }
+}
+
+/// How arrivals follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArrivalProcess {
+    /// One gap after the other, all alike.
+    Constant {
+        /// When the first one arrives; so clients can be interleaved.
+        offset: Duration,
+    },
+    /// Independent of each other: gaps are exponentially distributed, as those of many people who don't know each other.
+    Poisson,
+}
+
+/// How operations arrive in an open loop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Arrivals {
+    /// How often, in this process.
+    pub rate: ArrivalRate,
+    /// How they follow each other.
+    pub process: ArrivalProcess,
+}
+
+/// Intended starts, one after the other, since the workload began (with its warm-up).
+#[derive(Debug)]
+pub(super) struct ArrivalSchedule {
+    process: ArrivalProcess,
+    gap_ns: f64,
+    gaps: Stream,
+    /// How many were given.
+    count: u64,
+    /// The last one given, nanoseconds. Exact to less than one in a hundred days: an `f64` has 53 bits.
+    last_ns: f64,
+    /// No arrival at or after this time.
+    end: Option<Duration>,
+    warm_up: Duration,
+    /// How many more may arrive after the warm-up.
+    left: Option<u64>,
+}
+
+impl ArrivalSchedule {
+    pub(super) fn new(arrivals: Arrivals, settings: &Settings) -> Self {
+        Self {
+            process: arrivals.process,
+            gap_ns: arrivals.rate.gap_ns(),
+            gaps: Stream::new(settings.seed, &settings.labels.client, 0, Purpose::Arrivals),
+            count: 0,
+            last_ns: 0.0,
+            end: settings.end(),
+            warm_up: settings.warm_up,
+            left: settings.until.operations,
+        }
+    }
+
+    /// Mean time between two arrivals.
+    pub(super) fn mean_gap(&self) -> Duration {
+        Duration::from_nanos(self.gap_ns as u64)
+    }
+
+    fn advance(&mut self) -> Duration {
+        self.last_ns = match self.process {
+            // From the count and not from the one before, so that rounding does not add up.
+            ArrivalProcess::Constant { offset } => offset.as_nanos() as f64 + self.count as f64 * self.gap_ns,
+            // The inverse of the exponential distribution; 1 - unit is in (0, 1].
+            ArrivalProcess::Poisson => self.last_ns - (1.0 - self.gaps.unit()).ln() * self.gap_ns,
+        };
+        self.count += 1;
+        Duration::from_nanos(self.last_ns.round() as u64)
+    }
+}
+
+impl Iterator for ArrivalSchedule {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        if self.left == Some(0) {
+            return None;
+        }
+        let next = self.advance();
+        if self.end.is_some_and(|end| next >= end) {
+            self.left = Some(0);
+            return None;
+        }
+        if next >= self.warm_up {
+            self.left = self.left.map(|left| left - 1);
+        }
+        Some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::settings::Until;
+    use crate::workload::settings::tests::settings;
+
+    fn schedule(rate: &str, process: ArrivalProcess, change: impl FnOnce(&mut Settings)) -> ArrivalSchedule {
+        let mut settings = Settings { until: Until { elapsed: None, operations: None }, ..settings() };
+        change(&mut settings);
+        ArrivalSchedule::new(Arrivals { rate: rate.parse().unwrap(), process }, &settings)
+    }
+
+    #[test]
+    fn rates_are_a_number_and_a_unit_and_come_back() {
+        for (text, per_second) in [("200/s", 200.0), ("0.5/s", 0.5), ("12000/m", 200.0), ("1.5/h", 1.5 / 3600.0)] {
+            let rate: ArrivalRate = text.parse().unwrap();
+            assert!((rate.per_second() - per_second).abs() < 1e-12, "{text}");
+            assert_eq!(rate.to_string(), text);
+        }
+        for text in ["", "200", "/s", "200/", "200/d", "-1/s", "+1/s", "0/s", "1e3/s", "inf/s", "NaN/s", "2000000/s"] {
+            let error = text.parse::<ArrivalRate>().unwrap_err();
+            assert!(error.contains(&format!("'{text}'")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_constant_rate_is_exact_for_ever_and_shifted_by_its_offset() {
+        let offset = Duration::from_millis(3);
+        let mut times = schedule("3/s", ArrivalProcess::Constant { offset }, |_| {});
+        assert_eq!(times.next(), Some(offset));
+        assert_eq!(times.next(), Some(offset + Duration::from_nanos(333_333_333)));
+        assert_eq!(times.nth(299_997), Some(offset + Duration::from_nanos(99_999_666_666_667)));
+    }
+
+    #[test]
+    fn poisson_gaps_are_exponential() {
+        let times: Vec<f64> =
+            schedule("200/s", ArrivalProcess::Poisson, |_| {}).take(200_000).map(|time| time.as_secs_f64()).collect();
+        let gaps: Vec<f64> = std::iter::once(times[0]).chain(times.windows(2).map(|pair| pair[1] - pair[0])).collect();
+        let count = gaps.len() as f64;
+        let mean = gaps.iter().sum::<f64>() / count;
+        // Its standard error is 1 / sqrt(200000) of it: 0.22 %.
+        assert!((mean * 200.0 - 1.0).abs() < 0.01, "mean gap {mean} s");
+        // The share of gaps above x is exp(-rate x).
+        for x in [0.001, 0.005, 0.02] {
+            let share = gaps.iter().filter(|gap| **gap > x).count() as f64 / count;
+            let expected = (-200.0 * x).exp();
+            assert!((share - expected).abs() < 0.005, "{share} of the gaps above {x} s, expected {expected}");
+        }
+        // Neighbours know nothing of each other.
+        let products: f64 = gaps.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum();
+        let squares: f64 = gaps.iter().map(|gap| (gap - mean).powi(2)).sum();
+        assert!((products / squares).abs() < 0.01, "correlation {}", products / squares);
+    }
+
+    #[test]
+    fn clients_together_arrive_as_often_as_all_their_rates() {
+        let within = |client: &str| {
+            schedule("50/s", ArrivalProcess::Poisson, |settings| {
+                settings.labels.client = client.to_owned();
+                settings.until.elapsed = Some(Duration::from_secs(100));
+            })
+            .count()
+        };
+        let all: usize = ["client-1", "client-2", "client-3", "client-4"].into_iter().map(within).sum();
+        // 20000 with a standard deviation of 141.
+        assert!((19_400..20_600).contains(&all), "{all} arrivals");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_timetable_and_another_seed_or_client_another() {
+        let first = |seed: u64, client: &str| -> Vec<Duration> {
+            schedule("10/s", ArrivalProcess::Poisson, |settings| {
+                settings.seed = seed;
+                settings.labels.client = client.to_owned();
+            })
+            .take(50)
+            .collect()
+        };
+        assert_eq!(first(1, "a"), first(1, "a"));
+        assert_ne!(first(1, "a"), first(2, "a"));
+        assert_ne!(first(1, "a"), first(1, "b"));
+        // How long it lasts and how many shoppers there are change nothing of it.
+        let longer = schedule("10/s", ArrivalProcess::Poisson, |settings| {
+            settings.labels.client = "a".to_owned();
+            settings.users = 50.try_into().unwrap();
+            settings.until.elapsed = Some(Duration::from_secs(3600));
+        });
+        assert_eq!(longer.take(50).collect::<Vec<_>>(), first(1, "a"));
+    }
+
+    #[test]
+    fn it_ends_with_the_measured_time_or_the_measured_operations() {
+        let count = |elapsed: Option<u64>, operations, warm_up| {
+            schedule("10/s", ArrivalProcess::Constant { offset: Duration::ZERO }, |settings| {
+                settings.until = Until { elapsed: elapsed.map(Duration::from_secs), operations };
+                settings.warm_up = Duration::from_secs(warm_up);
+            })
+            .count()
+        };
+        for (elapsed, operations, warm_up, expected) in [
+            (Some(2), None, 0, 20),
+            (Some(2), None, 3, 50),
+            (None, Some(7), 0, 7),
+            (None, Some(7), 3, 37),
+            (Some(2), Some(7), 3, 37),
+            (Some(2), Some(700), 3, 50),
+            (None, Some(0), 0, 0),
+        ] {
+            assert_eq!(count(elapsed, operations, warm_up), expected, "{elapsed:?} {operations:?} {warm_up}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One turn of the loop: register → log in → browse → order → rate → look at one's orders → log out.
+//!
+//! Any of them may fail. A turn goes on with what it has: without products it does not order, without an order it does
+//! not rate, and when its token is no longer taken it ends, and the next one begins with logging in.
+
+use protocol::Request;
+use protocol::request::OrderItem;
+use protocol::response::{
+    Categories, Done, ErrorCode, LoggedIn, OrderHistory, OrderPlaced, ProductAdded, Products, Registered,
+};
+
+use crate::transport::ExchangeError;
+use crate::workload::iteration_plan::IterationPlan;
+use crate::workload::settings::{Accounts, Credentials};
+use crate::workload::virtual_user::{VirtualUser, WorkloadEnded, is_in_doubt};
+
+/// Rows of the history that are asked for: few, so that responses of shoppers who keep their account stay alike.
+const HISTORY_ROWS: u32 = 5;
+/// Pieces of a product that is added because another ran out.
+const RESTOCK_UNITS: i64 = 1000;
+
+impl VirtualUser {
+    /// One turn.
+    pub(super) async fn turn(&mut self, turn: u64) -> Result<(), WorkloadEnded> {
+        let settings = &self.shared.settings;
+        let plan = IterationPlan::new(settings.seed, &settings.labels.client, self.user, turn);
+        self.choose_account(turn);
+        self.sign_in().await?;
+        self.browse(&plan).await?;
+        let items = plan.order(&self.page);
+        if !items.is_empty() {
+            self.buy(items, &plan, turn).await?;
+        }
+        self.look_back().await?;
+        self.sign_out().await
+    }
+
+    fn choose_account(&mut self, turn: u64) {
+        match self.shared.settings.accounts {
+            Accounts::Fresh => {
+                self.account = self.shared.settings.account(self.user, turn);
+                self.registered = false;
+                self.token = None;
+            }
+            // It was made before the measured time.
+            Accounts::Prepared { .. } => self.registered |= turn == 0,
+        }
+    }
+
+    /// Tries until there is a token.
+    async fn sign_in(&mut self) -> Result<(), WorkloadEnded> {
+        while self.token.is_none() {
+            if self.registered {
+                self.log_in().await?;
+            } else {
+                self.register().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn register(&mut self) -> Result<(), WorkloadEnded> {
+        let Credentials { username, password } = self.account.clone();
+        let result = self.attempt::<Registered>(&Request::Register { username, password }).await?;
+        // Taken: an earlier try got through and only its answer was lost, or the seed was used on this shop before.
+        self.registered = result.is_ok() || refused_with(&result, ErrorCode::UsernameTaken);
+        Ok(())
+    }
+
+    async fn log_in(&mut self) -> Result<(), WorkloadEnded> {
+        let Credentials { username, password } = self.account.clone();
+        let result = self.attempt::<LoggedIn>(&Request::Login { username, password }).await?;
+        self.registered = !refused_with(&result, ErrorCode::WrongCredentials);
+        self.token = result.ok().map(|logged_in| logged_in.token);
+        Ok(())
+    }
+
+    async fn browse(&mut self, plan: &IterationPlan) -> Result<(), WorkloadEnded> {
+        if let Ok(Categories { categories }) = self.attempt(&Request::ViewCategories {}).await? {
+            self.products = categories.iter().map(|category| category.products).sum();
+        }
+        let page_size = self.shared.settings.page_size;
+        let page = plan.page(self.products, page_size);
+        let request = Request::ViewProducts { category: None, page, page_size };
+        if let Ok(Products { products, .. }) = self.attempt(&request).await? {
+            self.page = products;
+        }
+        Ok(())
+    }
+
+    /// Orders, adding a product if the stock ran out, and rates the first item.
+    async fn buy(&mut self, items: Vec<OrderItem>, plan: &IterationPlan, turn: u64) -> Result<(), WorkloadEnded> {
+        let mut bought = items.first().map(|item| item.product_id);
+        let mut result = self.order(items, turn, "a").await?;
+        if refused_with(&result, ErrorCode::OutOfStock)
+            && let Some(added) = self.restock(turn).await?
+        {
+            bought = Some(added);
+            result = self.order(plan.order_of(added), turn, "b").await?;
+        }
+        if let (Ok(order), Some(product_id)) = (result, bought) {
+            self.rate(order.order_id, product_id, plan.stars).await?;
+        }
+        Ok(())
+    }
+
+    /// Orders once, and once again with the same key when the answer was lost.
+    async fn order(
+        &mut self,
+        items: Vec<OrderItem>,
+        turn: u64,
+        part: &str,
+    ) -> Result<Result<OrderPlaced, ExchangeError>, WorkloadEnded> {
+        let key = format!("{:016x}-{:06}-{turn:07}{part}", self.shared.nonce, self.user);
+        let token = self.token.clone().unwrap_or_default();
+        let request = Request::PlaceOrder { token, items, idempotency_key: Some(key) };
+        let mut result = self.attempt(&request).await?;
+        if result.as_ref().is_err_and(is_in_doubt) {
+            result = self.attempt(&request).await?;
+        }
+        self.forget_token_if_refused(&result);
+        Ok(result)
+    }
+
+    async fn rate(&mut self, order_id: i64, product_id: i64, stars: u8) -> Result<(), WorkloadEnded> {
+        let Some(token) = self.token.clone() else { return Ok(()) };
+        let result = self.attempt::<Done>(&Request::SubmitRating { token, order_id, product_id, stars }).await?;
+        self.forget_token_if_refused(&result);
+        Ok(())
+    }
+
+    async fn look_back(&mut self) -> Result<(), WorkloadEnded> {
+        let Some(token) = self.token.clone() else { return Ok(()) };
+        let request = Request::ViewOrderHistory { token, page: 1, page_size: HISTORY_ROWS };
+        let result = self.attempt::<OrderHistory>(&request).await?;
+        self.forget_token_if_refused(&result);
+        Ok(())
+    }
+
+    async fn sign_out(&mut self) -> Result<(), WorkloadEnded> {
+        let Some(token) = self.token.take() else { return Ok(()) };
+        // Whatever came of it, the turn is over and the token is not used again.
+        let _ = self.attempt::<Done>(&Request::Logout { token }).await?;
+        Ok(())
+    }
+
+    fn forget_token_if_refused<T>(&mut self, result: &Result<T, ExchangeError>) {
+        if refused_with(result, ErrorCode::InvalidToken) {
+            self.token = None;
+        }
+    }
+
+    /// Adds a product as administrator; `None` without one, or when it failed.
+    async fn restock(&mut self, turn: u64) -> Result<Option<i64>, WorkloadEnded> {
+        let Some(token) = self.administrate().await? else { return Ok(None) };
+        let request = Request::AddProduct {
+            token,
+            name: format!("Restocked {:06}-{turn:07}", self.user),
+            category: "Restocked".to_owned(),
+            description: "Added by a shopper because the stock ran out".to_owned(),
+            price_cents: 999,
+            stock: RESTOCK_UNITS,
+        };
+        let result = self.attempt::<ProductAdded>(&request).await?;
+        if refused_with(&result, ErrorCode::InvalidToken) {
+            self.admin_token = None;
+        }
+        Ok(result.ok().map(|added| added.product_id))
+    }
+
+    /// The administrator's token; logs in the first time.
+    async fn administrate(&mut self) -> Result<Option<String>, WorkloadEnded> {
+        if self.admin_token.is_none()
+            && let Some(Credentials { username, password }) = self.shared.settings.admin.clone()
+        {
+            let result = self.attempt::<LoggedIn>(&Request::Login { username, password }).await?;
+            self.admin_token = result.ok().map(|logged_in| logged_in.token);
+        }
+        Ok(self.admin_token.clone())
+    }
+}
+
+fn refused_with<T>(result: &Result<T, ExchangeError>, code: ErrorCode) -> bool {
+    matches!(result, Err(ExchangeError::Refused(body)) if body.code == code)
+}

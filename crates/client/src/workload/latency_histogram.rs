@@ -1,0 +1,87 @@
+//! How late operations began: a histogram of fixed size that many threads can add to.
+//!
+//! Exact to the microsecond up to [`EXACT_US`]; a pacer that is later than that is broken, and its maximum says so.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// StartLateness up to this many microseconds has a counter for each.
+const EXACT_US: usize = 65_536;
+
+/// Counts of latenesses.
+#[derive(Debug)]
+pub(super) struct StartLateness {
+    /// How often each number of whole microseconds was seen.
+    counts: Box<[AtomicU32]>,
+    max_us: AtomicU64,
+}
+
+impl Default for StartLateness {
+    fn default() -> Self {
+        Self { counts: (0..EXACT_US).map(|_| AtomicU32::new(0)).collect(), max_us: AtomicU64::new(0) }
+    }
+}
+
+impl StartLateness {
+    /// Something began so late; begun microseconds count whole.
+    pub(super) fn add(&self, late: Duration) {
+        let us = late.as_nanos().div_ceil(1000).try_into().unwrap_or(u64::MAX);
+        let place = usize::try_from(us).unwrap_or(usize::MAX).min(EXACT_US - 1);
+        self.counts[place].fetch_add(1, Ordering::Relaxed);
+        self.max_us.fetch_max(us, Ordering::Relaxed);
+    }
+
+    /// How many were added.
+    pub(super) fn count(&self) -> u64 {
+        self.counts.iter().map(|count| u64::from(count.load(Ordering::Relaxed))).sum()
+    }
+
+    /// The greatest, microseconds; 0 when there was none.
+    pub(super) fn max_us(&self) -> u64 {
+        self.max_us.load(Ordering::Relaxed)
+    }
+
+    /// The least number of microseconds that at least `percent` % of them do not exceed (nearest rank); 0 when there
+    /// was none.
+    pub(super) fn percentile_us(&self, percent: u64) -> u64 {
+        let rank = (self.count() * percent).div_ceil(100);
+        let mut seen = 0;
+        for (us, count) in (0..).zip(&self.counts) {
+            seen += u64::from(count.load(Ordering::Relaxed));
+            if seen >= rank && us < EXACT_US as u64 - 1 {
+                return us;
+            }
+        }
+        self.max_us()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(us: impl IntoIterator<Item = u64>) -> StartLateness {
+        let lateness = StartLateness::default();
+        us.into_iter().for_each(|us| lateness.add(Duration::from_micros(us)));
+        lateness
+    }
+
+    #[test]
+    fn percentiles_are_the_nearest_rank() {
+        let hundred = of(1..=100);
+        assert_eq!([50, 99, 100].map(|percent| hundred.percentile_us(percent)), [50, 99, 100]);
+        let few = of([7, 3, 5]);
+        assert_eq!([1, 50, 99].map(|percent| few.percentile_us(percent)), [3, 5, 7]);
+        assert_eq!((few.count(), few.max_us()), (3, 7));
+    }
+
+    #[test]
+    fn nothing_is_flattered() {
+        let lateness = of([]);
+        assert_eq!((lateness.count(), lateness.percentile_us(99), lateness.max_us()), (0, 0, 0));
+        lateness.add(Duration::from_nanos(1001));
+        assert_eq!(lateness.percentile_us(50), 2, "a begun microsecond counts whole");
+        let broken = of([10, 10, 5_000_000]);
+        assert_eq!((broken.percentile_us(50), broken.percentile_us(99)), (10, 5_000_000));
+    }
+}

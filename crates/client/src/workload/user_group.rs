@@ -1,0 +1,153 @@
+//! Shoppers at work: from the word to begin until the time, the operations or the patience of whoever began it are used
+//! up.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
+
+use crate::control::{ArrivalReport, Event};
+use crate::workload::arrival_schedule::{ArrivalSchedule, Arrivals};
+use crate::workload::arrival_timer::ArrivalTimer;
+use crate::workload::dispatcher::Dispatcher;
+use crate::workload::operation_counts::OperationCounts;
+use crate::workload::recorder::Recorder;
+use crate::workload::settings::{Load, Settings};
+use crate::workload::start_policy::{StartPolicy, ThinkTime};
+use crate::workload::stop::Stop;
+use crate::workload::virtual_user::{Shared, VirtualUser};
+use crate::workload::{Command, GRACE_AT_END, GRACE_AT_STOP, WorkloadError};
+
+/// Time between two progress events.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+/// A timetable begins so long after the word, so that all shoppers are in their places.
+const LEAD: Duration = Duration::from_millis(50);
+
+/// All shoppers of a process, and what makes them begin and end.
+pub(super) struct UserGroup {
+    users: JoinSet<()>,
+    stop: Stop,
+    counts: Arc<OperationCounts>,
+    /// When no operation begins any more.
+    end: Option<Instant>,
+    open_loop: Option<OpenLoop>,
+}
+
+struct OpenLoop {
+    dispatch: Arc<Dispatcher>,
+    timer: ArrivalTimer,
+}
+
+impl UserGroup {
+    /// Lets all shoppers begin.
+    pub(super) async fn start(
+        settings: &Arc<Settings>,
+        counts: &Arc<OperationCounts>,
+        recorder: &Recorder,
+    ) -> io::Result<Self> {
+        let stop = Stop::default();
+        let lead = if matches!(settings.load, Load::Open(_)) { LEAD } else { Duration::ZERO };
+        let began = Instant::now() + lead;
+        let shared = Shared {
+            settings: Arc::clone(settings),
+            stop: stop.clone(),
+            counts: Arc::clone(counts),
+            rows: recorder.sender(),
+            measured_from: began + settings.warm_up,
+            nonce: getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())),
+        };
+        let (paces, open_loop) = match settings.load {
+            Load::Closed { think_time } => (closed(think_time, &shared), None),
+            Load::Open(arrivals) => open(arrivals, &shared, began).await?,
+        };
+        let users =
+            (0..).zip(paces).map(|(user, policy)| VirtualUser::new(user, policy, shared.clone()).run()).collect();
+        let end = settings.end().map(|end| began + end);
+        Ok(Self { users, stop, counts: Arc::clone(counts), end, open_loop })
+    }
+
+    /// Reports progress until all shoppers have ended; says how a timetable was kept, if there was one.
+    pub(super) async fn measure(
+        mut self,
+        commands: &mut UnboundedReceiver<Command>,
+        report: &mut impl FnMut(&Event) -> io::Result<()>,
+    ) -> Result<Option<ArrivalReport>, WorkloadError> {
+        let time_over = sleep_until_or_forever(self.end);
+        tokio::pin!(time_over);
+        let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
+        let mut reported = Ok(());
+        let mut told = false;
+        loop {
+            tokio::select! {
+                ended = self.users.join_next() => match ended {
+                    None => break,
+                    Some(Err(error)) if error.is_panic() => {
+                        // The others must be gone before the recorder is waited for: it waits for them.
+                        self.users.shutdown().await;
+                        return Err(WorkloadError::Task(error.to_string()));
+                    }
+                    Some(_) => {}
+                },
+                () = &mut time_over, if !self.stop.is_draining() => self.stop.drain(GRACE_AT_END),
+                command = commands.recv(), if !told => if command != Some(Command::Go) {
+                    told = true;
+                    self.end_now();
+                },
+                _ = progress.tick(), if reported.is_ok() => {
+                    reported = report(&self.counts.progress());
+                    if reported.is_err() {
+                        // Whoever listened is gone.
+                        self.end_now();
+                    }
+                }
+            }
+        }
+        reported.map_err(WorkloadError::Report)?;
+        match self.open_loop {
+            Some(open_loop) => open_loop.finish(&self.counts).await.map(Some).map_err(WorkloadError::ArrivalTimer),
+            None => Ok(None),
+        }
+    }
+
+    fn end_now(&self) {
+        self.stop.drain(GRACE_AT_STOP);
+        if let Some(open_loop) = &self.open_loop {
+            open_loop.dispatch.abandon();
+        }
+    }
+}
+
+impl OpenLoop {
+    async fn finish(self, counts: &OperationCounts) -> io::Result<ArrivalReport> {
+        let scheduling = self.timer.finish().await?;
+        counts.unfinished(self.dispatch.waiting());
+        Ok(self.dispatch.arrivals(scheduling))
+    }
+}
+
+fn closed(think_time: Duration, shared: &Shared) -> Vec<StartPolicy> {
+    let Shared { settings, stop, measured_from, .. } = shared;
+    (0..settings.users.get())
+        .map(|user| {
+            StartPolicy::Closed(Box::new(ThinkTime::new(user, think_time, settings, *measured_from, stop.clone())))
+        })
+        .collect()
+}
+
+async fn open(arrivals: Arrivals, shared: &Shared, began: Instant) -> io::Result<(Vec<StartPolicy>, Option<OpenLoop>)> {
+    let settings = &shared.settings;
+    // Two of the same: one says when, the other tells those who had to wait when they were meant to begin.
+    let schedule = || ArrivalSchedule::new(arrivals, settings);
+    let (dispatch, slots) = Dispatcher::new(schedule(), began, shared.measured_from, settings.users.get());
+    let timer = ArrivalTimer::start(Arc::clone(&dispatch), schedule(), began, settings.end()).await?;
+    Ok((slots.into_iter().map(StartPolicy::Open).collect(), Some(OpenLoop { dispatch, timer })))
+}
+
+async fn sleep_until_or_forever(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,158 @@
+//! One virtual shopper: trying operations one after the other, and recording each. When the next one begins is in
+//! `pace`, what the shopper asks for is in `turn`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use protocol::Request;
+use protocol::response::{ErrorCode, Product};
+use serde::de::DeserializeOwned;
+
+use crate::output;
+use crate::sample::Outcome;
+use crate::transport::{Exchange, ExchangeError, Transport};
+use crate::workload::operation_counts::OperationCounts;
+use crate::workload::recorder::{Row, RowSender, microseconds_since};
+use crate::workload::settings::{Credentials, Settings};
+use crate::workload::start_policy::StartPolicy;
+use crate::workload::stop::Stop;
+
+/// The workload ends; no more operations.
+#[derive(Debug)]
+pub(super) struct WorkloadEnded;
+
+/// What all shoppers of a process share.
+#[derive(Clone)]
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) stop: Stop,
+    pub(super) counts: Arc<OperationCounts>,
+    pub(super) rows: RowSender,
+    /// The beginning of the measured time.
+    pub(super) measured_from: Instant,
+    /// Random, so that keys of orders are new also when a seed is used again on the same shop.
+    pub(super) nonce: u64,
+}
+
+/// A shopper and what it knows.
+pub(super) struct VirtualUser {
+    pub(super) user: u32,
+    pub(super) shared: Shared,
+    transport: Transport,
+    policy: StartPolicy,
+    /// Operations tried so far.
+    sequence: u64,
+    /// Whose account it uses.
+    pub(super) account: Credentials,
+    /// Whether the account is known to be there.
+    pub(super) registered: bool,
+    /// From login to logout.
+    pub(super) token: Option<String>,
+    /// From the first time that the stock ran out.
+    pub(super) admin_token: Option<String>,
+    /// Products in all categories, as far as known.
+    pub(super) products: u64,
+    /// The page of products that was seen last.
+    pub(super) page: Vec<Product>,
+}
+
+impl VirtualUser {
+    pub(super) fn new(user: u32, policy: StartPolicy, shared: Shared) -> Self {
+        let settings = &shared.settings;
+        Self {
+            user,
+            transport: Transport::new(settings.endpoints, settings.connection, settings.timeouts),
+            policy,
+            sequence: 0,
+            account: settings.account(user, 0),
+            registered: false,
+            token: None,
+            admin_token: None,
+            products: 0,
+            page: Vec::new(),
+            shared,
+        }
+    }
+
+    /// Shops until the workload ends.
+    pub(super) async fn run(mut self) {
+        for turn in 0.. {
+            if self.turn(turn).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tries one operation when its time has come, and records it.
+    pub(super) async fn attempt<T: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+    ) -> Result<Result<T, ExchangeError>, WorkloadEnded> {
+        let intended = self.policy.next().await?;
+        let answer = tokio::select! {
+            answer = self.transport.exchange(request, intended) => answer,
+            () = self.shared.stop.cut() => {
+                self.shared.counts.unfinished(1);
+                return Err(WorkloadEnded);
+            }
+        };
+        self.record(request.command(), intended, &answer).await?;
+        self.explain(request.command(), &answer);
+        self.note(&answer);
+        Ok(answer.result)
+    }
+
+    async fn record<T>(
+        &mut self,
+        operation: &'static str,
+        intended: Instant,
+        answer: &Exchange<T>,
+    ) -> Result<(), WorkloadEnded> {
+        let outcome = answer.outcome();
+        let row = Row {
+            user: self.user,
+            sequence: self.sequence,
+            operation,
+            start_us: microseconds_since(self.shared.measured_from, intended),
+            measured: answer.measured.clone(),
+            outcome,
+        };
+        self.sequence += 1;
+        let phase = row.phase();
+        self.shared.rows.send(row).await.map_err(|_| WorkloadEnded)?;
+        self.shared.counts.ended(outcome, phase);
+        Ok(())
+    }
+
+    /// Says on stderr why an operation failed: the sample has only a word for it.
+    fn explain<T>(&self, operation: &str, answer: &Exchange<T>) {
+        let Err(failure) = &answer.result else { return };
+        if !matches!(failure, ExchangeError::Refused(_)) && self.shared.counts.may_explain() {
+            output::note(&format!(
+                "shop-client: shopper {}, operation {} ({operation}): {failure}",
+                self.user,
+                // It was recorded, and counted, before.
+                self.sequence - 1
+            ));
+        }
+    }
+
+    /// Learns from an answer: whether to back off.
+    fn note<T>(&mut self, answer: &Exchange<T>) {
+        match &answer.result {
+            Err(ExchangeError::Refused(body)) if !is_passing(body.code) => self.policy.succeeded(),
+            Ok(_) => self.policy.succeeded(),
+            Err(_) => self.policy.failed(),
+        }
+    }
+}
+
+/// Whether a refusal is the shop's own trouble, so that the same request may do later.
+fn is_passing(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Overloaded | ErrorCode::ShuttingDown | ErrorCode::Internal | ErrorCode::RequestTimeout)
+}
+
+/// Whether it is unknown if the shop did what was asked.
+pub(super) fn is_in_doubt(failure: &ExchangeError) -> bool {
+    matches!(failure.outcome(), Outcome::Timeout | Outcome::Reset)
+}

@@ -1,0 +1,10 @@
+//! The client as a program and as a library, against a real shop.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+mod control;
+mod idle;
+mod load;
+mod outcomes;
+mod timing;
+mod workload;

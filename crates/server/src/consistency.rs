@@ -1,0 +1,156 @@
+//! Checking a database: nothing sold that was not ordered, nothing ordered that was not sold, totals that add up.
+//!
+//! Reads one snapshot, so it may be asked while the shop is open.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ServerError;
+use crate::store::open_for_reading;
+
+/// What a database holds, and whether it is consistent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsistencyReport {
+    /// Different products.
+    pub products: i64,
+    /// Units ever added to the stock.
+    pub units_added: i64,
+    /// Units left in stock.
+    pub units_in_stock: i64,
+    /// Units that left the stock: `units_added - units_in_stock`.
+    pub units_sold: i64,
+    /// Units in all orders.
+    pub units_ordered: i64,
+    /// Stored orders.
+    pub orders: i64,
+    /// Accounts.
+    pub users: i64,
+    /// Whether each product's sold units equal its ordered units, no stock is negative, and every order's total is the
+    /// sum of its items.
+    pub consistent: bool,
+}
+
+/// What each counts must not be there. All of them take time in proportion to the rows, not to their square: a join of
+/// all orders with all sums would be the latter in SQLite.
+const FAULTS: [&str; 4] = [
+    // Ordered products that do not exist, or whose units do not add up.
+    "SELECT count(*) FROM (SELECT product_id, sum(quantity) AS units FROM order_items GROUP BY product_id)
+     LEFT JOIN products ON products.id = product_id WHERE products.id IS NULL OR stock < 0 OR added - stock <> units",
+    // Products that were never ordered, and of which some are gone nevertheless.
+    "SELECT count(*) FROM products WHERE stock <> added AND id NOT IN (SELECT product_id FROM order_items)",
+    // Orders whose total is not that of their items, or that have none.
+    "SELECT count(*) FROM orders WHERE total_cents IS NOT
+     (SELECT sum(quantity * price_cents) FROM order_items WHERE order_id = orders.id)",
+    // Items of orders that do not exist.
+    "SELECT count(*) FROM order_items WHERE NOT EXISTS (SELECT 1 FROM orders WHERE orders.id = order_id)",
+];
+
+/// Checks the database at `path`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn check(path: &Path) -> Result<ConsistencyReport, ServerError> {
+    let connection = open_for_reading(path)?;
+    read(&connection).map_err(|source| ServerError::Database { path: path.to_owned(), step: "check", source })
+}
+
+fn read(connection: &Connection) -> rusqlite::Result<ConsistencyReport> {
+    let snapshot = connection.unchecked_transaction()?;
+    let number = |sql: &str| snapshot.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let units_added = number("SELECT coalesce(sum(added), 0) FROM products")?;
+    let units_in_stock = number("SELECT coalesce(sum(stock), 0) FROM products")?;
+    let mut faults = 0;
+    for sql in FAULTS {
+        faults += number(sql)?;
+    }
+    Ok(ConsistencyReport {
+        products: number("SELECT count(*) FROM products")?,
+        units_added,
+        units_in_stock,
+        units_sold: units_added - units_in_stock,
+        units_ordered: number("SELECT coalesce(sum(quantity), 0) FROM order_items")?,
+        orders: number("SELECT count(*) FROM orders")?,
+        users: number("SELECT count(*) FROM users")?,
+        consistent: faults == 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Durability;
+    use crate::store::open_for_writing;
+    use rusqlite::StatementStatus;
+
+    /// One user, two products of which 3 units of the first were sold, in one order of 30 cents.
+    const SOUND: &str = "
+        INSERT INTO users VALUES (1, 'ann', '', 0, 0);
+        INSERT INTO categories VALUES (1, 'Things', 2);
+        INSERT INTO products (id, category_id, name, description, price_cents, added, stock)
+            VALUES (1, 1, '', '', 10, 9, 6), (2, 1, '', '', 10, 9, 9);
+        INSERT INTO orders VALUES (1, 1, 0, 30, NULL);
+        INSERT INTO order_items VALUES (1, 1, 3, 10, NULL);
+        PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;";
+
+    fn is_consistent_after(change: &str) -> bool {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.db");
+        let connection = open_for_writing(&path, Durability::Normal).unwrap();
+        connection.execute_batch(SOUND).unwrap();
+        connection.execute_batch(change).unwrap();
+        check(&path).unwrap().consistent
+    }
+
+    #[test]
+    fn a_sound_database_is_consistent() {
+        assert!(is_consistent_after(""));
+    }
+
+    #[test]
+    fn every_fault_is_found() {
+        for change in [
+            "UPDATE products SET stock = 5 WHERE id = 1",
+            "UPDATE products SET stock = 8 WHERE id = 2",
+            "UPDATE products SET stock = -1, added = 2 WHERE id = 1",
+            "UPDATE products SET stock = stock + 2 * id - 3",
+            "UPDATE order_items SET quantity = 4",
+            "UPDATE order_items SET product_id = 2",
+            "UPDATE order_items SET price_cents = 11",
+            "UPDATE orders SET total_cents = 31",
+            "DELETE FROM order_items",
+            "DELETE FROM orders",
+            "DELETE FROM products WHERE id = 1",
+            "INSERT INTO orders VALUES (2, 1, 0, 0, NULL)",
+        ] {
+            assert!(!is_consistent_after(change), "not found: {change}");
+        }
+    }
+
+    /// The steps of SQLite's virtual machine that each query of [`FAULTS`] takes over so many orders.
+    fn steps(orders: u32) -> [i32; 4] {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(&folder.path().join("shop.db"), Durability::Normal).unwrap();
+        connection.execute_batch(SOUND).unwrap();
+        let many = format!(
+            "WITH RECURSIVE n (id) AS (SELECT 2 UNION ALL SELECT id + 1 FROM n WHERE id < {orders})
+                 INSERT INTO orders SELECT id, 1, 0, 10, NULL FROM n;
+             INSERT INTO order_items SELECT id, 1, 1, 10, NULL FROM orders WHERE id > 1;"
+        );
+        connection.execute_batch(&many).unwrap();
+        FAULTS.map(|sql| {
+            let mut statement = connection.prepare(sql).unwrap();
+            statement.query_row([], |row| row.get::<_, i64>(0)).unwrap();
+            statement.get_status(StatementStatus::VmStep)
+        })
+    }
+
+    #[test]
+    fn the_work_grows_in_proportion_to_the_orders() {
+        // Four times the orders: 4 times the steps in proportion, 16 times in proportion to the square.
+        for (few, many) in steps(1_000).into_iter().zip(steps(4_000)) {
+            assert!(many > 0 && many < 6 * few, "{few} steps for 1000 orders, {many} for 4000");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! How a response splits the server's time: into waiting for threads, the database, and the rest. `src/passwords.rs` and
+//! `src/store/mod.rs` test which time belongs to which part: there a test can block the threads.
+
+use std::collections::HashSet;
+
+use serde_json::{Value, json};
+
+use crate::support::{PASSWORD, Server, order};
+
+/// `server_us`, `queue_us` and `database_us` of a response, whose parts must not be more than the whole.
+fn times(response: &Value) -> (u64, u64, u64) {
+    let field = |name: &str| response[name].as_u64().unwrap_or_else(|| panic!("no {name}: {response}"));
+    let (server, queue, disk) = (field("server_us"), field("queue_us"), field("database_us"));
+    assert!(queue + disk <= server, "{response}");
+    (server, queue, disk)
+}
+
+fn login(username: &str) -> Value {
+    json!({"command": "login", "username": username, "password": PASSWORD})
+}
+
+#[test]
+fn the_parts_are_never_more_than_the_whole_and_no_exchange_comes_twice() {
+    let server = Server::start(&["--log", "warn"]);
+    let token = server.shopper("ann");
+    let requests = [
+        json!({"command": "view_categories"}),
+        json!({"command": "view_products", "page_size": 100}),
+        json!({"command": "view_products", "category": "None such"}),
+        order(&token, 1, 1),
+        order(&token, 1, 1_000_000),
+        order("0000000000000000000000000000000000000000000000000000000000000000", 1, 1),
+        json!({"command": "view_order_history", "token": token}),
+        json!({"command": "login"}),
+    ];
+    let responses: Vec<Value> = std::thread::scope(|scope| {
+        let shoppers: Vec<_> = (0..8)
+            .map(|shift| {
+                let (requests, mut client) = (&requests, server.on_shop());
+                scope.spawn(move || {
+                    let turns = requests.iter().cycle().skip(shift).take(200);
+                    turns.map(|request| client.call(request.clone())).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        shoppers.into_iter().flat_map(|shopper| shopper.join().unwrap()).collect()
+    });
+    let exchanges: HashSet<u64> = responses.iter().map(|response| response["exchange_id"].as_u64().unwrap()).collect();
+    assert_eq!(exchanges.len(), 8 * 200);
+    for response in responses {
+        times(&response);
+    }
+}
+
+#[test]
+fn what_never_reached_the_database_spent_nothing_there() {
+    let server = Server::start(&[]);
+    let mut shop = server.on_shop();
+    for request in [json!({"command": "none_such"}), json!({"command": "view_products", "page": 0}), login("ann")] {
+        let response = shop.call(request);
+        let (_, queue, disk) = times(&response);
+        assert_eq!((&response["ok"], queue, disk), (&json!(false), 0, 0), "{response}");
+    }
+    for request in [json!({"command": "view_categories"}), json!({"command": "view_products"})] {
+        let response = shop.call(request);
+        assert!(times(&response).2 > 0, "{response}");
+    }
+    server.shopper("ann");
+    let response = server.on_accounts().call(login("ann"));
+    assert!(times(&response).2 > 0, "{response}");
+}

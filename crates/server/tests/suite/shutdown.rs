@@ -1,0 +1,119 @@
+//! SIGTERM, kill -9, and what is held up by a locked database.
+
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use nix::sys::signal::Signal;
+use protocol::encode_frame;
+use rusqlite::Connection;
+use serde_json::json;
+use std::io::Write;
+
+use crate::support::{Server, error, eventually, order, refusal};
+
+/// Holds the database's write lock, as a backup program might.
+fn lock(server: &Server) -> Connection {
+    let connection = Connection::open(server.database()).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    connection
+}
+
+#[test]
+fn reads_are_answered_while_writes_wait() {
+    let server = Server::start(&[]);
+    let token = server.shopper("ann");
+    let lock = lock(&server);
+    let mut writing = server.on_shop();
+    writing.send(&order(&token, 1, 1));
+    let mut reading = server.on_shop();
+    // Few, for slow hosts: the write fails when the lock is held for five seconds.
+    for _ in 0..10 {
+        reading.ok(json!({"command": "view_products"}));
+        reading.ok(json!({"command": "view_order_history", "token": token}));
+    }
+    assert!(writing.is_unanswered());
+    lock.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(writing.receive()["ok"], true);
+}
+
+#[test]
+fn sigterm_lets_requests_under_way_finish_and_ends_with_success() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut server = Server::start(&[]);
+        let token = server.shopper("ann");
+        let lock = lock(&server);
+        let mut under_way = server.on_shop();
+        under_way.send(&order(&token, 1, 1));
+        let mut half = server.on_shop();
+        half.ok(json!({"command": "view_categories"}));
+        half.stream.write_all(&encode_frame(b"{}").unwrap()[..5]).unwrap();
+        let mut idle = server.on_shop();
+        idle.ok(json!({"command": "view_categories"}));
+        server.signal(signal);
+        eventually("the port is closed", || TcpStream::connect(server.shop).is_err());
+        idle.assert_closed();
+        assert_eq!(refusal(&half.receive()), error("shutting_down", ""));
+        lock.execute_batch("ROLLBACK").unwrap();
+        drop(lock);
+        assert_eq!(under_way.receive()["ok"], true);
+        under_way.assert_closed();
+        drop((under_way, half));
+        assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+        let wal = server.database().with_extension("db-wal");
+        assert!(!wal.exists() || wal.metadata().unwrap().len() == 0, "the log was not moved into the database");
+        assert_eq!(server.check()["orders"], 1);
+    }
+}
+
+#[test]
+fn requests_that_take_longer_than_the_grace_period_are_cut() {
+    let mut server = Server::start(&["--shutdown-grace", "200ms"]);
+    let token = server.shopper("ann");
+    let lock = lock(&server);
+    let mut under_way = server.on_shop();
+    under_way.send(&order(&token, 1, 1));
+    server.signal(Signal::SIGTERM);
+    assert!(!matches!(under_way.receive_or_end(), Ok(Some(_))));
+    lock.execute_batch("ROLLBACK").unwrap();
+    drop(lock);
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn every_acknowledged_order_outlives_a_kill() {
+    let mut server = Server::start(&["--log", "warn"]);
+    let token = server.shopper("ann");
+    let acknowledged = Mutex::new(Vec::new());
+    let count = AtomicUsize::new(0);
+    let (shop, pid) = (server.shop, nix::unistd::Pid::from_raw(i32::try_from(server.pid()).unwrap()));
+    thread::scope(|scope| {
+        for product in 1..=8 {
+            let (acknowledged, count, token) = (&acknowledged, &count, &token);
+            scope.spawn(move || {
+                let mut client = crate::support::Client::connect(shop);
+                let request = encode_frame(order(token, product, 1).to_string().as_bytes()).unwrap();
+                while client.stream.write_all(&request).is_ok() {
+                    let Ok(Some(response)) = client.receive_or_end() else { return };
+                    acknowledged.lock().unwrap().push(response["result"]["order_id"].as_i64().unwrap());
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        eventually("some orders are placed", || count.load(Ordering::Relaxed) >= 400);
+        nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
+    });
+    assert!(!server.wait().success());
+    let server = Server::start_in(server.folder(), &[]);
+    let database = Connection::open(server.database()).unwrap();
+    let acknowledged = acknowledged.into_inner().unwrap();
+    for id in &acknowledged {
+        let sql = "SELECT count(*) FROM orders JOIN order_items ON order_id = id WHERE id = ?1";
+        let rows: i64 = database.query_row(sql, [id], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 1, "order {id} was acknowledged and is lost");
+    }
+    let report = server.check();
+    assert_eq!(report["consistent"], true);
+    assert!(report["orders"].as_u64().unwrap() >= acknowledged.len() as u64);
+}

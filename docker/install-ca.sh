@@ -1,0 +1,21 @@
+#!/bin/sh
+# Usage: install-ca.sh FOLDER : lets this image stage trust the folder's *.crt files.
+# Only stages that download run it; the finished images keep Debian's own trust.
+set -eu
+
+found=0
+for certificate in "$1"/*.crt; do
+    [ -e "$certificate" ] || continue
+    install -D --mode=644 "$certificate" -t /usr/local/share/ca-certificates/
+    found=$((found + 1))
+done
+
+echo "extra CA certificates: $found"
+if [ "$found" -eq 0 ]; then
+    exit 0
+fi
+if ! command -v update-ca-certificates >/dev/null; then
+    echo "install-ca.sh: this stage's image has no update-ca-certificates; install its package ca-certificates first" >&2
+    exit 1
+fi
+update-ca-certificates

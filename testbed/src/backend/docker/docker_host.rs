@@ -1,0 +1,328 @@
+//! One Docker engine, and what a run makes on it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{SwarmInfo, SystemInfo};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, InspectContainerOptions, ListContainersOptions,
+    StartContainerOptions, StatsOptionsBuilder,
+};
+use futures_util::StreamExt;
+use tokio::task::JoinHandle;
+
+use crate::backend::docker::remove;
+use crate::backend::docker::remove::{force_remove, is_missing, remove_network};
+use crate::backend::docker::specs;
+use crate::backend::docker::specs::{NetworkKind, names};
+use crate::backend::docker::tunnel::Tunnel;
+use crate::backend::docker::unsupported::UnsupportedFeatures;
+use crate::backend::docker::url::url_or_default;
+use crate::backend::docker::{IMAGES, RUN_LABEL, exec};
+use crate::backend::node_process::NodeProcess;
+use crate::backend::{CommandOutput, EnvironmentSpec, Node, NodeCommand, ShopAddress, in_time};
+
+/// One Docker engine.
+pub(crate) struct DockerHost {
+    url: String,
+    /// What it said of itself when it was connected to.
+    info: SystemInfo,
+    docker: Docker,
+    /// Where it is reached through one.
+    tunnel: Option<Rc<Tunnel>>,
+    /// What it was seen not to have.
+    unsupported: RefCell<UnsupportedFeatures>,
+    /// Tasks that follow the streams of commands.
+    followers: RefCell<Vec<JoinHandle<()>>>,
+}
+
+/// Connects to the engine at `url`, else to the one that the environment names (DOCKER_HOST), else to the local one.
+///
+/// # Errors
+/// When no engine answers.
+pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<DockerHost> {
+    let url = url_or_default(url);
+    let docker_host =
+        if url.starts_with("ssh:") { DockerHost::by_ssh(&url).await? } else { DockerHost::unchecked(&url)? };
+    let silent = || format!("no Docker engine answers at {url} (does it run, may you use it?)");
+    let docker = docker_host.docker.negotiate_version().await.with_context(silent)?;
+    let info = docker.info().await.with_context(silent)?;
+    Ok(DockerHost { info, docker, ..docker_host })
+}
+
+impl DockerHost {
+    /// An engine that may not answer.
+    pub(crate) fn unchecked(url: &str) -> anyhow::Result<Self> {
+        let docker = Docker::connect_with_host(url).with_context(|| {
+            format!(
+                "'{url}' is no engine: expected unix:///PATH, tcp://HOST:PORT, https://HOST:PORT or ssh://USER@HOST[:PORT]"
+            )
+        })?;
+        Ok(Self::with(url, docker, None))
+    }
+
+    async fn by_ssh(url: &str) -> anyhow::Result<Self> {
+        let tunnel = Tunnel::open(url).await?;
+        let socket = format!("unix://{}", tunnel.socket().display());
+        let docker = Docker::connect_with_host(&socket).with_context(|| format!("connecting to {socket}"))?;
+        Ok(Self::with(url, docker, Some(tunnel)))
+    }
+
+    fn with(url: &str, docker: Docker, tunnel: Option<Tunnel>) -> Self {
+        let (unsupported, followers) = (RefCell::default(), RefCell::default());
+        Self {
+            url: url.to_owned(),
+            info: SystemInfo::default(),
+            docker,
+            tunnel: tunnel.map(Rc::new),
+            unsupported,
+            followers,
+        }
+    }
+
+    /// The same engine for another lab, which follows its own commands.
+    pub(crate) fn for_another_environment(&self) -> Self {
+        Self {
+            url: self.url.clone(),
+            info: self.info.clone(),
+            docker: self.docker.clone(),
+            tunnel: self.tunnel.clone(),
+            unsupported: self.unsupported.clone(),
+            followers: RefCell::default(),
+        }
+    }
+
+    /// How the user names it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What tells it from others, by whatever URL it is reached: machines that were copied from one another may have the
+    /// same id, but hardly the same name.
+    pub(crate) fn id(&self) -> String {
+        format!("{} on {}", self.info.id.as_ref().unwrap_or(&self.url), self.info.name.as_deref().unwrap_or_default())
+    }
+
+    /// Its part in a Swarm.
+    pub(in crate::backend) fn swarm(&self) -> Option<&SwarmInfo> {
+        self.info.swarm.as_ref()
+    }
+
+    /// The connection.
+    pub(crate) fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// Which of these images are not there.
+    ///
+    /// # Errors
+    /// When the engine does not tell.
+    pub(crate) async fn missing_images(&self, wanted: &[&'static str]) -> anyhow::Result<Vec<&'static str>> {
+        let mut missing = Vec::new();
+        for image in wanted {
+            match self.docker.inspect_image(image).await {
+                Ok(_) => {}
+                Err(error) if is_missing(&error) => missing.push(*image),
+                Err(error) => return Err(error).with_context(|| format!("looking for {image} on {}", self.url)),
+            }
+        }
+        Ok(missing)
+    }
+
+    pub(in crate::backend) async fn make_network(
+        &self,
+        plan: &EnvironmentSpec,
+        kind: NetworkKind,
+    ) -> anyhow::Result<()> {
+        let request = specs::network_request(plan, kind);
+        let made = self.docker.create_network(request).await;
+        made.map(drop).with_context(|| format!("making the run's network on {}", self.url))
+    }
+
+    /// Makes a node's container and starts it; what this engine turns out not to have is left out.
+    pub(in crate::backend) async fn make_node(
+        &self,
+        node: Node,
+        plan: &EnvironmentSpec,
+        publish: Option<&ShopAddress>,
+    ) -> anyhow::Result<()> {
+        let name = names::node(&plan.run_id, node);
+        loop {
+            let unsupported = self.unsupported.borrow().clone();
+            let mut body = specs::description(node, plan, self.sysctls(plan));
+            unsupported.adapt(&mut body);
+            publish.inspect(|shop| specs::publish(&mut body, shop));
+            let options = CreateContainerOptionsBuilder::default().name(&name).build();
+            let Err(error) = self.create_and_start(&name, options, body).await else { return Ok(()) };
+            self.learn(&error.to_string(), plan);
+            // Another node may have learnt it meanwhile.
+            let knows_more = *self.unsupported.borrow() != unsupported;
+            if !knows_more {
+                let advice = if is_port_taken(&error) { "; --publish-port names other ports" } else { "" };
+                return Err(error).with_context(|| format!("starting the container {name} on {}{advice}", self.url));
+            }
+            self.remove_container(&name).await?;
+        }
+    }
+
+    async fn create_and_start(
+        &self,
+        name: &str,
+        options: bollard::query_parameters::CreateContainerOptions,
+        body: bollard::models::ContainerCreateBody,
+    ) -> Result<(), Error> {
+        self.docker.create_container(Some(options), body).await?;
+        self.docker.start_container(name, None::<StartContainerOptions>).await
+    }
+
+    /// Takes in why a node could not be started.
+    pub(in crate::backend) fn learn(&self, complaint: &str, plan: &EnvironmentSpec) {
+        self.unsupported.borrow_mut().learn(complaint, plan);
+    }
+
+    /// The settings that its kernel has, as far as is known.
+    pub(in crate::backend) fn sysctls(&self, plan: &EnvironmentSpec) -> BTreeMap<String, String> {
+        let is_local = self.url.starts_with("unix:");
+        self.unsupported.borrow().without_missing(if is_local { plan.sysctls_here() } else { plan.all_sysctls() })
+    }
+
+    /// The address of a container on a network.
+    pub(in crate::backend) async fn address_of(&self, container: &str, network: &str) -> anyhow::Result<Ipv4Addr> {
+        let inspected = self.docker.inspect_container(container, None::<InspectContainerOptions>).await;
+        let settings = inspected.with_context(|| format!("inspecting the container {container}"))?.network_settings;
+        let mut networks = settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let address = networks.remove(network).and_then(|endpoint| endpoint.ip_address).unwrap_or_default();
+        address.parse().with_context(|| format!("{container} has no IPv4 address on {network}, got '{address}'"))
+    }
+
+    pub(in crate::backend) async fn remove_container(&self, name: &str) -> anyhow::Result<()> {
+        match force_remove(&self.docker, name).await {
+            Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the container {name}")),
+            Err(_) => Ok(()),
+            Ok(()) => {
+                tracing::debug!("removed container {name} on {}", self.url);
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a network, and ends with that everything that was followed here.
+    pub(in crate::backend) async fn remove_network(&self, name: &str) -> anyhow::Result<()> {
+        for follower in self.followers.borrow_mut().drain(..) {
+            follower.abort();
+        }
+        match remove_network(&self.docker, name).await {
+            Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the network {name}")),
+            Err(_) => Ok(()),
+            Ok(()) => {
+                tracing::debug!("removed network {name} on {}", self.url);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits until the engine itself has removed all containers of a run, for a while.
+    pub(in crate::backend) async fn wait_for_no_container(&self, run_id: &str) {
+        let label = format!("{RUN_LABEL}={run_id}");
+        let deadline = Instant::now() + remove::PATIENCE;
+        while Instant::now() < deadline {
+            let filters = remove::labelled(&label);
+            let options = ListContainersOptions { all: true, filters, ..ListContainersOptions::default() };
+            match self.docker.list_containers(Some(options)).await {
+                Ok(there) if !there.is_empty() => tokio::time::sleep(remove::PAUSE).await,
+                _ => return,
+            }
+        }
+    }
+
+    /// A container that is no node, with nothing in it but our programs.
+    pub(in crate::backend) async fn make_helper(&self, name: &str, plan: &EnvironmentSpec) -> anyhow::Result<()> {
+        let body = specs::helper(plan);
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let made = self.create_and_start(name, options, body).await;
+        made.with_context(|| format!("starting the container {name} on {}", self.url))
+    }
+
+    pub(in crate::backend) async fn exec(
+        &self,
+        container: &str,
+        command: &NodeCommand,
+    ) -> anyhow::Result<CommandOutput> {
+        let ran = in_time(exec::run(&self.docker, container, command)).await;
+        ran.with_context(|| format!("running `{command}` in {container}"))
+    }
+
+    pub(in crate::backend) async fn spawn(
+        &self,
+        container: &str,
+        command: &NodeCommand,
+        log: &Path,
+    ) -> anyhow::Result<NodeProcess> {
+        let spawned = exec::spawn(&self.docker, container, command, log).await;
+        let (process, follower) = spawned.with_context(|| format!("starting `{command}` in {container}"))?;
+        self.followers.borrow_mut().push(follower);
+        Ok(process)
+    }
+
+    pub(in crate::backend) async fn get_file(&self, container: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+        let got = in_time(self.download(container, path)).await;
+        got.with_context(|| format!("getting {path} from the container {container}"))
+    }
+
+    async fn download(&self, container: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+        let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
+        let mut chunks = self.docker.download_from_container(container, Some(options));
+        let mut packed = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            packed.extend_from_slice(&chunk?);
+        }
+        let mut archive = tar::Archive::new(packed.as_slice());
+        let mut entries = archive.entries()?;
+        let Some(entry) = entries.next() else { bail!("the archive is empty") };
+        let mut content = Vec::new();
+        entry?.read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    pub(in crate::backend) async fn cpu_time(&self, container: &str) -> anyhow::Result<Duration> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let stats = self.docker.stats(container, Some(options)).next().await;
+        let stats = stats.context("no answer")?.with_context(|| format!("asking for the CPU time of {container}"))?;
+        let usage = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage);
+        Ok(Duration::from_nanos(usage.with_context(|| format!("{container} has no CPU time to tell"))?))
+    }
+
+    /// What the manifest says of it.
+    pub(in crate::backend) async fn info(&self) -> anyhow::Result<serde_json::Value> {
+        let version = self.docker.version().await.context("asking for the engine's version")?;
+        let mut images = serde_json::Map::new();
+        for image in IMAGES {
+            // An engine need not have the image of nodes that it has not.
+            let id = self.docker.inspect_image(image).await.ok().and_then(|inspected| inspected.id);
+            images.insert(image.to_owned(), serde_json::json!(id));
+        }
+        Ok(serde_json::json!({
+            "url": self.url,
+            "host": self.info.name,
+            "version": version.version,
+            "api": version.api_version,
+            "images": images,
+            "kernel": self.info.kernel_version,
+            "cores": self.info.ncpu,
+        }))
+    }
+}
+
+/// Whether a container could not start because a port of its host is in use.
+fn is_port_taken(error: &Error) -> bool {
+    let words = error.to_string();
+    words.contains("port is already allocated") || words.contains("address already in use")
+}

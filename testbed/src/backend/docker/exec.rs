@@ -1,0 +1,125 @@
+//! Commands in a container, by exec with their streams attached.
+
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
+use futures_util::{Stream, StreamExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::backend::node_process::{ExitStatus, NodeProcess};
+use crate::backend::{CommandOutput, NodeCommand};
+
+/// Lines of a process's stdout that may wait to be read.
+const LINES_WAITING: usize = 1_024;
+
+/// How often, and how long apart, the engine is asked for an exit code: it closes the streams a moment earlier.
+const EXIT_CODE_TRIES: (u32, Duration) = (100, Duration::from_millis(10));
+
+type Streams = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
+type Stdin = Pin<Box<dyn AsyncWrite + Send>>;
+
+/// Runs a command to its end.
+pub(super) async fn run(docker: &Docker, container: &str, command: &NodeCommand) -> anyhow::Result<CommandOutput> {
+    let (id, mut streams, _stdin) = start(docker, container, command, false).await?;
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    while let Some(output) = streams.next().await {
+        match output? {
+            LogOutput::StdErr { message } => stderr.extend_from_slice(&message),
+            other => stdout.extend_from_slice(&other.into_bytes()),
+        }
+    }
+    Ok(CommandOutput {
+        code: exit_code(docker, &id).await?,
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    })
+}
+
+/// Starts a command and leaves it running; the task follows its streams until it ends.
+pub(super) async fn spawn(
+    docker: &Docker,
+    container: &str,
+    command: &NodeCommand,
+    log: &Path,
+) -> anyhow::Result<(NodeProcess, JoinHandle<()>)> {
+    let log = tokio::fs::File::options().create(true).append(true).open(log).await.context("opening its log file")?;
+    let (id, streams, stdin) = start(docker, container, command, true).await?;
+    let (sender, lines) = mpsc::channel(LINES_WAITING);
+    let (tell_exit, exit) = watch::channel(None);
+    let process = NodeProcess::new(format!("`{command}` in {container}"), lines, stdin, exit);
+    let docker = docker.clone();
+    let follower = tokio::spawn(async move {
+        follow(streams, log, sender).await;
+        // No exit code to be had: the container is gone, and the process with it.
+        let status = exit_code(&docker, &id).await.unwrap_or(-1);
+        let _ = tell_exit.send(Some(status));
+    });
+    Ok((process, follower))
+}
+
+async fn start(
+    docker: &Docker,
+    container: &str,
+    command: &NodeCommand,
+    with_stdin: bool,
+) -> anyhow::Result<(String, Streams, Stdin)> {
+    let mut words = vec![command.executable.name().to_owned()];
+    words.extend(command.arguments.iter().cloned());
+    let options = CreateExecOptions {
+        attach_stdin: Some(with_stdin),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        env: Some(command.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        cmd: Some(words),
+        ..CreateExecOptions::default()
+    };
+    let id = docker.create_exec(container, options).await?.id;
+    match docker.start_exec(&id, None::<StartExecOptions>).await? {
+        StartExecResults::Attached { output, input } => Ok((id, output, input)),
+        StartExecResults::Detached => bail!("the engine did not attach to the command"),
+    }
+}
+
+/// Cuts stdout into lines for `sender` and writes stderr to the log.
+async fn follow(mut streams: Streams, mut log: tokio::fs::File, sender: mpsc::Sender<String>) {
+    let mut partial = Vec::new();
+    while let Some(output) = streams.next().await {
+        match output {
+            Err(error) => {
+                let _ = log.write_all(format!("(the engine's stream broke: {error})\n").as_bytes()).await;
+                break;
+            }
+            Ok(LogOutput::StdErr { message }) => {
+                // A full disk must not stop the streams; the samples are what counts.
+                let _ = log.write_all(&message).await;
+            }
+            Ok(other) => {
+                partial.extend_from_slice(&other.into_bytes());
+                while let Some(end) = partial.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = partial.drain(..=end).collect();
+                    // Nobody reads any more: go on emptying the stream, so that the process does not block.
+                    let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).await;
+                }
+            }
+        }
+    }
+    let _ = log.flush().await;
+}
+
+async fn exit_code(docker: &Docker, id: &str) -> anyhow::Result<ExitStatus> {
+    let (tries, pause) = EXIT_CODE_TRIES;
+    for _ in 0..tries {
+        if let Some(code) = docker.inspect_exec(id).await?.exit_code {
+            return Ok(code);
+        }
+        tokio::time::sleep(pause).await;
+    }
+    bail!("the engine does not tell the command's exit code")
+}

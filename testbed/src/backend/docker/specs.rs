@@ -1,0 +1,269 @@
+//! What a run's containers and networks look like. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bollard::models::{
+    ContainerCreateBody, DeviceMapping, HealthConfig, HostConfig, Ipam, IpamConfig, NetworkCreateRequest, PortBinding,
+};
+use protocol::limits;
+
+use crate::backend::docker::{HOST_LABEL, IMAGES, LOCK_DIR_LABEL, RUN_LABEL, WORK_DIR};
+use crate::backend::{EnvironmentSpec, MEMORY_DIRECTORY, Node, ShopAddress};
+use crate::scenario::Storage;
+
+/// Capabilities of the server's node: `tc` and routes into the shaper need NET_ADMIN, the shaper's raw sockets NET_RAW.
+/// SYS_NICE lets the shaper's packet thread run ahead of busy programs, so that packets leave on time.
+const SERVER_CAPABILITIES: [&str; 3] = ["NET_ADMIN", "NET_RAW", "SYS_NICE"];
+/// Capabilities of a client's node: the probe opens a raw socket.
+pub(in crate::backend) const CLIENT_CAPABILITIES: [&str; 1] = ["NET_RAW"];
+/// Memory of a node, bytes. 10,000 virtual users took 85 MB in the client and 74 MB in the server; the rest is for the
+/// kernel's buffers of their connections, the shaper's queue and a database in memory.
+pub(in crate::backend) const MAX_MEMORY_BYTES: i64 = 4 << 30;
+/// Threads and processes of a node. Programs start a few for each core, and tokio up to 512 for blocking calls.
+pub(in crate::backend) const MAX_PROCESSES: i64 = 2_048;
+
+/// What the shaper needs.
+pub(super) const TUN: &str = "/dev/net/tun";
+
+/// Who is on a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backend) enum NetworkKind {
+    /// The nodes alone.
+    Closed,
+    /// The nodes, with a way out and published ports in.
+    Open,
+    /// The nodes, on all machines of a Swarm.
+    Overlay {
+        /// Its addresses, where the engine's choice would be too small.
+        subnet: Option<&'static str>,
+    },
+}
+
+/// What a run's things are called.
+pub(in crate::backend) mod names {
+    use crate::backend::Node;
+
+    /// A node's container.
+    pub(crate) fn node(run_id: &str, node: Node) -> String {
+        format!("testbed-{run_id}-{node}")
+    }
+
+    /// The network.
+    pub(crate) fn network(run_id: &str) -> String {
+        format!("testbed-{run_id}")
+    }
+
+    /// The container of a Swarm's hub.
+    pub(crate) fn hub(run_id: &str) -> String {
+        format!("testbed-{run_id}-hub")
+    }
+
+    /// The service whose tasks are the clients.
+    pub(crate) fn clients(run_id: &str) -> String {
+        format!("testbed-{run_id}-clients")
+    }
+}
+
+/// What everything of a run is labelled with.
+pub(in crate::backend) fn labels(plan: &EnvironmentSpec) -> HashMap<String, String> {
+    HashMap::from([
+        (RUN_LABEL.to_owned(), plan.run_id.clone()),
+        (HOST_LABEL.to_owned(), plan.host.clone()),
+        (LOCK_DIR_LABEL.to_owned(), plan.folder.display().to_string()),
+    ])
+}
+
+/// What to create as the run's network on one engine.
+pub(super) fn network_request(plan: &EnvironmentSpec, kind: NetworkKind) -> NetworkCreateRequest {
+    let (driver, subnet) = match kind {
+        NetworkKind::Closed | NetworkKind::Open => ("bridge", None),
+        NetworkKind::Overlay { subnet } => ("overlay", subnet),
+    };
+    let ipam = subnet.map(|subnet| Ipam {
+        config: Some(vec![IpamConfig { subnet: Some(subnet.to_owned()), ..IpamConfig::default() }]),
+        ..Ipam::default()
+    });
+    NetworkCreateRequest {
+        name: names::network(&plan.run_id),
+        driver: Some(driver.to_owned()),
+        internal: Some(kind != NetworkKind::Open),
+        // Else only services could be on it.
+        attachable: matches!(kind, NetworkKind::Overlay { .. }).then_some(true),
+        ipam,
+        labels: Some(labels(plan)),
+        ..NetworkCreateRequest::default()
+    }
+}
+
+/// What to create for a node.
+pub(super) fn description(
+    node: Node,
+    plan: &EnvironmentSpec,
+    sysctls: BTreeMap<String, String>,
+) -> ContainerCreateBody {
+    let [server_image, client_image] = IMAGES;
+    let (image, idle): (&str, &[&str]) = match node {
+        Node::Server => (server_image, &["sleep", "infinity"]),
+        Node::Client(_) => (client_image, &["shop-client", "idle"]),
+    };
+    let idle: Vec<String> = idle.iter().map(ToString::to_string).collect();
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        hostname: Some(node.to_string()),
+        // A throw-away node: the emulators need root, and the probe a raw socket.
+        user: Some("0:0".to_owned()),
+        entrypoint: Some(idle),
+        cmd: Some(Vec::new()),
+        // The engine makes it when it starts the container.
+        working_dir: Some(WORK_DIR.to_owned()),
+        // The image's check expects the shop as the container's main program.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        labels: Some(labels(plan)),
+        host_config: Some(host_config(node, plan, sysctls)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host_config(node: Node, plan: &EnvironmentSpec, sysctls: BTreeMap<String, String>) -> HostConfig {
+    let sysctls = sysctls.into_iter().map(|(name, value)| (format!("net.{name}"), value)).collect();
+    let shared = HostConfig {
+        network_mode: Some(names::network(&plan.run_id)),
+        init: Some(true),
+        sysctls: Some(sysctls),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        memory: Some(MAX_MEMORY_BYTES),
+        pids_limit: Some(MAX_PROCESSES),
+        ..HostConfig::default()
+    };
+    match node {
+        Node::Client(_) => HostConfig { cap_add: Some(capabilities(&CLIENT_CAPABILITIES)), ..shared },
+        Node::Server => HostConfig {
+            tmpfs: (plan.storage == Storage::Memory).then(|| HashMap::from([(memory_folder(), String::new())])),
+            cap_add: Some(capabilities(&SERVER_CAPABILITIES)),
+            devices: Some(vec![DeviceMapping {
+                path_on_host: Some(TUN.to_owned()),
+                path_in_container: Some(TUN.to_owned()),
+                cgroup_permissions: Some("rwm".to_owned()),
+            }]),
+            ..shared
+        },
+    }
+}
+
+/// Where the server's container has a tmpfs.
+fn memory_folder() -> String {
+    format!("{WORK_DIR}/{MEMORY_DIRECTORY}")
+}
+
+/// Capabilities as the engine takes them.
+pub(in crate::backend) fn capabilities(names: &[&str]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+/// What to create for a container that is no node.
+pub(super) fn helper(plan: &EnvironmentSpec) -> ContainerCreateBody {
+    let mut body = description(Node::Client(0), plan, BTreeMap::new());
+    body.hostname = None;
+    if let Some(host) = &mut body.host_config {
+        host.cap_add = None;
+    }
+    body
+}
+
+/// Publishes the server's ports under those of `shop`.
+pub(super) fn publish(body: &mut ContainerCreateBody, shop: &ShopAddress) {
+    let ports = [
+        (format!("{}/tcp", limits::ACCOUNTS_PORT), Some(shop.accounts_port)),
+        (format!("{}/tcp", limits::SHOP_PORT), Some(shop.shop_port)),
+        (format!("{}/udp", limits::ECHO_PORT), shop.echo_port),
+    ];
+    let published = ports.into_iter().filter_map(|(inside, outside)| {
+        let outside = outside.map(|port| port.to_string());
+        outside.map(|port| (inside, Some(vec![PortBinding { host_ip: None, host_port: Some(port) }])))
+    });
+    let bindings: HashMap<_, _> = published.collect();
+    body.exposed_ports = Some(bindings.keys().cloned().collect());
+    if let Some(host) = &mut body.host_config {
+        host.port_bindings = Some(bindings);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    pub(in crate::backend) fn plan() -> EnvironmentSpec {
+        EnvironmentSpec {
+            run_id: "r1".to_owned(),
+            host: "h".to_owned(),
+            folder: "/tmp/f".into(),
+            logs: "/tmp/l".into(),
+            stop: CancellationToken::new(),
+            clients: 2,
+            storage: Storage::Memory,
+            sysctls: [("ipv4.tcp_no_metrics_save".to_owned(), "1".to_owned())].into(),
+            optional_sysctls: [("ipv4.tcp_syn_linear_timeouts".to_owned(), "0".to_owned())].into(),
+        }
+    }
+
+    fn described(node: Node) -> ContainerCreateBody {
+        description(node, &plan(), plan().sysctls)
+    }
+
+    #[test]
+    fn only_the_server_may_change_its_network_and_nothing_but_nodes_may_send_raw_packets() {
+        let caps = |body: ContainerCreateBody| body.host_config.and_then(|host| host.cap_add);
+        assert_eq!(caps(described(Node::Server)), Some(capabilities(&["NET_ADMIN", "NET_RAW", "SYS_NICE"])));
+        assert_eq!(caps(described(Node::Client(1))), Some(capabilities(&["NET_RAW"])));
+        assert_eq!(caps(helper(&plan())), None);
+    }
+
+    #[test]
+    fn only_the_server_has_a_tmpfs_and_only_for_storage_in_memory() {
+        let tmpfs = |node, storage| {
+            let body = description(node, &EnvironmentSpec { storage, ..plan() }, BTreeMap::new());
+            body.host_config.and_then(|host| host.tmpfs).map(|tmpfs| tmpfs.into_keys().collect::<Vec<_>>())
+        };
+        assert_eq!(tmpfs(Node::Server, Storage::Memory), Some(vec!["/testbed/memory".to_owned()]));
+        assert_eq!(tmpfs(Node::Server, Storage::Disk), None);
+        assert_eq!(tmpfs(Node::Client(1), Storage::Memory), None);
+    }
+
+    #[test]
+    fn every_container_carries_the_runs_id_and_its_settings() {
+        for node in plan().nodes() {
+            let body = described(node);
+            let labels = body.labels.unwrap();
+            assert_eq!([&labels[RUN_LABEL], &labels[HOST_LABEL], &labels[LOCK_DIR_LABEL]], ["r1", "h", "/tmp/f"]);
+            assert_eq!(body.host_config.unwrap().sysctls.unwrap()["net.ipv4.tcp_no_metrics_save"], "1");
+            assert!(names::node("r1", node).contains("r1"));
+        }
+    }
+
+    #[test]
+    fn the_servers_three_ports_are_published_under_the_chosen_ones() {
+        let mut body = described(Node::Server);
+        publish(&mut body, &ShopAddress::published("192.0.2.1", 7000).unwrap());
+        let bindings = body.host_config.unwrap().port_bindings.unwrap();
+        for (inside, outside) in [("5000/tcp", "7000"), ("5001/tcp", "7001"), ("5002/udp", "7002")] {
+            let binding = &bindings[inside].as_ref().unwrap()[0];
+            assert_eq!(binding.host_port.as_deref(), Some(outside), "{inside}");
+        }
+    }
+
+    #[test]
+    fn compose_and_dockerfile_have_the_same_base_images() {
+        let compose = include_str!("../../../../compose.yaml");
+        let defaults =
+            include_str!("../../../../docker/Dockerfile").lines().filter_map(|line| line.strip_prefix("ARG "));
+        let images = defaults.filter_map(|line| line.split_once("_IMAGE=")).collect::<Vec<_>>();
+        assert_eq!(images.len(), 2);
+        for (name, image) in images {
+            let argument = format!("{name}_IMAGE: ${{TESTBED_{name}_IMAGE:-{image}}}\n");
+            assert!(compose.contains(&argument), "compose.yaml lacks {argument}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Finding and removing what killed drivers left on a Docker engine.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::Context;
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::{ListContainersOptions, ListNetworksOptions, ListServicesOptions};
+
+use crate::backend::docker::docker_host::DockerHost;
+use crate::backend::docker::remove::{force_remove, is_missing, labelled, remove_network};
+use crate::backend::docker::{HOST_LABEL, LOCK_DIR_LABEL, RUN_LABEL};
+
+/// What came of cleaning, in words.
+#[derive(Debug, Default)]
+pub(crate) struct CleanupReport {
+    /// What is gone.
+    pub(crate) removed: Vec<String>,
+    /// What is still there, and why.
+    pub(crate) failures: Vec<String>,
+}
+
+/// What drivers make, in the order in which it can be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Service,
+    Container,
+    Network,
+}
+
+impl Kind {
+    const ALL: [(Kind, &'static str); 3] =
+        [(Kind::Service, "service"), (Kind::Container, "container"), (Kind::Network, "network")];
+}
+
+/// One thing that a driver made.
+struct Leftover {
+    /// Id that the engine knows it by.
+    id: String,
+    /// Name for messages.
+    name: String,
+    /// What it is labelled with.
+    labels: HashMap<String, String>,
+}
+
+impl Leftover {
+    /// Whether its driver ran on this host and lives no more. Nobody here can tell of another host's driver.
+    fn is_dead(&self, host: &str, is_dead: impl Fn(&Path) -> bool) -> bool {
+        let is_ours = self.labels.get(HOST_LABEL).is_some_and(|label| label == host);
+        let folder = self.labels.get(LOCK_DIR_LABEL);
+        is_ours && folder.is_some_and(|folder| is_dead(Path::new(folder)))
+    }
+}
+
+/// Removes what the driver made that ran on `host`, this one, and whose folder `is_dead` says so of. Goes on after a
+/// failure.
+pub(crate) async fn remove(
+    docker_host: &DockerHost,
+    host: &str,
+    is_dead: impl Fn(&Path) -> bool,
+    cleaned: &mut CleanupReport,
+) {
+    let docker = docker_host.docker();
+    for (kind, word) in Kind::ALL {
+        let all = match list(docker, kind).await {
+            Ok(all) => all,
+            Err(error) => {
+                cleaned.failures.push(format!("{error:#}"));
+                continue;
+            }
+        };
+        for leftover in all.into_iter().filter(|leftover| leftover.is_dead(host, &is_dead)) {
+            let what = format!("{word} {}", leftover.name);
+            match remove_one(docker, kind, &leftover.id).await {
+                Ok(()) => cleaned.removed.push(what),
+                // Another driver has removed it meanwhile, or it is the business of the Swarm's manager.
+                Err(error) if is_missing(&error) || is_no_manager(&error) => {}
+                Err(error) => cleaned.failures.push(format!("{what}: {error}")),
+            }
+        }
+    }
+}
+
+async fn list(docker: &Docker, kind: Kind) -> anyhow::Result<Vec<Leftover>> {
+    match kind {
+        Kind::Service => services(docker).await,
+        Kind::Container => containers(docker).await,
+        Kind::Network => networks(docker).await,
+    }
+}
+
+async fn remove_one(docker: &Docker, kind: Kind, id: &str) -> Result<(), Error> {
+    match kind {
+        Kind::Service => docker.delete_service(id).await,
+        Kind::Container => force_remove(docker, id).await,
+        Kind::Network => remove_network(docker, id).await,
+    }
+}
+
+async fn services(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
+    let options = ListServicesOptions { filters: labelled(RUN_LABEL), ..ListServicesOptions::default() };
+    let listed = match docker.list_services(Some(options)).await {
+        Err(error) if is_no_manager(&error) => Vec::new(),
+        listed => listed.context("listing services")?,
+    };
+    let leftovers = listed.into_iter().filter_map(|service| {
+        let spec = service.spec?;
+        Some(Leftover { id: service.id?, name: spec.name?, labels: spec.labels? })
+    });
+    Ok(leftovers.collect())
+}
+
+/// Whether an engine says that it is no manager of a Swarm, as most aren't.
+fn is_no_manager(error: &Error) -> bool {
+    matches!(error, Error::DockerResponseServerError { status_code: 503, .. })
+}
+
+async fn containers(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
+    let options = ListContainersOptions { all: true, filters: labelled(RUN_LABEL), ..ListContainersOptions::default() };
+    let listed = docker.list_containers(Some(options)).await.context("listing containers")?;
+    let leftovers = listed.into_iter().filter_map(|container| {
+        let name = container.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned();
+        Some(Leftover { id: container.id?, name, labels: container.labels? })
+    });
+    Ok(leftovers.collect())
+}
+
+async fn networks(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
+    let listed = docker.list_networks(Some(ListNetworksOptions { filters: labelled(RUN_LABEL) })).await;
+    let leftovers = listed
+        .context("listing networks")?
+        .into_iter()
+        .filter_map(|network| Some(Leftover { id: network.id?, name: network.name?, labels: network.labels? }));
+    Ok(leftovers.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_dead_driver_of_this_host_made_is_removed() {
+        for (host, folder, dead, expected) in [
+            ("here", Some("/tmp/testbed-1"), true, true),
+            ("here", Some("/tmp/testbed-1"), false, false),
+            ("elsewhere", Some("/tmp/testbed-1"), true, false),
+            ("here", None, true, false),
+        ] {
+            let mut labels = HashMap::from([(HOST_LABEL.to_owned(), host.to_owned())]);
+            labels.extend(folder.map(|folder| (LOCK_DIR_LABEL.to_owned(), folder.to_owned())));
+            let leftover = Leftover { id: String::new(), name: String::new(), labels };
+            assert_eq!(leftover.is_dead("here", |_| dead), expected, "{host} {folder:?} {dead}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What an engine's host turns out not to have, learnt from what it complains about: an engine elsewhere can't be looked
+//! into. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bollard::models::ContainerCreateBody;
+
+use crate::backend::EnvironmentSpec;
+use crate::backend::docker::specs::TUN;
+
+/// What is left out on one engine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct UnsupportedFeatures {
+    /// It has no TUN device: the shaper will say so when it is wanted.
+    no_tun: bool,
+    /// Settings that its kernel doesn't have.
+    missing_sysctls: BTreeSet<String>,
+}
+
+impl UnsupportedFeatures {
+    /// Takes in why a container could not be started.
+    pub(super) fn learn(&mut self, complaint: &str, plan: &EnvironmentSpec) {
+        self.no_tun |= complaint.contains(TUN);
+        let is_named = |name: &&String| {
+            let path = name.replace('.', "/");
+            complaint.contains(&format!("net.{name}")) || complaint.contains(&format!("net/{path}"))
+        };
+        self.missing_sysctls.extend(plan.optional_sysctls.keys().filter(is_named).cloned());
+    }
+
+    /// The settings that there are.
+    pub(super) fn without_missing(&self, mut sysctls: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        sysctls.retain(|name, _| !self.missing_sysctls.contains(name));
+        sysctls
+    }
+
+    /// Takes devices away that there are not.
+    pub(super) fn adapt(&self, body: &mut ContainerCreateBody) {
+        if let Some(host) = &mut body.host_config
+            && self.no_tun
+        {
+            host.devices = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::docker::specs::tests::plan;
+
+    #[test]
+    fn what_the_engine_complains_about_is_left_out_once() {
+        let mut unsupported = UnsupportedFeatures::default();
+        let no_tun = "error gathering device information while adding custom device \"/dev/net/tun\": no such file";
+        let no_sysctl = "open /proc/sys/net/ipv4/tcp_syn_linear_timeouts: no such file or directory";
+        for complaint in [no_tun, no_sysctl] {
+            let before = unsupported.clone();
+            unsupported.learn(complaint, &plan());
+            assert_ne!(unsupported, before, "{complaint}");
+        }
+        let before = unsupported.clone();
+        unsupported.learn(no_tun, &plan());
+        unsupported.learn("pull access denied", &plan());
+        assert_eq!(unsupported, before, "the same again, or something else, is no news");
+        assert_eq!(unsupported.without_missing(plan().all_sysctls()), plan().sysctls);
+    }
+}

@@ -1,0 +1,121 @@
+//! The lab's links, by netlink: a bridge, and a veth pair to each node.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
+
+use anyhow::Context;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::neighbour::NeighbourState;
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
+
+use crate::backend::DEVICE;
+use crate::backend::netns::namespace::Namespace;
+
+/// Length of the lab network's prefix, bits.
+const PREFIX_BITS: u8 = 16;
+
+/// How one node hangs on the bridge.
+pub(crate) struct VethLink {
+    /// Name of the veth's end at the bridge.
+    pub(crate) lab_end: String,
+    /// Address of the end in the node.
+    pub(crate) address: Ipv4Addr,
+    /// Addresses of the nodes that it exchanges packets with.
+    pub(crate) peers: Vec<Ipv4Addr>,
+}
+
+/// The bridge in the lab's namespace that joins all nodes.
+pub(crate) struct Bridge {
+    /// Netlink in the lab's namespace.
+    netlink: Handle,
+    /// The bridge's interface index.
+    index: u32,
+    /// The lab's namespace, to which nodes send one end of their veth pair.
+    environment: File,
+}
+
+impl Bridge {
+    /// Makes the bridge of this name in the namespace of the calling thread. It has no address: labs whose bridges stand
+    /// beside each other do not reach each other.
+    pub(crate) async fn make(name: &str) -> anyhow::Result<Self> {
+        let netlink = netlink()?;
+        netlink.link().add(LinkBridge::new(name).up().build()).execute().await.context("adding the bridge")?;
+        let index = index_of(&netlink, name).await?;
+        let environment = File::open("/proc/thread-self/ns/net").context("opening the lab's namespace")?;
+        Ok(Self { netlink, index, environment })
+    }
+
+    /// Makes the veth pair, sets up the end in the node and joins the other to the bridge.
+    pub(crate) async fn attach(&self, node: &Namespace, link: VethLink) -> anyhow::Result<()> {
+        let environment = self.environment.try_clone().context("copying the lab's handle")?;
+        let lab_end = link.lab_end.clone();
+        node.inside(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.context("starting a runtime")?.block_on(set_up_node_end(&environment, &link))
+        })
+        .await?;
+        let port = index_of(&self.netlink, &lab_end).await?;
+        let joined = LinkUnspec::new_with_index(port).controller(self.index).up().build();
+        self.netlink.link().set(joined).execute().await.context("joining the bridge")
+    }
+
+    /// Removes a node's link, if it is still there.
+    pub(crate) async fn detach(&self, lab_end: &str) -> anyhow::Result<()> {
+        // The kernel removes the pair with the node's namespace, a moment after its last process ended.
+        let Ok(index) = index_of(&self.netlink, lab_end).await else { return Ok(()) };
+        match self.netlink.link().del(index).execute().await {
+            Err(error) if index_of(&self.netlink, lab_end).await.is_ok() => {
+                Err(error).with_context(|| format!("removing the link {lab_end}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// In the node: the veth pair, its address, everything up, and the hardware addresses of its peers.
+async fn set_up_node_end(environment: &File, link: &VethLink) -> anyhow::Result<()> {
+    let VethLink { lab_end, address, peers } = link;
+    let (lab_end, address) = (lab_end.as_str(), *address);
+    let netlink = netlink()?;
+    let loopback = LinkUnspec::new_with_name("lo").up().build();
+    netlink.link().set(loopback).execute().await.context("setting lo up")?;
+    let peer =
+        LinkMessageBuilder::<LinkUnspec>::new().name(lab_end.to_owned()).setns_by_fd(environment.as_raw_fd()).build();
+    let veth = LinkVeth::new(DEVICE, lab_end).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    let veth = veth.address(hardware_address(address)).build();
+    netlink.link().add(veth).execute().await.context("adding the veth pair")?;
+    let index = index_of(&netlink, DEVICE).await?;
+    let add = netlink.address().add(index, IpAddr::V4(address), PREFIX_BITS);
+    add.execute().await.with_context(|| format!("adding the address {address}"))?;
+    let up = LinkUnspec::new_with_index(index).up().build();
+    netlink.link().set(up).execute().await.with_context(|| format!("setting {DEVICE} up"))?;
+    for peer in peers {
+        // The kernel's table of neighbours is one for all namespaces of a host and holds 1024 learnt entries by default
+        // (gc_thresh3), of which a client would need two. Permanent ones are exempt (`neigh_alloc` in net/core/neighbour.c).
+        let add = netlink.neighbours().add(index, IpAddr::V4(*peer)).link_layer_address(&hardware_address(*peer));
+        let add = add.state(NeighbourState::Permanent);
+        add.execute().await.with_context(|| format!("adding the permanent neighbour {peer}"))?;
+    }
+    Ok(())
+}
+
+/// A locally administered MAC address that follows from the IP address: a node that is renewed keeps it, and with it the
+/// others' neighbour entries stay right.
+fn hardware_address(address: Ipv4Addr) -> Vec<u8> {
+    [&[0x02, 0x00][..], &address.octets()].concat()
+}
+
+/// Netlink in the namespace of the calling thread, served by the calling runtime.
+fn netlink() -> anyhow::Result<Handle> {
+    let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+async fn index_of(netlink: &Handle, name: &str) -> anyhow::Result<u32> {
+    use futures_util::TryStreamExt;
+    let mut found = netlink.link().get().match_name(name.to_owned()).execute();
+    let link = found.try_next().await.with_context(|| format!("looking for the link {name}"))?;
+    Ok(link.with_context(|| format!("there is no link {name}"))?.header.index)
+}

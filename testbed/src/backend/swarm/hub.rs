@@ -1,0 +1,240 @@
+//! The driver's end of the hub: programs in client nodes on other machines, started and followed through agents there.
+
+mod call;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agent::messages::{Event, FromAgent, Listening, Request, ToAgent};
+use anyhow::{Context, bail};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::backend::node_process::NodeProcess;
+use crate::backend::{CommandOutput, NodeCommand};
+use call::{Call, follow, pass_input_on};
+
+/// Lines of a program's stdout that may wait to be read.
+const LINES_WAITING: usize = 1_024;
+/// Bytes that may wait on their way to a program's stdin.
+const STDIN_BYTES: usize = 64 * 1024;
+/// How long the hub may take to listen.
+const START_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// An agent that is, or was, connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AgentState {
+    /// The machine it runs on.
+    pub(super) machine: String,
+    /// The build of its programs.
+    pub(super) version: String,
+    /// Whether it is connected now.
+    pub(super) is_there: bool,
+}
+
+/// What is known of all agents, and who waits for what.
+#[derive(Default)]
+struct Switchboard {
+    /// By number.
+    agents: HashMap<u32, AgentState>,
+    /// By agent and id: where events go.
+    calls: HashMap<(u32, u64), mpsc::UnboundedSender<Event>>,
+    next_id: u64,
+    /// Why there will be no events any more.
+    broken: Option<String>,
+}
+
+/// A running hub. Dropping it ends it, and with it everything that was started through it.
+pub(super) struct Hub {
+    counts: Arc<Mutex<Switchboard>>,
+    requests: mpsc::UnboundedSender<ToAgent>,
+    /// Counts changes of the agents, for those who wait for one.
+    changes: watch::Receiver<u64>,
+    pump: JoinHandle<()>,
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // Its process goes with it, whose closed stdin ends the hub.
+        self.pump.abort();
+    }
+}
+
+impl Hub {
+    /// Takes over a hub that has just been started.
+    pub(super) async fn new(mut process: NodeProcess) -> anyhow::Result<Self> {
+        let _: Listening = process.first_event(START_TIMEOUT).await.context("starting the hub")?;
+        let counts = Arc::new(Mutex::new(Switchboard::default()));
+        let (requests, waiting) = mpsc::unbounded_channel();
+        let (tell_change, changes) = watch::channel(0);
+        let pump = tokio::spawn(pump(process, waiting, Arc::clone(&counts), tell_change));
+        Ok(Self { counts, requests, changes, pump })
+    }
+
+    /// All agents that ever connected.
+    pub(super) fn agents(&self) -> HashMap<u32, AgentState> {
+        lock(&self.counts).agents.clone()
+    }
+
+    /// Waits until something about the agents changes.
+    ///
+    /// # Errors
+    /// When nothing will any more: the hub has ended.
+    pub(super) async fn changed(&mut self) -> anyhow::Result<()> {
+        // The sender lives as long as the pump.
+        if self.changes.changed().await.is_err() {
+            bail!("{}", lock(&self.counts).broken.as_deref().unwrap_or("the hub has ended"));
+        }
+        Ok(())
+    }
+
+    /// Runs a command to its end.
+    pub(super) async fn run(&self, agent: u32, command: &NodeCommand) -> anyhow::Result<CommandOutput> {
+        let mut call = self.call(agent, |id| start(id, command, false))?;
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        loop {
+            match call.next().await? {
+                Event::Stdout { line, continues, .. } => {
+                    stdout.push_str(&line);
+                    if !continues {
+                        stdout.push('\n');
+                    }
+                }
+                Event::Stderr { text, .. } => stderr.push_str(&text),
+                Event::Exited { code, .. } => return Ok(CommandOutput { code, stdout, stderr }),
+                other => bail!("unexpected event {other:?}"),
+            }
+        }
+    }
+
+    /// Starts a command and leaves it running; its stderr goes to the file `log`.
+    pub(super) async fn spawn(&self, agent: u32, command: &NodeCommand, log: &Path) -> anyhow::Result<NodeProcess> {
+        let log =
+            tokio::fs::File::options().create(true).append(true).open(log).await.context("opening its log file")?;
+        let call = self.call(agent, |id| start(id, command, true))?;
+        let (sender, lines) = mpsc::channel(LINES_WAITING);
+        let (tell_exit, exit) = watch::channel(None);
+        let (stdin, to_pass_on) = tokio::io::duplex(STDIN_BYTES);
+        tokio::spawn(pass_input_on(to_pass_on, self.requests.clone(), agent, call.id));
+        tokio::spawn(follow(call, log, sender, tell_exit));
+        Ok(NodeProcess::new(format!("`{command}` in client-{agent}"), lines, Box::pin(stdin), exit))
+    }
+
+    /// The content of a text file.
+    pub(super) async fn get_file(&self, agent: u32, path: &str) -> anyhow::Result<Vec<u8>> {
+        let mut call = self.call(agent, |id| Request::GetFile { id, path: path.to_owned() })?;
+        let mut content = String::new();
+        loop {
+            let Event::File { text, last, .. } = call.next().await? else { bail!("{path}: an unexpected answer") };
+            content.push_str(&text);
+            if last {
+                return Ok(content.into_bytes());
+            }
+        }
+    }
+
+    /// Ends everything that runs at an agent and empties its folder.
+    pub(super) async fn reset(&self, agent: u32) -> anyhow::Result<()> {
+        let mut call = self.call(agent, |id| Request::Reset { id })?;
+        call.next().await.map(drop)
+    }
+
+    fn call(&self, agent: u32, request: impl FnOnce(u64) -> Request) -> anyhow::Result<Call> {
+        let (sender, events) = mpsc::unbounded_channel();
+        let id = {
+            let mut counts = lock(&self.counts);
+            if let Some(why) = &counts.broken {
+                bail!("{why}");
+            }
+            counts.next_id += 1;
+            let id = counts.next_id;
+            counts.calls.insert((agent, id), sender);
+            id
+        };
+        self.requests.send(ToAgent { to: agent, request: request(id) }).ok().context("the hub has ended")?;
+        Ok(Call {
+            agent,
+            id,
+            events,
+            counts: Arc::clone(&self.counts),
+            requests: self.requests.clone(),
+            is_over: false,
+        })
+    }
+}
+
+fn lock(counts: &Mutex<Switchboard>) -> std::sync::MutexGuard<'_, Switchboard> {
+    counts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
+    Request::Start {
+        id,
+        program: command.executable.name().to_owned(),
+        arguments: command.arguments.clone(),
+        environment: command.environment.clone(),
+        has_stdin,
+    }
+}
+
+/// Between the hub's process and everybody else.
+async fn pump(
+    mut process: NodeProcess,
+    mut requests: mpsc::UnboundedReceiver<ToAgent>,
+    counts: Arc<Mutex<Switchboard>>,
+    tell_change: watch::Sender<u64>,
+) {
+    let why = loop {
+        tokio::select! {
+            line = process.next_line() => match line.as_deref().map(serde_json::from_str) {
+                Some(Ok(FromAgent { from, event })) => {
+                    let is_change = matches!(event, Event::Connected { .. } | Event::Lost);
+                    lock(&counts).route(from, event);
+                    if is_change {
+                        tell_change.send_modify(|count| *count += 1);
+                    }
+                }
+                Some(Err(error)) => break format!("the hub printed something else than an event: {error}"),
+                None => break "the hub has ended".to_owned(),
+            },
+            request = requests.recv() => {
+                let Some(request) = request else { return };
+                let written = match serde_json::to_string(&request) {
+                    Ok(line) => process.write_line(&line).await,
+                    Err(error) => Err(error.into()),
+                };
+                if let Err(error) = written {
+                    break format!("the hub takes no requests: {error:#}");
+                }
+            }
+        }
+    };
+    let mut counts = lock(&counts);
+    counts.broken = Some(why);
+    counts.calls.clear();
+}
+
+impl Switchboard {
+    fn route(&mut self, from: u32, event: Event) {
+        match event {
+            Event::Connected { host: node, version } => {
+                self.agents.insert(from, AgentState { machine: node, version, is_there: true });
+            }
+            Event::Lost => {
+                if let Some(agent) = self.agents.get_mut(&from) {
+                    agent.is_there = false;
+                }
+                for (_, call) in self.calls.iter().filter(|((agent, _), _)| *agent == from) {
+                    let _ = call.send(Event::Lost);
+                }
+            }
+            event => {
+                // Nobody waits any more for what was given up.
+                if let Some(call) = event.id().and_then(|id| self.calls.get(&(from, id))) {
+                    let _ = call.send(event);
+                }
+            }
+        }
+    }
+}

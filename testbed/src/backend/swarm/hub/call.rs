@@ -1,0 +1,87 @@
+//! One thing that was asked of an agent, and what becomes of it.
+
+use std::sync::{Arc, Mutex};
+
+use agent::messages::{Event, Request, ToAgent};
+use anyhow::bail;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
+use tokio::sync::{mpsc, watch};
+
+use crate::backend::node_process::ExitStatus;
+use crate::backend::swarm::hub::{Switchboard, lock};
+
+/// Something asked of an agent. Dropping it before its end kills what was started.
+pub(super) struct Call {
+    pub(super) agent: u32,
+    pub(super) id: u64,
+    pub(super) events: mpsc::UnboundedReceiver<Event>,
+    pub(super) counts: Arc<Mutex<Switchboard>>,
+    pub(super) requests: mpsc::UnboundedSender<ToAgent>,
+    pub(super) is_over: bool,
+}
+
+impl Call {
+    /// The next event.
+    ///
+    /// # Errors
+    /// When it failed, the agent is lost, or the hub has ended.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Event> {
+        let event = self.events.recv().await;
+        self.is_over = event.as_ref().is_none_or(Event::is_final);
+        match event {
+            Some(Event::Failed { why, .. }) => bail!("{why}"),
+            Some(Event::Lost) => bail!("the connection to client-{} is lost", self.agent),
+            Some(event) => Ok(event),
+            None => bail!("{}", lock(&self.counts).broken.as_deref().unwrap_or("the hub has ended")),
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        lock(&self.counts).calls.remove(&(self.agent, self.id));
+        if !self.is_over {
+            let _ = self.requests.send(ToAgent { to: self.agent, request: Request::Kill { id: self.id } });
+        }
+    }
+}
+
+/// Lines of the program's stdin, until it is closed.
+pub(super) async fn pass_input_on(from: DuplexStream, requests: mpsc::UnboundedSender<ToAgent>, agent: u32, id: u64) {
+    let mut lines = BufReader::new(from).lines();
+    while let Ok(Some(text)) = lines.next_line().await {
+        let _ = requests.send(ToAgent { to: agent, request: Request::Input { id, text } });
+    }
+    let _ = requests.send(ToAgent { to: agent, request: Request::CloseInput { id } });
+}
+
+/// Passes stdout on line by line and stderr to the log; tells how the program ended.
+pub(super) async fn follow(
+    mut call: Call,
+    mut log: tokio::fs::File,
+    sender: mpsc::Sender<String>,
+    tell_exit: watch::Sender<Option<ExitStatus>>,
+) {
+    let mut partial = String::new();
+    let status = loop {
+        match call.next().await {
+            Ok(Event::Stdout { line, continues, .. }) => {
+                partial.push_str(&line);
+                if !continues {
+                    // Nobody reads any more: go on, so that the program does not block.
+                    let _ = sender.send(std::mem::take(&mut partial)).await;
+                }
+            }
+            // A full disk must not stop the streams; the samples are what counts.
+            Ok(Event::Stderr { text, .. }) => drop(log.write_all(text.as_bytes()).await),
+            Ok(Event::Exited { code, .. }) => break code,
+            Ok(_) => {}
+            Err(error) => {
+                let _ = log.write_all(format!("({error:#})\n").as_bytes()).await;
+                break -1;
+            }
+        }
+    };
+    let _ = log.flush().await;
+    let _ = tell_exit.send(Some(status));
+}

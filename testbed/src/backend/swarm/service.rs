@@ -1,0 +1,204 @@
+//! The service whose tasks are the clients.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use bollard::Docker;
+use bollard::models::{
+    EndpointSpec, EndpointSpecModeEnum, HealthConfig, Limit, NetworkAttachmentConfig, Service, ServiceSpec,
+    ServiceSpecMode, ServiceSpecModeReplicated, Task, TaskSpec, TaskSpecContainerSpec, TaskSpecContainerSpecPrivileges,
+    TaskSpecResources, TaskSpecRestartPolicy, TaskSpecRestartPolicyConditionEnum, TaskState,
+};
+use bollard::query_parameters::{InspectServiceOptions, ListNodesOptions, ListTasksOptions, UpdateServiceOptions};
+use serde_json::{Value, json};
+
+use crate::backend::EnvironmentSpec;
+use crate::backend::docker::{
+    CLIENT_CAPABILITIES, IMAGES, MAX_MEMORY_BYTES, MAX_PROCESSES, WORK_DIR, capabilities, is_missing, labels, names,
+};
+
+/// How long tasks may take to end; one on a machine that is gone never does.
+const END_TIMEOUT: Duration = Duration::from_secs(40);
+/// How often they are looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The variable with the secret that hub and agents share.
+pub(super) const TOKEN: &str = "TESTBED_TOKEN";
+
+/// What to create. The agents' settings are filled in by Swarm for each task.
+pub(super) fn description(
+    plan: &EnvironmentSpec,
+    sysctls: &BTreeMap<String, String>,
+    hub: SocketAddrV4,
+    token: &str,
+) -> ServiceSpec {
+    let network =
+        NetworkAttachmentConfig { target: Some(names::network(&plan.run_id)), ..NetworkAttachmentConfig::default() };
+    let restart = TaskSpecRestartPolicy {
+        condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
+        delay: Some(0),
+        ..TaskSpecRestartPolicy::default()
+    };
+    let limits = Limit { memory_bytes: Some(MAX_MEMORY_BYTES), pids: Some(MAX_PROCESSES), ..Limit::default() };
+    ServiceSpec {
+        name: Some(names::clients(&plan.run_id)),
+        labels: Some(labels(plan)),
+        task_template: Some(TaskSpec {
+            container_spec: Some(container(plan, sysctls, hub, token)),
+            networks: Some(vec![network]),
+            restart_policy: Some(restart),
+            resources: Some(TaskSpecResources { limits: Some(limits), ..TaskSpecResources::default() }),
+            ..TaskSpec::default()
+        }),
+        mode: Some(replicas(plan.clients)),
+        // Virtual addresses need IPVS, which not every kernel has, and nobody asks for the service by name.
+        endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: None }),
+        ..ServiceSpec::default()
+    }
+}
+
+fn container(
+    plan: &EnvironmentSpec,
+    sysctls: &BTreeMap<String, String>,
+    hub: SocketAddrV4,
+    token: &str,
+) -> TaskSpecContainerSpec {
+    let [_, client_image] = IMAGES;
+    let hub = hub.to_string();
+    let environment = [
+        ("TESTBED_HUB", hub.as_str()),
+        ("TESTBED_AGENT_ID", "{{.Task.Slot}}"),
+        ("TESTBED_AGENT_HOST", "{{.Node.Hostname}}"),
+        ("TESTBED_AGENT_WORK_DIR", WORK_DIR),
+        (TOKEN, token),
+    ];
+    TaskSpecContainerSpec {
+        image: Some(client_image.to_owned()),
+        labels: Some(labels(plan)),
+        command: Some(vec!["testbed-agent".to_owned(), "serve".to_owned()]),
+        env: Some(environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        dir: Some(WORK_DIR.to_owned()),
+        // A throw-away node: the probe needs a raw socket.
+        user: Some("0:0".to_owned()),
+        init: Some(true),
+        stop_grace_period: Some(0),
+        sysctls: Some(sysctls.iter().map(|(name, value)| (format!("net.{name}"), value.clone())).collect()),
+        capability_drop: Some(capabilities(&["ALL"])),
+        capability_add: Some(capabilities(&CLIENT_CAPABILITIES)),
+        // Docker 20.10 ignores it: its Swarm has no such option.
+        privileges: Some(TaskSpecContainerSpecPrivileges { no_new_privileges: Some(true), ..Default::default() }),
+        health_check: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
+        ..TaskSpecContainerSpec::default()
+    }
+}
+
+async fn tasks(docker: &Docker, service: &str) -> anyhow::Result<Vec<Task>> {
+    let filters = HashMap::from([("service".to_owned(), vec![service.to_owned()])]);
+    let options = ListTasksOptions { filters: Some(filters) };
+    docker.list_tasks(Some(options)).await.context("listing the service's tasks")
+}
+
+/// A task's own words on why it does not run.
+fn complaint(task: &Task) -> Option<&str> {
+    let status = task.status.as_ref()?;
+    let failed = matches!(status.state, Some(TaskState::FAILED | TaskState::REJECTED));
+    status.err.as_deref().filter(|words| failed && !words.is_empty())
+}
+
+/// Looks whether tasks fail instead of coming up.
+///
+/// # Errors
+/// With the words of the first one that does.
+pub(super) async fn check(docker: &Docker, service: &str) -> anyhow::Result<()> {
+    match tasks(docker, service).await?.iter().find_map(complaint) {
+        None => Ok(()),
+        Some(words) => bail!("a client's task does not start: {words}"),
+    }
+}
+
+/// How many tasks are in which state, for people.
+pub(super) async fn states(docker: &Docker, service: &str) -> anyhow::Result<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for task in tasks(docker, service).await? {
+        let status = task.status.unwrap_or_default();
+        let state = status.state.map_or_else(|| "unknown".to_owned(), |state| state.to_string());
+        let message = status.err.or(status.message).unwrap_or_default();
+        *counts.entry(format!("{state} ({message})")).or_default() += 1;
+    }
+    Ok(counts.into_iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", "))
+}
+
+/// Removes the service, after its tasks have ended on all machines: those of a service that is gone are listed no more, and
+/// linger.
+pub(super) async fn remove(docker: &Docker, name: &str) -> anyhow::Result<()> {
+    let what = || format!("removing the service {name}");
+    let service = match docker.inspect_service(name, None::<InspectServiceOptions>).await {
+        Err(error) if is_missing(&error) => return Ok(()),
+        service => service.with_context(what)?,
+    };
+    // Whatever comes of it, the service goes.
+    let ended = end_tasks(docker, name, service).await;
+    docker.delete_service(name).await.with_context(what)?;
+    tracing::debug!("removed service {name}");
+    ended.with_context(|| format!("ending the tasks of the service {name}"))
+}
+
+async fn end_tasks(docker: &Docker, name: &str, service: Service) -> anyhow::Result<()> {
+    let mut spec = service.spec.unwrap_or_default();
+    spec.mode = Some(replicas(0));
+    let version = service.version.and_then(|version| version.index).context("the service has no version")?;
+    let options = UpdateServiceOptions { version: version.try_into()?, ..Default::default() };
+    docker.update_service(name, spec, options, None).await?;
+    let deadline = Instant::now() + END_TIMEOUT;
+    while Instant::now() < deadline && !tasks(docker, name).await?.is_empty() {
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+    Ok(())
+}
+
+fn replicas(count: u32) -> ServiceSpecMode {
+    let replicated = ServiceSpecModeReplicated { replicas: Some(i64::from(count)) };
+    ServiceSpecMode { replicated: Some(replicated), ..ServiceSpecMode::default() }
+}
+
+/// The machines of the Swarm, for the manifest.
+pub(super) async fn machines(docker: &Docker) -> anyhow::Result<Value> {
+    let nodes = docker.list_nodes(None::<ListNodesOptions>).await.context("listing the Swarm's machines")?;
+    let machines: Vec<Value> = nodes
+        .into_iter()
+        .map(|node| {
+            let description = node.description.unwrap_or_default();
+            json!({
+                "host": description.hostname,
+                "engine": description.engine.and_then(|backend| backend.engine_version),
+                "nano_cpus": description.resources.as_ref().and_then(|resources| resources.nano_cpus),
+                "memory_bytes": description.resources.and_then(|resources| resources.memory_bytes),
+                "role": node.spec.and_then(|spec| spec.role),
+                "state": node.status.and_then(|status| status.state),
+            })
+        })
+        .collect();
+    Ok(Value::Array(machines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_gets_its_number_and_tells_its_machine() {
+        let plan = crate::backend::docker::tests::plan();
+        let spec = description(&plan, &plan.sysctls, "10.0.1.2:7700".parse().unwrap(), "secret");
+        let task = spec.task_template.unwrap().container_spec.unwrap();
+        let environment = task.env.unwrap();
+        for expected in
+            ["TESTBED_AGENT_ID={{.Task.Slot}}", "TESTBED_AGENT_HOST={{.Node.Hostname}}", "TESTBED_TOKEN=secret"]
+        {
+            assert!(environment.iter().any(|variable| variable == expected), "{expected}: {environment:?}");
+        }
+        assert_eq!(spec.mode.unwrap().replicated.unwrap().replicas, Some(2));
+        assert_eq!(spec.labels, Some(labels(&plan)));
+    }
+}

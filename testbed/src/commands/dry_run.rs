@@ -1,0 +1,60 @@
+//! `testbed run --dry-run`: the plan, as text or JSON.
+
+use analysis::Format;
+use serde::Serialize;
+
+use crate::cli::ResolvedRun;
+use crate::output::result;
+use crate::run::PreviousRun;
+use crate::scenario::Scenario;
+use crate::scenario::plan;
+use crate::scenario::plan::Cell;
+use crate::usage::bail_usage;
+
+/// What a run with the same flags and this seed would do.
+#[derive(Serialize)]
+struct DryRun<'a> {
+    scenario: &'a Scenario,
+    seed: u64,
+    /// The cells in the order in which they are measured; of a run that is resumed, the missing ones.
+    cells: Vec<&'a Cell>,
+    /// How long clients work in each cell, seconds: warm-up and measured time.
+    cell_s: f64,
+    /// How long clients work in all cells, one after the other, seconds; `until` may end the run earlier.
+    longest_s: f64,
+}
+
+/// Refuses the forms that a plan is not printed in.
+pub(super) fn check_format(format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Table | Format::Json => Ok(()),
+        other => bail_usage!("--format {other}: with --dry-run expected table or json"),
+    }
+}
+
+/// Prints the plan.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub(super) fn print(resolved: &ResolvedRun, earlier: Option<&PreviousRun>, format: Format) -> anyhow::Result<()> {
+    let (scenario, seed) = (&resolved.scenario, resolved.seed);
+    let all = plan::cells(scenario, seed);
+    let is_missing = |cell: &&Cell| earlier.is_none_or(|earlier| earlier.missing().iter().any(|c| c.id == cell.id));
+    let cells: Vec<&Cell> =
+        plan::order(&all, seed).into_iter().map(|placement| &all[placement]).filter(is_missing).collect();
+    let cell_s = scenario.whole_duration().as_secs_f64();
+    let longest_s = cell_s * cells.len() as f64;
+    if format == Format::Json {
+        result(&serde_json::to_string_pretty(&DryRun { scenario, seed, cells, cell_s, longest_s })?);
+        return Ok(());
+    }
+    let lines = cells.iter().map(|cell| format!("{:<18} {}", cell.id, cell.condition));
+    result(&lines.collect::<Vec<_>>().join("\n"));
+    let at_most = if scenario.until.is_some() { "at most " } else { "" };
+    result(&format!(
+        "{at_most}{} cells of {}, {at_most}{longest_s:.0} s one after the other, seed {seed}",
+        cells.len(),
+        scenario.duration
+    ));
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! `testbed run`: from flags to a directory of results.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+
+use super::report::{ReportRequest, report};
+use super::{INTERRUPTED, NOT_ALL_VERIFIED, check, clean, dry_run, interrupt};
+use crate::backend::select::select_backend;
+use crate::cli::{RunArgs, ShownArgs};
+use crate::output::say;
+use crate::run::{FinishedRun, PreviousRun, RunEnd, RunRequest, run};
+use crate::store::manifest::Manifest;
+use crate::store::run_id::{RunLock, new_run_id};
+use crate::usage::usage;
+
+/// Reads the manifest of a run that is to be repeated.
+fn manifest_at(path: &Path) -> anyhow::Result<Manifest> {
+    let text = std::fs::read_to_string(path).with_context(|| {
+        format!("reading '{}': expected the manifest.json of a run (results/<run-id>/manifest.json)", path.display())
+    })?;
+    serde_json::from_str(&text).with_context(|| format!("'{}' is no manifest of this testbed", path.display()))
+}
+
+pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let words: Vec<String> = std::env::args().collect();
+    tracing::debug!("testbed {}: {}", protocol::VERSION, words.join(" "));
+    let earlier = args.resume.as_deref().map(PreviousRun::open).transpose()?;
+    let repeated = args.repeat.as_deref().map(manifest_at).transpose().map_err(usage)?;
+    let resolved = args.resolve(earlier.as_ref().map(PreviousRun::manifest).or(repeated.as_ref()))?;
+    check::check(args, &resolved)?;
+    if args.dry_run {
+        dry_run::print(&resolved, earlier.as_ref(), args.shown.format)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    clean::before_a_run(&resolved.placement.urls)?;
+    let run_id = earlier.as_ref().map_or_else(new_run_id, |earlier| Ok(earlier.manifest().run_id.clone()))?;
+    let lock = RunLock::take(&run_id)?;
+    lock.note_engines(&resolved.placement.urls.all())?;
+    // One thread only until here: namespaces can be entered by a whole process only while it has one.
+    let chosen = select_backend(&resolved.placement, lock.folder())?;
+    let request = RunRequest {
+        scenario: resolved.scenario,
+        seed: resolved.seed,
+        run_id,
+        temporary: lock.folder().to_owned(),
+        results: args.results.clone(),
+        earlier,
+        emulator: resolved.emulator,
+        jobs: args.jobs,
+        backend_reason: chosen.why,
+        placement: resolved.placement.named(),
+        began,
+    };
+    // The lock is held, and its folder kept, until the run is over.
+    let finished = chosen.runtime.block_on(async {
+        let stop = interrupt::listen()?;
+        run(chosen.backends, request, stop).await
+    });
+    // A pending read of stdin must not keep the program alive.
+    chosen.runtime.shutdown_background();
+    conclude(finished?, &args.shown)
+}
+
+/// Reports what was measured, however the run ended.
+fn conclude(finished: FinishedRun, shown: &ShownArgs) -> anyhow::Result<ExitCode> {
+    let FinishedRun { folder, has_operations, end } = finished;
+    if has_operations {
+        report(&folder, &ReportRequest { graphs: shown.graphs.clone(), format: shown.format })?;
+    }
+    let path = folder.path().display();
+    say(&format!("results: {path}"));
+    Ok(match end? {
+        RunEnd::Verified => ExitCode::SUCCESS,
+        RunEnd::NotAllVerified => ExitCode::from(NOT_ALL_VERIFIED),
+        RunEnd::Interrupted => {
+            say(&format!("interrupted; to measure the missing cells: testbed run --resume {path}"));
+            ExitCode::from(INTERRUPTED)
+        }
+    })
+}

@@ -1,0 +1,278 @@
+//! The run's folder: `manifest.json`, `samples.csv`, `cells.csv`, `logs/`, and what is made of them: `summary.csv`,
+//! `intervals.csv`, `breakdown.csv`. Everything after a run is made from this folder alone.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use analysis::{BreakdownRow, IntervalRow, SummaryRow};
+use anyhow::{Context, bail};
+use client::sample::{COLUMNS, Sample};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::store::cell_row::CellRow;
+use crate::usage::bail_usage;
+
+/// Where the cell's id stands in a row of `samples.csv`.
+const CELL_COLUMN: usize = 1;
+
+/// One client's rows, as far as they are whole and of the right cell.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct ParsedSamples {
+    /// The rows.
+    pub(crate) samples: Vec<Sample>,
+    /// Why rows were left out, if some were.
+    pub(crate) problem: Option<String>,
+}
+
+impl ParsedSamples {
+    /// Reads one client's CSV. Rows after one that is cut short, or of another cell than this, are left out, and told.
+    pub(crate) fn read(csv: &[u8], cell: &str) -> Self {
+        let mut parsed = Self::default();
+        for row in csv::Reader::from_reader(csv).deserialize::<Sample>() {
+            let number = parsed.samples.len() + 1;
+            match row {
+                Ok(sample) if sample.cell == cell => parsed.samples.push(sample),
+                Ok(sample) => parsed.problem = Some(format!("row {number} is of cell {}", sample.cell)),
+                Err(error) => parsed.problem = Some(format!("row {number} is not whole: {error}")),
+            }
+            if parsed.problem.is_some() {
+                break;
+            }
+        }
+        parsed
+    }
+}
+
+/// The folder of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct RunDirectory(PathBuf);
+
+impl RunDirectory {
+    /// Makes the folder `base/run_id`.
+    pub(crate) fn create(base: &Path, run_id: &str) -> anyhow::Result<Self> {
+        let folder = base.join(run_id);
+        fs::create_dir_all(folder.join("logs")).with_context(|| format!("making the folder {}", folder.display()))?;
+        let folder = Self(folder);
+        folder.write("samples.csv", format!("{}\n", COLUMNS.join(",")).as_bytes())?;
+        Ok(folder)
+    }
+
+    /// The folder of an earlier run.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        if !path.join("manifest.json").is_file() {
+            bail_usage!(
+                "'{}' is not a results directory: manifest.json is missing (expected results/<run-id>)",
+                path.display()
+            );
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the nodes' logs go.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
+    /// Replaces a file as a whole, so that nobody ever reads half of one.
+    fn write(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}.draft")));
+        let what = || format!("writing {}", path.display());
+        fs::write(&draft, content).with_context(what)?;
+        fs::rename(&draft, &path).with_context(what)
+    }
+
+    /// Replaces `manifest.json`.
+    pub(crate) fn write_manifest(&self, manifest: &impl Serialize) -> anyhow::Result<()> {
+        let text = serde_json::to_string_pretty(manifest).context("writing the manifest as JSON")?;
+        self.write("manifest.json", format!("{text}\n").as_bytes())
+    }
+
+    /// Reads `manifest.json`.
+    pub(crate) fn manifest<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        let path = self.0.join("manifest.json");
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// Adds rows, whole.
+    pub(crate) fn append_samples(&self, samples: &[Sample]) -> anyhow::Result<()> {
+        let path = self.0.join("samples.csv");
+        let what = || format!("adding to {}", path.display());
+        let mut file = File::options().append(true).open(&path).with_context(what)?;
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        for sample in samples {
+            writer.serialize(sample).with_context(what)?;
+        }
+        file.write_all(&writer.into_inner().with_context(what)?).with_context(what)
+    }
+
+    /// All samples.
+    pub(crate) fn samples(&self) -> anyhow::Result<Vec<Sample>> {
+        self.read_csv("samples.csv")
+    }
+
+    /// Takes the samples of these cells out, of which some may have been written by a driver that was killed.
+    ///
+    /// # Errors
+    /// When the file has other columns than this build's, or other rows in it are broken; it is left as it is then.
+    pub(crate) fn leave_out_samples(&self, cells: &BTreeSet<&str>) -> anyhow::Result<()> {
+        let path = self.0.join("samples.csv");
+        let what = || format!("reading {}", path.display());
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(&path).with_context(what)?;
+        if reader.headers().with_context(what)? != COLUMNS.as_slice() {
+            bail!("{} has other columns than this build writes: go on with the build that wrote it", path.display());
+        }
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(COLUMNS).with_context(what)?;
+        let mut rows = reader.records().peekable();
+        while let Some(row) = rows.next() {
+            let row = row.with_context(what)?;
+            let is_wanted = row.get(CELL_COLUMN).is_some_and(|cell| !cells.contains(cell));
+            // The very last row may be cut short, by a driver that was killed while it wrote; then it is of no whole cell.
+            if is_wanted && (row.len() == COLUMNS.len() || rows.peek().is_some()) {
+                writer.write_record(&row).with_context(what)?;
+            }
+        }
+        self.write("samples.csv", &writer.into_inner().with_context(what)?)
+    }
+
+    /// Replaces `cells.csv`.
+    pub(crate) fn write_cells(&self, cells: &[CellRow]) -> anyhow::Result<()> {
+        self.write_csv("cells.csv", cells)
+    }
+
+    /// All cells.
+    pub(crate) fn cells(&self) -> anyhow::Result<Vec<CellRow>> {
+        self.read_csv("cells.csv")
+    }
+
+    /// All cells of which there is a row; none when no cell was over before the run ended.
+    pub(crate) fn cells_if_any(&self) -> anyhow::Result<Vec<CellRow>> {
+        if self.0.join("cells.csv").exists() { self.cells() } else { Ok(Vec::new()) }
+    }
+
+    /// Replaces `summary.csv`.
+    pub(crate) fn write_summary(&self, rows: &[SummaryRow]) -> anyhow::Result<()> {
+        self.write_csv("summary.csv", rows)
+    }
+
+    /// Replaces `intervals.csv`.
+    pub(crate) fn write_intervals(&self, rows: &[IntervalRow]) -> anyhow::Result<()> {
+        self.write_csv("intervals.csv", rows)
+    }
+
+    /// Replaces `breakdown.csv`.
+    pub(crate) fn write_breakdown(&self, rows: &[BreakdownRow]) -> anyhow::Result<()> {
+        self.write_csv("breakdown.csv", rows)
+    }
+
+    fn write_csv(&self, name: &str, rows: &[impl Serialize]) -> anyhow::Result<()> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for row in rows {
+            writer.serialize(row).with_context(|| format!("writing {name}"))?;
+        }
+        let content = writer.into_inner().with_context(|| format!("writing {name}"))?;
+        self.write(name, &content)
+    }
+
+    fn read_csv<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Vec<T>> {
+        let path = self.0.join(name);
+        let what = || format!("reading {}", path.display());
+        let mut reader = csv::Reader::from_path(&path).with_context(what)?;
+        reader.deserialize().collect::<Result<_, _>>().with_context(what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Overrides, Scenario};
+
+    const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,measured,5,0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
+
+    fn folder(base: &tempfile::TempDir) -> RunDirectory {
+        RunDirectory::create(base.path(), "r1").unwrap()
+    }
+
+    #[test]
+    fn samples_of_several_clients_are_joined_and_read_back_as_they_were() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = folder(&base);
+        let csv = format!("{}\n{ROW}\n{ROW}\n", COLUMNS.join(","));
+        for _ in 0..2 {
+            let parsed = ParsedSamples::read(csv.as_bytes(), "c");
+            assert_eq!((parsed.samples.len(), &parsed.problem), (2, &None));
+            folder.append_samples(&parsed.samples).unwrap();
+        }
+        let samples = folder.samples().unwrap();
+        assert_eq!(samples.len(), 4);
+        assert_eq!((samples[3].server_ms, samples[3].latency_ms), (None, 0.3));
+    }
+
+    #[test]
+    fn a_row_cut_short_is_told_and_the_rows_before_it_are_kept() {
+        let csv = format!("{}\n{ROW}\nr,c,loss,1%", COLUMNS.join(","));
+        let parsed = ParsedSamples::read(csv.as_bytes(), "c");
+        assert_eq!(parsed.samples.len(), 1);
+        assert!(parsed.problem.unwrap().starts_with("row 2 is not whole"));
+    }
+
+    #[test]
+    fn rows_of_another_cell_are_left_out_and_told() {
+        let csv = format!("{}\n{ROW}\n", COLUMNS.join(","));
+        let parsed = ParsedSamples::read(csv.as_bytes(), "another");
+        assert_eq!(parsed, ParsedSamples { samples: Vec::new(), problem: Some("row 1 is of cell c".to_owned()) });
+    }
+
+    #[test]
+    fn samples_of_cells_that_are_measured_again_are_taken_out() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = folder(&base);
+        for cell in ["c", "d"] {
+            let csv = format!("{}\n{}\n", COLUMNS.join(","), ROW.replace("r,c,", &format!("r,{cell},")));
+            folder.append_samples(&ParsedSamples::read(csv.as_bytes(), cell).samples).unwrap();
+        }
+        // What a driver that was killed may leave.
+        let path = folder.path().join("samples.csv");
+        let whole = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{whole}r,c,loss")).unwrap();
+        folder.leave_out_samples(&["d"].into()).unwrap();
+        let kept = folder.samples().unwrap();
+        assert_eq!((kept.len(), kept[0].cell.as_str(), COLUMNS[CELL_COLUMN]), (1, "c", "cell"));
+
+        fs::write(&path, format!("{whole}r,c,loss\n{ROW}\n")).unwrap();
+        assert!(folder.leave_out_samples(&["d"].into()).is_err(), "a broken row in the middle is no leftover");
+        fs::write(&path, whole.replace("connect_ms", "connecting_ms")).unwrap();
+        let error = folder.leave_out_samples(&["d"].into()).unwrap_err().to_string();
+        assert!(error.contains("other columns"), "{error}");
+        assert!(fs::read_to_string(&path).unwrap().contains("connecting_ms"), "it is left as it was");
+    }
+
+    #[test]
+    fn cells_survive_the_file() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = folder(&base);
+        let plan =
+            crate::scenario::plan::cells(&Scenario::load("default").unwrap().with(Overrides::default()), u64::MAX);
+        let mut rows: Vec<CellRow> = plan.iter().map(|cell| CellRow::new(cell, 0.06)).collect();
+        rows[1].problems = "loss: asked 1%, \"none\" seen, odd\nlines".to_owned();
+        rows[2].link_dropped = Some(7);
+        folder.write_cells(&rows).unwrap();
+        assert_eq!(folder.cells().unwrap(), rows);
+    }
+
+    #[test]
+    fn a_folder_without_a_manifest_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        let error = RunDirectory::open(base.path()).unwrap_err().to_string();
+        assert!(error.contains("manifest.json"), "{error}");
+    }
+}
