@@ -4,7 +4,7 @@ mod manual;
 mod shaper;
 mod tcset;
 
-use ::shaper::Condition;
+use ::model::Condition;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};

@@ -32,11 +32,11 @@ use crate::output::{complain, say};
 use crate::run::jobs::Jobs;
 use crate::scenario::Scenario;
 use crate::scenario::plan;
-use crate::scenario::plan::Cell;
 use crate::store::manifest::{ConditionControl, Manifest, Placement, RunStatus, SHAPED_DIRECTION, notes};
 use crate::store::run_directory::RunDirectory;
 use crate::store::run_id::UtcTime;
 use coordinator::Coordinator;
+use model::Cell;
 pub(crate) use resume::PreviousRun;
 
 /// A run, resolved.

@@ -1,7 +1,6 @@
 //! The scenario: what a run is to do, from a TOML file or a built-in one, with the command line's flags on top.
 
 mod combination;
-pub(crate) mod duration;
 mod load;
 pub(crate) mod plan;
 pub(crate) mod stopping_rule;
@@ -11,13 +10,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use model::{Condition, Delay, Loss, Rate};
 use serde::{Deserialize, Serialize};
 use server::config::HashCost;
-use shaper::{Condition, Delay, Loss, Rate};
 
-use crate::scenario::duration::HumanDuration;
 pub(crate) use combination::Combination;
 pub(crate) use load::{ArrivalRate, Arrivals, UntilPrecise};
+use model::HumanDuration;
 pub(crate) use workload::{Connection, Workload};
 
 /// The built-in scenarios by name.

@@ -12,8 +12,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use client::control::{ArrivalReport, Event};
 use common::{Shop, client};
+use model::messages::workload::{ArrivalReport, Event};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 

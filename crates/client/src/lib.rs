@@ -4,11 +4,9 @@
 //! measures the link itself, without the shop. `cli` is the program around them.
 
 pub mod cli;
-pub mod control;
 pub mod idle;
 pub mod menu;
 pub mod output;
 pub mod probe;
-pub mod sample;
 pub mod transport;
 pub mod workload;

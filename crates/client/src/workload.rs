@@ -29,8 +29,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::control::Event;
 pub use arrival_schedule::{ArrivalProcess, ArrivalRate, Arrivals};
+use model::messages::workload::Event;
 use operation_counts::OperationCounts;
 use recorder::Recorder;
 pub use settings::{Accounts, Credentials, Labels, Load, Settings, Until};

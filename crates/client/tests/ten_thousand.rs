@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
-use client::sample::{Outcome, Sample};
 use common::{Shop, client, samples, succeed};
+use model::sample::{Outcome, Sample};
 use nix::sys::resource::{UsageWho, getrusage};
 use test_support::{requirements, run, test};
 

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use crate::error::ServerError;
-use crate::settings::{HumanDuration, Secret};
+use model::HumanDuration;
+
+use crate::secret::Secret;
 
 /// The settings of a shop; its sockets are not among them.
 #[derive(Debug, Clone)]

@@ -195,9 +195,9 @@ impl<'a> Connection<'a> {
         let mid_frame = self.decoder.is_mid_frame();
         let limits = &self.shop.connections;
         let deadline = if mid_frame {
-            self.frame_began + limits.request_timeout.duration()
+            self.frame_began + limits.request_timeout.as_duration()
         } else {
-            Instant::now() + limits.idle_timeout.duration()
+            Instant::now() + limits.idle_timeout.as_duration()
         };
         self.chunk.clear();
         let read = tokio::select! {
@@ -275,7 +275,7 @@ impl<'a> Connection<'a> {
         let limit = self.shop.connections.idle_timeout;
         let mut written = 0;
         while written < self.output.len() {
-            let write = timeout(limit.duration(), self.stream.write(&self.output[written..])).await;
+            let write = timeout(limit.as_duration(), self.stream.write(&self.output[written..])).await;
             let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read its responses");
             match write.map_err(stalled)?? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),

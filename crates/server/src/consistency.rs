@@ -4,33 +4,11 @@
 
 use std::path::Path;
 
+use model::messages::server::ConsistencyReport;
 use rusqlite::Connection;
-use serde::{Deserialize, Serialize};
 
 use crate::error::ServerError;
 use crate::store::open_for_reading;
-
-/// What a database holds, and whether it is consistent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConsistencyReport {
-    /// Different products.
-    pub products: i64,
-    /// Units ever added to the stock.
-    pub units_added: i64,
-    /// Units left in stock.
-    pub units_in_stock: i64,
-    /// Units that left the stock: `units_added - units_in_stock`.
-    pub units_sold: i64,
-    /// Units in all orders.
-    pub units_ordered: i64,
-    /// Stored orders.
-    pub orders: i64,
-    /// Accounts.
-    pub users: i64,
-    /// Whether each product's sold units equal its ordered units, no stock is negative, and every order's total is the
-    /// sum of its items.
-    pub consistent: bool,
-}
 
 /// What each counts must not be there. All of them take time in proportion to the rows, not to their square: a join of
 /// all orders with all sums would be the latter in SQLite.

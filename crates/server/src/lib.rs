@@ -24,7 +24,7 @@ mod passwords;
 mod request_context;
 mod request_timing;
 mod response_frame;
-pub mod settings;
+pub mod secret;
 mod shop;
 mod store;
 mod token;
@@ -33,7 +33,7 @@ mod worker_pool;
 
 pub use accept::Listeners;
 pub use config::Config;
-pub use consistency::{ConsistencyReport, check};
+pub use consistency::check;
 pub use error::ServerError;
 pub use shop::Shop;
 

@@ -22,7 +22,7 @@ use crate::passwords;
 use crate::passwords::PasswordPool;
 use crate::request_context::RequestContext;
 use crate::request_timing::RequestTiming;
-use crate::settings::Secret;
+use crate::secret::Secret;
 use crate::store;
 use crate::store::Store;
 use crate::store::users;
@@ -66,7 +66,7 @@ impl Shop {
         let invented_password = fill(&mut connection, config)?;
         let store = Store::start(&config.database, connection, &config.storage)?;
         let trace = config.trace.as_deref().map(Trace::start).transpose()?;
-        let (token_lifetime, connections) = (config.token_lifetime.duration(), config.connections.clone());
+        let (token_lifetime, connections) = (config.token_lifetime.as_duration(), config.connections.clone());
         let exchanges = Counter::default();
         Ok(Self { store, passwords, token_lifetime, connections, trace, exchanges, invented_password })
     }

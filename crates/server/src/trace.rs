@@ -11,7 +11,8 @@ mod writer;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+
+use model::TraceRow;
 
 use crate::error::ServerError;
 pub(crate) use connection_trace::ConnectionTrace;
@@ -20,19 +21,6 @@ use writer::Writer;
 
 /// Rows that may wait for the disk.
 const WAITING_ROWS: usize = 64 * 1024;
-
-/// What became of one response. A value that the kernel did not tell is `None` and an empty field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Row {
-    /// The exchange's number, as the response carries it.
-    pub(crate) exchange_id: u64,
-    /// Smoothed round-trip time of the connection.
-    pub(crate) rtt: Option<Duration>,
-    /// Retransmission timeout of the connection.
-    pub(crate) rto: Option<Duration>,
-    /// Segments sent again since the row before of the same connection.
-    pub(crate) retransmits: Option<u32>,
-}
 
 /// The trace being written. Dropping it writes what waits.
 #[derive(Debug)]
@@ -50,7 +38,7 @@ struct Waiting {
 
 #[derive(Debug, Default)]
 struct List {
-    rows: Vec<Row>,
+    rows: Vec<TraceRow>,
     /// Rows that found no room since the last look.
     dropped: u64,
     ending: bool,
@@ -68,7 +56,7 @@ impl Trace {
     }
 
     /// Hands a row over; never waits for the disk.
-    pub(crate) fn push(&self, row: Row) {
+    pub(crate) fn push(&self, row: TraceRow) {
         let mut list = self.waiting.lock();
         if list.rows.len() >= WAITING_ROWS {
             list.dropped += 1;
@@ -102,23 +90,20 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use std::fs;
     use std::time::Instant;
 
-    fn row(exchange_id: u64) -> Row {
-        Row {
-            exchange_id,
-            rtt: Some(Duration::from_micros(90)),
-            rto: Some(Duration::from_millis(201)),
-            retransmits: None,
-        }
+    fn row(exchange_id: u64) -> TraceRow {
+        TraceRow { exchange_id, tcp_rtt_us: Some(90), tcp_rto_us: Some(201_000), retransmits: None }
     }
 
     /// The exchanges in a file's rows; the header must stand on top and the last row be whole.
     fn exchanges(path: &Path) -> Vec<u64> {
         let text = fs::read_to_string(path).unwrap();
-        let rows = text.strip_prefix("exchange_id,tcp_rtt_us,tcp_rto_us,retransmits\n").unwrap();
+        let rows = text.strip_prefix(&format!("{}\n", TraceRow::HEADER)).unwrap();
         assert!(rows.is_empty() || rows.ends_with('\n'), "{rows}");
         rows.lines().map(|line| line.strip_suffix(",90,201000,").unwrap().parse().unwrap()).collect()
     }

@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::condition::{Condition, Delay, Loss, QueueLimit, Rate};
 use crate::control_protocol::Request;
 use crate::daemon;
 use crate::daemon::Lifetime;
 use crate::{control_client, output};
+use model::{Condition, Delay, Loss, QueueLimit, Rate};
 
 /// Emulates a link for the IPv4 packets that this network namespace sends by one device.
 ///
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_set_names_the_whole_condition() {
-        let set = parsed("shaper set --delay 50 --loss 1% --rate 1Mbit --seed 3");
+        let set = parsed("shaper set --delay 50ms --loss 1% --rate 1Mbit --seed 3");
         let Ok(Resolved::Ask(Request::Set { condition, seed })) = set else { panic!("not a set") };
         assert_eq!((condition.to_string().as_str(), seed), ("delay 50ms, loss 1%, rate 1Mbit", Some(3)));
         let Ok(Resolved::Ask(Request::Set { condition, .. })) = parsed("shaper set") else { panic!("not a set") };

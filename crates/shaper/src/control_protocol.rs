@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::condition::{Condition, QueueLimit};
 use crate::counters::Counters;
+use model::{Condition, QueueLimit};
 
 pub use crate::compensation::Compensation;
 pub use crate::thread_scheduling::ThreadScheduling;

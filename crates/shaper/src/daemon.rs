@@ -9,10 +9,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::condition::Condition;
 use crate::control_protocol::{Event, EventKind, Request, Response, SOCKET_NAME, Status};
 use crate::output;
 use crate::shaper::Shaper;
+use model::Condition;
 
 /// How `shaper run` was asked to run.
 #[derive(Clone, Debug)]

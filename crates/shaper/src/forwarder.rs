@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::compensation::Compensation;
-use crate::condition::Condition;
 use crate::counters::Counters;
 use crate::egress::Egress;
 use crate::thread_scheduling::ThreadScheduling;
 use crate::tun::Tun;
+use model::Condition;
 
 use forwarding_loop::ForwardingLoop;
 

@@ -8,7 +8,6 @@
 mod calibration;
 pub mod cli;
 mod compensation;
-pub mod condition;
 mod control_client;
 pub mod control_protocol;
 pub mod counters;
@@ -27,5 +26,4 @@ mod thread_scheduling;
 mod tun;
 mod tun_packet;
 
-pub use condition::{Condition, Delay, Loss, QueueLimit, Rate};
 pub use counters::Counters;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 
-use crate::condition::{Condition, Rate};
 use crate::counters::Counters;
+use model::{Condition, Rate};
 
 /// One direction of a link, under one condition.
 ///

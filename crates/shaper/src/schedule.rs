@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::condition::Condition;
 use crate::counters::Counters;
 use crate::link::{Link, Memory, Verdict};
 use crate::tun_packet::TunPacket;
+use model::Condition;
 
 /// All the lanes, the one in force last.
 #[derive(Debug)]

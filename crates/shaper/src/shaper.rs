@@ -3,7 +3,6 @@
 use anyhow::{Context as _, Result};
 
 use crate::calibration;
-use crate::condition::{Condition, Delay};
 use crate::control_protocol::Status;
 use crate::egress::Egress;
 use crate::forwarder::Forwarder;
@@ -16,6 +15,7 @@ use crate::rp_filter;
 use crate::rp_filter::RpFilterGuard;
 use crate::tun;
 use crate::tun::Tun;
+use model::{Condition, Delay};
 
 /// A shaper of one device, at first under the baseline.
 #[derive(Debug)]

@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use shaper::{Delay, Loss, Rate};
+use model::{Delay, Loss, Rate};
 
 use crate::backend::placement::PlacementArgs;
 use crate::cli::ShownArgs;
 use crate::emulator::EmulatorChoice;
 use crate::run::jobs::Jobs;
-use crate::scenario::duration::HumanDuration;
 use crate::scenario::{
     ArrivalRate, Arrivals, Combination, Connection, Offloads, Overrides, Scenario, Storage, UntilPrecise,
 };
 use crate::store::manifest::Manifest;
 use crate::usage::{bail_usage, usage};
+use model::HumanDuration;
 
 /// Flags that say what is run: they don't go with `--resume`, which says all of it.
 const SCENARIO_FLAGS: [&str; 22] = [

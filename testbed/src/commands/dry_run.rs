@@ -8,8 +8,8 @@ use crate::output::result;
 use crate::run::PreviousRun;
 use crate::scenario::Scenario;
 use crate::scenario::plan;
-use crate::scenario::plan::Cell;
 use crate::usage::bail_usage;
+use model::Cell;
 
 /// What a run with the same flags and this seed would do.
 #[derive(Serialize)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use shaper::Condition;
+use model::Condition;
 use shaper::control_protocol::{Event, Status};
 
 use crate::backend::node_process::NodeProcess;

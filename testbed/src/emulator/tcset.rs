@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use async_trait::async_trait;
-use shaper::{Condition, Delay, Loss};
+use model::{Condition, Delay, Loss};
 
 use crate::backend::{Backend, DEVICE, Node, NodeCommand, last_lines};
 use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
@@ -25,7 +25,7 @@ pub(crate) struct TcsetEmulator;
 pub(super) fn options(condition: &Condition) -> Vec<String> {
     let mut options = Vec::new();
     if condition.delay != Delay::ZERO {
-        options.extend(["--delay".to_owned(), condition.delay.to_string()]);
+        options.extend(["--delay".to_owned(), tc_time(condition.delay)]);
     }
     if condition.loss != Loss::NONE {
         options.extend(["--loss".to_owned(), condition.loss.to_string()]);
@@ -46,7 +46,7 @@ pub(super) fn options(condition: &Condition) -> Vec<String> {
 fn jitter_arguments(netem: &Qdisc, condition: &Condition) -> anyhow::Result<Vec<String>> {
     let parent = netem.parent.as_deref().context("tcset's netem hangs below no class")?;
     let limit = netem.options.limit.context("`tc -j qdisc show` says no limit of netem")?.to_string();
-    let (delay, jitter) = (condition.delay.to_string(), condition.jitter.to_string());
+    let (delay, jitter) = (tc_time(condition.delay), tc_time(condition.jitter));
     let change = ["qdisc", "change", "dev", DEVICE, "parent", parent, "handle", &netem.handle, "netem"];
     let spread = ["limit", &limit, "delay", &delay, &jitter, "rate", "10gbit"];
     let loss = (condition.loss != Loss::NONE).then(|| ["loss".to_owned(), condition.loss.to_string()]);
@@ -157,6 +157,16 @@ impl Emulator for TcsetEmulator {
 
     async fn shut_down(&mut self, backend: &dyn Backend) -> anyhow::Result<()> {
         clear(backend).await
+    }
+}
+
+/// Returns a delay as tc and tcset read it: they know no minutes.
+fn tc_time(delay: Delay) -> String {
+    let nanoseconds = delay.as_duration().as_nanos();
+    if nanoseconds.is_multiple_of(1_000_000) {
+        format!("{}ms", nanoseconds / 1_000_000)
+    } else {
+        format!("{}us", nanoseconds as f64 / 1e3)
     }
 }
 

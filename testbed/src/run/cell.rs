@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use client::sample::{Outcome as Ended, Phase, Sample};
-use shaper::Condition;
+use model::Condition;
+use model::sample::{Outcome as Ended, Phase, Sample};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Node;
@@ -16,13 +16,13 @@ use crate::run::probe_runner::{BaselineLink, PROBER, probe};
 use crate::run::progress::Progress;
 use crate::run::server_trace;
 use crate::scenario::Scenario;
-use crate::scenario::plan::Cell;
 use crate::store::cell_row::{CellRow, Verdict};
 use crate::store::run_directory::RunDirectory;
 use crate::store::run_id::UtcTime;
 use crate::verify::overload::{CpuUse, CpuWatch};
 use crate::verify::probe_plan::{Measured, ProbePlan, mismatches};
 use crate::verify::{cross_checks, operation_checks, stall};
+use model::Cell;
 
 /// How long the link's queue may stand still before its packets are given up.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -2,9 +2,9 @@
 
 use analysis::Distribution;
 use analysis::measures::Measures;
-use client::sample::{Phase, Sample};
 use console::Style;
-use shaper::{Condition, Delay};
+use model::sample::{Phase, Sample};
+use model::{Condition, Delay};
 
 use crate::store::cell_row::{CellRow, Verdict};
 
@@ -117,12 +117,12 @@ fn spaced(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use client::sample::Outcome;
+    use model::sample::Outcome;
 
     use super::*;
     use crate::scenario::plan;
-    use crate::scenario::plan::Cell;
     use crate::scenario::{Overrides, Scenario};
+    use model::Cell;
 
     fn cell(condition: &str) -> Cell {
         let combined = Some(vec![condition.parse().unwrap()]);

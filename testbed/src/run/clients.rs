@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use client::control::{Event, GO};
-use client::sample::Sample;
 use futures_util::future::{join_all, try_join_all};
+use model::Cell;
+use model::messages::workload::{Event, GO};
+use model::sample::Sample;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +17,7 @@ use crate::program::Program;
 use crate::run::cell::CellContext;
 use crate::run::environment::{ADMIN, ADMIN_PASSWORD, Environment};
 use crate::run::live_counts::LiveCounts;
-use crate::scenario::plan::{Cell, split_mix};
+use crate::scenario::plan::split_mix;
 use crate::scenario::{Arrivals, Scenario};
 use crate::store::run_directory::ParsedSamples;
 

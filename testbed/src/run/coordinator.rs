@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 
-use client::sample::Sample;
+use model::sample::Sample;
 use tokio_util::sync::CancellationToken;
 
 use crate::run::RunRequest;
@@ -11,12 +11,12 @@ use crate::run::admission::AdmissionControl;
 use crate::run::progress::Progress;
 use crate::run::resume::orders_are_consistent;
 use crate::scenario::plan;
-use crate::scenario::plan::Cell;
 use crate::scenario::stopping_rule::StoppingRule;
 use crate::store::cell_row::CellRow;
 use crate::store::manifest::Manifest;
 use crate::store::order_check::OrderCheck;
 use crate::store::run_directory::RunDirectory;
+use model::Cell;
 
 /// A run under way.
 pub(crate) struct Coordinator<'r> {

@@ -4,20 +4,20 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use model::Condition;
+use model::messages::server::ServerEvent;
 use protocol::limits;
-use serde::Deserialize;
-use shaper::Condition;
 
 use crate::backend::node_process::NodeProcess;
 use crate::backend::{Backend, DEVICE, EnvironmentSpec, MEMORY_DIRECTORY, Node, NodeCommand, last_lines, log_tail};
 use crate::emulator::{Emulator, EmulatorChoice, choose};
 use crate::program::Program;
 use crate::run::{RunRequest, probe_runner, programs, server_trace};
-use crate::scenario::plan::Cell;
 use crate::scenario::{Offloads, Scenario, Storage};
 use crate::store::order_check::OrderCheck;
 use crate::verify::probe_plan;
 use crate::verify::probe_plan::ProbePlan;
+use model::Cell;
 
 /// How long the shop may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,13 +55,6 @@ pub(crate) struct Environment<'a> {
     /// `None`: it is somebody else's.
     shop: Option<NodeProcess>,
     scenario: Scenario,
-}
-
-/// The line the server prints when both its ports listen.
-#[derive(Deserialize)]
-struct Ready {
-    #[allow(dead_code, reason = "read only so that another line is not taken for this one")]
-    shop: String,
 }
 
 impl<'a> Environment<'a> {
@@ -283,7 +276,7 @@ async fn start_shop(
     let command = NodeCommand::program(Program::ShopServer, arguments).env(ADMIN_PASSWORD, admin_password);
     let log = logs.join(SHOP_LOG);
     let mut shop = backend.spawn(Node::Server, &command, &log).await?;
-    let ready: anyhow::Result<Ready> = shop.first_event(START_TIMEOUT).await;
+    let ready: anyhow::Result<ServerEvent> = shop.first_event(START_TIMEOUT).await;
     ready.with_context(|| log_tail(&log))?;
     Ok(shop)
 }

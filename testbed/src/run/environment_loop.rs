@@ -1,7 +1,7 @@
 //! The life of one lab: up, cell after cell until none is left, books checked, down.
 
 use anyhow::{Context, bail};
-use shaper::Condition;
+use model::Condition;
 use tokio::sync::watch;
 
 use crate::backend::{Backend, EnvironmentSpec, Node};
@@ -16,9 +16,9 @@ use crate::run::probe_runner;
 use crate::run::probe_runner::BaselineLink;
 use crate::run::programs;
 use crate::scenario::Offloads;
-use crate::scenario::plan::Cell;
 use crate::store::cell_row::Verdict;
 use crate::store::order_check::OrderCheck;
+use model::Cell;
 
 /// What loss and rate mean to netem.
 const BUNDLES: &str = "segmentation offload is on: netem loses bundles of segments as one packet, and lets a whole response \

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use client::control::{ArrivalReport, Event, ThreadScheduling};
+use model::messages::workload::{ArrivalReport, Event, ThreadScheduling};
 
 /// Operations and errors so far, over all clients.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use client::probe::ProbeReport;
-use shaper::Condition;
+use model::Condition;
 
 use crate::backend::{Backend, Node, NodeCommand};
 use crate::program::Program;

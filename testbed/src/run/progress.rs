@@ -6,16 +6,15 @@ use std::convert::Infallible;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use client::sample::Sample;
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
-use shaper::Condition;
+use model::Condition;
+use model::sample::Sample;
 
 use crate::output;
 use crate::output::{Verbosity, say, say_coloured};
 use crate::run::cell_line::cell_line;
 use crate::run::live_counts::{Count, LiveCounts};
-use crate::scenario::plan;
 use crate::store::cell_row::CellRow;
 
 /// How often the line on a terminal is drawn.
@@ -76,7 +75,7 @@ impl Progress {
     }
 
     /// The next cell begins.
-    pub(crate) fn begin(&self, cell: &plan::Cell) {
+    pub(crate) fn begin(&self, cell: &model::Cell) {
         let under_way = UnderWay { start: Instant::now(), condition: cell.condition, counts: None };
         self.under_way.borrow_mut().insert(cell.id.clone(), under_way);
         tracing::debug!("cell {}: started", cell.id);
@@ -109,7 +108,7 @@ impl Progress {
     }
 
     /// Shows the counts of the cell from now on.
-    pub(crate) async fn watch(&self, cell: &plan::Cell, counts: &LiveCounts) -> Infallible {
+    pub(crate) async fn watch(&self, cell: &model::Cell, counts: &LiveCounts) -> Infallible {
         if let Some(under_way) = self.under_way.borrow_mut().get_mut(&cell.id) {
             under_way.counts = Some((Instant::now(), counts.clone()));
         }
@@ -190,6 +189,7 @@ fn clock(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::plan;
     use crate::scenario::{Overrides, Scenario};
 
     #[test]

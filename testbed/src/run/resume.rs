@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use client::sample::Sample;
+use model::sample::Sample;
 
-use crate::scenario::plan::Cell;
 use crate::store::cell_row::{CellRow, Verdict};
 use crate::store::manifest::{Attempt, Manifest};
 use crate::store::order_check::OrderCheck;
 use crate::store::run_directory::RunDirectory;
 use crate::usage::bail_usage;
+use model::Cell;
 
 /// Cells that were measured before: their rows and, where precision is asked for, their samples.
 pub(super) type Measured = (Vec<CellRow>, Vec<Sample>);

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use client::sample::Sample;
-use serde::Deserialize;
+use model::{Sample, TraceRow};
 
 use crate::backend::{Backend, Node, NodeCommand};
 use crate::run::environment::Environment;
@@ -15,15 +14,6 @@ use crate::run::environment::Environment;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often they are looked for.
 const STEP: Duration = Duration::from_millis(100);
-
-/// One row of the file that `shop-server --trace` writes.
-#[derive(Debug, Clone, Copy, Deserialize)]
-struct TraceRow {
-    exchange_id: u64,
-    tcp_rtt_us: Option<u64>,
-    tcp_rto_us: Option<u64>,
-    retransmits: Option<u32>,
-}
 
 /// Where the server writes it.
 pub(super) fn path(backend: &dyn Backend) -> String {

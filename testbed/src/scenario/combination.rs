@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use shaper::Condition;
+use model::Condition;
 
 /// A condition as the command line spells it: `delay=50ms,loss=1%,rate=1Mbit`.
 #[derive(Debug, Clone, Copy, PartialEq)]

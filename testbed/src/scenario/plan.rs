@@ -1,57 +1,8 @@
 //! The plan: which cells a scenario has, in which order, with which seeds. Pure.
 
-use serde::{Deserialize, Serialize};
-use shaper::{Condition, Delay, Loss, Rate};
+use model::{Cell, Condition, Delay, Loss, Rate, SweptParameter};
 
 use crate::scenario::Scenario;
-
-/// What a cell varies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum SweptParameter {
-    /// Share of packets lost.
-    Loss,
-    /// Time added to each packet.
-    Delay,
-    /// Bits per second.
-    Rate,
-    /// Several at once.
-    Combined,
-}
-
-impl SweptParameter {
-    /// The word in `samples.csv` and in file names.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            SweptParameter::Loss => "loss",
-            SweptParameter::Delay => "delay",
-            SweptParameter::Rate => "rate",
-            SweptParameter::Combined => "combined",
-        }
-    }
-}
-
-/// One condition × one repetition: the unit that is measured and proved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Cell {
-    /// Unique in the run: `delay-50ms-r1`.
-    pub(crate) id: String,
-    /// What is varied.
-    pub(crate) swept_parameter: SweptParameter,
-    /// Its value with its unit.
-    pub(crate) value: String,
-    /// The value as a number for axes: percent, milliseconds, kbit/s, or a combination's place in the list.
-    pub(crate) magnitude: f64,
-    /// Which repetition, from 1.
-    pub(crate) repetition: u32,
-    /// What the link is set to.
-    pub(crate) condition: Condition,
-    /// Seed of the cell's packet drops.
-    pub(crate) seed: u64,
-    /// Seed of the cell's workload: the same in all cells of a repetition, so that conditions differ by nothing else
-    /// (common random numbers).
-    pub(crate) workload_seed: u64,
-}
 
 /// Keep apart what follows from the run's seed: any distinct numbers.
 const WORKLOADS: u64 = 0x776f_726b_6c6f_6164;

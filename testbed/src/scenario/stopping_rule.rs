@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use client::sample::Sample;
+use model::sample::Sample;
 
 use crate::scenario::UntilPrecise;
-use crate::scenario::plan::Cell;
+use model::Cell;
 
 /// What is known so far of each condition.
 pub(crate) struct StoppingRule {
@@ -52,7 +52,7 @@ fn condition_of(cell: &Cell) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
-    use client::sample::Outcome;
+    use model::sample::Outcome;
 
     use super::*;
     use crate::scenario::plan::cells;

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::duration::HumanDuration;
 use crate::scenario::load::{ArrivalRate, Arrivals};
+use model::HumanDuration;
 
 /// What the shoppers do; the options of `shop-client workload`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

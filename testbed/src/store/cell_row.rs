@@ -5,7 +5,7 @@ pub(crate) use analysis::Verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::Scenario;
-use crate::scenario::plan::Cell;
+use model::Cell;
 
 /// One row of `cells.csv`. Empty means not measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

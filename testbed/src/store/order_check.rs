@@ -1,7 +1,7 @@
 //! The order consistency check of a run: what left the stock, what was ordered, and what clients had acknowledged.
 
+use model::messages::server::ConsistencyReport;
 use serde::{Deserialize, Serialize};
-use server::ConsistencyReport;
 
 /// The server's [`ConsistencyReport`] compared with the orders that were acknowledged to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]

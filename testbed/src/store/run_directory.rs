@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use analysis::{BreakdownRow, IntervalRow, SummaryRow};
 use anyhow::{Context, bail};
-use client::sample::{COLUMNS, Sample};
+use model::sample::{COLUMNS, Sample};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

@@ -1,7 +1,7 @@
 //! What the workload itself and the emulator's counts prove of a condition. Pure; the probe's part is in `probe`.
 
-use client::sample::Sample;
-use shaper::Condition;
+use model::Condition;
+use model::sample::Sample;
 
 use crate::emulator::LinkCounters;
 use crate::verify::probe_plan::is_plausible;
@@ -84,7 +84,7 @@ pub(crate) fn of_round_trips(requested: &Condition, samples: &[Sample]) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use client::sample::Outcome;
+    use model::sample::Outcome;
 
     use super::*;
 

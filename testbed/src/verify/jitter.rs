@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use analysis::{Sorted, mean, percentile};
-use shaper::{Condition, Delay};
+use model::{Condition, Delay};
 
 use crate::verify::probe_plan::{MAX_PROBE_US, Train, milliseconds};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use client::sample::{Outcome, Sample};
-use shaper::Condition;
+use model::Condition;
+use model::sample::{Outcome, Sample};
 
 use crate::scenario::Workload;
 

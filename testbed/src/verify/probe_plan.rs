@@ -3,7 +3,7 @@
 //! Echo requests go from a client to the server's kernel, whose replies take the shaped way back. `docs/measuring.md`
 //! states the tolerances below to users.
 
-use shaper::{Condition, Delay};
+use model::{Condition, Delay};
 
 use crate::verify::binomial::LOSS_SIGNIFICANCE;
 pub(crate) use crate::verify::binomial::is_plausible;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use analysis::{Sorted, Statistic, percentile};
-use client::sample::{Outcome, Phase, Sample};
+use model::sample::{Outcome, Phase, Sample};
 
 /// Percentiles that are looked at.
 const PERCENTILES: [(Statistic, f64); 2] = [(Statistic::P95, 0.95), (Statistic::P99, 0.99)];

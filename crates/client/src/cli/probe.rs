@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::cli::span;
+use crate::cli::duration;
 use crate::output;
 use crate::probe;
 use crate::probe::{HandshakeSettings, MAX_IN_BURST, ProbeProtocol, ProbeSettings, SendPattern};
@@ -29,7 +29,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     count: u16,
     /// Time between two of them.
-    #[arg(long, value_name = "TIME", default_value = "2ms", value_parser = span::parse)]
+    #[arg(long, value_name = "TIME", default_value = "2ms", value_parser = duration::parse)]
     interval: Duration,
     /// Payload of each, bytes; the packet is 28 bytes larger.
     #[arg(
@@ -38,7 +38,7 @@ pub(super) struct Args {
     )]
     size: u16,
     /// Ends when nothing was sent and nothing arrived for so long.
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = span::parse_positive)]
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse_positive)]
     timeout: Duration,
     /// Send N requests at once instead and tell the link's rate from the spacing of the replies (use --size 1400). A
     /// server's kernel answers about 40 packets of 1400 bytes through a slow link; what is beyond is lost in it.

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use protocol::limits;
 
-use crate::cli::span;
+use crate::cli::duration;
 use crate::transport::{Endpoints, Timeouts};
 
 /// Where the shop is.
@@ -23,10 +23,10 @@ pub(super) struct ShopArgs {
     #[arg(long, value_name = "PORT", default_value_t = limits::SHOP_PORT)]
     shop_port: u16,
     /// Longest wait for a complete answer, from the first byte sent.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse_positive)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
     request_timeout: Duration,
     /// Longest wait for a TCP handshake.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span::parse_positive)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse_positive)]
     connect_timeout: Duration,
 }
 

@@ -17,8 +17,8 @@ use clap::ValueEnum;
 
 use load::LoadArgs;
 
+use crate::cli::duration;
 use crate::cli::shop::ShopArgs;
-use crate::cli::span;
 use crate::output;
 use crate::transport::ConnectionMode;
 use crate::workload;
@@ -45,10 +45,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value = "1")]
     users: NonZeroU32,
     /// Time before the measured time: its rows have the phase warm_up and a negative start_us.
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = span::parse)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
     warm_up: Duration,
     /// Measured time; 30s when --operations is not given either. Operations under way at its end may take 15 s more.
-    #[arg(long, value_name = "TIME", value_parser = span::parse_positive)]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse_positive)]
     duration: Option<Duration>,
     /// Ends after so many measured operations in this process; in a closed loop divided evenly among the shoppers.
     #[arg(long, value_name = "N")]
@@ -62,7 +62,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "fresh")]
     accounts: AccountsArg,
     /// Longest time that preparing accounts may take.
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = span::parse_positive)]
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration::parse_positive)]
     prepare_timeout: Duration,
     /// The same seed gives the same decisions: names, products, quantities, stars, pauses, arrivals. Random when not given.
     #[arg(long, value_name = "N")]

@@ -10,7 +10,7 @@ use protocol::{Request, limits};
 use crate::menu::browse::choose_products;
 use crate::menu::session::Session;
 use crate::menu::{prompt, show};
-use crate::sample::Outcome;
+use model::sample::Outcome;
 
 /// Orders that are shown at once.
 const HISTORY_ROWS: u32 = 20;

@@ -7,7 +7,7 @@ use protocol::Response;
 use protocol::response::{DecodeError, ErrorBody};
 use serde::de::DeserializeOwned;
 
-use crate::sample::Outcome;
+use model::sample::Outcome;
 
 /// What was measured; `None` where the operation did not get that far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

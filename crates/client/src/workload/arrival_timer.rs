@@ -19,10 +19,10 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
-use crate::control::ThreadScheduling;
 use crate::workload::arrival_schedule::ArrivalSchedule;
 use crate::workload::dispatcher::Dispatcher;
 use crate::workload::thread_scheduling;
+use model::messages::workload::ThreadScheduling;
 
 /// The timer rings at most so early …
 const EARLY: Duration = Duration::from_micros(150);

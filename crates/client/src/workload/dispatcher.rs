@@ -9,9 +9,9 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::control::{ArrivalReport, ThreadScheduling};
 use crate::workload::arrival_schedule::ArrivalSchedule;
 use crate::workload::latency_histogram::StartLateness;
+use model::messages::workload::{ArrivalReport, ThreadScheduling};
 
 /// The operation of one arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

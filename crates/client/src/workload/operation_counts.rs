@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::control::{ArrivalReport, Event};
-use crate::sample::{Outcome, Phase};
+use model::messages::workload::{ArrivalReport, Event};
+use model::sample::{Outcome, Phase};
 
 /// Running counts.
 #[derive(Debug, Default)]

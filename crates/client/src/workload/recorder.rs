@@ -8,9 +8,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::sample::{COLUMNS, Outcome, Phase, Sample};
 use crate::transport::ExchangeTiming;
 use crate::workload::settings::Labels;
+use model::sample::{COLUMNS, Outcome, Phase, Sample};
 
 /// Rows that may wait for the disk.
 const WAITING_ROWS: usize = 16 * 1024;

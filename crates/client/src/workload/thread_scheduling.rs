@@ -4,7 +4,7 @@
 //! begin operations their p99 lateness is 200 to 400 ms, with it 0.1 to 0.2 ms. What they do is short and bounded by the
 //! rate, so the shop beside them is not starved; and threads that they start do not inherit it.
 
-use crate::control::ThreadScheduling;
+use model::messages::workload::ThreadScheduling;
 
 /// Asks for real-time scheduling of the calling thread; where that is not allowed (CAP_SYS_NICE) it stays as it is.
 pub fn ask() -> ThreadScheduling {

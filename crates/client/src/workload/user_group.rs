@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
-use crate::control::{ArrivalReport, Event};
 use crate::workload::arrival_schedule::{ArrivalSchedule, Arrivals};
 use crate::workload::arrival_timer::ArrivalTimer;
 use crate::workload::dispatcher::Dispatcher;
@@ -19,6 +18,7 @@ use crate::workload::start_policy::{StartPolicy, ThinkTime};
 use crate::workload::stop::Stop;
 use crate::workload::virtual_user::{Shared, VirtualUser};
 use crate::workload::{Command, GRACE_AT_END, GRACE_AT_STOP, WorkloadError};
+use model::messages::workload::{ArrivalReport, Event};
 
 /// Time between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);

@@ -9,13 +9,13 @@ use protocol::response::{ErrorCode, Product};
 use serde::de::DeserializeOwned;
 
 use crate::output;
-use crate::sample::Outcome;
 use crate::transport::{Exchange, ExchangeError, Transport};
 use crate::workload::operation_counts::OperationCounts;
 use crate::workload::recorder::{Row, RowSender, microseconds_since};
 use crate::workload::settings::{Credentials, Settings};
 use crate::workload::start_policy::StartPolicy;
 use crate::workload::stop::Stop;
+use model::sample::Outcome;
 
 /// The workload ends; no more operations.
 #[derive(Debug)]

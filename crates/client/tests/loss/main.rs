@@ -12,8 +12,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use client::sample::{Outcome, Sample};
 use fixture::{Lab, Running, SERVER};
+use model::TraceRow;
+use model::sample::{Outcome, Sample};
 use test_support::{requirements, test};
 
 fn main() -> ExitCode {
@@ -33,20 +34,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// A row of the server's trace.
-#[derive(Debug, serde::Deserialize)]
-struct Row {
-    exchange_id: u64,
-    tcp_rtt_us: Option<u64>,
-    tcp_rto_us: Option<u64>,
-    retransmits: Option<u32>,
-}
-
 /// What was seen of a workload over a link whose server's side loses packets.
 struct Seen {
     samples: Vec<Sample>,
     /// The server's row of each exchange.
-    rows: HashMap<u64, Row>,
+    rows: HashMap<u64, TraceRow>,
     /// Packets that the shaper dropped, all of them the server's.
     dropped: u64,
     /// Segments that the server's and the client's kernel sent again.
@@ -107,7 +99,7 @@ fn run(connection: &str) -> Seen {
     let (server_kernel, client_kernel) = (Lab::retransmitted(&lab.server), Lab::retransmitted(&lab.client));
     shop.stop();
     shaper.stop();
-    let rows = read::<Row>(&trace).into_iter().map(|row| (row.exchange_id, row));
+    let rows = read::<TraceRow>(&trace).into_iter().map(|row| (row.exchange_id, row));
     Seen { samples: read(&csv), rows: rows.collect(), dropped, server_kernel, client_kernel }
 }
 

@@ -10,9 +10,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use client::sample::{COLUMNS, Sample};
+use model::sample::{COLUMNS, Sample};
 use server::config::{Admin, Catalogue, Config, Durability, HashCost};
-use server::settings::Secret;
+use server::secret::Secret;
 use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::net::TcpListener;

@@ -5,8 +5,8 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::{Shop, client, samples};
-use client::control::Event;
 use client::workload::GRACE_AT_STOP;
+use model::messages::workload::Event;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -151,7 +151,7 @@ fn a_killed_client_leaves_whole_rows_up_to_its_last_write() {
     driven.go();
     driven.until_progress(1);
     let written = |csv: &Path| std::fs::metadata(csv).unwrap().len();
-    let header = client::sample::COLUMNS.join(",").len() as u64 + 1;
+    let header = model::sample::COLUMNS.join(",").len() as u64 + 1;
     while written(&csv) == header {
         driven.until_progress(1);
     }

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::{Shop, both_ports, client, closed_port, samples};
-use client::control::Event;
-use client::sample::{Outcome, Phase, Sample};
+use model::messages::workload::Event;
+use model::sample::{Outcome, Phase, Sample};
 
 /// The client in driver mode, already told to go.
 fn driven(csv: &Path, place: &[String], args: &[&str]) -> Child {

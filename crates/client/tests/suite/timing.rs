@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::Shop;
-use client::sample::Outcome;
 use client::transport::{ConnectionMode, Endpoints, Exchange, ExchangeTiming, Timeouts, Transport};
+use model::sample::Outcome;
 use protocol::response::{Categories, Registered};
 use protocol::{Request, encode_frame};
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 
 use crate::common::{ADMIN, ADMIN_PASSWORD, Shop, client, samples, succeed};
-use client::sample::{Outcome, Sample};
+use model::sample::{Outcome, Sample};
 
 fn run(shop: &Shop, csv: &Path, args: &[&str]) -> Vec<Sample> {
     let mut command = client(["workload", "--csv"]);

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::limits;
 
 use crate::config::default;
-use crate::settings::HumanDuration;
+use model::HumanDuration;
 
 /// The environment variable that holds the administrator's password; there is no flag, because everybody on the
 /// machine can see a process's arguments.
@@ -70,7 +70,7 @@ pub(super) struct ServeOptions {
           value_parser = clap::value_parser!(i64).range(limits::STOCK))]
     pub(super) catalogue_stock: i64,
     /// How long a token is valid after login
-    #[arg(long, env = "SHOP_TOKEN_LIFETIME", default_value_t = default::TOKEN_LIFETIME, value_name = "TIME")]
+    #[arg(long, env = "SHOP_TOKEN_LIFETIME", default_value_t = default::TOKEN_LIFETIME, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) token_lifetime: HumanDuration,
     /// Memory of one Argon2id password hash, KiB (default: OWASP's minimum, with the next two)
     #[arg(long, env = "SHOP_PASSWORD_MEMORY_KIB", default_value_t = default::PASSWORD_MEMORY_KIB, value_name = "KIB")]
@@ -91,13 +91,13 @@ pub(super) struct ServeOptions {
     #[arg(long, env = "SHOP_MAX_CONNECTIONS", default_value_t = default::MAX_CONNECTIONS, value_name = "N")]
     pub(super) max_connections: NonZeroUsize,
     /// A connection on which nothing moved for so long is closed
-    #[arg(long, env = "SHOP_IDLE_TIMEOUT", default_value_t = default::IDLE_TIMEOUT, value_name = "TIME")]
+    #[arg(long, env = "SHOP_IDLE_TIMEOUT", default_value_t = default::IDLE_TIMEOUT, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) idle_timeout: HumanDuration,
     /// A request must be complete so long after its first byte
-    #[arg(long, env = "SHOP_REQUEST_TIMEOUT", default_value_t = default::REQUEST_TIMEOUT, value_name = "TIME")]
+    #[arg(long, env = "SHOP_REQUEST_TIMEOUT", default_value_t = default::REQUEST_TIMEOUT, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) request_timeout: HumanDuration,
     /// How long requests under way may take to finish after SIGTERM
-    #[arg(long, env = "SHOP_SHUTDOWN_GRACE", default_value_t = default::SHUTDOWN_GRACE, value_name = "TIME")]
+    #[arg(long, env = "SHOP_SHUTDOWN_GRACE", default_value_t = default::SHUTDOWN_GRACE, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) shutdown_grace: HumanDuration,
     /// What an answered order survives: a crash of the machine (full), or only one of the server (normal, faster)
     #[arg(long, env = "SHOP_DURABILITY", value_enum, default_value_t = DurabilityName::Full)]
@@ -141,7 +141,7 @@ pub(super) struct ReadyOptions {
     #[arg(long, env = "SHOP_READY_ADDRESS", default_value = "127.0.0.1:5001", value_name = "HOST:PORT")]
     pub(super) address: String,
     /// How long to try
-    #[arg(long, env = "SHOP_READY_TIMEOUT", default_value_t = HumanDuration::seconds(10), value_name = "TIME")]
+    #[arg(long, env = "SHOP_READY_TIMEOUT", default_value_t = HumanDuration::seconds(10), value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) timeout: HumanDuration,
 }
 

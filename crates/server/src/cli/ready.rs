@@ -17,7 +17,7 @@ const TRY: Duration = Duration::from_secs(2);
 
 /// Returns when the shop has answered.
 pub(super) fn wait(options: &ReadyOptions) -> anyhow::Result<()> {
-    let deadline = Instant::now() + options.timeout.duration();
+    let deadline = Instant::now() + options.timeout.as_duration();
     loop {
         let Err(error) = ask(&options.address, TRY.min(left(deadline))) else { return Ok(()) };
         if left(deadline) <= PAUSE {

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use model::messages::server::ServerEvent;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpCongestion;
-use serde::Serialize;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,23 +18,13 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, DurabilityName, ServeOptions};
 use crate::cli::{logging, output};
 use crate::config::{Admin, Catalogue, Config, Connections, Durability, HashCost, Passwords, Storage};
-use crate::settings::Secret;
+use crate::secret::Secret;
 use crate::{Listeners, Shop, echo};
 
 /// Connections that the kernel may hold ready before they are accepted.
 const BACKLOG: u32 = 4096;
 /// File descriptors besides those of connections: database, runtime, rejections.
 const OTHER_DESCRIPTORS: u64 = 512;
-
-/// What is printed on stdout when both ports answer.
-#[derive(Serialize)]
-struct Ready {
-    event: &'static str,
-    accounts: SocketAddr,
-    shop: SocketAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    echo: Option<SocketAddr>,
-}
 
 /// Serves until SIGTERM or SIGINT.
 pub(super) fn serve(options: ServeOptions) -> anyhow::Result<ExitCode> {
@@ -54,18 +44,14 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
         accounts: listen(options.accounts_listen, congestion_control)?,
         shop: listen(options.shop_listen, congestion_control)?,
     };
-    let ready = Ready {
-        event: "ready",
-        accounts: listeners.accounts.local_addr()?,
-        shop: listeners.shop.local_addr()?,
-        echo: options.echo_listen.map(start_echo).transpose()?,
-    };
+    let (accounts_address, shop_address) = (listeners.accounts.local_addr()?, listeners.shop.local_addr()?);
+    let echo = options.echo_listen.map(start_echo).transpose()?;
     let shop = Shop::open(config)?;
     if let Some(password) = shop.invented_password() {
         output::invented_password(&config.admin.username, password.reveal());
     }
-    tracing::info!(accounts = %ready.accounts, shop = %ready.shop, database = %config.database.display(), "ready");
-    output::json_line(&ready)?;
+    tracing::info!(accounts = %accounts_address, shop = %shop_address, database = %config.database.display(), "ready");
+    output::json_line(&ServerEvent::Ready { accounts: accounts_address, shop: shop_address, echo })?;
     shop.serve(listeners, shutdown).await;
     Ok(())
 }

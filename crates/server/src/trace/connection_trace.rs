@@ -1,10 +1,12 @@
 //! Following one connection: which of its responses have no row yet, and how much was sent again before them.
 
+use std::time::Duration;
+
 use std::os::fd::AsFd;
 
 use tcp_info::TcpInfo;
 
-use crate::trace::{Row, Trace};
+use crate::trace::{Trace, TraceRow};
 
 /// What the trace needs to know of a connection; does nothing without a trace.
 #[derive(Debug)]
@@ -38,12 +40,20 @@ impl<'a> ConnectionTrace<'a> {
         let info = TcpInfo::of(socket).ok();
         let mut retransmits = info.and_then(|info| info.total_retransmits).map(|total| self.grown_to(total));
         for exchange_id in self.unsettled.drain(..) {
-            let (rtt, rto) = (info.and_then(|info| info.rtt), info.and_then(|info| info.rto));
-            trace.push(Row { exchange_id, rtt, rto, retransmits: retransmits.take() });
+            trace.push(TraceRow {
+                exchange_id,
+                tcp_rtt_us: info.and_then(|info| info.rtt).map(microseconds),
+                tcp_rto_us: info.and_then(|info| info.rto).map(microseconds),
+                retransmits: retransmits.take(),
+            });
         }
     }
 
     fn grown_to(&mut self, total: u32) -> u32 {
         total.wrapping_sub(std::mem::replace(&mut self.retransmits, total))
     }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

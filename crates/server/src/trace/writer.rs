@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::trace::file::TraceFile;
-use crate::trace::{Row, Waiting};
+use crate::trace::{TraceRow, Waiting};
 
 /// How long rows are gathered before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -16,7 +16,7 @@ pub(super) struct Writer {
     file: TraceFile,
     waiting: Arc<Waiting>,
     /// Rows being written; kept while the file can't be.
-    batch: Vec<Row>,
+    batch: Vec<TraceRow>,
     /// How long to wait before the next write.
     pause: Duration,
 }
@@ -76,7 +76,7 @@ mod tests {
 
     /// What a writer logs that finds `dropped` and one row at the end, `file` being its file.
     fn logged(file: TraceFile, dropped: u64) -> String {
-        let row = Row { exchange_id: 1, rtt: None, rto: None, retransmits: None };
+        let row = TraceRow { exchange_id: 1, tcp_rtt_us: None, tcp_rto_us: None, retransmits: None };
         let list = Mutex::new(List { rows: vec![row], dropped, ending: true });
         let waiting = Arc::new(Waiting { list, ..Waiting::default() });
         let lines = Lines::default();

@@ -1,4 +1,4 @@
-//! The program's face: help, environment, the administrator's password, verify, ready, and what it says when it fails.
+//! The program's face: help, environment, the administrator's password, check, ready, and what it says when it fails.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,7 +12,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, gets
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Server, order, program, verify};
+use crate::support::{Client, Server, check, order, program};
 
 fn serve(folder: &Path) -> Command {
     let mut command = program();

@@ -1,12 +1,12 @@
 //! The server as a library: sockets, settings and shutdown come in as arguments.
 
 use server::config::{Admin, Catalogue};
-use server::settings::Secret;
+use server::secret::Secret;
 use server::{Config, Listeners, run};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Client, verify};
+use crate::support::{Client, check};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shop_runs_inside_another_program_until_it_is_told_to_stop() {

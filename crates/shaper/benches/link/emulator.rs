@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use shaper::Condition;
+use model::Condition;
 
 use crate::fixture::{BINARY, Lab, Running};
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use shaper::Condition;
+use model::Condition;
 
 use crate::Effort;
 use crate::delay::now_ns;

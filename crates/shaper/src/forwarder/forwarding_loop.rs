@@ -16,7 +16,6 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 
 use crate::compensation::{Compensation, TimerLateness};
-use crate::condition::Condition;
 use crate::egress::Egress;
 use crate::forwarder::{Command, Report};
 use crate::schedule::Schedule;
@@ -26,6 +25,7 @@ use crate::tun;
 use crate::tun::{OffloadMode, Tun};
 use crate::tun_packet;
 use crate::tun_packet::TunPacket;
+use model::Condition;
 
 /// Packets read before those that are due get their turn.
 const READ_BATCH: u32 = 32;

@@ -2,8 +2,9 @@
 
 use std::process::Output;
 
+use model::Condition;
+use shaper::Counters;
 use shaper::control_protocol::RoutingState;
-use shaper::{Condition, Counters};
 use test_support::{Test, test};
 
 use crate::fixture::{ip, lab};

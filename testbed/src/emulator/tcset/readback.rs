@@ -1,8 +1,8 @@
 //! What the kernel has in force on the node's interface, as `tc` prints it.
 
 use anyhow::Context;
+use model::{Condition, Delay, Rate};
 use serde::Deserialize;
-use shaper::{Condition, Delay, Rate};
 
 use crate::backend::{Backend, DEVICE, NodeCommand};
 use crate::emulator::on_server;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use crate::sample::COLUMNS;
+use model::sample::COLUMNS;
 
 /// Names that are tried after the first.
 const MAX_NUMBER: u32 = 999;

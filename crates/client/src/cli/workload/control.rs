@@ -9,10 +9,10 @@ use nix::sys::time::TimeValLike;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::cli::workload::{stop_at_signals, summary};
-use crate::control::{Event, GO};
 use crate::output;
 use crate::workload;
 use crate::workload::{Command, Settings};
+use model::messages::workload::{Event, GO};
 
 pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>) -> anyhow::Result<()> {
     let (sender, commands) = unbounded_channel();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::cli::span;
+use crate::cli::duration;
 use crate::workload::{ArrivalProcess, ArrivalRate, Arrivals, Load};
 
 /// When operations begin.
@@ -12,7 +12,7 @@ use crate::workload::{ArrivalProcess, ArrivalRate, Arrivals, Load};
 #[command(next_help_heading = "When operations begin")]
 pub(super) struct LoadArgs {
     /// Closed loop: mean pause before an operation; pauses are spread evenly over 0.5 to 1.5 times this.
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = span::parse)]
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse)]
     think_time: Duration,
     /// Open loop: so many operations of this process begin, whatever became of those before; a number and one of /s, /m,
     /// /h, such as 200/s. Latencies count from when an operation should have begun.
@@ -22,7 +22,7 @@ pub(super) struct LoadArgs {
     #[arg(long, value_enum, default_value = "poisson", requires = "arrival_rate")]
     arrivals: ArrivalProcessArg,
     /// The first operation of a constant rate begins so long after the start, so that clients can take turns.
-    #[arg(long, value_name = "TIME", value_parser = span::parse, requires = "arrival_rate")]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "arrival_rate")]
     arrival_offset: Option<Duration>,
 }
 

@@ -7,10 +7,10 @@ use std::time::Instant;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::cli::workload::{stop_at_signals, summary};
-use crate::control::Event;
 use crate::output;
 use crate::workload;
 use crate::workload::{Command, Settings};
+use model::messages::workload::Event;
 
 pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>, path: &Path) -> anyhow::Result<()> {
     let (sender, commands) = unbounded_channel();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::control::{ArrivalReport, Event, ThreadScheduling};
+use model::messages::workload::{ArrivalReport, Event, ThreadScheduling};
 
 /// The running counts after `elapsed`.
 pub(super) fn running(elapsed: Duration, operations: u64, errors: u64) -> String {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 
-use crate::condition::decimal;
+use super::decimal;
 
 /// A link's rate in bits per second, counted from the IP header on; units are powers of ten.
 ///

@@ -2,21 +2,12 @@
 //!
 //! Left out on purpose: direction. A shaper shapes what its own node sends; who wants both ways runs one at each end.
 
-mod decimal;
-mod delay;
-mod loss;
-mod queue_limit;
-mod rate;
-
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use delay::{Delay, DelayError};
-pub use loss::{Loss, LossError};
-pub use queue_limit::{QueueLimit, QueueLimitError};
-pub use rate::{Rate, RateError};
+use crate::units::{Delay, Loss, QueueLimit, Rate};
 
 /// What a link does to the packets that pass it. The empty condition is the baseline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -138,7 +129,7 @@ mod tests {
         for (json, expected) in [
             ("{}", "baseline"),
             (r#"{"delay":"50ms","loss":"1%"}"#, "delay 50ms, loss 1%"),
-            (r#"{"delay":"50","jitter":"5","rate":"1Mbit"}"#, "delay 50ms, jitter 5ms, rate 1Mbit"),
+            (r#"{"delay":"50ms","jitter":"5ms","rate":"1Mbit"}"#, "delay 50ms, jitter 5ms, rate 1Mbit"),
             (r#"{"queue_limit":"10"}"#, "queue limit 10"),
         ] {
             assert_eq!(condition(json).to_string(), expected);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::condition::decimal;
+use super::decimal;
 
 /// Share of packets lost, each independently of the others: 0 to 100 %, in steps of 10⁻⁷ %.
 ///
@@ -33,7 +33,7 @@ impl Loss {
     }
 
     /// Whether a packet whose `draw` is uniform over all `u32` values is lost; exact to 2⁻³².
-    pub(crate) fn takes(self, draw: u32) -> bool {
+    pub fn takes(self, draw: u32) -> bool {
         u64::from(draw) * u64::from(ALL) < u64::from(self.parts_per_billion) << 32
     }
 }

@@ -4,19 +4,19 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::condition::decimal;
+use super::{decimal, duration};
 
 /// Time added to a packet, in whole nanoseconds, at most one hour.
 ///
-/// Its text is a number and a unit, "50ms"; a bare number is milliseconds, as tcset takes it.
+/// Its text is a number and a unit ("50ms"). A bare number other than 0 is rejected: its unit would be a guess.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Delay {
     nanoseconds: u64,
 }
 
-/// A text or duration that is no delay.
+/// A text or duration that is not a delay.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("delay '{input}': a number and one of ns, us, ms, s (no unit means ms), at most 3600s, such as '50ms'")]
+#[error("invalid delay '{input}': expected a number with ns, us, ms, s or m, at most 1h (e.g. 50ms)")]
 pub struct DelayError {
     input: String,
 }
@@ -50,30 +50,14 @@ impl FromStr for Delay {
     type Err = DelayError;
 
     fn from_str(text: &str) -> Result<Self, DelayError> {
-        let (number, unit) = decimal::split_unit(text);
-        let places = match unit {
-            "ns" => Some(0),
-            "us" | "µs" => Some(3),
-            "" | "ms" => Some(6),
-            "s" => Some(9),
-            _ => None,
-        };
-        let nanoseconds = places.and_then(|places| decimal::parse(number, places));
-        nanoseconds.and_then(Self::from_nanoseconds).ok_or_else(|| DelayError { input: text.to_owned() })
+        let nanoseconds = duration::parse_nanoseconds(text).and_then(Self::from_nanoseconds);
+        nanoseconds.ok_or_else(|| DelayError { input: text.to_owned() })
     }
 }
 
 impl fmt::Display for Delay {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (places, unit) = match self.nanoseconds {
-            0 => (0, ""),
-            ns if ns % 1_000_000_000 == 0 => (9, "s"),
-            1_000_000.. => (6, "ms"),
-            1_000.. => (3, "us"),
-            _ => (0, "ns"),
-        };
-        decimal::write(out, self.nanoseconds, places)?;
-        out.write_str(unit)
+        duration::write_nanoseconds(out, self.nanoseconds)
     }
 }
 
@@ -87,14 +71,14 @@ mod tests {
     fn delays_are_read() {
         for (text, nanoseconds, shown) in [
             ("50ms", 50_000_000, "50ms"),
-            ("50", 50_000_000, "50ms"),
             ("100us", 100_000, "100us"),
             ("100µs", 100_000, "100us"),
             ("1s", 1_000_000_000, "1s"),
             ("1.5s", 1_500_000_000, "1500ms"),
+            ("1.0005ms", 1_000_500, "1000500ns"),
             ("0.0001ms", 100, "100ns"),
             ("0", 0, "0"),
-            ("3600s", MAX_NANOSECONDS, "3600s"),
+            ("60m", MAX_NANOSECONDS, "1h"),
         ] {
             let delay: Delay = text.parse().unwrap();
             let read = (delay.as_duration(), delay.to_string());
@@ -104,9 +88,9 @@ mod tests {
 
     #[test]
     fn what_is_no_delay_is_refused_and_quoted() {
-        for text in ["", "ms", "-1ms", "1m", "1h", "1MS", "0.1ns", "3600.1s", "1e3", "fast"] {
+        for text in ["", "50", "ms", "-1ms", "61m", "2h", "1MS", "0.1ns", "3600.1s", "1e3", "fast"] {
             let error = text.parse::<Delay>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("delay '{text}': a number and one of")), "{error}");
+            assert!(error.starts_with(&format!("invalid delay '{text}': expected")), "{error}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-use crate::condition::decimal;
+use super::decimal;
 
 /// The most packets that may be in a link at once, waiting for the rate or in flight; at least 1.
 ///

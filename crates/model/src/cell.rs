@@ -1,0 +1,62 @@
+//! The cell: one condition × one repetition.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Condition;
+
+/// The parameter of the link that a cell's condition sweeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SweptParameter {
+    /// Share of packets lost.
+    Loss,
+    /// Time added to each packet.
+    Delay,
+    /// Bits per second.
+    Rate,
+    /// Several parameters in one condition.
+    Combined,
+}
+
+impl SweptParameter {
+    /// Returns its name in CSV files and file names.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SweptParameter::Loss => "loss",
+            SweptParameter::Delay => "delay",
+            SweptParameter::Rate => "rate",
+            SweptParameter::Combined => "combined",
+        }
+    }
+}
+
+impl fmt::Display for SweptParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One condition × one repetition: the unit that is measured and verified.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Unique in the run (`delay-50ms-r1`).
+    pub id: String,
+    /// Swept parameter.
+    pub swept_parameter: SweptParameter,
+    /// Its value with its unit.
+    pub value: String,
+    /// The value as a number for axes: percent, milliseconds, kbit/s, or a combination's position in the list.
+    pub magnitude: f64,
+    /// Repetition, from 1.
+    pub repetition: u32,
+    /// Condition of the link.
+    pub condition: Condition,
+    /// Seed of the cell's packet drops.
+    pub seed: u64,
+    /// Seed of the cell's workload: the same in all cells of a repetition, so that conditions differ in nothing else
+    /// (common random numbers).
+    pub workload_seed: u64,
+}

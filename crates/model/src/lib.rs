@@ -1,0 +1,16 @@
+//! The vocabulary that the driver, the programs in nodes and the analysis share, each word defined once.
+//!
+//! Pure: no I/O, no clock, no runtime.
+
+pub mod cell;
+pub mod condition;
+pub mod exchange;
+pub mod messages;
+pub mod sample;
+pub mod units;
+
+pub use cell::{Cell, SweptParameter};
+pub use condition::Condition;
+pub use exchange::TraceRow;
+pub use sample::{Outcome, Phase, Sample};
+pub use units::{Delay, HumanDuration, Loss, QueueLimit, Rate};
