@@ -184,7 +184,8 @@ impl Scenario {
         self.clients = clients.unwrap_or(self.clients);
         self.duration = duration.unwrap_or(self.duration);
         // A stopping rule without a number of repetitions means as many as necessary.
-        let default_repetitions = if overrides.until.is_some() { MAX_REPETITIONS_UNTIL_PRECISE } else { self.repetitions };
+        let default_repetitions =
+            if overrides.until.is_some() { MAX_REPETITIONS_UNTIL_PRECISE } else { self.repetitions };
         self.repetitions = repetitions.unwrap_or(default_repetitions);
         self.until = overrides.until.or(self.until);
         self.warm_up = overrides.warm_up.unwrap_or(self.warm_up);
@@ -244,7 +245,9 @@ impl Scenario {
         }
         let ServerSettings { password_memory_kib, password_iterations, .. } = self.server;
         HashCost::new(password_memory_kib, password_iterations, 1).with_context(|| {
-            format!("invalid password_memory_kib '{password_memory_kib}' or password_iterations '{password_iterations}'")
+            format!(
+                "invalid password_memory_kib '{password_memory_kib}' or password_iterations '{password_iterations}'"
+            )
         })?;
         if !matches!(self.server.durability.as_str(), "full" | "normal") {
             bail!("invalid durability '{}': expected full or normal", self.server.durability);

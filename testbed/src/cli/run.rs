@@ -176,7 +176,8 @@ impl RunArgs {
             (_, Some(_), None) => bail_usage!("--arrivals requires --arrival-rate (e.g. 200/s)"),
             _ => {}
         }
-        let seed = scenario.seed.map_or_else(getrandom::u64, Ok).context("cannot generate a random seed: give --seed")?;
+        let seed =
+            scenario.seed.map_or_else(getrandom::u64, Ok).context("cannot generate a random seed: give --seed")?;
         let placement =
             previous.map_or_else(|| self.placement.clone(), |manifest| self.placement.clone().or_that_of(manifest));
         let previous_emulator = previous.and_then(|manifest| EmulatorChoice::named(&manifest.emulator));

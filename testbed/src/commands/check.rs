@@ -57,6 +57,8 @@ fn check_resolvable(host: &str) -> anyhow::Result<()> {
     match (host, 0).to_socket_addrs() {
         Ok(addresses) if addresses.clone().any(|address| address.is_ipv4()) => Ok(()),
         Ok(_) => bail_usage!("--external-server '{host}': no IPv4 address: give a name or address with one"),
-        Err(error) => bail_usage!("--external-server '{host}': cannot resolve the name ({error}): check it, or give an address"),
+        Err(error) => {
+            bail_usage!("--external-server '{host}': cannot resolve the name ({error}): check it, or give an address")
+        }
     }
 }

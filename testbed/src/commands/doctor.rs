@@ -96,9 +96,11 @@ fn last_line(choice: Option<Choice>) -> String {
         Some(Choice { command, backend, emulator }) => {
             format!("ready: `{command}` works on this host (backend {backend}, emulator {emulator})")
         }
-        None => "not ready: fix the items marked missing (a run needs network namespaces or Docker, and a TUN device or \
+        None => {
+            "not ready: fix the items marked missing (a run needs network namespaces or Docker, and a TUN device or \
                  netem with tcset)"
-            .to_owned(),
+                .to_owned()
+        }
     }
 }
 
@@ -166,9 +168,9 @@ fn netem() -> Finding {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let directory = format!("/lib/modules/{}", release.trim());
     let is_loaded = std::fs::read_to_string("/proc/modules").is_ok_and(|text| text.contains("sch_netem"));
-    let is_listed = ["modules.dep", "modules.builtin"]
-        .iter()
-        .any(|list| std::fs::read_to_string(format!("{directory}/{list}")).is_ok_and(|text| text.contains("sch_netem")));
+    let is_listed = ["modules.dep", "modules.builtin"].iter().any(|list| {
+        std::fs::read_to_string(format!("{directory}/{list}")).is_ok_and(|text| text.contains("sch_netem"))
+    });
     let state = match (is_loaded, is_listed) {
         (true, _) => Ok("loaded".to_owned()),
         (false, true) => Ok("available; `modprobe sch_netem` if it does not load automatically".to_owned()),
@@ -202,8 +204,14 @@ mod tests {
 
     #[test]
     fn the_last_line_names_the_command_that_works() {
-        let nothing =
-            Capabilities { namespaces: false, docker: false, tun: false, tun_exists: false, netem: false, tcset: false };
+        let nothing = Capabilities {
+            namespaces: false,
+            docker: false,
+            tun: false,
+            tun_exists: false,
+            netem: false,
+            tcset: false,
+        };
         let line = |capabilities: Capabilities| last_line(capabilities.choice());
         assert!(line(nothing).starts_with("not ready: "));
         assert!(line(Capabilities { docker: true, ..nothing }).starts_with("not ready: "), "no emulator");

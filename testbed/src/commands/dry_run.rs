@@ -40,8 +40,7 @@ pub(super) fn print(resolved: &ResolvedRun, previous: Option<&PreviousRun>, form
     let (scenario, seed) = (&resolved.scenario, resolved.seed);
     let all = plan::cells(scenario, seed);
     let is_missing = |cell: &&Cell| previous.is_none_or(|previous| previous.missing().iter().any(|c| c.id == cell.id));
-    let cells: Vec<&Cell> =
-        plan::order(&all, seed).into_iter().map(|index| &all[index]).filter(is_missing).collect();
+    let cells: Vec<&Cell> = plan::order(&all, seed).into_iter().map(|index| &all[index]).filter(is_missing).collect();
     let cell_s = scenario.whole_duration().as_secs_f64();
     let longest_s = cell_s * cells.len() as f64;
     if format == Format::Json {

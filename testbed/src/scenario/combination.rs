@@ -14,7 +14,8 @@ impl FromStr for Combination {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut table = toml::Table::new();
         for part in text.split(',') {
-            let expected = || format!("invalid condition '{part}': expected NAME=VALUE (e.g. delay=50ms,loss=1%,rate=1Mbit)");
+            let expected =
+                || format!("invalid condition '{part}': expected NAME=VALUE (e.g. delay=50ms,loss=1%,rate=1Mbit)");
             let (name, value) = part.split_once('=').ok_or_else(expected)?;
             if table.insert(name.trim().to_owned(), value.trim().into()).is_some() {
                 return Err(format!("duplicate setting '{name}'"));

@@ -146,8 +146,11 @@ impl FromStr for UntilPrecise {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error =
-            || format!("invalid precision '{text}': expected ci=PERCENT%, optionally with @p95, @p99 or @mean (e.g. ci=5%)");
+        let error = || {
+            format!(
+                "invalid precision '{text}': expected ci=PERCENT%, optionally with @p95, @p99 or @mean (e.g. ci=5%)"
+            )
+        };
         let (percent, statistic) = match text.split_once('@') {
             Some((percent, statistic)) => (percent, statistic.parse().map_err(|_| error())?),
             None => (text, Statistic::P50),

@@ -204,8 +204,7 @@ mod tests {
         assert_ne!(indices, order(&plan, 8));
         let repetitions: Vec<u32> = indices.iter().map(|index| plan[*index].repetition).collect();
         assert!(repetitions.is_sorted());
-        let block =
-            |number: usize| indices[9 * number..9 * (number + 1)].iter().map(|index| index % 9).collect();
+        let block = |number: usize| indices[9 * number..9 * (number + 1)].iter().map(|index| index % 9).collect();
         let blocks: [Vec<usize>; 4] = std::array::from_fn(block);
         for block in &blocks {
             let mut sorted = block.clone();

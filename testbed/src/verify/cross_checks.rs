@@ -32,9 +32,9 @@ pub(crate) fn of_counters(requested: &Condition, counters: &LinkCounters) -> Fin
     let mut found = Findings::default();
     if counters.unintended_drops > 0 {
         let packets = counters.unintended_drops;
-        found
-            .problems
-            .push(format!("emulator lost {packets} packets unintentionally (host overloaded, or memory limit reached?)"));
+        found.problems.push(format!(
+            "emulator lost {packets} packets unintentionally (host overloaded, or memory limit reached?)"
+        ));
     }
     match counters.queue_full {
         Some(full) if full > 0 && requested.rate.is_none() => {
@@ -45,7 +45,9 @@ pub(crate) fn of_counters(requested: &Condition, counters: &LinkCounters) -> Fin
     }
     let packets = counters.loss_candidates();
     if let Some(lost) = counters.lost.filter(|lost| !is_plausible(*lost, packets, requested.loss.fraction())) {
-        found.problems.push(format!("loss: requested {}, the link dropped {lost} of {packets} packets", requested.loss));
+        found
+            .problems
+            .push(format!("loss: requested {}, the link dropped {lost} of {packets} packets", requested.loss));
     }
     if let Some(late) = counters.max_lateness_ms.filter(|late| *late > LATENESS_THRESHOLD_MS) {
         found.notes.push(format!("maximum lateness of a packet in the emulator: {late:.1} ms"));

@@ -160,8 +160,7 @@ mod tests {
     #[test]
     fn the_jitter_is_estimated_in_milliseconds() {
         let requested = condition(r#"{"delay":"50ms","jitter":"10ms"}"#);
-        let spread =
-            Spread::of(&rtts(train(&requested, 1_000).unwrap(), requested, 7), requested.jitter).unwrap();
+        let spread = Spread::of(&rtts(train(&requested, 1_000).unwrap(), requested, 7), requested.jitter).unwrap();
         assert!((spread.jitter_ms - 10.0).abs() < 2.0, "{spread:?}");
         assert_eq!(Spread::of(&[], requested.jitter), None);
     }

@@ -38,9 +38,8 @@ pub(crate) fn without_loss(requested: &Condition, workload: &Workload, samples: 
         return None;
     }
     let failures = counted.iter().filter(|(count, ..)| *count > 0);
-    let failures: Vec<String> = failures
-        .map(|(count, description, cause)| format!("{count} {description} (likely cause: {cause})"))
-        .collect();
+    let failures: Vec<String> =
+        failures.map(|(count, description, cause)| format!("{count} {description} (likely cause: {cause})")).collect();
     Some(format!(
         "errors: {failed} of {} operations failed on a link without packet loss (threshold {}%): {}",
         samples.len(),

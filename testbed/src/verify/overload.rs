@@ -85,7 +85,7 @@ impl CpuUse {
         [
             host.map(|percent| format!("host CPU load {percent:.0}%")),
             peaks.map(|share| {
-                format!("host CPU load above {PEAK_THRESHOLD_PERCENT}% for {:.0}% of the time", share * 100.0)
+                format!("host CPU load at least {PEAK_THRESHOLD_PERCENT}% during {:.0}% of the time", share * 100.0)
             }),
             client.map(|percent| format!("client CPU load {percent:.0}%")),
         ]
@@ -113,7 +113,7 @@ mod tests {
         assert!(idle.overload_reasons().is_empty());
         for (cpu, expected) in [
             (CpuUse { host_percent: Some(90.0), ..idle }, "host CPU load 90%"),
-            (CpuUse { peak_share: Some(0.2), ..idle }, "host CPU load above 95% for 20% of the time"),
+            (CpuUse { peak_share: Some(0.2), ..idle }, "host CPU load at least 95% during 20% of the time"),
             (CpuUse { client_percent: Some(97.0), ..idle }, "client CPU load 97%"),
         ] {
             let reasons = cpu.overload_reasons().join("; ");

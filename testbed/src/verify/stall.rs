@@ -105,7 +105,8 @@ impl<'a> Tail<'a> {
         let without_excess: Sorted = samples.iter().map(|(sample, excess)| sample.latency_ms - excess).collect();
         let compare = |(statistic, quantile): (Statistic, f64)| {
             let has_tail = samples.len() as f64 * (1.0 - quantile) >= MIN_BEYOND;
-            let (value_ms, without_excess_ms) = (percentile(&latencies, quantile)?, percentile(&without_excess, quantile)?);
+            let (value_ms, without_excess_ms) =
+                (percentile(&latencies, quantile)?, percentile(&without_excess, quantile)?);
             has_tail.then_some(Percentile { statistic, value_ms, without_excess_ms })
         };
         let percentiles: Vec<Percentile> = PERCENTILES.into_iter().filter_map(compare).collect();
