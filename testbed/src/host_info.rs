@@ -31,7 +31,8 @@ pub(crate) fn name() -> String {
     read("/proc/sys/kernel/hostname").unwrap_or_default()
 }
 
-/// File with the id that the kernel generates at each boot: the same in all containers on this kernel, and in no others.
+/// File with the id that the kernel generates at each boot: the same in all containers on this kernel, and in no
+/// others.
 pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Returns the id of the running kernel's boot.

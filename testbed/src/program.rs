@@ -1,8 +1,8 @@
 //! Programs of the nodes in the driver's own binary.
 //!
 //! `testbed program shop-server …` runs shop-server, and so does the driver's binary under that name (`argv[0]`). One
-//! `cargo run` therefore builds all programs, and driver, server, client and emulator of a run in namespaces cannot differ in
-//! version.
+//! `cargo run` therefore builds all programs, and driver, server, client and emulator of a run in namespaces cannot
+//! differ in version.
 
 use std::ffi::{CString, OsString};
 use std::path::Path;

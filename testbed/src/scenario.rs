@@ -109,8 +109,8 @@ pub(crate) enum Storage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NetworkSettings {
-    /// Congestion control of the server's connections, set explicitly because defaults differ between hosts. The clients'
-    /// is not set: a host may forbid it to containers and users, and requests are small.
+    /// Congestion control of the server's connections, set explicitly because defaults differ between hosts. The
+    /// clients' is not set: a host may forbid it to containers and users, and requests are small.
     pub(crate) congestion_control: String,
     /// Segmentation offload on the server's interface. With `off`, the emulator handles every wire packet separately.
     #[serde(default)]

@@ -139,7 +139,8 @@ fn a_dry_run_prints_its_plan_as_text_or_json_and_creates_nothing() {
     assert_eq!(entries(directory.path()), before, "nothing was created");
 }
 
-/// Runs the driver until its first prompt, at which it fails because stdin is closed. Needs neither Docker nor namespaces.
+/// Runs the driver until its first prompt, at which it fails because stdin is closed. Needs neither Docker nor
+/// namespaces.
 fn run_without_stdin(directory: &Path, flag: &str) -> Output {
     let line = format!("run --external-server 127.0.0.1 --clients 1 --delay 0 --duration 1s {flag}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));

@@ -1,5 +1,5 @@
-//! `testbed clean`: removes stale resources of killed runs, on this host and on the given Docker hosts. Namespaces need no
-//! removal: the kernel deletes them when their driver ends.
+//! `testbed clean`: removes stale resources of killed runs, on this host and on the given Docker hosts. Namespaces need
+//! no removal: they end with their driver.
 
 use std::process::ExitCode;
 
@@ -66,7 +66,8 @@ async fn clean_everything(urls: &DockerHostArgs, mode: CleanupMode) -> CleanupRe
     clean(&docker_hosts, mode, cleaned).await
 }
 
-/// Removes temporary directories and, on these Docker hosts, services, containers and networks of this host's dead runs.
+/// Removes temporary directories and, on these Docker hosts, services, containers and networks of this host's dead
+/// runs.
 async fn clean(docker_hosts: &[DockerHost], mode: CleanupMode, mut cleaned: CleanupReport) -> CleanupReport {
     for docker_host in docker_hosts {
         // Containers first, the directory with the lock last: a free lock shows that the run is dead.

@@ -142,9 +142,11 @@ fn tun() -> Finding {
 /// Returns why the TUN device cannot be opened, and the fix.
 fn tun_fix(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => "no permission to open it: run as root, or grant it with \
-                                            `sudo chmod 666 /dev/net/tun`; in a container, start it with `--device /dev/net/tun`"
-            .to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "no permission to open it: run as root, or grant it with `sudo chmod 666 /dev/net/tun`; in a container, start \
+             it with `--device /dev/net/tun`"
+                .to_owned()
+        }
         io::ErrorKind::NotFound => {
             "not present: `sudo modprobe tun`; in a container, start it with `--device /dev/net/tun`".to_owned()
         }

@@ -24,8 +24,8 @@ pub(super) struct ReportRequest {
     pub(super) format: Format,
 }
 
-/// Writes `summary.csv`, `intervals.csv`, `breakdown.csv` and the graphs, and prints the table. The bootstrap of the confidence
-/// intervals uses the run's seed, so a regenerated report is identical.
+/// Writes `summary.csv`, `intervals.csv`, `breakdown.csv` and the graphs, and prints the table. The bootstrap of the
+/// confidence intervals uses the run's seed, so a regenerated report is identical.
 ///
 /// # Errors
 /// When a file of the run cannot be read, or an output cannot be written.

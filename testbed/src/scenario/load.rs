@@ -60,7 +60,7 @@ impl ArrivalRate {
         let of_each: Result<client::workload::ArrivalRate, String> = self.share(clients).to_string().parse();
         of_each.map(drop).map_err(|error| {
             anyhow::anyhow!(
-                "invalid arrival_rate '{self}' for {clients} clients: each client: {error}; change the rate or the clients"
+                "invalid arrival_rate '{self}' for {clients} clients: each client: {error}; change the rate or clients"
             )
         })
     }
@@ -124,8 +124,8 @@ impl Arrivals {
     }
 }
 
-/// Precision at which the repetitions of a condition stop: maximum half-width of the 95 % confidence interval of a latency
-/// statistic, relative to the estimate.
+/// Precision at which the repetitions of a condition stop: maximum half-width of the 95 % confidence interval of a
+/// latency statistic, relative to the estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct UntilPrecise {

@@ -79,8 +79,8 @@ pub(crate) fn cells(scenario: &Scenario, seed: u64) -> Vec<Cell> {
 }
 
 /// Returns the order in which cells are measured, as indices of `cells`: by repetition, and in each repetition the
-/// conditions shuffled (a randomised complete block design). A slow change of the host then does not look like an effect of
-/// the condition. A single repetition keeps the sweep's order.
+/// conditions shuffled (a randomised complete block design). A slow change of the host then does not look like an
+/// effect of the condition. A single repetition keeps the sweep's order.
 pub(crate) fn order(cells: &[Cell], seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..cells.len()).collect();
     if cells.iter().all(|cell| cell.repetition == 1) {

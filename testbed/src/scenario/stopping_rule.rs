@@ -11,7 +11,8 @@ use crate::scenario::plan::Cell;
 pub(crate) struct StoppingRule {
     until: Option<UntilPrecise>,
     seed: u64,
-    /// Samples of all repetitions so far, by swept parameter and value, reduced to the fields that precision depends on.
+    /// Samples of all repetitions so far, by swept parameter and value, reduced to the fields that precision depends
+    /// on.
     samples: BTreeMap<(&'static str, String), Vec<Sample>>,
     /// Half-width of the confidence interval relative to the estimate, by swept parameter and value.
     half_widths: BTreeMap<(&'static str, String), f64>,

@@ -3,8 +3,8 @@
 /// Significance level of the loss test: a number of losses whose two-sided probability is lower is a mismatch.
 pub(crate) const LOSS_SIGNIFICANCE: f64 = 0.001;
 
-/// Returns whether `lost` of `sent` packets is plausible for independent losses of probability `loss`: outside both tails of
-/// the binomial distribution, which hold [`LOSS_SIGNIFICANCE`] together.
+/// Returns whether `lost` of `sent` packets is plausible for independent losses of probability `loss`: outside both
+/// tails of the binomial distribution, which hold [`LOSS_SIGNIFICANCE`] together.
 pub(crate) fn is_plausible(lost: u64, sent: u64, loss: f64) -> bool {
     if loss <= 0.0 {
         return lost == 0;

@@ -1,4 +1,5 @@
-//! Checks the emulator's counters and the operations' RTTs against the condition. Pure; `probe_plan` evaluates the probe.
+//! Checks the emulator's counters and the operations' RTTs against the condition. Pure; `probe_plan` evaluates the
+//! probe.
 
 use client::sample::Sample;
 use shaper::Condition;
@@ -55,9 +56,9 @@ pub(crate) fn of_counters(requested: &Condition, counters: &LinkCounters) -> Fin
     found
 }
 
-/// Checks that all packets of the server's interface passed the link. `interface` counts packets since the condition was set,
-/// a GSO packet as one. The link counts wire packets, and forwards GSO packets whole if the condition is only a delay. An
-/// emulator that does not count wire packets cannot be compared.
+/// Checks that all packets of the server's interface passed the link. `interface` counts packets since the condition
+/// was set, a GSO packet as one. The link counts wire packets, and forwards GSO packets whole if the condition is only
+/// a delay. An emulator that does not count wire packets cannot be compared.
 pub(crate) fn of_device(requested: &Condition, counters: &LinkCounters, interface: u64) -> Option<String> {
     counters.lost?;
     let (forwarded, interface) = (counters.sent as f64, interface as f64);
@@ -79,8 +80,8 @@ pub(crate) fn of_round_trips(requested: &Condition, samples: &[Sample]) -> Optio
     let too_short: Vec<f64> = samples.iter().filter_map(min_rtt).filter(|rtt| *rtt < min).collect();
     let shortest = too_short.iter().copied().reduce(f64::min)?;
     Some(format!(
-        "delay: {} of {} operations had an RTT below the requested {delay} ms (minimum {shortest:.2} ms): the delay was not \
-         always active",
+        "delay: {} of {} operations had an RTT below the requested {delay} ms (minimum {shortest:.2} ms): the delay \
+         was not always active",
         too_short.len(),
         samples.len()
     ))

@@ -1,8 +1,8 @@
 //! Checks that the delays that the probe measured are distributed as the condition's jitter requires. Pure.
 //!
-//! A link that keeps packets in order sends a packet with a short random delay no earlier than its predecessor. Echo requests
-//! at short intervals therefore measure a running maximum of the random delays. Requests more than two jitters apart cannot
-//! affect each other: each measures its own random delay, uniformly distributed over delay ± jitter.
+//! A link that keeps packets in order sends a packet with a short random delay no earlier than its predecessor. Echo
+//! requests at short intervals therefore measure a running maximum of the random delays. Requests more than two jitters
+//! apart cannot affect each other: each measures its own random delay, uniformly distributed over delay ± jitter.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::verify::probe_plan::{MAX_PROBE_US, Train, milliseconds};
 
 /// Replies that the probe aims for.
 const ECHOES: f64 = 100.0;
-/// Fewer replies cannot distinguish half of the jitter from all of it: the distance between both distributions is a quarter,
-/// and [`threshold`] must be less.
+/// Fewer replies cannot distinguish half of the jitter from all of it: the distance between both distributions is a
+/// quarter, and [`threshold`] must be less.
 const MIN_REPLIES: usize = 80;
 /// Host scheduling hides a jitter below this, milliseconds.
 const MIN_JITTER_MS: f64 = 0.5;
@@ -50,8 +50,8 @@ impl Spread {
         })
     }
 
-    /// Returns the tolerance of the median in milliseconds: four standard errors, each `jitter / √n` (the standard error of
-    /// a sample median is `1 / (2 f √n)`, with the density `f = 1 / (2 jitter)`).
+    /// Returns the tolerance of the median in milliseconds: four standard errors, each `jitter / √n` (the standard
+    /// error of a sample median is `1 / (2 f √n)`, with the density `f = 1 / (2 jitter)`).
     pub(crate) fn median_tolerance_ms(self, jitter: Delay) -> f64 {
         4.0 * milliseconds(jitter) / (self.replies as f64).sqrt()
     }
@@ -72,7 +72,8 @@ impl Spread {
         }
         (self.distance > threshold(self.replies)).then(|| {
             format!(
-                "jitter: requested ±{requested_ms} ms, probe measured ±{:.2} ms (Kolmogorov–Smirnov distance {:.3}, limit {:.3})",
+                "jitter: requested ±{requested_ms} ms, probe measured ±{:.2} ms (Kolmogorov–Smirnov distance {:.3}, \
+                 limit {:.3})",
                 self.jitter_ms,
                 self.distance,
                 threshold(self.replies)
@@ -81,8 +82,8 @@ impl Spread {
     }
 }
 
-/// Returns the requests that measure the jitter of this condition, at intervals of at least `min_interval_us`, which the
-/// condition's rate needs; `None` without jitter.
+/// Returns the requests that measure the jitter of this condition, at intervals of at least `min_interval_us`, which
+/// the condition's rate needs; `None` without jitter.
 pub(crate) fn train(condition: &Condition, min_interval_us: u64) -> Option<Train> {
     let jitter: Duration = condition.jitter.as_duration();
     if jitter.is_zero() {
@@ -95,8 +96,8 @@ pub(crate) fn train(condition: &Condition, min_interval_us: u64) -> Option<Train
     Some(Train { echoes: echoes.min(max_echoes), interval_us })
 }
 
-/// Returns the Kolmogorov–Smirnov statistic: the maximum distance between the empirical distribution of sorted values and
-/// the uniform distribution over centre ± `half_width`.
+/// Returns the Kolmogorov–Smirnov statistic: the maximum distance between the empirical distribution of sorted values
+/// and the uniform distribution over centre ± `half_width`.
 fn distance(sorted: &[f64], centre: f64, half_width: f64) -> f64 {
     let n = sorted.len() as f64;
     let expected = |value: f64| ((value - centre + half_width) / (2.0 * half_width)).clamp(0.0, 1.0);
@@ -107,9 +108,9 @@ fn distance(sorted: &[f64], centre: f64, half_width: f64) -> f64 {
     each.fold(0.0, f64::max)
 }
 
-/// Returns the distance that `replies` samples of the distribution itself exceed with probability [`SIGNIFICANCE`] at most:
-/// P(D > d) ≤ 2 exp(−2 n d²) (Massart, "The Tight Constant in the Dvoretzky–Kiefer–Wolfowitz Inequality", Annals of
-/// Probability 18 (1990)). Centring at the sample's own median can only reduce the distance.
+/// Returns the distance that `replies` samples of the distribution itself exceed with probability [`SIGNIFICANCE`] at
+/// most: P(D > d) ≤ 2 exp(−2 n d²) (Massart, "The Tight Constant in the Dvoretzky–Kiefer–Wolfowitz Inequality", Annals
+/// of Probability 18 (1990)). Centring at the sample's own median can only reduce the distance.
 fn threshold(replies: usize) -> f64 {
     ((2.0 / SIGNIFICANCE).ln() / (2.0 * replies as f64)).sqrt()
 }

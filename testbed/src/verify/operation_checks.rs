@@ -22,8 +22,8 @@ const CAUSES: [(Outcome, &str, &str); 4] = [
     (Outcome::Protocol, "received an invalid response", "client and server are different builds"),
 ];
 
-/// Returns the problem if more than [`MAX_FAILED_SHARE`] of a cell's operations failed and its condition does not explain it.
-/// Loss, a queue that may overflow and a delay near the workload's timeouts explain failures.
+/// Returns the problem if more than [`MAX_FAILED_SHARE`] of a cell's operations failed and its condition does not
+/// explain it. Loss, a queue that may overflow and a delay near the workload's timeouts explain failures.
 pub(crate) fn without_loss(requested: &Condition, workload: &Workload, samples: &[Sample]) -> Option<String> {
     let max_delay = requested.delay.as_duration() + requested.jitter.as_duration();
     let min_timeout: Duration = workload.request_timeout.as_duration().min(workload.connect_timeout.as_duration());

@@ -1,7 +1,7 @@
 //! The probe: which packets to send through the link for a condition, and whether the replies verify it. Pure.
 //!
-//! Echo requests go from a client to the server's kernel, whose replies pass the emulator. `docs/measuring.md` documents the
-//! tolerances below.
+//! Echo requests go from a client to the server's kernel, whose replies pass the emulator. `docs/measuring.md`
+//! documents the tolerances below.
 
 use shaper::{Condition, Delay};
 
@@ -38,8 +38,8 @@ const BURST_PACKETS: (u32, u32) = (12, 40);
 const MAX_BURST_S: f64 = 1.5;
 /// Time to wait for a reply on a link without delay, milliseconds.
 const REPLY_TIMEOUT_MS: u64 = 500;
-/// If no rate was requested and the unshaped link is faster, a burst below this rate shows an unrequested rate limit, bits
-/// per second.
+/// If no rate was requested and the unshaped link is faster, a burst below this rate shows an unrequested rate limit,
+/// bits per second.
 const UNREQUESTED_RATE: f64 = 20_000_000.0;
 /// Above this rate a burst is too short to be timed, bits per second.
 const MAX_VERIFIABLE_RATE: u64 = 200_000_000;
@@ -122,8 +122,8 @@ impl std::fmt::Display for Measured {
     }
 }
 
-/// Returns the mismatches between requested condition and probe; empty if the condition is verified. `baseline_rtt_ms` is the
-/// median RTT of the unshaped link.
+/// Returns the mismatches between requested condition and probe; empty if the condition is verified. `baseline_rtt_ms`
+/// is the median RTT of the unshaped link.
 pub(crate) fn mismatches(requested: &Condition, baseline_rtt_ms: f64, measured: &Measured) -> Vec<String> {
     let mismatches = [
         delay_mismatch(requested, baseline_rtt_ms, measured),
@@ -187,7 +187,8 @@ fn rate_mismatch(requested: &Condition, measured: &Measured) -> Option<String> {
     (!within).then(|| format!("rate: requested {rate}, probe measured {:.1} kbit/s", got / 1_000.0))
 }
 
-/// Returns the mismatch if a handshake took less than the RTT of the link: a proxy before the link accepted the connection.
+/// Returns the mismatch if a handshake took less than the RTT of the link: a proxy before the link accepted the
+/// connection.
 pub(crate) fn proxy_mismatch(requested: &Condition, baseline_rtt_ms: f64, measured: &Measured) -> Option<String> {
     let link_ms = baseline_rtt_ms + milliseconds(requested.delay);
     let min_ms = link_ms - milliseconds(requested.jitter) - DELAY_TOLERANCE_MS.max(link_ms * DELAY_TOLERANCE_SHARE);

@@ -1,8 +1,8 @@
 //! Stall check: whether the server itself caused the slow operations of a cell. Pure.
 //!
-//! A server that commits to a slow disk, queues requests or hashes passwords adds time to the latency that a reader attributes
-//! to the link. The check computes how far a percentile would fall if no response had taken the server longer than the median
-//! of its operation.
+//! A server that commits to a slow disk, queues requests or hashes passwords adds time to the latency that a reader
+//! attributes to the link. The check computes how far a percentile would fall if no response had taken the server
+//! longer than the median of its operation.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ impl Component {
     fn cause_and_fix(self) -> &'static str {
         match self {
             Self::Queue => {
-                "requests queued in the server: use fewer clients or a lower arrival rate, or find what delays its commits"
+                "requests queued in the server: use fewer clients or a lower arrival rate, or find what delays commits"
             }
             Self::Database => {
                 "the database was slow: keep it in memory (--storage memory, the default), or find what else locks it"
