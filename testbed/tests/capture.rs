@@ -100,9 +100,9 @@ fn next(packets: &OwnedFd) -> Option<Segment> {
     segment(at.unwrap(), &frame[..length])
 }
 
-/// First segment of the request to last segment of the response, milliseconds, operation by operation in their order. Each
-/// has a connection of its own and a request of one segment, so one that follows a response on the same port is of the next
-/// connection: ports are used again.
+/// First segment of the request to last segment of the response, milliseconds, operation by operation in their order.
+/// Each has a connection of its own and a request of one segment, so one that follows a response on the same port is of
+/// the next connection: ports are used again.
 fn round_trips(segments: &[Segment]) -> Vec<f64> {
     let mut operations: Vec<(Duration, Option<Duration>)> = Vec::new();
     let mut latest: BTreeMap<u16, usize> = BTreeMap::new();
@@ -166,9 +166,9 @@ fn operation(sample: &BTreeMap<String, String>, wire_rtt: f64) -> Operation {
     Operation { client_rtt, wire_rtt, after: number("service_ms") - number("connect_ms") - client_rtt }
 }
 
-/// The client starts its clock before it sends and takes the kernel's stamp of the response, as the capture does. So what
-/// it measures is never shorter; what it adds is a system call, which is less than waking up for the response takes. A slow
-/// host stretches both sides of each comparison.
+/// The client starts its clock before it sends and takes the kernel's stamp of the response, as the capture does. So
+/// what it measures is never shorter; what it adds is a system call, which is less than waking up for the response
+/// takes. A slow host stretches both sides of each comparison.
 fn the_round_trips_that_a_client_measures_are_those_on_the_wire() {
     let operations = captured_operations();
     for Operation { client_rtt, wire_rtt, after } in &operations {

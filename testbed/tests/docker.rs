@@ -46,8 +46,8 @@ fn a_sweep_in_containers_is_measured_and_verified_and_leaves_nothing_behind() {
     assert_eq!(things_of(&run.id), Vec::<String>::new());
 }
 
-/// What a container may do: its capabilities, limits and options as the engine shows them, and what the kernel says of its
-/// first process.
+/// What a container may do: its capabilities, limits and options as the engine shows them, and what the kernel says of
+/// its first process.
 fn rights(container: &str) -> String {
     let shown = "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.SecurityOpt}} {{.HostConfig.Memory}} \
                  {{.HostConfig.PidsLimit}} ";

@@ -1,5 +1,5 @@
-//! The link is tampered with while a cell is measured: every such cell must be flagged, and by what was measured, not only by
-//! the emulator's own readback.
+//! The link is tampered with while a cell is measured: every such cell must be flagged, and by what was measured, not
+//! only by the emulator's own readback.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
 
@@ -136,7 +136,8 @@ fn server_and_shaper(running: &Running) -> (Inside, Pid) {
     (Inside(running.wait_for_child(&["shop-server", "--database"])), running.wait_for_child(&["shaper", "run"]))
 }
 
-/// Takes the shaper's place in the node for as long as the node lives, and says of itself whatever was asked of it last.
+/// Takes the shaper's place in the node for as long as the node lives, and says of itself whatever was asked of it
+/// last.
 fn impersonate_shaper(node: Inside, shaper: Pid) {
     let mut status = node.shaper_status().unwrap();
     kill(shaper, Signal::SIGTERM).unwrap();

@@ -159,8 +159,8 @@ fn medians(run: &RunFiles) -> BTreeMap<String, (f64, f64)> {
     rows.iter().filter(is_wanted).map(|row| (row["value"].clone(), (number(row, "low"), number(row, "high")))).collect()
 }
 
-/// What the intervals may be apart, milliseconds: processors that have more to do sleep less deeply, so cells in parallel
-/// are a little quicker than sequential cells on an idle host.
+/// What the intervals may be apart, milliseconds: processors that have more to do sleep less deeply, so cells in
+/// parallel are a little quicker than sequential cells on an idle host.
 const AWAKE_MS: f64 = 0.3;
 
 fn parallel_cells_measure_the_same_medians_as_sequential_cells() {

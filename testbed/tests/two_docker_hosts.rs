@@ -1,5 +1,6 @@
-//! The driver on two Docker engines, as on two machines: `tools/two-docker-hosts up DIR` makes them, and these tests run in
-//! the first one's network (`tools/two-docker-hosts exec DIR a cargo test … -- --ignored`) with their URLs in TESTBED_DOCKER_HOSTS.
+//! The driver on two Docker engines, as on two machines: `tools/two-docker-hosts up DIR` makes them, and these tests
+//! run in the first one's network (`tools/two-docker-hosts exec DIR a cargo test … -- --ignored`) with their URLs in
+//! TESTBED_DOCKER_HOSTS.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
 

@@ -8,7 +8,7 @@
 //!
 //! [`protocol`] is what they say to each other, and all that the driver needs from here. Left out on purpose: shared
 //! disks (files come through the same connection), secrecy (that is the network's part), and any memory of the past: a
-//! connection that breaks ends all that was begun through it.
+//! connection that breaks ends all that was started through it.
 
 mod agent;
 pub mod cli;

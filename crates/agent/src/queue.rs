@@ -1,5 +1,5 @@
-//! Lines that wait to be written, bounded by their bytes. Putting one in never waits: whoever reads requests must be free
-//! for the next one, which may be the very `kill` that ends the jam.
+//! Lines that wait to be written, bounded by their bytes. Putting one in never waits: whoever reads requests must be
+//! free for the next one, which may be the very `kill` that ends the jam.
 
 use std::sync::Arc;
 

@@ -33,11 +33,11 @@ impl Doubt {
         }
     }
 
-    /// In a word or two (`not proved`).
+    /// In a word or two (`not verified`).
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Unverified => "not proved",
+            Self::Unverified => "unverified",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
             Self::Overloaded => "overloaded",

@@ -166,8 +166,8 @@ pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format, s
     }
 }
 
-/// The table for a terminal of `width` columns. Columns that do not fit are omitted, those of the RTT first and those of
-/// the latency last; a note names them. Lines of notes may be longer.
+/// The table for a terminal of `width` columns. Columns that do not fit are omitted, those of the RTT first and those
+/// of the latency last; a note names them. Lines of notes may be longer.
 #[must_use]
 pub fn condition_table_within(samples: &[Sample], cells: &[CellInfo], seed: u64, width: usize) -> String {
     let values = RunSamples::new(samples, cells);

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{idle, output};
 
-/// A shopper for the shop: by hand, or many at once with every operation logged.
+/// A virtual user for the shop: manually, or many at once with every operation logged.
 #[derive(Parser)]
 #[command(name = "shop-client", version = protocol::VERSION, about, max_term_width = 110)]
 struct Cli {
@@ -23,9 +23,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shop by hand, with latency and round-trip time shown after each operation.
+    /// Shop manually, with latency and round-trip time shown after each operation.
     Menu(menu::Args),
-    /// Let virtual shoppers go through the shop and write a CSV row for each operation they try.
+    /// Let virtual users go through the shop and write a CSV row for each operation they try.
     Workload(Box<workload::Args>),
     /// Measure the link with echo or handshakes, without the shop. Prints one line of JSON.
     Probe(probe::Args),
@@ -33,7 +33,7 @@ enum Command {
     Idle,
 }
 
-/// Everything the program does; `args` begins with the program's name.
+/// Everything the program does; `args` starts with the program's name.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,

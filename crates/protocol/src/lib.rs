@@ -24,8 +24,8 @@ pub const VERSION: &str = concat!(
     ")"
 );
 
-/// Returns whether a program with this version was built from the same sources as this one. The optimisation level is not
-/// compared: `cargo test` has an unoptimised driver and the images' optimised programs.
+/// Returns whether a program with this version was built from the same sources as this one. The optimisation level is
+/// not compared: `cargo test` has an unoptimised driver and the images' optimised programs.
 pub fn is_same_build(version: &str) -> bool {
     version.starts_with(BUILD)
 }

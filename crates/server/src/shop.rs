@@ -78,7 +78,7 @@ impl Shop {
         self.invented_password.as_ref()
     }
 
-    /// Serves until `shutdown` is cancelled and the requests under way are answered, then closes the database.
+    /// Serves until `shutdown` is cancelled and the requests in flight are answered, then closes the database.
     pub async fn serve(self, listeners: Listeners, shutdown: CancellationToken) {
         accept::serve(self, listeners, shutdown).await;
     }
@@ -171,7 +171,7 @@ fn make_admin(connection: &Connection, config: &Config) -> Result<Option<Secret>
     Ok(invented)
 }
 
-/// Whether the account could be registered, were it a shopper's.
+/// Whether the account could be registered, were it a virtual user's.
 fn check_admin(admin: &Admin) -> Result<(), ServerError> {
     let name = &admin.username;
     let allowed = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));

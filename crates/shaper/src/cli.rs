@@ -30,7 +30,7 @@ enum Command {
     Run(RunArgs),
     /// Replace the running shaper's condition (all of it; what is not given is not shaped) and print its state
     Set(SetArgs),
-    /// Let packets take the bare link again, keep the shaper running, and print its state
+    /// Let packets take the unshaped link again, keep the shaper running, and print its state
     Clear,
     /// Print the running shaper's state as JSON, read back from the link and the kernel
     Show,
@@ -87,7 +87,7 @@ struct SeedArgs {
     seed: Option<u64>,
 }
 
-/// Everything that the binary does; `args` begins with the program's name.
+/// Everything that the binary does; `args` starts with the program's name.
 ///
 /// Exit codes: 0 done, 1 failed, 2 the command line was wrong.
 pub fn main_from<I>(args: I) -> ExitCode

@@ -102,8 +102,8 @@ impl Forwarder {
         let _closed = (&mut self.ended).await;
     }
 
-    /// Sends all packets at once, also those queued in the TUN device, and ends the thread. Returns how many packets could
-    /// not be sent.
+    /// Sends all packets at once, also those queued in the TUN device, and ends the thread. Returns how many packets
+    /// could not be sent.
     ///
     /// # Errors
     /// The error that ended the thread.

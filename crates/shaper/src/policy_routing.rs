@@ -27,7 +27,7 @@ pub(crate) struct PolicyRouting {
 type Result<T> = std::result::Result<T, NetlinkError>;
 
 impl PolicyRouting {
-    /// The detour of packets that would leave by `device`; not yet open.
+    /// The policy routing of packets that would leave by `device`; not yet open.
     pub(crate) fn new(kernel: Netlink, device: Interface, tun: Interface) -> Self {
         Self { kernel, device, tun }
     }
@@ -55,7 +55,7 @@ impl PolicyRouting {
         Ok(())
     }
 
-    /// Makes packets take the bare link.
+    /// Makes packets take the unshaped link.
     pub(crate) async fn close(&self) -> Result<()> {
         remove(&self.kernel).await
     }
@@ -87,7 +87,8 @@ impl PolicyRouting {
     }
 }
 
-/// Removes every rule and route that is ours by its numbers, whoever put it there: so what a killed shaper left goes too.
+/// Removes every rule and route that is ours by its numbers, whoever put it there: so what a killed shaper left goes
+/// too.
 pub(crate) async fn remove(kernel: &Netlink) -> Result<()> {
     let rules = kernel.rules().await?;
     // Last first: the shaper's packets need the mark's rule for as long as the other one is there.

@@ -1,4 +1,4 @@
-//! One shaper: device, engine and detour, changed and read back together.
+//! One shaper: device, engine and policy routing, changed and read back together.
 
 use anyhow::{Context as _, Result};
 
@@ -102,7 +102,7 @@ impl Shaper {
         self.engine.ended().await;
     }
 
-    /// Restores the bare link; packets in the shaper leave at once. Reports packets that could not be sent.
+    /// Restores the unshaped link; packets in the shaper leave at once. Reports packets that could not be sent.
     pub(crate) async fn stop(self) -> Result<()> {
         let closed = self.routing.close().await.context("cannot restore the routing rules");
         let lost = self.engine.stop().context("the packet thread failed");

@@ -1,9 +1,9 @@
 //! Nodes as containers of one or several Docker engines.
 //!
-//! On one engine, server and clients share a network of their own. On several, or when the server's engine is named, the
-//! server's ports are published and clients reach them from outside, as shoppers on other machines do. A node's container
-//! only waits; everything is started in it by exec, as in the other engines. Containers and networks carry the run's id
-//! as a label, so that `testbed clean` finds what a killed driver left.
+//! On one engine, server and clients share a network of their own. On several, or when the server's engine is named,
+//! the server's ports are published and clients reach them from outside, as virtual users on other hosts do. A node's
+//! container only waits; everything is started in it by exec, as in the other engines. Containers and networks carry
+//! the run's id as a label, so that `testbed clean` finds what a killed driver left.
 
 mod docker_host;
 mod exec;
@@ -42,7 +42,7 @@ pub(crate) const HOW_TO_BUILD_IMAGES: &str = "`docker compose build`, or docker/
 const RUN_LABEL: &str = "testbed.run";
 /// The label with the name of the driver's host.
 const HOST_LABEL: &str = "testbed.host";
-/// The label with the driver's temporary folder, which is locked as long as the driver lives.
+/// The label with the driver's temporary directory, which is locked as long as the driver lives.
 const LOCK_DIR_LABEL: &str = "testbed.lock_dir";
 
 /// Where in a container our programs write.
@@ -132,7 +132,7 @@ impl DockerBackend {
     }
 
     fn plan(&self) -> anyhow::Result<&EnvironmentSpec> {
-        self.plan.as_ref().context("the lab is not up")
+        self.plan.as_ref().context("the environment is not up")
     }
 
     fn container(&self, node: Node) -> anyhow::Result<String> {

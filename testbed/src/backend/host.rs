@@ -16,7 +16,7 @@ use crate::backend::{Backend, CommandOutput, EnvironmentSpec, Node, NodeCommand,
 
 /// Clients on this host.
 pub(crate) struct HostBackend {
-    /// Where the clients' folders are; removed by its owner, not here.
+    /// Where the clients' directories are; removed by its owner, not here.
     folder: PathBuf,
     shop: ShopAddress,
     clients: Vec<Node>,
@@ -24,14 +24,14 @@ pub(crate) struct HostBackend {
 }
 
 impl HostBackend {
-    /// Clients for this shop, with their folders below `folder`.
+    /// Clients for this shop, with their directories below `folder`.
     pub(crate) fn new(folder: PathBuf, shop: ShopAddress) -> Self {
         Self { folder, shop, clients: Vec::new(), children: RefCell::default() }
     }
 
     fn make_folder(&self, node: Node) -> anyhow::Result<()> {
         let folder = self.folder.join(node.to_string());
-        std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))
+        std::fs::create_dir_all(&folder).with_context(|| format!("making the directory {}", folder.display()))
     }
 
     fn refuse_server(node: Node) -> anyhow::Result<()> {
@@ -96,7 +96,7 @@ impl Backend for HostBackend {
     async fn recreate(&mut self, node: Node) -> anyhow::Result<()> {
         self.children.get_mut().kill(node).await;
         let folder = self.folder(node);
-        std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {folder}"))?;
+        std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {directory}"))?;
         self.make_folder(node)
     }
 

@@ -10,7 +10,7 @@ use crate::usage::{bail_usage, usage};
 
 /// Why cells cannot run in parallel: with --server, in a Swarm, and behind published ports.
 pub(crate) const ONE_LINK: &str = "there is one link, and its conditions are set manually";
-pub(crate) const ONE_SWARM: &str = "a Swarm's tasks share all its machines";
+pub(crate) const ONE_SWARM: &str = "a Swarm's tasks share all its hosts";
 pub(crate) const PUBLISHED_ONCE: &str = "the server's ports are published once";
 
 /// The user's choice of engine.
@@ -22,7 +22,7 @@ pub(crate) enum BackendChoice {
     Docker,
     /// Network namespaces on this host.
     Netns,
-    /// Tasks on all machines of the Swarm that the Docker engine (or --server-docker-host) is a manager of.
+    /// Tasks on all hosts of the Swarm that the Docker engine (or --server-docker-host) is a manager of.
     Swarm,
 }
 
@@ -30,7 +30,7 @@ pub(crate) enum BackendChoice {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DockerHostArgs {
     /// Docker engine of the server: unix:///PATH, tcp://HOST:PORT (TLS with DOCKER_TLS_VERIFY), https://HOST:PORT or
-    /// ssh://USER@HOST, which may go on with :PORT and /SOCKET
+    /// ssh://USER@HOST, which may continue with :PORT and /SOCKET
     #[arg(long, value_name = "URL")]
     pub(crate) server_docker_host: Option<String>,
     /// Docker engines of the clients, which are dealt out to them in turn; none: all nodes are on the server's
@@ -53,7 +53,7 @@ pub(crate) struct PlacementArgs {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_533), help = format!("First of the three ports that are published: accounts, shop, and UDP echo \
           for the probe [default: {}]", limits::ACCOUNTS_PORT))]
     publish_port: Option<u16>,
-    /// Use a shop that somebody started by hand on HOST; conditions are set there by hand, as the run then tells
+    /// Use a shop that somebody started manually on HOST; conditions are set there manually, as the run then tells
     #[arg(long, value_name = "HOST", conflicts_with_all = ["server_docker_host", "server_address"])]
     pub(crate) external_server: Option<String>,
 }

@@ -17,9 +17,9 @@ use crate::usage::usage;
 
 /// An engine that can be used.
 pub(crate) struct SelectedBackend {
-    /// The runtime that everything must run on: its thread is in the lab.
+    /// The runtime that everything must run on: its thread is in the environment.
     pub(crate) runtime: Runtime,
-    /// The engines, one a lab.
+    /// The engines, one an environment.
     pub(crate) backends: BackendFactory,
     /// Why it was taken, for the user and the manifest.
     pub(crate) why: String,
@@ -33,8 +33,8 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")
 }
 
-/// Takes the wanted engine, or the first that can be used. `folder` is the run's temporary folder. Enters the lab for
-/// namespaces, so the process must have one thread only.
+/// Takes the wanted engine, or the first that can be used. `folder` is the run's temporary directory. Enters the
+/// environment for namespaces, so the process must have one thread only.
 pub(crate) fn select_backend(placement: &PlacementArgs, folder: &Path) -> anyhow::Result<SelectedBackend> {
     if let Some(host) = &placement.external_server {
         return use_shop_elsewhere(placement, host, folder);

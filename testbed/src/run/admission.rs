@@ -1,5 +1,5 @@
-//! Which cells may be measured beside each other: a further one begins only while the host is quiet, so that cells measure
-//! the link and not each other.
+//! Which cells may be measured beside each other: a further one begins only while the host is quiet, so that cells
+//! measure the link and not each other.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tokio::sync::{Mutex, watch};
 
 use crate::host_info::CpuTicks;
 
-/// How long the host is watched before a further cell begins. It starts when the clients of all cells before are at work, so
-/// what these cost is seen.
+/// How long the host is watched before a further cell begins. It starts when the clients of all cells before are at
+/// work, so what these cost is seen.
 const WATCHED: Duration = Duration::from_millis(250);
 /// A host less busy than this is quiet, percent of all cores: what another cell adds must find room.
 const IDLE_PERCENT: f64 = 40.0;

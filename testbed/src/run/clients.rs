@@ -106,8 +106,8 @@ fn workload(environment: &Environment<'_>, node: Node, cell: &Cell, scenario: &S
     }
 }
 
-/// When operations begin: by the shopper's thinking, or by the client's part of a timetable. Clients with even distances
-/// take turns.
+/// When operations begin: by the shopper's thinking, or by the client's part of a timetable. Clients with even
+/// distances take turns.
 fn pace(scenario: &Scenario, client: u32) -> Vec<(&'static str, String)> {
     let workload = &scenario.workload;
     let Some(rate) = workload.arrival_rate else { return vec![("--think-time", workload.think_time.to_string())] };

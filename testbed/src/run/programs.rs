@@ -9,12 +9,12 @@ use crate::program::Program;
 /// A program in a node, and the version that it printed.
 type Answer = (Node, Program, String);
 
-/// Asks all programs that a run uses for their versions, in the server's node and in one client's node of each host that
-/// may have an image of its own. Returns the version of all of them.
+/// Asks all programs that a run uses for their versions, in the server's node and in one client's node of each host
+/// that may have an image of its own. Returns the version of all of them.
 ///
 /// # Errors
-/// When a program does not run, was built from other sources than this driver, or at another optimisation level than the
-/// others.
+/// When a program does not run, was built from other sources than this driver, or at another optimisation level than
+/// the others.
 pub(super) async fn check(backend: &dyn Backend) -> anyhow::Result<String> {
     let mut answers = Vec::new();
     for (node, program) in used(backend.has_server(), &backend.clients_by_machine()) {

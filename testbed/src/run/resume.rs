@@ -81,8 +81,8 @@ impl PreviousRun {
         Ok(())
     }
 
-    /// Its folder, without the samples of cells that are to be measured again; its manifest, with what `now` says of this
-    /// part of it; and what stays.
+    /// Its folder, without the samples of cells that are to be measured again; its manifest, with what `now` says of
+    /// this part of it; and what stays.
     ///
     /// # Errors
     /// When what is to come would not fit it, or its folder can't be changed.

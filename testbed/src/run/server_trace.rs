@@ -9,8 +9,8 @@ use model::{Sample, TraceRow};
 use crate::backend::{Backend, Node, NodeCommand};
 use crate::run::environment::Environment;
 
-/// How long rows of exchanges that have just ended are waited for: the server writes them a moment after the connection's
-/// end.
+/// How long rows of exchanges that have just ended are waited for: the server writes them a moment after the
+/// connection's end.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often they are looked for.
 const STEP: Duration = Duration::from_millis(100);
@@ -20,8 +20,8 @@ pub(super) fn path(backend: &dyn Backend) -> String {
     format!("{}/exchanges.csv", backend.folder(Node::Server))
 }
 
-/// Takes the rows that the server has written into the samples, and the file away. Gives how many exchanges there was no
-/// row for.
+/// Takes the rows that the server has written into the samples, and the file away. Gives how many exchanges there was
+/// no row for.
 ///
 /// # Errors
 /// When the file can't be had.

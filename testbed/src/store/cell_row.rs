@@ -40,7 +40,8 @@ pub(crate) struct CellRow {
     pub(crate) probe_before_rtt_ms: Option<f64>,
     /// Median round trip of the probe after, milliseconds.
     pub(crate) probe_after_rtt_ms: Option<f64>,
-    /// What the probe saw the link add to the bare link's median round trip, the mean of before and after, milliseconds.
+    /// What the probe saw the link add to the bare link's median round trip, the mean of before and after,
+    /// milliseconds.
     pub(crate) achieved_delay_ms: Option<f64>,
     /// Half the width of an even spread like the one of the probe's round trips, the mean of before and after,
     /// milliseconds; where a jitter was asked.
@@ -51,8 +52,8 @@ pub(crate) struct CellRow {
     pub(crate) probe_lost: u32,
     /// Rate that the probe saw, kbit/s; the mean of before and after.
     pub(crate) achieved_rate_kbit: Option<f64>,
-    /// Share of the packets that the emulator dropped as asked, by its own count over the whole cell, percent; empty when
-    /// it does not tell.
+    /// Share of the packets that the emulator dropped as asked, by its own count over the whole cell, percent; empty
+    /// when it does not tell.
     pub(crate) achieved_loss_percent: Option<f64>,
     /// Packets that the server's device sent in that time, as its kernel counts them.
     pub(crate) device_sent: Option<u64>,

@@ -136,7 +136,8 @@ impl RunDirectory {
         while let Some(row) = rows.next() {
             let row = row.with_context(what)?;
             let is_wanted = row.get(CELL_COLUMN).is_some_and(|cell| !cells.contains(cell));
-            // The very last row may be cut short, by a driver that was killed while it wrote; then it is of no whole cell.
+            // The very last row may be cut short, by a driver that was killed while it wrote; then it is of no whole
+            // cell.
             if is_wanted && (row.len() == COLUMNS.len() || rows.peek().is_some()) {
                 writer.write_record(&row).with_context(what)?;
             }

@@ -26,7 +26,8 @@ impl UtcTime {
         Self::from_unix(since.as_secs())
     }
 
-    /// Seconds since 1970 as a date: `civil_from_days` of Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+    /// Seconds since 1970 as a date: `civil_from_days` of Howard Hinnant, "chrono-Compatible Low-Level Date
+    /// Algorithms".
     fn from_unix(seconds: u64) -> Self {
         let days = (seconds / 86_400) as i64 + 719_468;
         let era = days.div_euclid(146_097);
@@ -97,8 +98,8 @@ impl RunLock {
         &self.folder
     }
 
-    /// Notes the engines that the run makes things on, besides this host's: until all of them were looked at, the folder
-    /// is what its leftovers there are known by.
+    /// Notes the engines that the run makes things on, besides this host's: until all of them were looked at, the
+    /// folder is what its leftovers there are known by.
     pub(crate) fn note_engines(&self, urls: &[&str]) -> anyhow::Result<()> {
         fs::write(self.folder.join(ENGINES), urls.join("\n")).context("noting the run's engines")
     }

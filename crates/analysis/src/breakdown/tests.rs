@@ -1,4 +1,4 @@
-//! Samples made by hand, each of a kind, and the parts that their latencies consist of.
+//! Samples made manually, each of a kind, and the parts that their latencies consist of.
 
 use proptest::prelude::*;
 
@@ -125,7 +125,8 @@ fn a_syn_ack_that_only_the_server_retransmitted_stalls_the_handshake() {
         (Component::Other, 0.6),
     ];
     check_beside_server(&lost, None, &expect);
-    // The client retransmitted no SYN, so the server's second retransmission is the response, here by a tail loss probe.
+    // The client retransmitted no SYN, so the server's second retransmission is the response, here by a tail loss
+    // probe.
     let both = longer(after_lost_syn_ack(0, 2), 110.0);
     let expect = [
         (Component::Handshake, 50.2),

@@ -27,7 +27,7 @@ impl Pixels {
     }
 }
 
-/// Pictures of the loss cells alone: seven and the two overviews.
+/// Graphs of the loss cells alone: seven and the two overviews.
 fn graphs() -> Vec<Graph> {
     let mut run = crate::synthetic::sweep(7, 300);
     run.cells.retain(|cell| cell.condition == "loss");

@@ -42,7 +42,7 @@ fn the_terminal_form_marks_doubts_and_thin_percentiles() {
         "+50.0", "51.5*", "+50.0", "51.5*",
     ];
     assert_eq!(words, expected, "{text}");
-    for note in ["! not proved", "~ overloaded", "* too few values", "p95 200", "No ±: an interval needs 5"] {
+    for note in ["! unverified", "~ overloaded", "* too few values", "p95 200", "No ±: an interval needs 5"] {
         assert!(text.contains(note), "'{note}' is missing in\n{text}");
     }
     run.cells[0].overloaded = true;

@@ -22,7 +22,7 @@ struct Cart {
 }
 
 impl Cart {
-    /// Puts pieces in; those of a product that is in already are added up.
+    /// Puts units in; those of a product that is in already are added up.
     fn put(&mut self, product: Product, quantity: i64) {
         match self.items.iter_mut().find(|(inside, _)| inside.product_id == product.product_id) {
             Some((_, units)) => *units += quantity,

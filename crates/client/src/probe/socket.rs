@@ -1,4 +1,5 @@
-//! The socket that echo goes through: for ICMP a raw one where permitted, else the kernel's ping socket; for UDP its own.
+//! The socket that echo goes through: for ICMP a raw one where permitted, else the kernel's ping socket; for UDP its
+//! own.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -1,8 +1,8 @@
 //! What both ends of TCP tell of a link that loses packets: the real shop with `--trace`, the real client and the
 //! shaper, in network namespaces.
 //!
-//! This program is also the shop and the shaper, as the driver is: they are libraries, and a test gets only the path of its
-//! own package's programs.
+//! This program is also the shop and the shaper, as the driver is: they are libraries, and a test gets only the path of
+//! its own package's programs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
@@ -172,8 +172,8 @@ fn connections_per_request_tell_lost_syn_acks_too() {
     let (late, prompt): (Vec<_>, Vec<_>) = seen.samples.iter().partition(late);
     // 10 % of 1200, and four and a half standard deviations.
     assert_between(late.len() as u64, 73, 167, "handshakes whose SYN-ACK was lost", &seen);
-    // The client may have retransmitted nothing: its SYN timer and the server's SYN-ACK timer are both 1 s, and when the
-    // server's expires first, the SYN-ACK arrives before the client would retransmit its SYN.
+    // The client may have retransmitted nothing: its SYN timer and the server's SYN-ACK timer are both 1 s, and when
+    // the server's expires first, the SYN-ACK arrives before the client would retransmit its SYN.
     for sample in late {
         assert!(seen.of(sample).unwrap() > 0, "the server retransmitted its SYN-ACK: {sample:?}");
     }

@@ -11,7 +11,7 @@ use crate::config::default;
 use model::HumanDuration;
 
 /// The environment variable that holds the administrator's password; there is no flag, because everybody on the
-/// machine can see a process's arguments.
+/// host can see a process's arguments.
 pub(super) const ADMIN_PASSWORD_VARIABLE: &str = "SHOP_ADMIN_PASSWORD";
 
 /// The shop: accounts and orders over TCP, kept in one SQLite file.
@@ -28,7 +28,7 @@ const AFTER_HELP: &str = "\
 Without a command it serves. Times are a whole number and one of ms, s, m, h, d (30s).
 The administrator's first password comes from the environment variable SHOP_ADMIN_PASSWORD or from
 --admin-password-file; without either it is invented when the account is made, and shown once on stderr.
-On SIGTERM or SIGINT requests that are under way are finished. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+On SIGTERM or SIGINT requests that are in flight are finished. Exit codes: 0 done, 1 failed, 2 wrong usage.";
 
 /// What else the program does.
 #[derive(Debug, Subcommand)]
@@ -96,10 +96,10 @@ pub(super) struct ServeOptions {
     /// A request must be complete so long after its first byte
     #[arg(long, env = "SHOP_REQUEST_TIMEOUT", default_value_t = default::REQUEST_TIMEOUT, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) request_timeout: HumanDuration,
-    /// How long requests under way may take to finish after SIGTERM
+    /// How long requests in flight may take to finish after SIGTERM
     #[arg(long, env = "SHOP_SHUTDOWN_GRACE", default_value_t = default::SHUTDOWN_GRACE, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) shutdown_grace: HumanDuration,
-    /// What an answered order survives: a crash of the machine (full), or only one of the server (normal, faster)
+    /// What an answered order survives: a crash of the host (full), or only one of the server (normal, faster)
     #[arg(long, env = "SHOP_DURABILITY", value_enum, default_value_t = DurabilityName::Full)]
     pub(super) durability: DurabilityName,
     /// TCP congestion control of the shop's connections, such as cubic, bbr or reno (default: the host's)
@@ -109,7 +109,7 @@ pub(super) struct ServeOptions {
     #[arg(long, env = "SHOP_MAX_BATCH", default_value_t = default::MAX_BATCH, value_name = "N")]
     pub(super) max_batch: NonZeroUsize,
     /// New CSV file for what TCP went through for each response (default: none); it may be renamed at any time to have
-    /// the rows so far, and another one is begun
+    /// the rows so far, and another one is started
     #[arg(long, env = "SHOP_TRACE", value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
     /// What is logged on stderr: a level, or targets with levels. 'info' adds a line for every connection's start and

@@ -22,7 +22,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements that a connection keeps; more than there are.
 const CACHED_STATEMENTS: usize = 64;
 
-/// `products.added` counts the pieces ever added, so that `added - stock` must equal what was ordered.
+/// `products.added` counts the units ever added, so that `added - stock` must equal what was ordered.
 const VERSION_1: &str = "
 CREATE TABLE users (
     id INTEGER PRIMARY KEY,

@@ -91,7 +91,7 @@ fn a_request_that_does_not_become_complete_is_answered_and_the_connection_closed
     let server = Server::start(&["--request-timeout", "300ms"]);
     let mut shop = server.on_shop();
     let frame = encode_frame(br#"{"command":"view_categories"}"#).unwrap();
-    // A whole request, and the beginning of one.
+    // A whole request, and the start of one.
     shop.stream.write_all(&[frame.as_slice(), &frame[..9]].concat()).unwrap();
     assert_eq!(shop.receive()["ok"], true);
     assert_eq!(refusal(&shop.receive()), error("request_timeout", ""));

@@ -1,4 +1,4 @@
-//! place_order, submit_rating, view_order_history; above all that no piece is sold twice or lost.
+//! place_order, submit_rating, view_order_history; above all that no unit is sold twice or lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;

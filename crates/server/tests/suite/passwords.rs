@@ -1,5 +1,5 @@
-//! Password hashing must not reveal by its cost which users exist, and must accept hashes of another cost. `src/passwords.rs`
-//! tests that it does not delay orders: there a test can block the threads that hash.
+//! Password hashing must not reveal by its cost which users exist, and must accept hashes of another cost.
+//! `src/passwords.rs` tests that it does not delay orders: there a test can block the threads that hash.
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +50,7 @@ fn the_time_of_a_login_does_not_tell_whether_the_user_exists() {
     server.shopper("ann");
     let mut accounts = server.on_accounts();
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    // In turns, so that whatever else the machine does falls on both alike.
+    // In turns, so that whatever else the host does falls on both alike.
     for _ in 0..100 {
         known.push(time(&mut accounts, "ann"));
         unknown.push(time(&mut accounts, "bob"));

@@ -1,5 +1,5 @@
-//! How a response splits the server's time: into waiting for threads, the database, and the rest. `src/passwords.rs` and
-//! `src/store/mod.rs` test which time belongs to which part: there a test can block the threads.
+//! How a response splits the server's time: into waiting for threads, the database, and the rest. `src/passwords.rs`
+//! and `src/store/mod.rs` test which time belongs to which part: there a test can block the threads.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Added delay: the same datagrams over the bare link and the emulated one, in turns, so that what else the machine
+//! Added delay: the same datagrams over the unshaped link and the emulated one, in turns, so that what else the host
 //! does falls on both.
 //!
 //! A datagram carries the time before its `send`; the far node's kernel stamps its arrival, and the near node sees its
@@ -29,7 +29,7 @@ const GAP: Duration = Duration::from_micros(2_300);
 /// Small: its own time on the link must not show.
 const PACKET_BYTES: usize = 64;
 
-/// What of a row the shaper is held to. A program's own wake-up is most of a round trip's tail, and a busy machine does
+/// What of a row the shaper is held to. A program's own wake-up is most of a round trip's tail, and a busy host does
 /// what it likes with everybody's.
 #[derive(Clone, Copy)]
 enum Held {

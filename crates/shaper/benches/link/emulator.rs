@@ -1,4 +1,4 @@
-//! What can put a condition on the lab's link.
+//! What can put a condition on the environment's link.
 
 use std::process::Command;
 
@@ -7,7 +7,7 @@ use model::Condition;
 use crate::fixture::{BINARY, Lab, Running};
 
 pub(crate) enum Emulator {
-    /// Nothing: the bare link, that all else is compared with.
+    /// Nothing: the unshaped link, that all else is compared with.
     Bare,
     Shaper {
         name: String,
@@ -24,7 +24,7 @@ pub(crate) enum InForce<'a> {
 }
 
 impl Emulator {
-    /// All that there are here, the bare link first; and a sentence on netem where there is none.
+    /// All that there are here, the unshaped link first; and a sentence on netem where there is none.
     pub(crate) fn all(lab: &Lab, beside: Option<String>) -> (Vec<Self>, String) {
         let mut all = vec![Self::Bare];
         all.extend(beside.map(|program| Self::Shaper { name: format!("shaper, {program}"), program }));
@@ -42,7 +42,7 @@ impl Emulator {
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Bare => "bare link",
+            Self::Bare => "unshaped link",
             Self::Shaper { name, .. } => name,
             Self::Netem => "netem",
         }
@@ -57,7 +57,7 @@ impl Emulator {
         matches!(self, Self::Shaper { program, .. } if program == BINARY)
     }
 
-    /// Puts a condition in force; the bare link stays bare.
+    /// Puts a condition in force; the unshaped link stays bare.
     pub(crate) fn impose<'a>(&self, lab: &'a Lab, condition: &str, seed: u64) -> InForce<'a> {
         let condition: Condition = serde_json::from_str(condition).unwrap();
         match self {

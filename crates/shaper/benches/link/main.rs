@@ -1,4 +1,4 @@
-//! `cargo bench -p shaper --bench link`: what the shaper does to a link, beside its goals, the bare link and netem.
+//! `cargo bench -p shaper --bench link`: what the shaper does to a link, beside its goals, the unshaped link and netem.
 //!
 //! Everything is real: namespaces, sockets, the built binary. The traffic is the bench's own, so nothing but `ip` (and
 //! `tc` for netem) is needed. Prints one Markdown table; what each row means is said where it is measured.
@@ -27,7 +27,7 @@ use emulator::Emulator;
 use fixture::Lab;
 use table::Row;
 
-/// Measures the shaper against its goals, beside the bare link and (where the kernel has it) netem.
+/// Measures the shaper against its goals, beside the unshaped link and (where the kernel has it) netem.
 #[derive(Parser)]
 struct Options {
     /// A fifth of the packets and of the time, for a first look

@@ -26,7 +26,7 @@ const WATCHED: Duration = Duration::from_millis(250);
 
 pub(crate) fn rows(lab: &Lab, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
     let mut of_emulators: Vec<_> = emulators.iter().map(|emulator| times(lab, emulator, effort)).collect();
-    ["from the bare link to a delay", "from delay to delay", "to the bare link"]
+    ["from the unshaped link to a delay", "from delay to delay", "to the unshaped link"]
         .into_iter()
         .map(|what| Row {
             what: format!("`shaper set` (`tc qdisc`) {what}: median, longest"),
@@ -42,7 +42,7 @@ fn cell(times: Option<Vec<f64>>) -> Cell {
     Cell::judged(format!("{:.1}, {longest:.1} ms (n={})", median(&times), times.len()), longest <= 20.0)
 }
 
-/// Times of the three kinds of switch, in milliseconds, the last kind first; none for the bare link.
+/// Times of the three kinds of switch, in milliseconds, the last kind first; none for the unshaped link.
 fn times(lab: &Lab, emulator: &Emulator, effort: Effort) -> Vec<Vec<f64>> {
     if emulator.is_bare() {
         return Vec::new();
@@ -82,14 +82,14 @@ fn one(lab: &Lab, emulator: &Emulator, from_ms: u32, to_ms: u32) -> f64 {
         });
         std::thread::sleep(Duration::from_millis(20));
         let started = Lab::inside(&lab.near, || switch(emulator, from_ms, to_ms));
-        // What was under way as the switch came has arrived by then.
+        // What was in flight as the switch came has arrived by then.
         std::thread::sleep(Duration::from_millis(30));
         stop.store(true, Ordering::Relaxed);
         first_under(to_ms, started, &watcher.join().unwrap())
     })
 }
 
-/// Sets it; gives the time at which that began.
+/// Sets it; gives the time at which that started.
 fn switch(emulator: &Emulator, from_ms: u32, to_ms: u32) -> u64 {
     let mut command = match emulator {
         Emulator::Shaper { program, .. } => {

@@ -28,7 +28,7 @@ pub(crate) struct Lab {
     pub(crate) far: String,
 }
 
-/// The lab, or `None` and a line that says why there can be none here.
+/// The environment, or `None` and a line that says why there can be none here.
 pub(crate) fn lab() -> Option<Lab> {
     if let Some(reason) = obstacle() {
         println!("skipped: {reason}");

@@ -126,7 +126,7 @@ fn of_100_000_packets_so_many_are_lost_as_chance_allows() {
     let Some(lab) = lab() else { return };
     let _shaper = lab.start("--loss 1% --seed 1");
     let expected = survivors("1%", 1, 100_000);
-    // Each thousand waits for the one before, so that no queue overflows, however slow the machine is.
+    // Each thousand waits for the one before, so that no queue overflows, however slow the host is.
     let numbered = Numbered::open(&lab);
     for thousand in 0..100 {
         let range = thousand * 1_000..(thousand + 1) * 1_000;
@@ -187,7 +187,7 @@ fn a_transfer_over_a_delay_arrives_unchanged_and_counts_as_packets_of_the_wire()
     let bytes = transfer(&lab, 40_000_000, || ()) as f64;
     let status = lab.status("show");
     let counters = status.counters;
-    // 1448 bytes are a full packet's; some are smaller, some are sent again when a busy machine drops some.
+    // 1448 bytes are a full packet's; some are smaller, some are sent again when a busy host drops some.
     assert_between(counters.packets as f64, bytes / 1_448.0, bytes / 1_448.0 * 1.2, "packets");
     assert_between(counters.bytes as f64, bytes * 1.035, bytes * 1.2, "bytes with headers");
     assert_eq!((counters.dropped_loss, counters.dropped_queue, counters.send_errors), (0, 0, 0), "{status:?}");

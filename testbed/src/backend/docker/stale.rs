@@ -53,7 +53,7 @@ impl Leftover {
     }
 }
 
-/// Removes what the driver made that ran on `host`, this one, and whose folder `is_dead` says so of. Goes on after a
+/// Removes what the driver made that ran on `host`, this one, and whose directory `is_dead` says so of. Goes on after a
 /// failure.
 pub(crate) async fn remove(
     docker_host: &DockerHost,

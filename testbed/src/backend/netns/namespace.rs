@@ -21,8 +21,8 @@ impl AsFd for Namespace {
     }
 }
 
-/// Moves the whole process into the lab: a network and a mount namespace of its own and, without root, a user namespace in
-/// which it is root. To be called while the process has one thread only.
+/// Moves the whole process into the lab: a network and a mount namespace of its own and, without root, a user namespace
+/// in which it is root. To be called while the process has one thread only.
 pub(crate) fn enter_namespace() -> anyhow::Result<()> {
     let (user, group) = (geteuid(), getegid());
     let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
@@ -43,13 +43,13 @@ fn keep_mounts_private() -> anyhow::Result<()> {
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context("making mounts private")
 }
 
-/// Whether the lab is in a user namespace of an ordinary user.
+/// Whether the environment is in a user namespace of an ordinary user.
 pub(crate) fn is_rootless() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().nth(2).is_some_and(|length| length == "1"))
 }
 
-/// Why this process couldn't enter a lab, found out in a child process that tries.
+/// Why this process couldn't enter an environment, found out in a child process that tries.
 pub(crate) fn why_not() -> Option<String> {
     let me = std::env::current_exe().ok()?;
     let tried = std::process::Command::new(me).arg(TRY_NAMESPACE_ARGUMENT).output();
@@ -63,7 +63,8 @@ pub(crate) fn why_not() -> Option<String> {
 /// The first argument that makes the driver try [`enter_lab`] and exit.
 const TRY_NAMESPACE_ARGUMENT: &str = "try-lab";
 
-/// Tries to enter a lab and says on stderr what was in the way; `None` when the arguments ask for something else.
+/// Tries to enter an environment and says on stderr what was in the way; `None` when the arguments ask for something
+/// else.
 pub(crate) fn try_namespace_if_requested(arguments: &[OsString]) -> Option<ExitCode> {
     if arguments.get(1)? != TRY_NAMESPACE_ARGUMENT {
         return None;

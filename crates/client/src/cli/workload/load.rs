@@ -1,4 +1,4 @@
-//! The options that say when operations begin.
+//! The options that say when operations start.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use clap::ValueEnum;
 use crate::cli::duration;
 use crate::workload::{ArrivalProcess, ArrivalRate, Arrivals, Load};
 
-/// When operations begin.
+/// When operations start.
 #[derive(clap::Args)]
-#[command(next_help_heading = "When operations begin")]
+#[command(next_help_heading = "When operations start")]
 pub(super) struct LoadArgs {
     /// Closed loop: mean pause before an operation; pauses are spread evenly over 0.5 to 1.5 times this.
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse)]
     think_time: Duration,
-    /// Open loop: so many operations of this process begin, whatever became of those before; a number and one of /s, /m,
-    /// /h, such as 200/s. Latencies count from when an operation should have begun.
+    /// Open loop: so many operations of this process start, whatever became of those before; a number and one of /s,
+    /// /m, /h, such as 200/s. Latencies count from when an operation should have started.
     #[arg(long, value_name = "RATE", conflicts_with = "think_time")]
     arrival_rate: Option<ArrivalRate>,
     /// How operations of an open loop follow each other.
     #[arg(long, value_enum, default_value = "poisson", requires = "arrival_rate")]
     arrivals: ArrivalProcessArg,
-    /// The first operation of a constant rate begins so long after the start, so that clients can take turns.
+    /// The first operation of a constant rate starts so long after the start, so that clients can take turns.
     #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "arrival_rate")]
     arrival_offset: Option<Duration>,
 }
