@@ -251,7 +251,7 @@ pub(crate) trait Backend {
     /// Where clients find the shop.
     fn shop(&self) -> &ShopAddress;
 
-    /// Whether there is a server's node; else the shop is somebody else's.
+    /// Whether there is a server node; otherwise the server is external.
     fn has_server(&self) -> bool {
         true
     }

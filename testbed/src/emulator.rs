@@ -127,7 +127,7 @@ pub(crate) struct Chosen {
 }
 
 /// Prepares the emulator that the user wants, or the first that works and can impose all the conditions; for a shop
-/// that is somebody else's, a person.
+/// for an external server, an operator.
 ///
 /// # Errors
 /// When the wanted one, or all, do not work in the server's node.
@@ -140,7 +140,7 @@ pub(crate) async fn choose(
 ) -> anyhow::Result<Chosen> {
     if !backend.has_server() {
         let manual = ManualEmulator::new(backend.shop().host.clone(), stop.clone());
-        return prepared(backend, Box::new(manual), logs, "the shop is somebody else's, so is its link").await;
+        return prepared(backend, Box::new(manual), logs, "external server: conditions are set manually").await;
     }
     match choice {
         EmulatorChoice::Shaper => prepared(backend, Box::new(ShaperEmulator::default()), logs, "asked for").await,

@@ -110,7 +110,7 @@ impl Agent {
         let stream = connected.map_err(|_| anyhow!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))?;
         let stream = stream.context("cannot connect")?;
         // Without a listener TCP may connect a port of this host to itself, which would then keep the hub from it.
-        ensure!(stream.local_addr()? != stream.peer_addr()?, "cannot connect: nobody listens");
+        ensure!(stream.local_addr()? != stream.peer_addr()?, "cannot connect: no listener");
         socket::tune(&stream)?;
         Ok(stream)
     }

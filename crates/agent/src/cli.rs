@@ -25,7 +25,7 @@ struct Cli {
 enum Command {
     /// Run in a node: connect to the hub and do what the driver asks, until SIGTERM or SIGINT.
     Serve(ServeArgs),
-    /// Run beside the driver: pass on requests from stdin to agents and their events to stdout, until stdin closes.
+    /// Run on the driver's host: pass on requests from stdin to agents and their events to stdout, until stdin closes.
     Hub(HubArgs),
 }
 
@@ -76,7 +76,7 @@ where
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // When even the terminal is gone there is nobody left to tell.
+            // Nothing is left to report to when even the terminal is gone.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }

@@ -103,7 +103,7 @@ impl Hub {
     /// What waits is bounded by the requests it makes.
     fn tell_later(&self, event: FromAgent) {
         let events = self.events.clone();
-        // When nobody takes events any more the hub is about to end.
+        // When events are no longer received the hub is about to exit.
         tokio::spawn(async move { drop(events.send(event).await) });
     }
 }

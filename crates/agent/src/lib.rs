@@ -1,5 +1,5 @@
-//! Programs in nodes on other machines: an *agent* in each node starts them, and one *hub*, beside the driver, passes
-//! on what the driver asks of the agents and what they answer.
+//! Programs in nodes on other machines: an *agent* in each node starts them, and one *hub*, on the driver's host,
+//! passes on what the driver asks of the agents and what they answer.
 //!
 //! ```text
 //! driver ── stdin and stdout of `testbed-agent hub` ── TCP ─┬─ `testbed-agent serve` ── its programs

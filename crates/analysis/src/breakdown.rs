@@ -86,7 +86,7 @@ impl Components {
         split.server();
         match sample.rtt_ms {
             Some(rtt_ms) => split.network(rtt_ms - sample.server_ms.unwrap_or_default()),
-            // No answer came. Where segments were sent again, those were waited for; else nobody knows.
+            // No answer came. Where segments were sent again, those were waited for; otherwise the cause is unknown.
             None if split.resent(0) => {
                 split.take(Component::Retransmission, split.left);
             }

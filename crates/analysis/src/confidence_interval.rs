@@ -115,7 +115,7 @@ impl Estimate {
     }
 }
 
-/// The value, unless there is a reason to make no interval: too few repetitions, or that it is `thin`.
+/// The value, unless there is a reason to make no interval: too few repetitions, or that it is undersampled.
 fn usable(
     value: Option<f64>,
     repetitions: usize,

@@ -141,7 +141,7 @@ pub struct RunSamples {
     pub baseline: Option<PooledSamples>,
     /// The varied conditions.
     pub conditions: Vec<SweepSamples>,
-    /// Samples of cells that are not listed. They are in no pool; whoever shows the pools says so.
+    /// Samples of cells that are not listed. They are not pooled; tables and graphs state their number.
     pub unlisted_samples: usize,
 }
 

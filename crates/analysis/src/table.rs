@@ -63,7 +63,7 @@ pub struct ConditionRow {
     pub latency_p95_ms: Option<f64>,
     /// 95th percentile of the latency less the pooled baseline's.
     pub latency_p95_delta_ms: Option<f64>,
-    /// 99th percentile of the latency; see `thin`.
+    /// 99th percentile of the latency; see `undersampled`.
     pub latency_p99_ms: Option<f64>,
     /// Median RTT of the requests.
     pub rtt_p50_ms: Option<f64>,
@@ -73,7 +73,7 @@ pub struct ConditionRow {
     pub rtt_p95_ms: Option<f64>,
     /// 95th percentile of the RTT less the pooled baseline's.
     pub rtt_p95_delta_ms: Option<f64>,
-    /// 99th percentile of the RTT of the requests; see `thin`.
+    /// 99th percentile of the RTT of the requests; see `undersampled`.
     pub rtt_p99_ms: Option<f64>,
     /// The percentiles for which `n − errors` operations are too few ([`Statistic::needs`]), as in `p95 p99`.
     pub undersampled: String,

@@ -67,7 +67,7 @@ pub enum WorkloadError {
         last: String,
     },
     /// The timer that an open loop's arrival schedule is kept by failed.
-    #[error("cannot keep the timetable: {0}")]
+    #[error("cannot follow the arrival schedule: {0}")]
     ArrivalTimer(io::Error),
     /// A part of this program failed.
     #[error("internal failure: {0}")]
@@ -78,7 +78,7 @@ pub enum WorkloadError {
 ///
 /// Ends when the time or the operations are used up, or at [`Command::Stop`]. No operation starts after that; those
 /// in flight have [`GRACE_AT_END`] or [`GRACE_AT_STOP`] to end and get their rows. What takes longer gets no row and is
-/// counted in `unfinished` of the last event, because nobody knows how it would have ended.
+/// counted in `unfinished` of the last event, because it is unknown how it would have ended.
 ///
 /// In an open loop, operations that arrived in time and wait for a virtual user when the time is over are as those in
 /// flight; at [`Command::Stop`] they are counted in `unfinished`.

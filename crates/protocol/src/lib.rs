@@ -1,7 +1,7 @@
 //! Messages and framing of the shop, as `docs/protocol.md` describes them.
 //!
 //! Pure: bytes and JSON come in, typed requests and responses go out, and the other way round. No sockets and no clock
-//! here; the server and the client each have their own thin adapter.
+//! here; the server and the client each have a small adapter.
 
 pub mod echo;
 pub mod fields;

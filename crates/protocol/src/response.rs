@@ -232,7 +232,7 @@ pub struct Product {
     pub price_cents: i64,
     /// Pieces left.
     pub stock: i64,
-    /// Mean of its ratings, stars; absent while nobody rated it.
+    /// Mean of its ratings, stars; absent while it has no rating.
     pub rating_average: Option<f64>,
     /// How many ratings it has.
     pub rating_count: u64,

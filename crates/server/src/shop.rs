@@ -31,7 +31,7 @@ use crate::token;
 use crate::token::TokenHash;
 use crate::trace::Trace;
 
-/// A counter that all threads write to, on cache lines of its own: the fields beside it are only read.
+/// A counter that all threads write to, on separate cache lines: neighbouring fields are only read.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Counter(AtomicU64);
@@ -72,7 +72,7 @@ impl Shop {
     }
 
     /// The administrator's password, if it was invented because none was set and there was no such account. It is kept
-    /// nowhere: show it to somebody.
+    /// nowhere else: show it once.
     #[must_use]
     pub fn invented_password(&self) -> Option<&Secret> {
         self.invented_password.as_ref()

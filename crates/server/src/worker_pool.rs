@@ -1,4 +1,4 @@
-//! A crew: some threads that take jobs in batches from one bounded queue.
+//! A worker pool: threads that take jobs in batches from one bounded queue.
 //!
 //! The database and the password hashes live behind groups, so that nothing slow ever runs on the runtime's threads.
 //! A panic in a batch costs that batch and nothing else. Dropping the group lets it finish its queue first.
@@ -73,7 +73,7 @@ impl<J> Drop for WorkerPool<J> {
 
 impl<J> fmt::Debug for WorkerPool<J> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Crew").field("threads", &self.threads).finish_non_exhaustive()
+        formatter.debug_struct("WorkerPool").field("threads", &self.threads).finish_non_exhaustive()
     }
 }
 

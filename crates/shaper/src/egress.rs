@@ -41,8 +41,9 @@ const MIN_HEADER_BYTES: usize = 20;
 const ETHERNET_HEADER_BYTES: usize = 14;
 
 impl Egress {
-    /// Opens the sockets; sends never block, and leave by `device` only. Without that, a packet whose mark somebody's
-    /// firewall rewrites, or for which the main table has lost its route, would come back to the shaper, for ever.
+    /// Opens the sockets; sends never block, and leave by `device` only. Otherwise, a packet whose mark another
+    /// program's firewall rewrites, or for which the main table has lost its route, would come back to the shaper, for
+    /// ever.
     pub(crate) fn open(device: &str, neighbours: Option<NeighbourCache>) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
         socket.bind_device(Some(device.as_bytes()))?;

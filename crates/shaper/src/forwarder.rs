@@ -79,7 +79,7 @@ impl Forwarder {
         self.tell(Command::Switch { condition, seed })
     }
 
-    /// Packets leave by `outlet` from now on.
+    /// Packets leave by `egress` from now on.
     pub(crate) fn let_out_by(&self, egress: Egress) -> Result<(), ForwarderStopped> {
         self.tell(Command::Exit(Box::new(egress)))
     }

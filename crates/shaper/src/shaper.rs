@@ -115,7 +115,7 @@ impl Shaper {
     }
 }
 
-/// A packet thread that knows what its own way costs packets, if that can be measured here. It lets out by `outlet`.
+/// A forwarder that sends by `egress` and, if this can be measured here, knows its own processing time.
 async fn calibrated(tun: Tun, egress: Egress, memory_limit: u64) -> Result<Forwarder> {
     let engine = Forwarder::start(tun, Egress::open(calibration::EXIT_DEVICE, None)?, memory_limit)?;
     let delay = Delay::try_from(calibration::DELAY)?;

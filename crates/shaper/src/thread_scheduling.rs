@@ -1,6 +1,6 @@
 //! How the packet thread gets a core when all of them are busy.
 //!
-//! Measured on two cores with four busy loops beside it, delay 50 ms: as an ordinary thread packets leave up to 10 ms
+//! Measured on two cores during four busy loops, delay 50 ms: as an ordinary thread packets leave up to 10 ms
 //! late, niceness changes nothing, and with real-time priority they are at most 0.7 ms late.
 
 use std::time::Duration;

@@ -55,7 +55,7 @@ pub(crate) enum ShopAccess {
     OneNetwork,
     /// By ports that the server's engine publishes.
     Published(ShopAddress),
-    /// The shop is somebody else's; there is no server's node.
+    /// The server is external; there is no server node.
     Elsewhere(ShopAddress),
 }
 
@@ -95,7 +95,7 @@ impl DockerBackend {
             let known = docker_hosts.iter().position(|known| known.id() == docker_host.id());
             if known == Some(0) {
                 bail!(
-                    "{} is the server's engine (same id, same host name): clients beside the server do not reach its published ports as others do; \
+                    "{} is the server's Docker host (same id, same host name): clients on the server's host do not reach its published ports as others do; \
                      name other engines for them, or none for everything on one",
                     docker_host.url()
                 );
@@ -108,7 +108,7 @@ impl DockerBackend {
         Ok(Self::with(docker_hosts, 0, clients, ShopAccess::Published(published)))
     }
 
-    /// Clients only, for a shop that somebody else has started.
+    /// Clients only, for an external server.
     pub(crate) fn clients_only(mut docker_hosts: Vec<DockerHost>, shop: ShopAddress) -> Self {
         let mut seen = HashSet::new();
         docker_hosts.retain(|docker_host| seen.insert(docker_host.id()));
@@ -173,7 +173,7 @@ impl Backend for DockerBackend {
         // Set first: `down` must find what a failure below leaves half done.
         self.plan = Some(plan.clone());
         let kind = if self.reach == ShopAccess::OneNetwork { NetworkKind::Closed } else { NetworkKind::Open };
-        // All of them, also after a failure: the engine would go on making what nobody waits for, and nobody removes.
+        // All of them, also after a failure: the daemon would create the rest later, and nothing would remove it.
         let networks = join_all(self.docker_hosts.iter().map(|docker_host| docker_host.make_network(plan, kind))).await;
         networks.into_iter().collect::<anyhow::Result<()>>()?;
         let made = join_all(self.nodes(plan).into_iter().map(|node| self.make_node(node, plan))).await;

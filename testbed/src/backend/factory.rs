@@ -1,4 +1,4 @@
-//! The engines of environments that measure cells beside each other, each with a network of its own.
+//! Creates one backend per environment, so that cells can be measured in parallel, each in its own network.
 
 use crate::backend::Backend;
 

@@ -36,7 +36,7 @@ impl HostBackend {
 
     fn refuse_server(node: Node) -> anyhow::Result<()> {
         if node == Node::Server {
-            bail!("the shop is somebody else's: nothing can be run beside it");
+            bail!("external server: no program can be run on its host");
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ impl Backend for HostBackend {
     async fn recreate(&mut self, node: Node) -> anyhow::Result<()> {
         self.children.get_mut().kill(node).await;
         let folder = self.folder(node);
-        std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {directory}"))?;
+        std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {folder}"))?;
         self.make_folder(node)
     }
 

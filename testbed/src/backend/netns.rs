@@ -32,14 +32,14 @@ use namespace::Namespace;
 pub(crate) use namespace::{enter_namespace, try_namespace_if_requested, why_not};
 use topology::{Bridge, VethLink};
 
-/// The network of the lab: its own address space, so it can't collide with anything.
+/// The network of the environments: its own address space, so it can't collide with anything.
 const NETWORK: [u8; 2] = [10, 77];
 
 /// Nodes as network namespaces.
 pub(crate) struct NetnsBackend {
     /// Where the nodes' directories are; removed by its owner, not here.
     folder: PathBuf,
-    /// Which of the environments beside each other this is, from 1: bridges and the nodes' links are named after it.
+    /// Number of the environment, from 1: bridges and the nodes' links are named after it.
     environment: u32,
     shop: ShopAddress,
     /// Kept for `renew`.
@@ -59,7 +59,7 @@ impl NetnsBackend {
     /// must be in the namespace for environments already ([`enter_lab`]).
     pub(crate) fn new(folder: &Path, environment: u32) -> Self {
         let shop = ShopAddress::of_node(&address(Node::Server));
-        let folder = folder.join(format!("lab-{environment}"));
+        let folder = folder.join(format!("environment-{environment}"));
         Self {
             folder,
             environment,
@@ -127,7 +127,7 @@ impl Backend for NetnsBackend {
 
     async fn up(&mut self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
         let bridge =
-            Bridge::make(&format!("lab-{}", self.environment)).await.context("making the environment's bridge")?;
+            Bridge::make(&format!("br-{}", self.environment)).await.context("making the environment's bridge")?;
         let made = plan.nodes().map(|node| {
             let bridge = &bridge;
             let backend = &*self;

@@ -53,7 +53,7 @@ pub(crate) struct PlacementArgs {
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_533), help = format!("First of the three ports that are published: accounts, shop, and UDP echo \
           for the probe [default: {}]", limits::ACCOUNTS_PORT))]
     publish_port: Option<u16>,
-    /// Use a shop that somebody started manually on HOST; conditions are set there manually, as the run then tells
+    /// Use a shop already running on HOST; the run prints the commands that set each condition
     #[arg(long, value_name = "HOST", conflicts_with_all = ["server_docker_host", "server_address"])]
     pub(crate) external_server: Option<String>,
 }

@@ -115,7 +115,7 @@ fn use_several(placement: &PlacementArgs) -> anyhow::Result<SelectedBackend> {
     Ok(SelectedBackend { runtime, backends, why })
 }
 
-/// Clients here, for somebody else's shop.
+/// Clients on this host, for an external server.
 fn use_shop_elsewhere(placement: &PlacementArgs, host: &str, folder: &Path) -> anyhow::Result<SelectedBackend> {
     let shop = ShopAddress::published(host, placement.first_port())?;
     let runtime = runtime()?;
@@ -141,5 +141,5 @@ fn use_shop_elsewhere(placement: &PlacementArgs, host: &str, folder: &Path) -> a
             format!("processes on this host, no Docker ({error:#})"),
         ),
     };
-    Ok(SelectedBackend { runtime, backends, why: format!("clients: {what}; the shop at {host} is somebody else's") })
+    Ok(SelectedBackend { runtime, backends, why: format!("clients: {what}; external server at {host}") })
 }

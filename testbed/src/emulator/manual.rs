@@ -1,5 +1,5 @@
-//! No emulator of ours: somebody sets the condition on the server's host, told what to type. What is in force is not
-//! read back; the probe alone speaks for it.
+//! Manual emulation: an operator sets each condition on the server's host, by the commands that the run prints. What is
+//! in force is not read back; the probe alone speaks for it.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::backend::{Backend, DEVICE};
 use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack, shaper as shaper_emulator, tcset};
 use crate::output::{prompt, say};
 
-/// Somebody who sets conditions.
+/// An operator who sets conditions.
 pub(crate) struct ManualEmulator {
     /// The server's host, as the user named it.
     host: String,
@@ -38,7 +38,7 @@ impl ManualEmulator {
             () = self.stop.cancelled() => bail!("interrupted while a condition was to be set manually"),
         };
         if read == 0 {
-            bail!("nobody is there to press Enter (stdin has ended), so nobody says that the condition is set");
+            bail!("stdin closed before the condition was confirmed: run in a terminal");
         }
         Ok(())
     }

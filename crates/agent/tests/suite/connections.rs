@@ -27,7 +27,8 @@ fn an_agent_says_where_and_which_it_is() {
     assert_eq!(hub.next(), FromAgent { from: 1, event: Event::Connected { host: "machine-1".into(), version } });
 }
 
-// Where a test takes a port again after its hub, it has an address of its own: nobody else gets the port meanwhile.
+// Where a test takes a port again after its hub, it has an address of its own, so that no other test gets the port
+// meanwhile.
 
 #[test]
 fn an_agent_waits_for_a_hub_that_comes_later() {

@@ -77,7 +77,7 @@ fn a_lost_response_is_a_stall() {
         (Component::Other, 0.3),
     ];
     check_beside_server(&lost, None, &expect);
-    // What the server's side counted is not known: nobody can tell what it was.
+    // The server's counters are unknown, so the cause is, too.
     let untold = Sample { server_tcp_retransmits: None, ..lost };
     let expect = [(Component::Handshake, 50.4), (Component::RoundTrips, 50.2), (Component::Other, 205.6)];
     check_beside_server(&untold, None, &expect);
@@ -208,7 +208,7 @@ fn behind_a_rate_the_shortest_round_trip_of_the_cell_is_the_links() {
         (components.get(Component::Handshake) - 50.2).abs() < 1e-6
             && (components.get(Component::Transmission) - 45.3).abs() < 1e-6
     );
-    // Without a rate each connection tells for itself: with jitter, the shortest of all is nobody's.
+    // Without a rate each connection tells for itself: with jitter, the shortest of all belongs to no connection.
     assert_eq!(LinkParameters::of(&all, None), LinkParameters::default());
 }
 

@@ -46,7 +46,7 @@ impl Subset {
         }
     }
 
-    /// Why there is no bar at all, and why one is missing beside others.
+    /// Why there is no bar at all, and why one of several is missing.
     fn absence(self) -> (&'static str, &'static str) {
         match self {
             Subset::All => ("no operation succeeded", "none"),

@@ -103,7 +103,7 @@ fn vector(fonts: Fonts, scene: &Scene) -> Result<String, String> {
 
 type Painted<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-/// What painting depends on beside the scene.
+/// What painting depends on in addition to the scene.
 #[derive(Clone, Copy)]
 struct Brush {
     fonts: Fonts,

@@ -162,7 +162,7 @@ impl Scene {
         self.shapes.push(Shape::Text(label));
     }
 
-    /// A marker with a thin white rim, so that it stands off lines and other markers; `open` leaves it empty.
+    /// A marker with a narrow white rim, so that it stands off lines and other markers; `open` leaves it empty.
     pub(crate) fn marker(&mut self, marker: Marker, at: Point, radius: f64, color: Color, fill: MarkerFill) {
         self.shapes.push(Shape::Fill(marker.corners(at, radius + 1.5), WHITE));
         self.shapes.push(Shape::Fill(marker.corners(at, radius), color));

@@ -20,7 +20,7 @@ pub(crate) struct StackedBars {
     pub(crate) means: Vec<Option<MeanBreakdown>>,
     /// What is written where no bar at all can be drawn.
     pub(crate) empty: &'static str,
-    /// What is written in the place of a bar that is missing beside others.
+    /// What is written in place of a missing bar.
     pub(crate) missing: &'static str,
 }
 
@@ -69,7 +69,7 @@ impl StackedBars {
         }
     }
 
-    /// Says beside other bars why one is not there.
+    /// States why a bar is missing.
     fn draw_missing(&self, scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, sizes: TypeSizes) {
         if fonts.width(self.missing, sizes.note, Weight::Regular) + 6.0 <= plot.slot() {
             let at = (plot.category(index), plot.area.bottom - 6.0);

@@ -53,7 +53,7 @@ fn the_terminal_form_marks_doubts_and_thin_percentiles() {
 #[test]
 fn each_doubt_has_a_mark_and_a_remedy_of_its_own() {
     for (verdict, stalled, mark, note) in [
-        (Verdict::Unverified, false, "100ms !", "! not proved: the condition was not confirmed"),
+        (Verdict::Unverified, false, "100ms !", "! unverified: the condition was not confirmed"),
         (Verdict::Failed, false, "100ms ×", "× failed: the server or a client failed"),
         (Verdict::Interrupted, false, "100ms /", "/ interrupted: the run was stopped in a cell; resume the run"),
         (Verdict::Verified, true, "100ms ^", "^ server stalled: slow operations were slow in the server"),

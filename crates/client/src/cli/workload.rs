@@ -25,13 +25,13 @@ use crate::workload;
 use crate::workload::thread_scheduling;
 use crate::workload::{Accounts, Credentials, Labels, Load, Settings, Until};
 
-/// How long it goes on when nobody says.
+/// Default duration.
 const DEFAULT_DURATION: Duration = Duration::from_secs(30);
 
 /// Virtual users of a closed loop that one thread is enough for.
 const USERS_PER_THREAD: usize = 256;
 /// Arrivals a second that one thread is enough for. With more, too many come while it is busy with others: measured at
-/// 1000/s with a connection per request and compilers beside it, p99 lateness was 0.3 ms on one thread and 0.13 ms on
+/// 1000/s with a connection per request while compilers ran, p99 lateness was 0.3 ms on one thread and 0.13 ms on
 /// two.
 const ARRIVALS_ON_ONE_THREAD: f64 = 500.0;
 /// Arrivals a second for each thread that is added.

@@ -15,7 +15,7 @@ use model::sample::Outcome;
 /// Orders that are shown at once.
 const HISTORY_ROWS: u32 = 20;
 
-/// What somebody is about to order.
+/// The order being prepared.
 #[derive(Default)]
 struct Cart {
     items: Vec<(Product, i64)>,

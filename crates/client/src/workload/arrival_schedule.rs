@@ -1,7 +1,8 @@
 //! The arrival schedule of an open loop: when operations are meant to start. Pure.
 //!
 //! It depends on the seed, the client and what was asked for, and on nothing that the network or the shop does. It is
-//! computed as it is needed and never kept, so that an endless one, or one that nobody keeps up with, takes no memory.
+//! computed as it is needed and never kept, so that an endless one, or one that is faster than the users, takes no
+//! memory.
 
 use std::fmt;
 use std::str::FromStr;

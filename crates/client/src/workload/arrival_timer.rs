@@ -40,7 +40,7 @@ pub(super) struct ArrivalTimer {
 }
 
 impl ArrivalTimer {
-    /// Follows `timetable`, which starts at `began`. Nothing arrives any more after its last one, or after `end` if
+    /// Follows `schedule`, which starts at `began`. Nothing arrives any more after its last one, or after `end` if
     /// there is one.
     pub(super) async fn start(
         dispatch: Arc<Dispatcher>,

@@ -1,5 +1,5 @@
-//! Where arrivals of an open loop meet shoppers: who is free takes the next one, the one idle longest first; when
-//! nobody is, arrivals wait in order.
+//! Assigns the arrivals of an open loop to idle virtual users, the one idle longest first; without an idle user
+//! arrivals wait in order.
 //!
 //! How many wait is a number, however many they are: their intended starts are computed again when they start.
 
@@ -70,8 +70,8 @@ pub(super) struct UserSlot {
 }
 
 impl Dispatcher {
-    /// Of a `timetable` that started at `began`, with as many free virtual users as seats are given back, in their
-    /// order.
+    /// Creates a dispatcher of `schedule`, which started at `began`, with one idle virtual user per returned slot, in
+    /// their order.
     pub(super) fn new(
         schedule: ArrivalSchedule,
         began: Instant,

@@ -30,7 +30,7 @@ pub struct Settings {
     pub page_size: u32,
     /// When accounts are made.
     pub accounts: Accounts,
-    /// Who may add products when the stock runs out; nobody: then virtual users continue with other products.
+    /// Who may add products when the stock runs out; without them virtual users continue with other products.
     pub admin: Option<Credentials>,
     /// What stands in front of each row.
     pub labels: Labels,
@@ -87,7 +87,7 @@ pub struct Credentials {
     pub password: String,
 }
 
-/// The columns that are the same in all rows of a client; empty when nobody said.
+/// Columns with the same value in all rows of a client; empty if not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
     /// `run_id`.
@@ -131,7 +131,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Settings for a shop that nobody runs.
+    /// Settings for a shop that does not run.
     pub(in crate::workload) fn settings() -> Settings {
         Settings {
             endpoints: Endpoints { address: IpAddr::V4(Ipv4Addr::LOCALHOST), accounts_port: 1, shop_port: 1 },

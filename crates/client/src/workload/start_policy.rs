@@ -16,8 +16,8 @@ pub(super) enum StartPolicy {
     /// The next operation is meant to start when the pause after the last one is over. So the intended start is read
     /// from the clock then, and the lateness of the runtime's timers is part of the pause and not of the latency.
     Closed(Box<ThinkTime>),
-    /// The next operation is meant to start when the arrival schedule says, whoever does it. There is no back-off:
-    /// those who arrive know nothing of the failures of others.
+    /// The next operation is meant to start when the arrival schedule says, whichever user does it. There is no
+    /// back-off: those who arrive know nothing of the failures of others.
     Open(UserSlot),
 }
 

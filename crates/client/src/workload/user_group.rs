@@ -1,4 +1,4 @@
-//! Virtual users at work: from the word to start until the time, the operations or the patience of whoever started it
+//! Virtual users at work: from the start signal until the time or the operations are used up, or the workload is
 //! are used up.
 
 use std::io;
@@ -98,7 +98,7 @@ impl UserGroup {
                 _ = progress.tick(), if reported.is_ok() => {
                     reported = report(&self.counts.progress());
                     if reported.is_err() {
-                        // Whoever listened is gone.
+                        // The receiver is gone.
                         self.end_now();
                     }
                 }

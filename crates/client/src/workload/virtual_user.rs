@@ -1,4 +1,4 @@
-//! One virtual shopper: trying operations one after the other, and recording each. When the next one starts is in
+//! One virtual user: trying operations one after the other, and recording each. When the next one starts is in
 //! `pace`, what the virtual user asks for is in `turn`.
 
 use std::sync::Arc;

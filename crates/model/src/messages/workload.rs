@@ -36,7 +36,7 @@ pub enum Event {
         /// How many of them ended other than `ok`.
         errors: u64,
         /// Operations that were still in flight when the client had to stop. They are neither rows nor errors, since
-        /// nobody knows how they would have ended. In an open loop also those that arrived and never started.
+        /// it is unknown how they would have ended. In an open loop also those that arrived and never started.
         unfinished: u64,
         /// Operations of the warm-up: rows, among `operations`, that belong to no statistics.
         #[serde(default)]

@@ -11,7 +11,7 @@ use crate::support::{Client, Server, error, eventually, order, refusal};
 #[test]
 fn a_hundred_requests_in_one_write_are_answered_in_order() {
     let server = Server::start(&[]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let mut bytes = Vec::new();
     for index in 0..100_i64 {
         let request = match index % 3 {

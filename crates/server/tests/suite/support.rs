@@ -110,7 +110,7 @@ impl Server {
     }
 
     /// Registers a virtual user and gives a token.
-    pub(crate) fn shopper(&self, username: &str) -> String {
+    pub(crate) fn customer(&self, username: &str) -> String {
         let mut client = self.on_accounts();
         client.ok(json!({"command": "register", "username": username, "password": PASSWORD}));
         self.token(username, PASSWORD)

@@ -21,8 +21,8 @@ impl AsFd for Namespace {
     }
 }
 
-/// Moves the whole process into the lab: a network and a mount namespace of its own and, without root, a user namespace
-/// in which it is root. To be called while the process has one thread only.
+/// Moves the whole process into its own namespaces: a network and a mount namespace of its own and, without root, a
+/// user namespace in which it is root. To be called while the process has one thread only.
 pub(crate) fn enter_namespace() -> anyhow::Result<()> {
     let (user, group) = (geteuid(), getegid());
     let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
@@ -61,7 +61,7 @@ pub(crate) fn why_not() -> Option<String> {
 }
 
 /// The first argument that makes the driver try [`enter_lab`] and exit.
-const TRY_NAMESPACE_ARGUMENT: &str = "try-lab";
+const TRY_NAMESPACE_ARGUMENT: &str = "try-namespace";
 
 /// Tries to enter an environment and says on stderr what was in the way; `None` when the arguments ask for something
 /// else.
@@ -118,7 +118,7 @@ async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> +
     std::thread::Builder::new()
         .name("namespace".to_owned())
         .spawn(move || {
-            // The receiver is gone only when nobody wants the answer any more.
+            // The receiver is gone only when the result is not needed any more.
             let _ = sender.send(work());
         })
         .context("starting a thread")?;

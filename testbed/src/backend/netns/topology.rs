@@ -37,7 +37,7 @@ pub(crate) struct Bridge {
 
 impl Bridge {
     /// Makes the bridge of this name in the namespace of the calling thread. It has no address: environments whose
-    /// bridges stand beside each other do not reach each other.
+    /// bridges are on the same host do not reach each other.
     pub(crate) async fn make(name: &str) -> anyhow::Result<Self> {
         let netlink = netlink()?;
         netlink.link().add(LinkBridge::new(name).up().build()).execute().await.context("adding the bridge")?;

@@ -230,7 +230,7 @@ impl Switchboard {
                 }
             }
             event => {
-                // Nobody waits any more for what was given up.
+                // The call was given up: no receiver is left.
                 if let Some(call) = event.id().and_then(|id| self.calls.get(&(from, id))) {
                     let _ = call.send(event);
                 }

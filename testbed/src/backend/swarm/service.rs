@@ -53,7 +53,7 @@ pub(super) fn description(
             ..TaskSpec::default()
         }),
         mode: Some(replicas(plan.clients)),
-        // Virtual addresses need IPVS, which not every kernel has, and nobody asks for the service by name.
+        // Virtual addresses need IPVS, which not every kernel has, and the service is not addressed by name.
         endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: None }),
         ..ServiceSpec::default()
     }
