@@ -56,7 +56,7 @@ impl fmt::Display for MissingInterval {
             MissingInterval::FewValues => f.write_str("too few values"),
             MissingInterval::FewErrors => write!(f, "fewer than {MIN_ERRORS} errors, or than {MIN_ERRORS} successes"),
             MissingInterval::Alike => f.write_str("the repetitions do not differ"),
-            MissingInterval::Unbounded { .. } => f.write_str("open above: the repetitions differ too much"),
+            MissingInterval::Unbounded { .. } => f.write_str("no upper bound: the repetitions differ too much"),
         }
     }
 }

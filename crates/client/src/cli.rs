@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{idle, output};
 
-/// A virtual user for the shop: manually, or many at once with every operation logged.
+/// Client for the shop: interactive, or a load generator that logs every operation
 #[derive(Parser)]
 #[command(name = "shop-client", version = protocol::VERSION, about, max_term_width = 110)]
 struct Cli {
@@ -23,13 +23,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shop manually, with latency and round-trip time shown after each operation.
+    /// Shop interactively; show latency and RTT after each operation
     Menu(menu::Args),
-    /// Let virtual users go through the shop and write a CSV row for each operation they try.
+    /// Run virtual users and write one CSV row per operation
     Workload(Box<workload::Args>),
-    /// Measure the link with echo or handshakes, without the shop. Prints one line of JSON.
+    /// Measure the link by echoes or TCP handshakes, without the shop; print one line of JSON
     Probe(probe::Args),
-    /// Wait for SIGTERM or SIGINT; keeps a client's container up.
+    /// Wait for SIGTERM or SIGINT (keeps a client's container running)
     Idle,
 }
 

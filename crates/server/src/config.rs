@@ -62,7 +62,7 @@ impl Default for Admin {
     }
 }
 
-/// What a shop without products is filled with at its start.
+/// Catalogue of a shop without products at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Catalogue {
     /// Nothing.

@@ -44,13 +44,13 @@ pub(crate) fn select_backend(placement: &PlacementArgs, folder: &Path) -> anyhow
     }
     match placement.backend() {
         BackendChoice::Swarm => use_swarm(placement),
-        BackendChoice::Docker => use_docker("asked for"),
-        BackendChoice::Netns => use_netns(folder, "asked for"),
-        BackendChoice::Auto => match use_docker("an engine answers and the images are there") {
+        BackendChoice::Docker => use_docker("requested"),
+        BackendChoice::Netns => use_netns(folder, "requested"),
+        BackendChoice::Auto => match use_docker("daemon reachable, images present") {
             Ok(chosen) => Ok(chosen),
             Err(no_docker) => match use_netns(folder, &format!("no Docker ({no_docker:#})")) {
                 Ok(chosen) => Ok(chosen),
-                Err(no_netns) => bail!("no engine can be used\n  docker: {no_docker:#}\n  netns: {no_netns:#}"),
+                Err(no_netns) => bail!("no backend is available\n  docker: {no_docker:#}\n  netns: {no_netns:#}"),
             },
         },
     }
@@ -62,7 +62,7 @@ async fn docker_host(url: Option<&str>, wanted: &[&'static str]) -> anyhow::Resu
     let missing = docker_host.missing_images(wanted).await?;
     if !missing.is_empty() {
         let (images, how) = (missing.join(" and "), docker::HOW_TO_BUILD_IMAGES);
-        bail!("the images {images} are not there on {}: {how}", docker_host.url());
+        bail!("missing images {images} on {}: build them with {how}", docker_host.url());
     }
     Ok(docker_host)
 }
@@ -71,21 +71,21 @@ fn use_docker(why: &str) -> anyhow::Result<SelectedBackend> {
     let runtime = runtime()?;
     let docker_host = runtime.block_on(docker_host(None, &docker::IMAGES))?;
     let backends = BackendFactory::several(move |_| DockerBackend::on_one(docker_host.for_another_environment()));
-    Ok(SelectedBackend { runtime, backends, why: format!("engine docker: {why}") })
+    Ok(SelectedBackend { runtime, backends, why: format!("backend docker: {why}") })
 }
 
 fn use_netns(folder: &Path, why: &str) -> anyhow::Result<SelectedBackend> {
     netns::enter_namespace()?;
     let folder = folder.to_owned();
     let backends = BackendFactory::several(move |environment| NetnsBackend::new(&folder, environment));
-    Ok(SelectedBackend { runtime: runtime()?, backends, why: format!("engine netns: {why}") })
+    Ok(SelectedBackend { runtime: runtime()?, backends, why: format!("backend netns: {why}") })
 }
 
 fn use_swarm(placement: &PlacementArgs) -> anyhow::Result<SelectedBackend> {
     let runtime = runtime()?;
     let manager = runtime.block_on(docker_host(placement.urls.server_docker_host.as_deref(), &docker::IMAGES))?;
     let backends = BackendFactory::one(SwarmBackend::new(manager)?, ONE_SWARM);
-    Ok(SelectedBackend { runtime, backends, why: "engine swarm: asked for".to_owned() })
+    Ok(SelectedBackend { runtime, backends, why: "backend swarm: requested".to_owned() })
 }
 
 /// Server and clients on engines that the user names.
@@ -103,13 +103,13 @@ fn use_several(placement: &PlacementArgs) -> anyhow::Result<SelectedBackend> {
         anyhow::Ok((server, clients))
     })?;
     if clients.is_empty() {
-        let why = format!("engine docker: all nodes on {}, asked for", server.url());
+        let why = format!("backend docker: all nodes on {}, requested", server.url());
         let backends = BackendFactory::several(move |_| DockerBackend::on_one(server.for_another_environment()));
         return Ok(SelectedBackend { runtime, backends, why });
     }
     let address = placement.published_address()?;
     let shop = ShopAddress::published(&address, placement.first_port())?;
-    let why = format!("engine docker: server on {}, its ports published at {address}", server.url());
+    let why = format!("backend docker: server on {}, its ports published at {address}", server.url());
     let backends =
         BackendFactory::one(DockerBackend::on_several(server, clients, shop).map_err(usage)?, PUBLISHED_ONCE);
     Ok(SelectedBackend { runtime, backends, why })

@@ -41,8 +41,8 @@ impl Subset {
 
     fn words(self) -> &'static str {
         match self {
-            Subset::All => "where the time went",
-            Subset::Slowest => "where the time of the slowest 5 % went",
+            Subset::All => "latency breakdown",
+            Subset::Slowest => "latency breakdown, slowest 5 %",
         }
     }
 
@@ -80,7 +80,7 @@ pub(crate) fn overview(fonts: Fonts, values: &RunSamples, conditions: &[SweepSam
     };
     let charts: Vec<StackedBars> = row(Subset::All).chain(row(Subset::Slowest)).collect();
     let footer = page::footer(title, &crate::graph::overview::counted(values, conditions), values.unlisted_samples);
-    grid_of(fonts, "Where the time of all operations went", &charts, footer, conditions.len())
+    grid_of(fonts, "Latency breakdown, all operations", &charts, footer, conditions.len())
 }
 
 fn subset_name(subset: Subset) -> &'static str {

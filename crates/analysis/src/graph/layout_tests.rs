@@ -158,7 +158,7 @@ fn what_did_not_succeed_leaves_a_gap() {
 
 #[test]
 fn whiskers_are_intervals_from_five_repetitions_on() {
-    let (p95, interval) = ("up to p95", "95 % interval over repetitions");
+    let (p95, interval) = ("up to p95", "95 % CI over repetitions");
     let said = |repetitions: u32, name: &str| -> [bool; 2] {
         let scene = scene(&synthetic::repeated_sweep(1, 300, repetitions), name);
         [p95, interval].map(|words| texts(&scene).contains(&words))

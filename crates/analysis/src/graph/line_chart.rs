@@ -60,11 +60,11 @@ impl LineChart {
         if self.series.iter().any(|series| series.whiskers.iter().any(Option::is_some)) {
             entries.push(match self.spread {
                 Spread::UpToP95 => Entry::new(Key::Whisker, "up to p95"),
-                Spread::ConfidenceInterval => Entry::new(Key::ErrorBar, "95 % interval over repetitions"),
+                Spread::ConfidenceInterval => Entry::new(Key::ErrorBar, "95 % CI over repetitions"),
             });
         }
         if self.series.iter().flat_map(|series| &series.whiskers).flatten().any(|(_, to)| to.is_infinite()) {
-            entries.push(Entry::new(Key::OpenBar, "open above"));
+            entries.push(Entry::new(Key::OpenBar, "no upper bound"));
         }
         entries.extend(doubts(&self.categories));
         entries

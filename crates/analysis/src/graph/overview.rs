@@ -33,7 +33,7 @@ pub(crate) fn scene(
     let conditions = &conditions[..conditions.len().min(COLUMNS)];
     let mut scene = Scene::new(WIDTH, HEIGHT);
     let room = Rect { left: MARGIN, top: 0.0, right: f64::from(WIDTH) - MARGIN, bottom: f64::from(HEIGHT) - 14.0 };
-    scene.label(Label::new("What virtual users feel on a bad network", (room.left, 46.0), 28.0).bold());
+    scene.label(Label::new("Operation latency under impaired network conditions", (room.left, 46.0), 28.0).bold());
     let footer = page::footer(title, &counted(values, conditions), values.unlisted_samples);
     let footer_top = page::draw_footer(&mut scene, fonts, &footer, room, SIZES.note);
     let room = Rect { top: 64.0, bottom: footer_top - 10.0, ..room };

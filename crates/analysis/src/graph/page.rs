@@ -38,7 +38,7 @@ pub(crate) fn footer(title: &RunTitle, values: &[&PooledSamples], unlisted: usiz
         _ => format!("n = {tried} operations, {errors} of them failed"),
     });
     if unlisted > 0 {
-        components.push(format!("{unlisted} samples of unlisted cells left out"));
+        components.push(format!("{unlisted} samples of unlisted cells ignored"));
     }
     components.retain(|part| !part.is_empty());
     components

@@ -27,13 +27,13 @@ pub(crate) struct StackedBars {
 /// The colour and the words of a part.
 fn look(part: Component) -> (Color, &'static str) {
     match part {
-        Component::Queueing => (PURPLE, "waiting for a turn"),
+        Component::Queueing => (PURPLE, "queueing (client, server)"),
         Component::Handshake => (SKY, "handshake"),
         Component::RoundTrips => (BLUE, "round trips"),
-        Component::Transmission => (GREEN, "transmission and queue"),
+        Component::Transmission => (GREEN, "transmission and link queue"),
         Component::Retransmission => (VERMILLION, "retransmission stalls"),
         Component::Server => (ORANGE, "server"),
-        Component::Database => (BLACK, "server's disk"),
+        Component::Database => (BLACK, "server database"),
         Component::Other => (GREY, "other"),
     }
 }

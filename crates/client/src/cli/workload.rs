@@ -45,13 +45,13 @@ pub(super) struct Args {
     /// Virtual users in this process.
     #[arg(long, value_name = "N", default_value = "1")]
     users: NonZeroU32,
-    /// Time before the measured time: its rows have the phase warm_up and a negative start_us.
+    /// Warm-up before the measurement window; its rows have the phase warm_up and a negative start_us
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
     warm_up: Duration,
-    /// Measured time; 30s when --operations is not given either. Operations in flight at its end may take 15 s more.
+    /// Measurement window (30s without --operations); operations in flight at its end may take 15 s more
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive)]
     duration: Option<Duration>,
-    /// Ends after so many measured operations in this process; in a closed loop divided evenly among the virtual users.
+    /// Stop after N measured operations (closed loop: divided evenly among the virtual users)
     #[arg(long, value_name = "N")]
     operations: Option<u64>,
     #[command(flatten)]
@@ -59,30 +59,29 @@ pub(super) struct Args {
     /// When connections are made.
     #[arg(long, value_enum, default_value = "per-request")]
     connection: ConnectionMode,
-    /// Accounts: a new one each turn, registering being measured; or one per virtual user, made before the measured
-    /// time.
+    /// fresh: register a new account per iteration (measured); prepared: one per user, created before the measurement
+    /// window
     #[arg(long, value_enum, default_value = "fresh")]
     accounts: AccountsArg,
-    /// Longest time that preparing accounts may take.
+    /// Timeout of preparing all accounts
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration::parse_positive)]
     prepare_timeout: Duration,
-    /// The same seed gives the same decisions: names, products, quantities, stars, pauses, arrivals. Random when not
-    /// given.
+    /// Seed of all decisions: names, products, quantities, stars, think times, arrivals [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Products on a page of view_products.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     page_size: u32,
-    /// Where the rows go; '-' is stdout. A file that is there is replaced.
+    /// CSV file of the rows; '-' is stdout; an existing file is replaced
     #[arg(long, value_name = "FILE")]
     csv: PathBuf,
-    /// Administrator who adds products when the stock runs out. Without one, an order that finds none is refused.
+    /// Administrator account, to add products when the stock runs out (without it such orders are refused)
     #[arg(long, value_name = "NAME")]
     admin_username: Option<String>,
     /// File with the administrator's password; or set SHOP_ADMIN_PASSWORD.
     #[arg(long, value_name = "FILE", requires = "admin_username")]
     admin_password_file: Option<PathBuf>,
-    /// Say 'ready' on stdout, wait for 'go' on stdin, report progress as JSON lines; for the driver.
+    /// For the driver: print events as JSON lines, wait for 'go' on stdin
     #[arg(long)]
     control: bool,
     #[command(flatten)]

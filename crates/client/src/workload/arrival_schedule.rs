@@ -86,7 +86,7 @@ impl fmt::Display for ArrivalRate {
 /// How arrivals follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArrivalProcess {
-    /// One gap after the other, all alike.
+    /// Equal gaps.
     Constant {
         /// When the first one arrives; so clients can be interleaved.
         offset: Duration,
