@@ -271,7 +271,7 @@ impl Backend for DockerBackend {
         }
         let clients: Vec<&str> = self.clients.iter().map(|index| self.docker_hosts[*index].url()).collect();
         let server = self.has_server().then(|| self.docker_hosts[self.server].url());
-        Ok(serde_json::json!({ "engines": backends, "server_on": server, "clients_on_in_turn": clients }))
+        Ok(serde_json::json!({ "docker_hosts": backends, "server_host": server, "client_hosts": clients }))
     }
 }
 

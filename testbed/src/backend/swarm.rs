@@ -288,7 +288,7 @@ impl Backend for SwarmBackend {
         let clients: BTreeMap<String, Vec<String>> =
             clients.map(|(number, seen)| (Node::Client(number).to_string(), seen)).collect();
         Ok(
-            serde_json::json!({ "manager": self.docker_host.info().await?, "machines": machines, "clients_on": clients }),
+            serde_json::json!({ "manager": self.docker_host.info().await?, "hosts": machines, "client_hosts": clients }),
         )
     }
 }

@@ -106,7 +106,7 @@ impl Emulator for TcsetEmulator {
         if !works {
             let words = last_lines(&format!("{}\n{}", said.stdout, said.stderr), 2);
             bail!(
-                "the kernel did not take netem (tcset exited {}, {}; it said: {words}); {ADVICE}",
+                "netem is not active after tcset (exit code {}, {}; output: {words}); {ADVICE}",
                 said.code,
                 found.describe()
             );

@@ -30,7 +30,7 @@ pub(crate) fn enter_namespace() -> anyhow::Result<()> {
         unshare(own).context("making a network and a mount namespace")?;
         return keep_mounts_private();
     }
-    unshare(CloneFlags::CLONE_NEWUSER | own).context("making a user namespace")?;
+    unshare(CloneFlags::CLONE_NEWUSER | own).context("creating a user namespace")?;
     std::fs::write("/proc/self/setgroups", "deny").context("writing /proc/self/setgroups")?;
     std::fs::write("/proc/self/uid_map", format!("0 {user} 1")).context("writing /proc/self/uid_map")?;
     std::fs::write("/proc/self/gid_map", format!("0 {group} 1")).context("writing /proc/self/gid_map")?;
