@@ -201,7 +201,7 @@ impl Agent {
 /// An agent that is set as Swarm sets it: by variables.
 pub(crate) fn command(hub: &str, agent_id: u32, token: &str, folder: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(["serve", "--hub", hub, "--folder"]).arg(folder);
+    command.args(["serve", "--hub", hub, "--work-dir"]).arg(folder);
     command.env("TESTBED_AGENT_ID", agent_id.to_string()).env("TESTBED_AGENT_HOST", format!("machine-{agent_id}"));
     command.env("TESTBED_TOKEN", token).stdin(Stdio::null()).stderr(Stdio::null());
     command
