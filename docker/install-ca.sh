@@ -15,7 +15,7 @@ if [ "$found" -eq 0 ]; then
     exit 0
 fi
 if ! command -v update-ca-certificates >/dev/null; then
-    echo "install-ca.sh: update-ca-certificates is missing in this stage: install the package ca-certificates before" >&2
+    echo "install-ca.sh: this stage has no update-ca-certificates: install the package ca-certificates first" >&2
     exit 1
 fi
 update-ca-certificates

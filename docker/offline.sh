@@ -92,8 +92,8 @@ ensure_debootstrap() {
     as_root apt-get install -qq --yes --no-install-recommends debootstrap debian-archive-keyring
 }
 
-# Removes what debian:*-slim removes: package lists, documents (except licences), translations. As in that image, packages
-# installed later omit the same files, and dpkg does not sync to disk.
+# Removes what debian:*-slim removes: package lists, documents (except licences), translations. As in that image,
+# packages installed later omit the same files, and dpkg does not sync to disk.
 slim() {
     local root=$1
     as_root find "$root/usr/share/doc" -mindepth 1 -not -type d -not -name copyright -delete
