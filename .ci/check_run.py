@@ -53,11 +53,11 @@ def main():
     summary = {(row["cell"], row["operation"]): row for row in csv.DictReader((run / "summary.csv").open())}
     rtt = {cell["cell"]: float(summary[cell["cell"], "view_products"]["rtt_p50_ms"]) for cell in cells}
     added = rtt["delay-100ms-r1"] - rtt["delay-0-r1"]
-    check(98 <= added <= 120, f"delay 100 ms: expected a median RTT of view_products +98 to +120 ms, got +{added:.2f} ms")
+    check(98 <= added <= 120, f"delay 100 ms: expected +98 to +120 ms median RTT of view_products, got {added:+.2f} ms")
     conditions = {cell["condition"] for cell in cells}
     if "rate" in conditions:
         added_by_rate = rtt["rate-100kbit-r1"] - rtt["delay-0-r1"]
-        check(added_by_rate > 100, f"rate 100 kbit/s: expected over 100 ms added to the median RTT, got {added_by_rate:.2f} ms")
+        check(added_by_rate > 100, f"rate 100 kbit/s: expected over +100 ms median RTT, got {added_by_rate:+.2f} ms")
     local = all(cell["host_cpu_percent"] for cell in cells)
     check(local, "host_cpu_percent is empty: the driver does not recognise that the nodes run on its host")
 

@@ -1,7 +1,7 @@
 """Checks that no dependency declares a newer Rust than `rust-version` in Cargo.toml: python3 check_rust_version.py.
 
-Nothing is compiled with that version. Clippy's lint incompatible_msrv checks which functions of the standard library the
-workspace uses; this script checks what dependencies declare. Neither detects newer syntax.
+Nothing is compiled with that version. Clippy's lint incompatible_msrv checks the workspace's use of the standard library;
+this script checks what dependencies declare. Neither detects newer syntax.
 """
 
 import json

@@ -1,10 +1,11 @@
 /*
- * Lets a 6.1 User-mode Linux run on processors whose register file is larger than it knows (those with AMX): loaded
- * before it with LD_PRELOAD.
+ * Makes User-mode Linux 6.1 run on processors with AMX, whose register state is larger than it supports. Loaded by
+ * LD_PRELOAD.
  *
- * It reads and writes its processes' registers with ptrace, in a buffer of 2696 bytes. A host kernel with more
- * registers than that refuses the write ("ptrace set fp regs failed, errno = 14"). So the rest is cut off when
- * reading, and given as "in its initial state" when writing; nothing inside can use AMX, as it has to be asked for.
+ * User-mode Linux reads and writes the registers of its processes with ptrace, in a buffer of 2696 bytes. A host kernel
+ * with a larger register state rejects the write ("ptrace set fp regs failed, errno = 14"). This library truncates the
+ * state when it is read, and writes the remainder as "in its initial state". No program in User-mode Linux uses AMX,
+ * because it would have to request it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,12 +16,12 @@
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 
-#define XSTATE_BV 512 /* where the XSAVE area says which of its parts hold something */
+#define XSTATE_BV 512 /* offset of the bit map of components that are in use, in the XSAVE area */
 #define AMX ((uint64_t)3 << 17)
 
 static long (*real_ptrace)(enum __ptrace_request, ...);
 
-/* Static: the stacks of User-mode Linux are small, and only one of its threads traces. */
+/* Static, because the stacks of User-mode Linux are small. Only one of its threads calls ptrace. */
 static unsigned char area[64 * 1024];
 
 __attribute__((constructor)) static void find_real_ptrace(void)
@@ -28,12 +29,12 @@ __attribute__((constructor)) static void find_real_ptrace(void)
     real_ptrace = (long (*)(enum __ptrace_request, ...))dlsym(RTLD_NEXT, "ptrace");
 }
 
-static void forget_amx(void)
+static void mark_amx_unused(void)
 {
-    uint64_t parts;
-    memcpy(&parts, area + XSTATE_BV, sizeof parts);
-    parts &= ~AMX;
-    memcpy(area + XSTATE_BV, &parts, sizeof parts);
+    uint64_t components;
+    memcpy(&components, area + XSTATE_BV, sizeof components);
+    components &= ~AMX;
+    memcpy(area + XSTATE_BV, &components, sizeof components);
 }
 
 long ptrace(enum __ptrace_request request, ...)
@@ -45,25 +46,25 @@ long ptrace(enum __ptrace_request request, ...)
     void *data = va_arg(rest, void *);
     va_end(rest);
 
-    struct iovec *given = data;
-    struct iovec whole = { area, sizeof area };
-    if ((uintptr_t)address != NT_X86_XSTATE || given->iov_len > sizeof area)
+    struct iovec *requested = data;
+    struct iovec complete = { area, sizeof area };
+    if ((uintptr_t)address != NT_X86_XSTATE || requested->iov_len > sizeof area)
         return real_ptrace(request, process, address, data);
     if (request == PTRACE_GETREGSET) {
-        long result = real_ptrace(request, process, address, &whole);
+        long result = real_ptrace(request, process, address, &complete);
         if (result == 0) {
-            forget_amx();
-            if (given->iov_len > whole.iov_len)
-                given->iov_len = whole.iov_len;
-            memcpy(given->iov_base, area, given->iov_len);
+            mark_amx_unused();
+            if (requested->iov_len > complete.iov_len)
+                requested->iov_len = complete.iov_len;
+            memcpy(requested->iov_base, area, requested->iov_len);
         }
         return result;
     }
     if (request == PTRACE_SETREGSET) {
         memset(area, 0, sizeof area);
-        memcpy(area, given->iov_base, given->iov_len);
-        forget_amx();
-        return real_ptrace(request, process, address, &whole);
+        memcpy(area, requested->iov_base, requested->iov_len);
+        mark_amx_unused();
+        return real_ptrace(request, process, address, &complete);
     }
     return real_ptrace(request, process, address, data);
 }
