@@ -4,8 +4,8 @@
  *
  * User-mode Linux reads and writes the registers of its processes with ptrace, in a buffer of 2696 bytes. A host kernel
  * with a larger register state rejects the write ("ptrace set fp regs failed, errno = 14"). This library truncates the
- * state when it is read, and writes the remainder as "in its initial state". No program in User-mode Linux uses AMX,
- * because it would have to request it.
+ * state when it is read, and writes the remainder as "in its initial state". Programs in User-mode Linux cannot use AMX,
+ * because its use requires a request to the host kernel.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
