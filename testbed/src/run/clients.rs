@@ -132,7 +132,7 @@ impl ClientGroup {
         cell: &Cell,
         run: &CellContext<'_>,
     ) -> anyhow::Result<Self> {
-        let logs = run.folder.logs().join(&cell.id);
+        let logs = run.directory.logs().join(&cell.id);
         std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
         let started = (1..=run.scenario.clients).map(Node::Client).map(|node| {
             let command = workload(environment, node, cell, run.scenario, run.run_id);

@@ -35,8 +35,8 @@ pub(crate) async fn probe(backend: &dyn Backend, plan: &ProbePlan, requested: &C
         }
         None => None,
     };
-    let is_published = backend.shop().echo_port.is_some() && !requested.delay.as_duration().is_zero();
-    let handshakes = if is_published { Some(handshakes(backend, backend.shop().shop_port).await?) } else { None };
+    let can_show_proxy = backend.shop().echo_port.is_some() && !requested.delay.as_duration().is_zero();
+    let handshakes = if can_show_proxy { Some(handshakes(backend, backend.shop().shop_port).await?) } else { None };
     let milliseconds = |microseconds: f64| microseconds / 1_000.0;
     let spread = spaced.as_ref().and_then(|report| {
         let round_trips: Vec<f64> = report.rtt_us.iter().flatten().copied().map(milliseconds).collect();
