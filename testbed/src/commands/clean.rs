@@ -10,7 +10,7 @@ use crate::backend::placement::DockerHostArgs;
 use crate::backend::runtime;
 use crate::host_info;
 use crate::output::{complain, result, say};
-use crate::store::run_id::{LockState, lock_state, remove_dead_folders};
+use crate::store::run_lock::{LockState, lock_state, remove_dead_folders};
 
 /// How sure one has to be that a driver is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

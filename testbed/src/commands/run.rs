@@ -13,7 +13,8 @@ use crate::cli::{RunArgs, ShownArgs};
 use crate::output::say;
 use crate::run::{FinishedRun, PreviousRun, RunEnd, RunRequest, run};
 use crate::store::manifest::Manifest;
-use crate::store::run_id::{RunLock, new_run_id};
+use crate::store::run_id::new_run_id;
+use crate::store::run_lock::RunLock;
 use crate::usage::usage;
 
 /// Reads the manifest of a run that is to be repeated.
