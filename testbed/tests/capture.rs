@@ -101,8 +101,8 @@ fn next(packets: &OwnedFd) -> Option<Segment> {
 }
 
 /// Returns the RTT of each operation, milliseconds: first segment of the request to last segment of the response. Each
-/// operation has its own connection and a request of one segment. Ports are reused: a request that follows a response on
-/// the same port belongs to the next connection.
+/// operation has its own connection and a request of one segment. Ports are reused: a request that follows a response
+/// on the same port belongs to the next connection.
 fn rtts(segments: &[Segment]) -> Vec<f64> {
     let mut operations: Vec<(Duration, Option<Duration>)> = Vec::new();
     let mut latest: BTreeMap<u16, usize> = BTreeMap::new();
@@ -166,9 +166,9 @@ fn operation(sample: &BTreeMap<String, String>, wire_rtt: f64) -> Operation {
     Operation { client_rtt, wire_rtt, decoding: number("service_ms") - number("connect_ms") - client_rtt }
 }
 
-/// The client starts its clock before it sends, and uses the kernel's timestamp of the response, as the capture does. Its
-/// RTT is therefore never shorter. It adds a system call, which is shorter than waking up for the response. A slow host
-/// affects both sides of each comparison.
+/// The client starts its clock before it sends, and uses the kernel's timestamp of the response, as the capture does.
+/// Its RTT is therefore never shorter. It adds a system call, which is shorter than waking up for the response. A slow
+/// host affects both sides of each comparison.
 fn the_rtts_of_a_client_match_a_packet_capture() {
     let operations = captured_operations();
     for Operation { client_rtt, wire_rtt, decoding } in &operations {

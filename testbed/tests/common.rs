@@ -140,7 +140,7 @@ pub(crate) struct Running {
     pub(crate) directory: tempfile::TempDir,
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
-    seen: Vec<String>,
+    printed: Vec<String>,
 }
 
 impl Running {
@@ -169,19 +169,19 @@ impl Running {
                 let _ = sender.send(line);
             }
         });
-        Self { directory, child, lines, seen: Vec::new() }
+        Self { directory, child, lines, printed: Vec::new() }
     }
 
     /// Waits for a line of stderr that contains `text`.
     pub(crate) fn wait_for_line(&mut self, text: &str) {
         let deadline = Instant::now() + WAIT_TIMEOUT;
         while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            self.seen.push(line);
-            if self.seen.last().unwrap().contains(text) {
+            self.printed.push(line);
+            if self.printed.last().unwrap().contains(text) {
                 return;
             }
         }
-        panic!("no line with '{text}' in:\n{}", self.seen.join("\n"));
+        panic!("no line with '{text}' in:\n{}", self.printed.join("\n"));
     }
 
     /// Waits for a child process of the driver whose command line contains all `parts`.
@@ -196,7 +196,7 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("no child process with {parts:?}; the driver printed:\n{}", self.seen.join("\n"));
+        panic!("no child process with {parts:?}; the driver printed:\n{}", self.printed.join("\n"));
     }
 
     /// Returns the working directory of the first environment's server, for backend netns.
@@ -249,13 +249,13 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < deadline, "the driver did not exit; it printed:\n{}", self.seen.join("\n"));
+            assert!(Instant::now() < deadline, "the driver did not exit; it printed:\n{}", self.printed.join("\n"));
             std::thread::sleep(Duration::from_millis(20));
         };
         while let Ok(line) = self.lines.recv_timeout(WAIT_TIMEOUT) {
-            self.seen.push(line);
+            self.printed.push(line);
         }
-        let stderr = self.seen.join("\n").into_bytes();
+        let stderr = self.printed.join("\n").into_bytes();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         Finished { directory, output: Output { status, stdout: Vec::new(), stderr } }
     }

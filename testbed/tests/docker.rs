@@ -42,12 +42,15 @@ fn a_sweep_in_containers_is_verified_and_leaves_no_stale_resources() {
     assert_eq!(run.manifest()["order_check"]["consistent"], true);
     let images = run.manifest()["backend_info"]["engines"][0]["images"].clone();
     assert!(images.as_object().unwrap().values().all(serde_json::Value::is_string), "{images}");
-    assert!(run.csv("cells.csv").iter().all(|cell| !cell["host_cpu_percent"].is_empty()), "the Docker host is this host");
+    assert!(
+        run.csv("cells.csv").iter().all(|cell| !cell["host_cpu_percent"].is_empty()),
+        "the Docker host is this host"
+    );
     assert_eq!(resources_of(&run.id), Vec::<String>::new());
 }
 
-/// Returns a container's capabilities, limits and security options from the Docker Engine, and those of its first process
-/// from the kernel.
+/// Returns a container's capabilities, limits and security options from the Docker Engine, and those of its first
+/// process from the kernel.
 fn rights(container: &str) -> String {
     let shown = "{{.HostConfig.CapDrop}} {{.HostConfig.CapAdd}} {{.HostConfig.SecurityOpt}} {{.HostConfig.Memory}} \
                  {{.HostConfig.PidsLimit}} ";

@@ -1,5 +1,5 @@
-//! Fault-injection tests: changes to the link while a cell is measured must make the cell unverified, by measurements and
-//! not only by the emulator's readback.
+//! Fault-injection tests: changes to the link while a cell is measured must make the cell unverified, by measurements
+//! and not only by the emulator's readback.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
 
@@ -227,7 +227,11 @@ fn a_condition_removed_and_set_again_is_detected() {
     server.run("shaper set --delay 50ms");
     let row = unverified(&running.end());
     assert_problems(&row, &[TOO_SHORT]);
-    assert!(!row["problems"].contains("after: delay"), "the condition was active before and after: {}", row["problems"]);
+    assert!(
+        !row["problems"].contains("after: delay"),
+        "the condition was active before and after: {}",
+        row["problems"]
+    );
 }
 
 fn a_condition_on_the_wrong_interface_is_detected() {

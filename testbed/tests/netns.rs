@@ -251,7 +251,7 @@ fn tcset_is_rejected_before_the_first_cell_if_its_programs_are_not_installed() {
     let finished = Finished { directory, output };
     assert_eq!(finished.code(), Some(1), "{}", finished.printed());
     let printed = finished.printed();
-    assert!(printed.contains("tcset does not work here: "), "{printed}");
+    assert!(printed.contains("tcset does not work here: ") && printed.contains("iproute2"), "{printed}");
     assert!(finished.run().csv("samples.csv").is_empty());
     assert_eq!(finished.run().manifest()["status"], "failed");
 }

@@ -145,10 +145,10 @@ fn flags_that_conflict_with_the_run_to_resume_are_rejected() {
     }
 }
 
-/// Returns the confidence interval of the median latency of all operations, by the value of the delay. The upper bound may
-/// be missing.
+/// Returns the confidence interval of the median latency of all operations, by the value of the delay. The upper bound
+/// may be missing.
 fn medians(run: &RunFiles) -> BTreeMap<String, (f64, f64)> {
-    let is_wanted = |row: &&BTreeMap<String, String>| {
+    let is_median_latency = |row: &&BTreeMap<String, String>| {
         (row["condition"].as_str(), row["operation"].as_str(), row["metric"].as_str(), row["statistic"].as_str())
             == ("delay", "all", "latency", "p50")
     };
@@ -157,11 +157,12 @@ fn medians(run: &RunFiles) -> BTreeMap<String, (f64, f64)> {
         text => text.parse().unwrap_or_else(|_| panic!("no {column} in {row:?}")),
     };
     let rows = run.csv("intervals.csv");
-    rows.iter().filter(is_wanted).map(|row| (row["value"].clone(), (number(row, "low"), number(row, "high")))).collect()
+    let medians = rows.iter().filter(is_median_latency);
+    medians.map(|row| (row["value"].clone(), (number(row, "low"), number(row, "high")))).collect()
 }
 
-/// Allowed distance of the intervals, milliseconds: loaded CPUs use less deep sleep states, so parallel cells have slightly
-/// lower latencies than sequential cells on an idle host.
+/// Allowed distance of the intervals, milliseconds: loaded CPUs use less deep sleep states, so parallel cells have
+/// slightly lower latencies than sequential cells on an idle host.
 const INTERVAL_TOLERANCE_MS: f64 = 0.3;
 
 fn parallel_cells_measure_the_same_medians_as_sequential_cells() {
@@ -182,8 +183,8 @@ fn parallel_cells_measure_the_same_medians_as_sequential_cells() {
 }
 
 fn the_stopping_rule_skips_further_repetitions() {
-    let run = "run --backend netns --emulator shaper --clients 2 --think-time 20ms --duration 1s --warm-up 0s --delay 30ms \
-               --until ci=50% --repetitions 12";
+    let run = "run --backend netns --emulator shaper --clients 2 --think-time 20ms --duration 1s --warm-up 0s \
+               --delay 30ms --until ci=50% --repetitions 12";
     let finished = finish(&split(run));
     finished.assert_verified();
     let run = finished.run();

@@ -1,5 +1,5 @@
-//! The driver with two Docker hosts. `tools/two-docker-hosts up DIR` creates them in virtual machines. These tests run in
-//! the network of the first (`tools/two-docker-hosts exec DIR a cargo test … -- --ignored`), with their URLs in
+//! The driver with two Docker hosts. `tools/two-docker-hosts up DIR` creates them in virtual machines. These tests run
+//! in the network of the first (`tools/two-docker-hosts exec DIR a cargo test … -- --ignored`), with their URLs in
 //! TESTBED_DOCKER_HOSTS.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
@@ -308,8 +308,7 @@ fn a_lost_client_of_a_swarm_fails_one_cell_and_is_recreated() {
 fn clean_removes_stale_resources_of_a_killed_driver_in_a_swarm() {
     let hosts = DockerHosts::from_env();
     create_swarm(&hosts);
-    let arguments =
-        ["run", "--backend", "swarm", "--server-docker-host", &hosts.a, "--clients", "2", "--delay", "0"];
+    let arguments = ["run", "--backend", "swarm", "--server-docker-host", &hosts.a, "--clients", "2", "--delay", "0"];
     let mut running = Running::start(&[&arguments[..], &["--duration", "30s"]].concat());
     running.wait_for_line("emulator shaper");
     running.signal(Signal::SIGKILL);

@@ -1,5 +1,5 @@
-//! Measures one cell: starts clients on the unshaped link, applies and verifies the condition, runs the workload, fetches
-//! the samples, and verifies the condition again.
+//! Measures one cell: starts clients on the unshaped link, applies and verifies the condition, runs the workload,
+//! fetches the samples, and verifies the condition again.
 
 use std::time::{Duration, Instant};
 
@@ -57,7 +57,7 @@ pub(crate) struct CellResult {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// Measures one cell. Errors determine the row's verdict.
+/// Measures one cell. An error makes the row's verdict `failed`.
 pub(crate) async fn measure(
     environment: &mut Environment<'_>,
     run: &CellContext<'_>,
@@ -241,7 +241,8 @@ impl Measurement<'_, '_> {
             self.row.queued_operations = Some(arrivals.queued);
             if arrivals.queued > 0 {
                 let all = arrivals.on_schedule + arrivals.queued;
-                self.notes.push(format!("{} of {all} operations were queued: no virtual user was free", arrivals.queued));
+                self.notes
+                    .push(format!("{} of {all} operations were queued: no virtual user was free", arrivals.queued));
             }
             if arrivals.p99_us > START_LATENESS_THRESHOLD_US {
                 self.notes.push(format!("start lateness p99 {:.2} ms", arrivals.p99_us as f64 / 1e3));

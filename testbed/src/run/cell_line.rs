@@ -157,7 +157,11 @@ mod tests {
              UNVERIFIED, OVERLOADED: CPU 99 %\n    after: delay"
         );
         (row.achieved_loss_percent, row.probe_sent, row.probe_lost) = (None, 800, 15);
-        assert!(line(&row, &combined).contains("measured 1.88 % (15 of 800 probe packets)"), "{}", line(&row, &combined));
+        assert!(
+            line(&row, &combined).contains("measured 1.88 % (15 of 800 probe packets)"),
+            "{}",
+            line(&row, &combined)
+        );
     }
 
     #[test]

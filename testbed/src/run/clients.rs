@@ -141,7 +141,7 @@ impl ClientGroup {
         });
         let clients = tokio::select! {
             clients = join_all(started) => clients,
-            // Clients that have started stop when their handle, and thus their stdin, or their node is dropped.
+            // Clients that have started stop: dropping their handles closes their stdin.
             () = run.stop.cancelled() => bail!("interrupted while clients were starting"),
         };
         let counts = LiveCounts::new(clients.len());
@@ -184,7 +184,8 @@ impl ClientGroup {
         try_join_all(processes.map(|process| process.write_line(GO))).await.map(drop)
     }
 
-    /// Follows the clients until each has ended. `stop` ends them early. Cancel safe: it may be dropped and called again.
+    /// Follows the clients until each has ended. `stop` ends them early. Cancel safe: it may be dropped and called
+    /// again.
     pub(crate) async fn follow(&mut self, stop: &CancellationToken) {
         let counts = &self.counts;
         let running = self.clients.iter_mut().enumerate().filter(|(_, client)| client.end.is_none());

@@ -1,4 +1,4 @@
-//! State that all environments of a run share: the cells still to measure, the rows of the others, and the manifest.
+//! Shared state of all environments of a run: the cells still to measure, the rows of the others, and the manifest.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};

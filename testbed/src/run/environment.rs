@@ -56,7 +56,8 @@ pub(crate) struct Environment<'a> {
 }
 
 impl<'a> Environment<'a> {
-    /// Creates the nodes and starts shop and emulator. The caller must remove the nodes of `backend`, also after a failure.
+    /// Creates the nodes and starts shop and emulator. The caller must remove the nodes of `backend`, also after a
+    /// failure.
     ///
     /// # Errors
     /// When any of them does not start.
@@ -144,8 +145,8 @@ impl<'a> Environment<'a> {
         anyhow::anyhow!("server exited with code {code}: {}", self.shop_log())
     }
 
-    /// Checks, for published ports, that no proxy terminates connections before the link: with a delay on the link, a TCP
-    /// handshake must take at least as long.
+    /// Checks, for published ports, that no proxy terminates connections before the link: with a delay on the link, a
+    /// TCP handshake must take at least as long.
     ///
     /// # Errors
     /// When a port accepts no connections, or there is a proxy.
@@ -163,10 +164,13 @@ impl<'a> Environment<'a> {
         let trial = Condition { delay: "20ms".parse()?, ..Condition::BASELINE };
         self.emulator.apply(self.backend, &trial, 0).await.context("setting a delay for the path check")?;
         let measured = probe_runner::probe(self.backend, &ProbePlan::for_condition(&trial), &trial).await?;
-        self.emulator.apply(self.backend, &Condition::BASELINE, 0).await.context("removing the delay of the path check")?;
+        self.emulator
+            .apply(self.backend, &Condition::BASELINE, 0)
+            .await
+            .context("removing the delay of the path check")?;
         match probe_plan::proxy_mismatch(&trial, baseline_rtt_ms, &measured) {
             Some(mismatch) => bail!(
-                "{mismatch}; disable the userland proxy of the server's Docker Engine, so that published ports use iptables"
+                "{mismatch}; disable the userland proxy of the server's Docker Engine, so published ports use iptables"
             ),
             None => Ok(()),
         }

@@ -21,8 +21,8 @@ use crate::store::order_check::OrderCheck;
 use model::Cell;
 
 /// Note about an emulator that treats a GSO packet as one packet.
-const GSO_NOTE: &str = "segmentation offload is on: netem drops GSO packets (up to 64 KiB) whole and lets one pass an idle \
-                        rate limit; use --offloads off for per-packet loss and rate";
+const GSO_NOTE: &str = "segmentation offload is on: netem drops GSO packets (up to 64 KiB) whole and lets one pass an \
+                        idle rate limit; use --offloads off for per-packet loss and rate";
 
 /// Decision of the first environment about the others.
 #[derive(Debug, Clone, Copy)]
@@ -37,11 +37,11 @@ pub(super) enum StartDecision {
 pub(super) type FirstEnvironment = watch::Sender<Option<StartDecision>>;
 
 /// Note about a run with `--jobs` on another host.
-const SEQUENTIAL_NOTE: &str =
-    "cells ran sequentially: the CPU load of the nodes' host is not visible from here";
+const SEQUENTIAL_NOTE: &str = "cells ran sequentially: the CPU load of the nodes' host is not visible from here";
 
 /// Runs cells in environment `number` (from 1) until none is left, then removes its nodes, also after a failure. An
-/// environment other than the first starts only after the first has started and admission control permits a further cell.
+/// environment other than the first starts only after the first has started and admission control permits a further
+/// cell.
 ///
 /// # Errors
 /// When the environment fails, or its nodes cannot be removed.
@@ -213,7 +213,7 @@ async fn measure_cell(
         permit,
         stop: &coordinator.stop,
     };
-    coordinator.progress.begin(cell);
+    coordinator.progress.start(cell);
     let result = measure(environment, &context, cell, &coordinator.progress).await;
     coordinator.progress.end(&result.row, &result.samples);
     let failed = result.row.verdict == Verdict::Failed;
@@ -255,8 +255,9 @@ async fn finish(coordinator: &Coordinator<'_>, environment: &mut Environment<'_>
     if number == 1 {
         match environment.backend.info().await {
             Ok(info) => coordinator.change(|manifest| manifest.backend_info = info),
-            Err(error) => coordinator
-                .change(|manifest| manifest.notes.push(format!("backend_info is from the start of the run: {error:#}"))),
+            Err(error) => coordinator.change(|manifest| {
+                manifest.notes.push(format!("backend_info is from the start of the run: {error:#}"))
+            }),
         }
     }
     if environment.backend.has_server() {
@@ -299,8 +300,8 @@ fn environment_spec(coordinator: &Coordinator<'_>, number: u32) -> EnvironmentSp
         ("ipv4.tcp_tw_reuse", "1"),
         ("ipv4.ip_local_port_range", "10000 65000"),
     ];
-    // Not every kernel supports these two. Environments are IPv4 only, so IPv6 neighbour discovery would be noise. Linux
-    // 6.5 and later retransmit SYNs after 1, 2, 3, 4 s instead of 1, 3, 7.
+    // Not every kernel supports these two. Environments are IPv4 only, so IPv6 neighbour discovery would be noise.
+    // Linux 6.5 and later retransmit SYNs after 1, 2, 3, 4 s instead of 1, 3, 7.
     let optional = [("ipv6.conf.all.disable_ipv6", "1"), ("ipv4.tcp_syn_linear_timeouts", "0")];
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let request = coordinator.request;

@@ -31,7 +31,9 @@ impl FromStr for Jobs {
         if text == "auto" {
             return Ok(Self::Auto);
         }
-        text.parse().map(Self::AtMost).map_err(|_| format!("invalid number of jobs '{text}': expected a number above 0, or auto"))
+        text.parse()
+            .map(Self::AtMost)
+            .map_err(|_| format!("invalid number of jobs '{text}': expected a number above 0, or auto"))
     }
 }
 

@@ -76,8 +76,8 @@ pub(crate) async fn measure_baseline(backend: &dyn Backend) -> anyhow::Result<Ba
     let rtt_ms = measured.rtt_median_ms.with_context(|| match shop.echo_port {
         None => "no reply from the server to echo requests on the unshaped link".to_owned(),
         Some(port) => format!(
-            "no reply from {} to echo requests on UDP port {port}: is the port published and allowed by the firewall, and \
-             was the shop started with --echo-listen (compose.yaml does)?",
+            "no reply from {} to echo requests on UDP port {port}: is the port published and allowed by the firewall, \
+             and was the shop started with --echo-listen (compose.yaml does)?",
             shop.host
         ),
     })?;
@@ -91,7 +91,10 @@ pub(crate) async fn measure_baseline(backend: &dyn Backend) -> anyhow::Result<Ba
 pub(crate) async fn check_handshake(backend: &dyn Backend, port: u16) -> anyhow::Result<()> {
     let report = handshakes(backend, port).await?;
     if report.received == 0 {
-        bail!("{}:{port} accepts no connections: is the port published and allowed by the firewall?", backend.shop().host);
+        bail!(
+            "{}:{port} accepts no connections: is the port published and allowed by the firewall?",
+            backend.shop().host
+        );
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use crate::program::Program;
 /// A program in a node, and the version it printed.
 type PrintedVersion = (Node, Program, String);
 
-/// Runs `--version` of all programs that a run uses, in the server's node and in one client's node on each host that may
-/// have a different image. Returns their common version.
+/// Runs `--version` of all programs that a run uses, in the server's node and in one client's node on each host that
+/// may have a different image. Returns their common version.
 ///
 /// # Errors
 /// When a program does not run, was built from other sources than this driver, or has another optimisation level than
@@ -38,8 +38,8 @@ fn common_version(versions: &[PrintedVersion]) -> anyhow::Result<String> {
         let expected = common.unwrap_or(protocol::VERSION);
         if !protocol::is_same_build(version) || common.is_some_and(|common| common != version) {
             bail!(
-                "{node}: image built from other sources: got '{printed}', expected '{} {expected}'; rebuild the images: \
-                 {HOW_TO_BUILD_IMAGES}",
+                "{node}: image built from other sources: got '{printed}', expected '{} {expected}'; rebuild the \
+                 images: {HOW_TO_BUILD_IMAGES}",
                 program.name(),
             );
         }

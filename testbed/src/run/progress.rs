@@ -73,7 +73,7 @@ impl Progress {
     }
 
     /// Shows that a cell has started.
-    pub(crate) fn begin(&self, cell: &model::Cell) {
+    pub(crate) fn start(&self, cell: &model::Cell) {
         let running = RunningCell { start: Instant::now(), condition: cell.condition, workload: None };
         self.running.borrow_mut().insert(cell.id.clone(), running);
         tracing::debug!("cell {}: started", cell.id);
@@ -203,7 +203,7 @@ mod tests {
         let plan = plan::cells(&Scenario::load("default").unwrap().with(Overrides::default()), 1);
         let progress = Progress::new(9, Duration::from_secs(17));
         assert_eq!(progress.position(Instant::now()), 0);
-        progress.begin(&plan[0]);
+        progress.start(&plan[0]);
         let start = progress.running.borrow()[&plan[0].id].start;
         let after = |seconds| progress.position(start + Duration::from_secs(seconds));
         assert_eq!([after(0), after(5), after(10), after(600)], [0, 250, 500, 990]);

@@ -52,7 +52,8 @@ impl PreviousRun {
         self.manifest.plan.iter().filter(|cell| !is_done(cell)).collect()
     }
 
-    /// Checks that an attempt with the manifest `current` can complete the run: its plan and its cells must be comparable.
+    /// Checks that an attempt with the manifest `current` can complete the run: its plan and its cells must be
+    /// comparable.
     fn check_compatible(&self, current: &Manifest) -> anyhow::Result<()> {
         let previous = &self.manifest;
         for (what, matches, before, now) in [
@@ -81,8 +82,8 @@ impl PreviousRun {
         Ok(())
     }
 
-    /// Removes the samples of incomplete cells and starts a new attempt. Returns the results directory, the manifest, which
-    /// takes everything about this attempt from `current`, and the results that are kept.
+    /// Removes the samples of incomplete cells and starts a new attempt. Returns the results directory, the manifest,
+    /// which takes everything about this attempt from `current`, and the results that are kept.
     ///
     /// # Errors
     /// When the attempt does not match the run, or the directory cannot be changed.
@@ -139,8 +140,8 @@ fn attempt(manifest: &Manifest, rows: &[CellRow]) -> Attempt {
     }
 }
 
-/// Returns whether the order check of a previous attempt passed or did not run. A check that did not run is a note of the
-/// run.
+/// Returns whether the order check of a previous attempt passed or did not run. A check that did not run is a note of
+/// the run.
 pub(super) fn orders_are_consistent(attempt: &Attempt) -> bool {
     attempt.order_check.is_none_or(OrderCheck::has_passed)
 }

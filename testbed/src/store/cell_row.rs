@@ -42,8 +42,8 @@ pub(crate) struct CellRow {
     pub(crate) probe_after_rtt_ms: Option<f64>,
     /// Median RTT of the probe minus the baseline RTT, mean of before and after, milliseconds.
     pub(crate) achieved_delay_ms: Option<f64>,
-    /// Half-width of the uniform distribution that matches the probe's RTTs, mean of before and after, milliseconds; only
-    /// if a jitter is requested.
+    /// Half-width of the uniform distribution that matches the probe's RTTs, mean of before and after, milliseconds;
+    /// only if a jitter is requested.
     pub(crate) achieved_jitter_ms: Option<f64>,
     /// Probe packets sent, sum of before and after.
     pub(crate) probe_sent: u32,
@@ -78,8 +78,8 @@ pub(crate) struct CellRow {
     pub(crate) queued_operations: Option<u64>,
     /// Time of the start signal, UTC.
     pub(crate) started: String,
-    /// Time from the start signal to the last client's end, seconds. Clients wait for operations in flight at the end of
-    /// the measurement window.
+    /// Time from the start signal to the last client's end, seconds. Clients wait for operations in flight at the end
+    /// of the measurement window.
     pub(crate) duration_s: f64,
     /// CPU load of the host, percent of all cores.
     pub(crate) host_cpu_percent: Option<f64>,
@@ -89,7 +89,8 @@ pub(crate) struct CellRow {
     pub(crate) server_cpu_percent: Option<f64>,
     /// Maximum CPU load of a client, percent of one core for each of its threads.
     pub(crate) client_cpu_percent: Option<f64>,
-    /// Why the host counts as overloaded, so that values may reflect CPU load instead of the link; empty if it does not.
+    /// Why the host counts as overloaded, so that values may reflect CPU load instead of the link; empty if it does
+    /// not.
     pub(crate) overload_reasons: String,
     /// Operations whose slow tail is caused by the server, and the cause; empty if there are none.
     pub(crate) server_stall: String,
@@ -152,7 +153,8 @@ impl CellRow {
             baseline: self.baseline,
             magnitude: self.magnitude,
             verdict: self.verdict,
-            // Clients work longer, for operations in flight at the end of the window; an interrupted cell ends within it.
+            // Clients work longer, for operations in flight at the end of the window; an interrupted cell ends within
+            // it.
             measured_s: (self.duration_s - scenario.warm_up.as_duration().as_secs_f64())
                 .clamp(0.0, scenario.duration.as_duration().as_secs_f64()),
             overloaded: !self.overload_reasons.is_empty(),

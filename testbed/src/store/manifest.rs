@@ -183,8 +183,7 @@ impl Manifest {
 }
 
 /// Shaped direction of the server's link, the same for all emulators.
-pub(crate) const SHAPED_DIRECTION: &str =
-    "server to clients only: SYN-ACKs, ACKs, responses; requests are not shaped";
+pub(crate) const SHAPED_DIRECTION: &str = "server to clients only: SYN-ACKs, ACKs, responses; requests are not shaped";
 
 /// Returns the notes that apply to every run of this scenario. Without `has_server` the server is external.
 pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
@@ -192,8 +191,8 @@ pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
     let workload = &scenario.workload;
     let load = match workload.arrival_rate {
         None => format!(
-            "closed loop: each of {} × {} virtual users waits for its response, then for a think time of about {} (0.5 to \
-             1.5 times that) before its next operation",
+            "closed loop: each of {} × {} virtual users waits for its response, then for a think time of about {} (0.5 \
+             to 1.5 times that) before its next operation",
             scenario.clients, workload.users, workload.think_time
         ),
         Some(rate) => format!(
@@ -206,7 +205,8 @@ pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
     };
     if !has_server {
         return vec![
-            "external server, conditions set manually: verified by the probe only, without readback or counters".to_owned(),
+            "external server, conditions set manually: verified by the probe only, without readback or counters"
+                .to_owned(),
             "not applied: settings under [server] and [network] of the scenario, kernel settings of the server"
                 .to_owned(),
             load,

@@ -134,7 +134,10 @@ impl RunDirectory {
         let what = || format!("reading {}", path.display());
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(&path).with_context(what)?;
         if reader.headers().with_context(what)? != COLUMNS.as_slice() {
-            bail!("{} was written by another version (its columns differ): resume it with that version", path.display());
+            bail!(
+                "{} was written by another version (its columns differ): resume it with that version",
+                path.display()
+            );
         }
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(COLUMNS).with_context(what)?;
