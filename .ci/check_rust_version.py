@@ -22,12 +22,12 @@ def main():
     ours = {p["rust_version"] for p in packages if p["id"] in metadata["workspace_members"]}
     if len(ours) != 1:
         sys.exit(f"check_rust_version.py: expected one rust-version in the workspace, got {sorted(ours)}")
-    promised = ours.pop()
-    newer = [p for p in packages if version(p["rust_version"]) > version(promised)]
+    stated = ours.pop()
+    newer = [p for p in packages if version(p["rust_version"]) > version(stated)]
     if newer:
         needs = ", ".join(f"{p['name']} {p['version']} needs {p['rust_version']}" for p in newer)
-        sys.exit(f"check_rust_version.py: Cargo.toml states Rust {promised}, but {needs}: raise rust-version")
-    print(f"no dependency states a newer Rust than {promised}")
+        sys.exit(f"check_rust_version.py: Cargo.toml states Rust {stated}, but {needs}: raise rust-version")
+    print(f"no dependency states a newer Rust than {stated}")
 
 
 main()

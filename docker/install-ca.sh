@@ -1,5 +1,5 @@
 #!/bin/sh
-# Usage: install-ca.sh FOLDER : lets this image stage trust the folder's *.crt files.
+# Usage: install-ca.sh Directory : lets this image stage trust the directory's *.crt files.
 # Only stages that download run it; the finished images keep Debian's own trust.
 set -eu
 

@@ -60,7 +60,7 @@ as_root() {
 
 base= # process that makes the base image
 clean_up() {
-    # It works in the folder that goes.
+    # It works in the directory that goes.
     [ -z "$base" ] || wait "$base" || true
     if [ -d "$scratch/root" ]; then
         # An interrupted debootstrap leaves these mounted; rm must not go into them.
@@ -195,7 +195,7 @@ check_tools
 copy_host_cas
 # In the foreground, where sudo can ask for its password.
 has_base || { ensure_debootstrap; as_root true; }
-# Beside the compiler: it waits for network and disk most of the time.
+# During compilation: it waits for network and disk most of the time.
 make_base &
 base=$!
 compile_programs

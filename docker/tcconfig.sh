@@ -11,7 +11,7 @@ pip3 install --target "$root$home" --requirement "$requirements" \
     --require-hashes --no-deps --platform any --only-binary :all: \
     --cert /etc/ssl/certs/ca-certificates.crt --no-cache-dir --disable-pip-version-check
 
-# A .pth file is how Python finds packages outside its own folders, whatever the environment.
+# A .pth file is how Python finds packages outside its own directories, whatever the environment.
 install -d "$root/usr/lib/python3/dist-packages" "$root/usr/local/bin"
 echo "$home" > "$root/usr/lib/python3/dist-packages/tcconfig.pth"
 for command in tcset tcdel tcshow; do

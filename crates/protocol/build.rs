@@ -1,5 +1,5 @@
-//! Gives the programs a fingerprint of what they were built from, so that the driver can tell whether an image holds the
-//! same programs as it does.
+//! Gives the programs a fingerprint of what they were built from, so that the driver can tell whether an image holds
+//! the same programs as it does.
 
 #[path = "build/fingerprint.rs"]
 mod fingerprint;

@@ -29,7 +29,7 @@ pub(crate) use select::runtime;
 /// The network device of every node.
 pub(crate) const DEVICE: &str = "eth0";
 
-/// Below the server's folder, where its node has a tmpfs if the plan wants storage in memory.
+/// Below the server's directory, where its node has a tmpfs if the plan wants storage in memory.
 pub(crate) const MEMORY_DIRECTORY: &str = "memory";
 
 /// How long a command that is waited for may take; the longest are probes of slow links.
@@ -66,11 +66,11 @@ pub(crate) struct EnvironmentSpec {
     pub(crate) run_id: String,
     /// The driver's host, to tell its leftovers from those of another.
     pub(crate) host: String,
-    /// The driver's temporary folder, which is locked as long as the driver lives.
+    /// The driver's temporary directory, which is locked as long as the driver lives.
     pub(crate) folder: PathBuf,
     /// Where logs go.
     pub(crate) logs: PathBuf,
-    /// Ctrl-C, or the failure of another lab.
+    /// Ctrl-C, or the failure of another environment.
     pub(crate) stop: CancellationToken,
     /// How many clients.
     pub(crate) clients: u32,
@@ -251,12 +251,12 @@ pub(crate) trait Backend {
     /// Where clients find the shop.
     fn shop(&self) -> &ShopAddress;
 
-    /// Whether there is a server's node; else the shop is somebody else's.
+    /// Whether there is a server node; otherwise the server is external.
     fn has_server(&self) -> bool {
         true
     }
 
-    /// A folder in the node that programs may write to, with the node's own path.
+    /// A directory in the node that programs may write to, with the node's own path.
     fn folder(&self, node: Node) -> String;
 
     /// Runs a command to its end, which must come within [`EXEC_TIMEOUT`].
@@ -271,7 +271,7 @@ pub(crate) trait Backend {
     /// CPU time that the node's processes have used so far.
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration>;
 
-    /// One client of each machine that may hold programs of its own.
+    /// One client of each host that may hold programs of its own.
     fn clients_by_machine(&self) -> Vec<Node> {
         vec![Node::Client(1)]
     }

@@ -1,4 +1,4 @@
-//! The command line: literal flags, turned into what each command needs.
+//! The command line: flags, and the arguments that each command gets from them.
 
 mod run;
 
@@ -11,15 +11,15 @@ use crate::backend::placement::DockerHostArgs;
 use crate::output::Verbosity;
 pub(crate) use run::{ResolvedRun, RunArgs};
 
-/// TCP applications under bad networks: a shop, its shoppers, and what they feel when the link is bad.
+/// Measure how packet loss, delay and rate limits affect the latency of a TCP application.
 #[derive(Parser)]
 #[command(
     name = "testbed",
     version = protocol::VERSION,
     about,
     max_term_width = 110,
-    after_help = "Exit codes: 0 all cells measured and proved, 1 failed, 2 wrong usage, 3 some cells not proved or \
-                  overloaded, 130 interrupted."
+    after_help = "Exit codes: 0 all cells verified, 1 error, 2 usage error, 3 a cell is unverified, failed or \
+                  overloaded or the order check did not pass, 130 interrupted"
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -28,34 +28,34 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// How much is printed on stderr; `logs/driver.log` of a run has everything.
+/// How much is printed on stderr. `logs/driver.log` of a run is always complete.
 #[derive(Args)]
 struct VerbosityArgs {
-    /// Print details on stderr: conditions set, probes, everything that was removed
+    /// Print details on stderr: conditions that were set, probes, removed resources
     #[arg(long, short, global = true)]
     verbose: bool,
-    /// Print only errors, and prompts for manual conditions, on stderr
+    /// Print only errors and prompts for manual conditions on stderr
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Run a scenario: nodes up, each condition applied and proved, logs and graphs
+    /// Run a scenario and write samples, tables and graphs
     Run(Box<RunArgs>),
-    /// Make table, summary and graphs of an earlier run again, from its folder alone
+    /// Regenerate the tables and graphs of a run from its results directory
     Report(ReportArgs),
-    /// Check whether this host can run the testbed, suggest fixes, and name the command that works
+    /// Check whether this host can run the testbed, and suggest fixes
     Doctor {
         /// Print the findings as JSON
         #[arg(long)]
         json: bool,
     },
-    /// Remove what killed runs left behind: services, containers, networks, temporary folders
+    /// Remove containers, services, networks and directories left by killed runs
     Clean(CleanArgs),
-    /// Print the completions for a shell
+    /// Print shell completions
     Completions {
-        /// Which shell
+        /// Shell
         shell: clap_complete::Shell,
     },
 }
@@ -69,25 +69,25 @@ pub(crate) struct CleanArgs {
 
 #[derive(Args)]
 pub(crate) struct ReportArgs {
-    /// The run's folder (results/RUN-ID)
-    pub(crate) folder: PathBuf,
+    /// Results directory of the run (results/RUN-ID)
+    pub(crate) directory: PathBuf,
     #[command(flatten)]
     pub(crate) shown: ShownArgs,
 }
 
-/// How results are shown.
+/// Output of results.
 #[derive(Args)]
 pub(crate) struct ShownArgs {
-    /// Where graphs go, in a folder named after the run
+    /// Directory for graphs; a directory named after the run is created in it
     #[arg(long, value_name = "DIR", default_value = "graphs")]
     pub(crate) graphs: PathBuf,
-    /// Form of the table on stdout: table, markdown, csv or json
-    #[arg(long, value_name = "FORM", default_value_t)]
+    /// Format of the table on stdout: table, markdown, csv or json
+    #[arg(long, value_name = "FORMAT", default_value_t)]
     pub(crate) format: Format,
 }
 
 impl Cli {
-    /// How much is printed on stderr.
+    /// Returns how much is printed on stderr.
     pub(crate) fn verbosity(&self) -> Verbosity {
         match (self.verbosity.quiet, self.verbosity.verbose) {
             (true, _) => Verbosity::Quiet,

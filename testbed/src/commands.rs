@@ -1,4 +1,4 @@
-//! What each command does, in terms of the other rooms.
+//! Implements each command with the other modules.
 
 mod check;
 mod clean;
@@ -31,7 +31,7 @@ pub(crate) fn main_from(arguments: Vec<OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Nothing is left to report to when even the terminal is gone.
+            // A failure means that the terminal is gone: there is nowhere left to report it.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE_ERROR));
         }
@@ -52,13 +52,13 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::command(&args),
         Command::Report(args) => {
             let request = ReportRequest { graphs: args.shown.graphs, format: args.shown.format };
-            report(&RunDirectory::open(&args.folder)?, &request).map(|()| ExitCode::SUCCESS)
+            report(&RunDirectory::open(&args.directory)?, &request).map(|()| ExitCode::SUCCESS)
         }
         Command::Doctor { json } => {
-            let healthy = runtime()?.block_on(doctor::examine(json))?;
-            Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            let is_ready = runtime()?.block_on(doctor::examine(json))?;
+            Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Clean(CleanArgs { urls }) => clean::when_asked(&urls),
+        Command::Clean(CleanArgs { urls }) => clean::command(&urls),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "testbed", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

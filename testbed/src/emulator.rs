@@ -68,7 +68,8 @@ pub(crate) trait Emulator {
     /// Why it doesn't, and what to do about it.
     async fn prepare(&mut self, backend: &dyn Backend, logs: &Path) -> anyhow::Result<()>;
 
-    /// Whether it handles bundles of segments as one packet when the server's device takes them (segmentation offload).
+    /// Whether it handles GSO packets of segments as one packet when the server's device takes them (segmentation
+    /// offload).
     fn treats_gso_as_one_packet(&self) -> bool {
         false
     }
@@ -79,10 +80,11 @@ pub(crate) trait Emulator {
     /// Names the part that it can't express.
     fn check_supported(&self, condition: &Condition) -> anyhow::Result<()>;
 
-    /// Replaces what is in force by this condition; the baseline leaves the bare link.
+    /// Replaces what is in force by this condition; the baseline leaves the unshaped link.
     async fn apply(&mut self, backend: &dyn Backend, condition: &Condition, seed: u64) -> anyhow::Result<()>;
 
-    /// Leaves the bare link while clients get ready, so that what the cell before was about does not slow them down.
+    /// Leaves the unshaped link while clients get ready, so that what the cell before was about does not slow them
+    /// down.
     async fn clear_before_setup(&mut self, backend: &dyn Backend) -> anyhow::Result<()> {
         self.apply(backend, &Condition::BASELINE, 0).await
     }
@@ -90,10 +92,10 @@ pub(crate) trait Emulator {
     /// Asks the running link, not its own memory, what is in force.
     async fn read_back(&self, backend: &dyn Backend, requested: &Condition) -> anyhow::Result<ReadBack>;
 
-    /// The packets counted since `apply`; `None` on the bare link.
+    /// The packets counted since `apply`; `None` on the unshaped link.
     async fn counters(&self, backend: &dyn Backend) -> anyhow::Result<Option<LinkCounters>>;
 
-    /// Leaves the bare link and stops what `prepare` started. May be called more than once.
+    /// Leaves the unshaped link and stops what `prepare` started. May be called more than once.
     async fn shut_down(&mut self, backend: &dyn Backend) -> anyhow::Result<()>;
 }
 
@@ -124,8 +126,8 @@ pub(crate) struct Chosen {
     pub(crate) why: String,
 }
 
-/// Prepares the emulator that the user wants, or the first that works and can impose all the conditions; for a shop that is somebody else's, a
-/// person.
+/// Prepares the emulator that the user wants, or the first that works and can impose all the conditions; for a shop
+/// for an external server, an operator.
 ///
 /// # Errors
 /// When the wanted one, or all, do not work in the server's node.
@@ -138,7 +140,7 @@ pub(crate) async fn choose(
 ) -> anyhow::Result<Chosen> {
     if !backend.has_server() {
         let manual = ManualEmulator::new(backend.shop().host.clone(), stop.clone());
-        return prepared(backend, Box::new(manual), logs, "the shop is somebody else's, so is its link").await;
+        return prepared(backend, Box::new(manual), logs, "external server: conditions are set manually").await;
     }
     match choice {
         EmulatorChoice::Shaper => prepared(backend, Box::new(ShaperEmulator::default()), logs, "asked for").await,
@@ -174,8 +176,8 @@ async fn prepared(
     Ok(Chosen { emulator, why })
 }
 
-/// Checks, without an environment, whether the emulator that was asked for can impose `condition`; `auto` takes one that
-/// can.
+/// Checks, without an environment, whether the emulator that was asked for can impose `condition`; `auto` takes one
+/// that can.
 ///
 /// # Errors
 /// Names the part that it cannot express.

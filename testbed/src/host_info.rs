@@ -1,10 +1,10 @@
-//! What the manifest says about the machine, and how busy it was.
+//! Host facts for the manifest, and CPU counters.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
-/// Facts of this host that the numbers depend on. What can't be read is null.
+/// Returns facts of this host that results depend on. Facts that cannot be read are null.
 pub(crate) fn info() -> Value {
     let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
@@ -21,20 +21,21 @@ pub(crate) fn info() -> Value {
     })
 }
 
-/// The kernel's release.
+/// Returns the kernel's release.
 pub(crate) fn kernel() -> Option<String> {
     read("/proc/sys/kernel/osrelease")
 }
 
-/// The host's name.
+/// Returns the host's name.
 pub(crate) fn name() -> String {
     read("/proc/sys/kernel/hostname").unwrap_or_default()
 }
 
-/// The file with an id that the kernel makes up at each boot: the same in all containers on it, and in no others.
+/// File with the id that the kernel generates at each boot: the same in all containers on this kernel, and in no
+/// others.
 pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The id of the running kernel's boot.
+/// Returns the id of the running kernel's boot.
 pub(crate) fn boot_id() -> Option<String> {
     read(BOOT_ID)
 }
@@ -48,7 +49,7 @@ fn memory_kib() -> Option<u64> {
     text.lines().find(|line| line.starts_with("MemTotal"))?.split_whitespace().nth(1)?.parse().ok()
 }
 
-/// CONFIG_HZ, where the distribution leaves the kernel's configuration readable.
+/// Returns CONFIG_HZ if the kernel's configuration is readable.
 fn kernel_hz() -> Option<u32> {
     let release = kernel()?;
     let config = fs::read_to_string(format!("/boot/config-{release}")).ok()?;
@@ -63,12 +64,12 @@ pub(crate) struct CpuTicks {
 }
 
 impl CpuTicks {
-    /// Reads `/proc/stat`.
+    /// Reads the counters from `/proc/stat`.
     pub(crate) fn now() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/stat").ok()?)
     }
 
-    /// The `cpu` line: user nice system idle iowait irq softirq steal, see proc(5). Guest time is part of user.
+    /// Parses the `cpu` line: user nice system idle iowait irq softirq steal, see proc(5). Guest time is part of user.
     pub(crate) fn parse(stat: &str) -> Option<Self> {
         let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
         let ticks: Vec<u64> = line.split_whitespace().take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
@@ -77,7 +78,7 @@ impl CpuTicks {
         Some(Self { busy: all - idle - waiting, all })
     }
 
-    /// Share of time in use since `earlier`, percent of all cores.
+    /// Returns the CPU load since `earlier`, percent of all cores.
     pub(crate) fn percent_since(self, earlier: Self) -> Option<f64> {
         let all = self.all.checked_sub(earlier.all).filter(|all| *all > 0)?;
         Some(self.busy.saturating_sub(earlier.busy) as f64 / all as f64 * 100.0)
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_use_is_what_was_neither_idle_nor_waiting() {
+    fn cpu_load_excludes_idle_and_iowait() {
         let earlier = CpuTicks::parse("cpu  10 0 10 80 0 0 0 0 0 0\ncpu0 1 2 3\n").unwrap();
         let later = CpuTicks::parse("cpu  30 0 20 130 10 5 5 0 0 0\n").unwrap();
         assert_eq!(later.percent_since(earlier), Some(40.0));

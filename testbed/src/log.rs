@@ -1,7 +1,7 @@
 //! The driver's log, `logs/driver.log` in the results directory: every step with its time in UTC.
 //!
-//! The driver's events of level INFO and above were printed on stderr, too (`output`); its DEBUG events are printed with
-//! `-v` only. Warnings of libraries are in the log alone.
+//! The driver's events of level INFO and above are also printed on stderr (`output`), its DEBUG events with `-v` only.
+//! Warnings of libraries are only in the log.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ use crate::output::Verbosity;
 /// The file's name below `logs/`.
 const FILE: &str = "driver.log";
 
-/// Where lines go: until the run has a directory, they are kept.
+/// Destination of log lines: memory until the run has a directory.
 enum Destination {
     Memory(Vec<u8>),
     File(File),
@@ -29,13 +29,12 @@ enum Destination {
 
 static DESTINATION: Mutex<Destination> = Mutex::new(Destination::Memory(Vec::new()));
 
-/// Writes to the log.
 struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *DESTINATION.lock().unwrap_or_else(PoisonError::into_inner) {
-            Destination::Memory(kept) => kept.write(bytes),
+            Destination::Memory(buffer) => buffer.write(bytes),
             Destination::File(file) => file.write(bytes),
         }
     }
@@ -65,19 +64,19 @@ impl Write for DetailWriter {
 /// # Errors
 /// When logging was started before.
 pub(crate) fn start(verbosity: Verbosity) -> anyhow::Result<()> {
-    // Of the libraries only what they warn of: at DEBUG, bollard logs every byte of a command's output.
-    let ours = Targets::new().with_default(LevelFilter::WARN).with_target("testbed", LevelFilter::DEBUG);
+    // Libraries log warnings only: at DEBUG, bollard logs every byte of a command's output.
+    let levels = Targets::new().with_default(LevelFilter::WARN).with_target("testbed", LevelFilter::DEBUG);
     let log = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(|| LogWriter);
     let is_detail = |event: &Metadata<'_>| *event.level() == Level::DEBUG && event.target().starts_with("testbed");
     let details = (verbosity == Verbosity::Verbose).then(|| {
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_level(false);
         layer.without_time().with_writer(|| DetailWriter).with_filter(filter_fn(is_detail))
     });
-    let started = tracing_subscriber::registry().with(log.with_filter(ours)).with(details).try_init();
+    let started = tracing_subscriber::registry().with(log.with_filter(levels)).with(details).try_init();
     started.context("starting the log")
 }
 
-/// Appends what was logged so far, and everything from now on, to `driver.log` in `directory`.
+/// Appends the log so far, and all later lines, to `driver.log` in `directory`.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -86,8 +85,8 @@ pub(crate) fn write_to(directory: &Path) -> anyhow::Result<()> {
     let what = || format!("writing {}", path.display());
     let mut file = File::options().create(true).append(true).open(&path).with_context(what)?;
     let mut destination = DESTINATION.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Destination::Memory(kept) = &*destination {
-        file.write_all(kept).with_context(what)?;
+    if let Destination::Memory(buffer) = &*destination {
+        file.write_all(buffer).with_context(what)?;
     }
     *destination = Destination::File(file);
     Ok(())

@@ -1,6 +1,7 @@
-//! The driver `testbed`: runs a shop and its shoppers under bad networks and draws what they felt.
+//! The driver `testbed`: runs an application and its clients on impaired links and reports what was measured.
 //!
-//! Data flows one way: `scenario` → `plan` → `run` (on an `engine`, through an `emulator`) → `results` → `report`.
+//! Data flows one way: `scenario` (plan) → `run` (on a `backend`, with an `emulator`, checked by `verify`) → `store` →
+//! `commands` (report).
 
 mod backend;
 mod cli;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    program::run_if_asked(&arguments)
+    program::run_if_requested(&arguments)
         .or_else(|| backend::netns::try_namespace_if_requested(&arguments))
         .unwrap_or_else(|| commands::main_from(arguments))
 }

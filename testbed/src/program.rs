@@ -1,7 +1,8 @@
-//! The shop's programs inside the driver's own binary.
+//! Programs of the nodes in the driver's own binary.
 //!
-//! `testbed program shop-server …` is shop-server, and so is the driver's binary under that name (`argv[0]`). So one `cargo run` builds everything there is to run, and driver,
-//! server, client and emulator of a namespace run can never be of different versions.
+//! `testbed program shop-server …` runs shop-server, and so does the driver's binary under that name (`argv[0]`). One
+//! `cargo run` therefore builds all programs, and driver, server, client and emulator of a run in namespaces cannot
+//! differ in version.
 
 use std::ffi::{CString, OsString};
 use std::path::Path;
@@ -14,19 +15,19 @@ use nix::sys::prctl::set_name;
 pub(crate) enum Program {
     /// The shop.
     ShopServer,
-    /// The shopper, and the probe.
+    /// The client: load generator and probe.
     ShopClient,
     /// The link emulator.
     Shaper,
-    /// What runs programs in nodes on other machines.
+    /// The agent: runs programs in nodes on other hosts.
     Agent,
 }
 
-/// The first argument that turns the driver into one of the programs.
+/// First argument that makes the driver run one of the programs.
 const PROGRAM_ARGUMENT: &str = "program";
 
 impl Program {
-    /// The name of the binary.
+    /// Returns the name of the binary.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Program::ShopServer => "shop-server",
@@ -52,19 +53,19 @@ impl Program {
     }
 }
 
-/// Runs the program that the arguments ask for; `None` when they ask for the driver itself.
-pub(crate) fn run_if_asked(arguments: &[OsString]) -> Option<ExitCode> {
-    let (program, arguments) = asked_for(arguments)?;
+/// Runs the program that the arguments request; `None` if they request the driver itself.
+pub(crate) fn run_if_requested(arguments: &[OsString]) -> Option<ExitCode> {
+    let (program, arguments) = requested_program(arguments)?;
     // The kernel names a process after the file that was executed: the driver's own, or `exe`.
     if let Ok(name) = CString::new(program.name()) {
-        // It is for `ps` and `top` alone: a kernel that refuses leaves the old name, and nothing depends on it.
+        // Only for `ps` and `top`: if the kernel refuses, the old name stays and nothing depends on it.
         let _ = set_name(&name);
     }
     Some(program.main_from(arguments.to_vec()))
 }
 
-/// The program and its arguments, its name first: `shop-server …`, or `testbed program shop-server …`.
-fn asked_for(arguments: &[OsString]) -> Option<(Program, &[OsString])> {
+/// Returns the program and its arguments, starting with its name: `shop-server …`, or `testbed program shop-server …`.
+fn requested_program(arguments: &[OsString]) -> Option<(Program, &[OsString])> {
     let named = |path: &OsString| Program::named(Path::new(path).file_name()?.to_str()?);
     if let Some(program) = arguments.first().and_then(named) {
         return Some((program, arguments));

@@ -1,4 +1,4 @@
-//! The scenario: what a run is to do, from a TOML file or a built-in one, with the command line's flags on top.
+//! The scenario: settings of a run, from a TOML file or a built-in scenario, overridden by flags.
 
 mod combination;
 mod load;
@@ -19,38 +19,38 @@ pub(crate) use load::{ArrivalRate, Arrivals, UntilPrecise};
 use model::HumanDuration;
 pub(crate) use workload::{Connection, Workload};
 
-/// The built-in scenarios by name.
+/// Built-in scenarios: name and TOML text.
 pub(crate) const BUILT_IN: [(&str, &str); 1] = [("default", include_str!("../scenarios/default.toml"))];
 
-/// What a run is to do.
+/// Settings of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Scenario {
-    /// What to call it.
+    /// Name, recorded in the manifest.
     pub(crate) name: String,
-    /// How many client nodes.
+    /// Number of client nodes.
     pub(crate) clients: u32,
-    /// How long the clients work in each cell.
+    /// Measurement window of each cell (one condition × one repetition).
     pub(crate) duration: HumanDuration,
-    /// How long they work before that without being measured.
+    /// Warm-up before the measurement window.
     #[serde(default)]
     pub(crate) warm_up: HumanDuration,
-    /// How often each condition is measured; with `until` at most.
+    /// Repetitions of each condition; with `until` the maximum.
     #[serde(default = "one")]
     pub(crate) repetitions: u32,
-    /// When a condition is known well enough and is not repeated any more.
+    /// Stopping rule: ends the repetitions of a condition early.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<UntilPrecise>,
-    /// Seed of everything random; made up and recorded when absent.
+    /// Seed of plan, workload and shaper drops; random and recorded if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) seed: Option<u64>,
-    /// What is varied, one at a time.
+    /// Conditions of the cells.
     pub(crate) sweep: Sweep,
-    /// What the shoppers do.
+    /// Behaviour of the virtual users.
     pub(crate) workload: Workload,
-    /// How the shop is set up.
+    /// Settings of the shop.
     pub(crate) server: ServerSettings,
-    /// How the nodes' TCP is set up.
+    /// Settings of the nodes' TCP.
     pub(crate) network: NetworkSettings,
 }
 
@@ -58,46 +58,46 @@ const fn one() -> u32 {
     1
 }
 
-/// How often conditions are repeated at most when precision is asked for and no number of repetitions.
-const REPETITIONS_UNTIL_PRECISE: u32 = 30;
+/// Maximum of repetitions with `until` if no number is given.
+const MAX_REPETITIONS_UNTIL_PRECISE: u32 = 30;
 
-/// The values of each condition, measured one at a time with the others left alone; and combinations.
+/// Swept values: each is a condition with this one impairment; and combined conditions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Sweep {
-    /// Share of packets lost.
+    /// Fraction of packets lost.
     pub(crate) loss: Vec<Loss>,
-    /// Time added to each packet.
+    /// Delay added to each packet.
     pub(crate) delay: Vec<Delay>,
-    /// Bits per second.
+    /// Rate limits.
     pub(crate) rate: Vec<Rate>,
-    /// Several at once.
+    /// Conditions with several impairments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) combined: Vec<Condition>,
 }
 
-/// Settings of the shop that influence the numbers.
+/// Settings of the shop that affect results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerSettings {
-    /// argon2id's memory, KiB.
+    /// Memory of argon2id, KiB.
     pub(crate) password_memory_kib: u32,
-    /// argon2id's iterations.
+    /// Iterations of argon2id.
     pub(crate) password_iterations: u32,
-    /// Pieces of each product at the start.
+    /// Units of each product at the start.
     pub(crate) catalogue_stock: u32,
-    /// SQLite's durability: `full` or `normal`.
+    /// Durability of SQLite: `full` or `normal`.
     pub(crate) durability: String,
-    /// Where the database is kept.
+    /// Location of the database.
     #[serde(default)]
     pub(crate) storage: Storage,
 }
 
-/// Where the shop keeps its database.
+/// Location of the shop's database.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Storage {
-    /// On a tmpfs, so that no commit waits for a disk.
+    /// On a tmpfs: no commit waits for a disk.
     #[default]
     Memory,
     /// On the file system of the server's node.
@@ -108,27 +108,26 @@ pub(crate) enum Storage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NetworkSettings {
-    /// Congestion control of the server's connections, so that hosts with different defaults measure the same thing.
-    /// (A host may keep containers and users from changing the clients'; what they send is small.)
+    /// Congestion control of the server's connections, set explicitly because defaults differ between hosts. The
+    /// clients' is not set: a host may forbid it to containers and users, and requests are small.
     pub(crate) congestion_control: String,
-    /// Whether the server's device takes segments in bundles (segmentation offload). Off, every packet that the
-    /// emulator sees is one that is on the wire.
+    /// Segmentation offload on the server's interface. With `off`, the emulator handles every wire packet separately.
     #[serde(default)]
     pub(crate) offloads: Offloads,
 }
 
-/// Whether nodes send segments in bundles.
+/// Segmentation offload: whether nodes send GSO packets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Offloads {
-    /// As the kernel does by itself.
+    /// The kernel's default: one packet may hold several TCP segments.
     #[default]
     On,
-    /// One segment a packet.
+    /// One TCP segment per packet.
     Off,
 }
 
-/// What the command line says over the scenario; `None` leaves the scenario's value.
+/// Values of command-line flags; `None` keeps the scenario's value.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Overrides {
     pub(crate) clients: Option<u32>,
@@ -151,22 +150,25 @@ pub(crate) struct Overrides {
 }
 
 impl Scenario {
-    /// The built-in scenario of this name, else the file at this path.
+    /// Loads the built-in scenario of this name; otherwise the file at this path.
+    ///
+    /// # Errors
+    /// When neither exists, or the file is not a valid scenario.
     pub(crate) fn load(name_or_file: &str) -> anyhow::Result<Self> {
         if let Some((_, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_file) {
             return toml::from_str(text).with_context(|| format!("built-in scenario '{name_or_file}'"));
         }
         if !Path::new(name_or_file).exists() {
             let names: Vec<&str> = BUILT_IN.iter().map(|(name, _)| *name).collect();
-            bail!("scenario '{name_or_file}': no such file, and no built-in scenario (there is {})", names.join(", "));
+            bail!("scenario '{name_or_file}': no such file or built-in scenario (built-in: {})", names.join(", "));
         }
         let text =
             std::fs::read_to_string(name_or_file).with_context(|| format!("reading scenario '{name_or_file}'"))?;
         toml::from_str(&text).with_context(|| format!("scenario '{name_or_file}'"))
     }
 
-    /// The scenario with the command line's wishes. Naming any condition replaces the whole sweep: who asks
-    /// for `--delay 20ms` does not want the scenario's other cells.
+    /// Returns the scenario with these overrides. Any condition replaces the whole sweep: a user who requests
+    /// `--delay 20ms` does not want the scenario's other cells.
     pub(crate) fn with(mut self, overrides: Overrides) -> Self {
         let Overrides { clients, duration, repetitions, seed, loss, delay, rate, combined, .. } = overrides;
         if loss.is_some() || delay.is_some() || rate.is_some() || combined.is_some() {
@@ -180,9 +182,10 @@ impl Scenario {
         }
         self.clients = clients.unwrap_or(self.clients);
         self.duration = duration.unwrap_or(self.duration);
-        // Who asks for precision and for no number of repetitions wants as many as it takes.
-        let without_number = if overrides.until.is_some() { REPETITIONS_UNTIL_PRECISE } else { self.repetitions };
-        self.repetitions = repetitions.unwrap_or(without_number);
+        // A stopping rule without a number of repetitions means as many as necessary.
+        let default_repetitions =
+            if overrides.until.is_some() { MAX_REPETITIONS_UNTIL_PRECISE } else { self.repetitions };
+        self.repetitions = repetitions.unwrap_or(default_repetitions);
         self.until = overrides.until.or(self.until);
         self.warm_up = overrides.warm_up.unwrap_or(self.warm_up);
         self.seed = seed.or(self.seed);
@@ -196,41 +199,44 @@ impl Scenario {
         self
     }
 
-    /// How long clients work in a cell, warm-up and measured time together.
+    /// Returns the time that clients work in a cell: warm-up and measurement window.
     pub(crate) fn whole_duration(&self) -> Duration {
         self.warm_up.as_duration() + self.duration.as_duration()
     }
 
-    /// Refuses what can't be run.
+    /// Checks that the scenario can be run.
+    ///
+    /// # Errors
+    /// When a value is invalid; the error names it.
     pub(crate) fn validate(self) -> anyhow::Result<Self> {
         let Sweep { loss, delay, rate, combined } = &self.sweep;
         if loss.is_empty() && delay.is_empty() && rate.is_empty() && combined.is_empty() {
-            bail!("the sweep is empty: give at least one value of loss, delay or rate (a baseline is --delay 0ms)");
+            bail!("the sweep is empty: give at least one value of loss, delay or rate (--delay 0ms for a baseline)");
         }
         for condition in combined {
-            condition.validate().with_context(|| format!("the combination '{condition}'"))?;
+            condition.validate().with_context(|| format!("invalid combined condition '{condition}'"))?;
         }
         if loss.iter().chain(combined.iter().map(|condition| &condition.loss)).any(|loss| loss.fraction() >= 1.0) {
-            bail!("a loss of 100% leaves nothing to measure: choose one below");
+            bail!("invalid loss 100%: must be below 100%");
         }
-        for (what, value, most) in [
+        for (what, value, max) in [
             ("clients", self.clients, 1_000),
             ("repetitions", self.repetitions, 1_000),
             ("users", self.workload.users, 100_000),
             ("page_size", self.workload.page_size, 100),
         ] {
-            if !(1..=most).contains(&value) {
-                bail!("{what} is {value}: expected 1 to {most}");
+            if !(1..=max).contains(&value) {
+                bail!("invalid {what} '{value}': expected 1 to {max}");
             }
         }
         if self.duration.as_duration().as_secs_f64() < 1.0 {
-            bail!("duration is {}: expected at least 1s", self.duration);
+            bail!("invalid duration '{}': must be at least 1s", self.duration);
         }
-        for (what, span) in
+        for (what, timeout) in
             [("request_timeout", self.workload.request_timeout), ("connect_timeout", self.workload.connect_timeout)]
         {
-            if span.as_duration().is_zero() {
-                bail!("{what} is {span}: expected more than nothing");
+            if timeout.as_duration().is_zero() {
+                bail!("invalid {what} '{timeout}': must be greater than 0");
             }
         }
         if let Some(rate) = self.workload.arrival_rate {
@@ -238,10 +244,12 @@ impl Scenario {
         }
         let ServerSettings { password_memory_kib, password_iterations, .. } = self.server;
         HashCost::new(password_memory_kib, password_iterations, 1).with_context(|| {
-            format!("password_memory_kib is {password_memory_kib}, password_iterations is {password_iterations}")
+            format!(
+                "invalid password_memory_kib '{password_memory_kib}' or password_iterations '{password_iterations}'"
+            )
         })?;
         if !matches!(self.server.durability.as_str(), "full" | "normal") {
-            bail!("durability is '{}': expected full or normal", self.server.durability);
+            bail!("invalid durability '{}': expected full or normal", self.server.durability);
         }
         Ok(self)
     }
@@ -252,19 +260,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_built_in_scenarios_are_valid_and_the_first_is_the_original_sweep() {
+    fn the_built_in_scenarios_are_valid_and_the_default_one_sweeps_three_parameters() {
         for (name, _) in BUILT_IN {
             Scenario::load(name).unwrap().validate().unwrap();
         }
-        let original = Scenario::load("default").unwrap();
+        let scenario = Scenario::load("default").unwrap();
         let texts = |values: Vec<String>| values.join(",");
-        assert_eq!(texts(original.sweep.loss.iter().map(ToString::to_string).collect()), "0%,1%,2%");
-        assert_eq!(texts(original.sweep.delay.iter().map(ToString::to_string).collect()), "0,50ms,100ms");
-        assert_eq!(texts(original.sweep.rate.iter().map(ToString::to_string).collect()), "1Mbit,500kbit,100kbit");
+        assert_eq!(texts(scenario.sweep.loss.iter().map(ToString::to_string).collect()), "0%,1%,2%");
+        assert_eq!(texts(scenario.sweep.delay.iter().map(ToString::to_string).collect()), "0,50ms,100ms");
+        assert_eq!(texts(scenario.sweep.rate.iter().map(ToString::to_string).collect()), "1Mbit,500kbit,100kbit");
     }
 
     #[test]
-    fn naming_one_condition_replaces_the_whole_sweep() {
+    fn one_overridden_condition_replaces_the_whole_sweep() {
         let overrides =
             Overrides { delay: Some(vec!["20ms".parse().unwrap()]), clients: Some(2), ..Overrides::default() };
         let scenario = Scenario::load("default").unwrap().with(overrides);
@@ -273,16 +281,16 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_run_is_refused_by_name() {
-        let original = Scenario::load("default").unwrap();
+    fn an_invalid_value_is_refused_by_name() {
+        let scenario = Scenario::load("default").unwrap();
         for (change, expected) in [
-            (Overrides { clients: Some(0), ..Overrides::default() }, "clients is 0"),
-            (Overrides { repetitions: Some(0), ..Overrides::default() }, "repetitions is 0"),
-            (Overrides { duration: Some("10ms".parse().unwrap()), ..Overrides::default() }, "duration is 10ms"),
+            (Overrides { clients: Some(0), ..Overrides::default() }, "invalid clients '0'"),
+            (Overrides { repetitions: Some(0), ..Overrides::default() }, "invalid repetitions '0'"),
+            (Overrides { duration: Some("10ms".parse().unwrap()), ..Overrides::default() }, "invalid duration '10ms'"),
             (Overrides { loss: Some(vec![]), ..Overrides::default() }, "sweep is empty"),
             (Overrides { loss: Some(vec!["100%".parse().unwrap()]), ..Overrides::default() }, "100%"),
         ] {
-            let error = original.clone().with(change).validate().unwrap_err().to_string();
+            let error = scenario.clone().with(change).validate().unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
         }
         let error = Scenario::load("no-such").unwrap_err().to_string();

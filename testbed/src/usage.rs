@@ -1,12 +1,11 @@
-//! Errors in what the user gave, which exit with 2 like those that clap finds.
+//! Usage errors: they exit with code 2, as clap's errors do.
 
-/// A value of the command line, a scenario or an earlier run that cannot be used. It may stand anywhere in an error's
-/// chain.
+/// Invalid value of the command line, a scenario or a previous run, anywhere in an error's chain.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct UsageError(anyhow::Error);
 
-/// Marks `error` as one of usage.
+/// Marks `error` as a usage error.
 pub(crate) fn usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
     UsageError(error.into()).into()
 }
@@ -17,7 +16,7 @@ macro_rules! bail_usage {
 }
 pub(crate) use bail_usage;
 
-/// Whether `error` was caused by what the user gave.
+/// Returns whether `error` is a usage error.
 pub(crate) fn is_usage(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<UsageError>())
 }
@@ -30,9 +29,9 @@ mod tests {
 
     #[test]
     fn a_usage_error_keeps_its_text_and_is_found_below_other_causes() {
-        let inner = anyhow!("expected 1 to 1000").context("clients is 0");
+        let inner = anyhow!("expected 1 to 1000").context("invalid clients '0'");
         let error = Err::<(), _>(usage(inner)).context("scenario 'a'").unwrap_err();
-        assert_eq!(format!("{error:#}"), "scenario 'a': clients is 0: expected 1 to 1000");
-        assert!(is_usage(&error) && !is_usage(&anyhow!("a full disk")));
+        assert_eq!(format!("{error:#}"), "scenario 'a': invalid clients '0': expected 1 to 1000");
+        assert!(is_usage(&error) && !is_usage(&anyhow!("disk full")));
     }
 }

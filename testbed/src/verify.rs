@@ -1,5 +1,7 @@
-//! Whether a cell's condition was in force, and whether its numbers are the link's: the probe's plan and judgement, checks of
-//! counters and operations against the condition, overload of the host, stalls of the server. Pure.
+//! Verification of a cell: whether its condition was active, and whether host or server affected its results.
+//!
+//! Contains the plan and evaluation of the probe, checks of counters and operations against the condition, overload of
+//! the host and stalls of the server. Pure, except for the readings of host CPU counters.
 
 pub(crate) mod binomial;
 pub(crate) mod cross_checks;

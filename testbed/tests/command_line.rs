@@ -1,4 +1,4 @@
-//! The driver's command line: exit codes, dry runs and names of programs. No test here needs a namespace.
+//! The driver's command line: exit codes, dry runs and program names. No test here needs a namespace.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
 
@@ -10,7 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-/// Runs the driver in `directory` to its end.
+/// Runs the driver in `directory` until it exits.
 fn testbed(directory: &Path, line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
     command.current_dir(directory).args(line.split_whitespace()).stdin(Stdio::null());
@@ -21,7 +21,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Directory entries, to see that nothing was created.
+/// Returns the sorted directory entries, to check that nothing was created.
 fn entries(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(directory)
         .unwrap()
@@ -31,13 +31,13 @@ fn entries(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Scenario files and a plain file that the tests refer to.
+/// Creates a directory with the scenario files and the regular file that the tests use.
 fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let default = include_str!("../scenarios/default.toml");
     let with = |from: &str, to: &str| {
         let text = default.replace(from, to);
-        assert_ne!(text, default, "'{from}' is in the scenario");
+        assert_ne!(text, default, "'{from}' is missing in the scenario");
         text
     };
     for (name, content) in [
@@ -51,15 +51,15 @@ fn directory() -> tempfile::TempDir {
     directory
 }
 
-/// Wrong values, and a part of the message about each.
-const WRONG: [(&str, &str); 33] = [
+/// Invalid command lines, and a part of the message about each.
+const INVALID: [(&str, &str); 33] = [
     ("fly", "fly"),
     ("run --rate 1Mps", "1Mps"),
     ("run --duration 30", "30s"),
-    ("run --clients 0", "clients is 0"),
-    ("run --users 0", "users is 0"),
-    ("run --repetitions 0", "repetitions is 0"),
-    ("run --duration 0ms", "duration is 0ms"),
+    ("run --clients 0", "invalid clients '0'"),
+    ("run --users 0", "invalid users '0'"),
+    ("run --repetitions 0", "invalid repetitions '0'"),
+    ("run --duration 0ms", "invalid duration '0ms'"),
     ("run --loss 100%", "100%"),
     ("run --scenario none-such", "none-such"),
     ("run --scenario unknown-key.toml", "unknown field `client`"),
@@ -76,11 +76,11 @@ const WRONG: [(&str, &str); 33] = [
     ("run --results file", "--results"),
     ("run --results file/below", "--results"),
     ("run --graphs file", "--graphs"),
-    ("run --server no-such-host.invalid", "no-such-host.invalid"),
-    ("run --server 127.0.0.1 --emulator shaper", "--emulator"),
-    ("run --server 127.0.0.1 --backend netns", "--backend"),
-    ("run --server 127.0.0.1 --jobs 2", "--jobs"),
-    ("run --server 127.0.0.1 --combined delay=50ms,queue_limit=7", "queue"),
+    ("run --external-server no-such-host.invalid", "no-such-host.invalid"),
+    ("run --external-server 127.0.0.1 --emulator shaper", "--emulator"),
+    ("run --external-server 127.0.0.1 --backend netns", "--backend"),
+    ("run --external-server 127.0.0.1 --jobs 2", "--jobs"),
+    ("run --external-server 127.0.0.1 --combined delay=50ms,queue_limit=7", "queue"),
     ("run --emulator tcset --combined delay=50ms,queue_limit=7", "queue"),
     ("run --backend swarm --client-docker-host tcp://192.0.2.1:2375", "--backend swarm"),
     ("run --backend netns --server-docker-host tcp://192.0.2.1:2375", "--backend netns"),
@@ -89,10 +89,10 @@ const WRONG: [(&str, &str); 33] = [
 ];
 
 #[test]
-fn wrong_values_exit_with_2_and_are_named_with_and_without_dry_run() {
+fn invalid_values_exit_with_2_and_are_named_with_and_without_dry_run() {
     let directory = directory();
     let before = entries(directory.path());
-    for (line, expected) in WRONG {
+    for (line, expected) in INVALID {
         let dry = line.starts_with("run").then(|| line.replacen("run", "run --dry-run", 1));
         for line in [Some(line.to_owned()), dry].into_iter().flatten() {
             let output = testbed(directory.path(), &line);
@@ -116,12 +116,12 @@ fn an_arrival_rate_is_limited_for_each_client_not_for_all_together() {
 fn a_dry_run_prints_its_plan_as_text_or_json_and_creates_nothing() {
     let directory = directory();
     let before = entries(directory.path());
-    let words = "run --dry-run --repetitions 2 --seed 7 --results new/results";
-    let plain = testbed(directory.path(), words);
+    let line = "run --dry-run --repetitions 2 --seed 7 --results new/results";
+    let plain = testbed(directory.path(), line);
     let plan = text(&plain.stdout);
     assert!(plan.contains("loss-2%-r2") && plan.contains("18 cells"), "{plan}");
 
-    let output = testbed(directory.path(), &format!("{words} --format json"));
+    let output = testbed(directory.path(), &format!("{line} --format json"));
     let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
     let cells = plan["cells"].as_array().unwrap();
     assert_eq!((cells.len(), &plan["seed"], &plan["scenario"]["name"]), (18, &7.into(), &"default".into()));
@@ -133,35 +133,36 @@ fn a_dry_run_prints_its_plan_as_text_or_json_and_creates_nothing() {
         .collect();
     assert_eq!(listed, printed, "the same cells in the same order");
 
-    let csv = testbed(directory.path(), &format!("{words} --format csv"));
+    let csv = testbed(directory.path(), &format!("{line} --format csv"));
     assert_eq!(csv.status.code(), Some(2));
     assert!(text(&csv.stderr).contains("--format csv"), "{}", text(&csv.stderr));
     assert_eq!(entries(directory.path()), before, "nothing was created");
 }
 
-/// A run that ends at its first prompt, since stdin is closed: it needs neither Docker nor namespaces.
-fn run_without_stdin(directory: &Path, more: &str) -> Output {
-    let line = format!("run --server 127.0.0.1 --clients 1 --delay 0 --duration 1s {more}");
+/// Runs the driver until its first prompt, at which it fails because stdin is closed. Needs neither Docker nor
+/// namespaces.
+fn run_without_stdin(directory: &Path, flag: &str) -> Output {
+    let line = format!("run --external-server 127.0.0.1 --clients 1 --delay 0 --duration 1s {flag}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
     command.current_dir(directory).args(line.split_whitespace()).stdin(Stdio::null());
     command.env("DOCKER_HOST", "unix:///nonexistent/docker.sock").output().unwrap()
 }
 
 #[test]
-fn the_log_has_every_step_and_stderr_what_was_asked_for() {
-    let of = |flag: &str| {
+fn the_log_contains_every_step_and_stderr_depends_on_the_verbosity() {
+    let stderr_and_log = |flag: &str| {
         let directory = tempfile::tempdir().unwrap();
         let output = run_without_stdin(directory.path(), flag);
         assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
         let run = fs::read_dir(directory.path().join("results")).unwrap().next().unwrap().unwrap().path();
         (text(&output.stderr), fs::read_to_string(run.join("logs/driver.log")).unwrap())
     };
-    let [(normal, log), (quiet, quiet_log), (verbose, _)] = ["", "--quiet", "-v"].map(of);
-    // The reason for the engine is long, and no step: the line on stderr has its name.
-    let (step, detail, prompt, error) = ("engine host", "no Docker", "set on 127.0.0.1: baseline", "stdin");
+    let [(normal, log), (quiet, quiet_log), (verbose, _)] = ["", "--quiet", "-v"].map(stderr_and_log);
+    // The reason for the backend is a detail: the step on stderr contains only the backend's name.
+    let (step, detail, prompt, error) = ("backend host", "no Docker", "set on 127.0.0.1: baseline", "stdin");
     for log in [log, quiet_log] {
         for expected in ["DEBUG testbed ", step, detail, prompt, "ERROR testbed: ", "DEBUG removed directory "] {
-            assert!(log.contains(expected), "no '{expected}' in\n{log}");
+            assert!(log.contains(expected), "'{expected}' is missing in\n{log}");
         }
         assert!(!log.contains('\u{1b}'), "no colours in\n{log}");
         let timed = log.lines().filter(|line| line.starts_with("20") && line.contains("Z ")).count();
@@ -174,7 +175,7 @@ fn the_log_has_every_step_and_stderr_what_was_asked_for() {
 }
 
 #[test]
-fn doctor_ends_with_the_command_that_works_and_prints_the_same_as_json() {
+fn doctor_prints_the_command_that_works_in_its_last_line_and_the_same_as_json() {
     let directory = tempfile::tempdir().unwrap();
     let plain = testbed(directory.path(), "doctor");
     let output = testbed(directory.path(), "doctor --json");
@@ -187,9 +188,9 @@ fn doctor_ends_with_the_command_that_works_and_prints_the_same_as_json() {
         Some(command) => {
             let (backend, emulator) =
                 (json["run"]["backend"].as_str().unwrap(), json["run"]["emulator"].as_str().unwrap());
-            assert_eq!(last, format!("`{command}` will use engine {backend} with emulator {emulator}"));
+            assert_eq!(last, format!("ready: `{command}` works on this host (backend {backend}, emulator {emulator})"));
         }
-        None => assert!(last.starts_with("no run can work here yet"), "{plain}"),
+        None => assert!(last.starts_with("not ready: "), "{plain}"),
     }
     for finding in json["findings"].as_array().unwrap() {
         let mark = if finding["ok"] == true { "ok     " } else { "missing" };
@@ -198,9 +199,9 @@ fn doctor_ends_with_the_command_that_works_and_prints_the_same_as_json() {
     }
 }
 
-/// The name in `top` and the arguments in `ps` of the driver's own binary, started as `shop-server`.
+/// Starts the driver's own binary as `shop-server`; compares its name in `top` and its arguments in `ps`.
 #[test]
-fn a_program_that_the_driver_runs_from_itself_has_its_name_in_ps_and_top() {
+fn a_program_in_the_drivers_binary_has_its_own_name_in_ps_and_top() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_testbed"));
     command.arg0("shop-server").current_dir(directory.path()).args(["serve", "--database", "shop.db"]);

@@ -1,6 +1,6 @@
 //! The agent: connects to the hub, again and again, and does what is asked through each connection.
 //!
-//! A connection leaves nothing behind: when it ends all programs are killed and the folder is emptied.
+//! A connection leaves nothing behind: when it ends all programs are killed and the directory is emptied.
 
 mod file;
 mod program;
@@ -40,7 +40,7 @@ pub(crate) struct Options {
     pub(crate) hub: String,
     /// The number that the driver knows it by.
     pub(crate) agent_id: u32,
-    /// The machine it runs on.
+    /// The host it runs on.
     pub(crate) host: String,
     /// Where programs run; emptied.
     pub(crate) work_dir: PathBuf,
@@ -63,7 +63,7 @@ struct Agent {
 /// started them.
 ///
 /// # Errors
-/// When the folder can't be used or signals can't be waited for.
+/// When the directory can't be used or signals can't be waited for.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let Options { hub, agent_id, host, work_dir, token, heartbeat } = options;
     let work_dir = WorkDir::open(&work_dir)?;
@@ -109,8 +109,8 @@ impl Agent {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.hub)).await;
         let stream = connected.map_err(|_| anyhow!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))?;
         let stream = stream.context("cannot connect")?;
-        // Without a listener TCP may connect a port of this machine to itself, which would then keep the hub from it.
-        ensure!(stream.local_addr()? != stream.peer_addr()?, "cannot connect: nobody listens");
+        // Without a listener TCP may connect a port of this host to itself, which would then keep the hub from it.
+        ensure!(stream.local_addr()? != stream.peer_addr()?, "cannot connect: no listener");
         socket::tune(&stream)?;
         Ok(stream)
     }

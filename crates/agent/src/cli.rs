@@ -13,7 +13,7 @@ use crate::socket::Heartbeat;
 use crate::token::Token;
 use crate::{agent, hub, output};
 
-/// Runs programs in nodes on other machines for the testbed's driver.
+/// Runs programs in nodes on other hosts for the testbed's driver.
 #[derive(Debug, Parser)]
 #[command(name = "testbed-agent", version = protocol::VERSION, about, max_term_width = 110)]
 struct Cli {
@@ -25,7 +25,7 @@ struct Cli {
 enum Command {
     /// Run in a node: connect to the hub and do what the driver asks, until SIGTERM or SIGINT.
     Serve(ServeArgs),
-    /// Run beside the driver: pass on requests from stdin to agents and their events to stdout, until stdin closes.
+    /// Run on the driver's host: pass on requests from stdin to agents and their events to stdout, until stdin closes.
     Hub(HubArgs),
 }
 
@@ -37,11 +37,11 @@ struct ServeArgs {
     /// The number that the driver knows this agent by.
     #[arg(long, value_name = "N", env = "TESTBED_AGENT_ID")]
     id: u32,
-    /// The machine that this agent runs on.
+    /// The host that this agent runs on.
     #[arg(long, value_name = "NAME", env = "TESTBED_AGENT_HOST")]
     host: String,
-    /// Where programs are started and may leave files. EVERYTHING in it is removed when the driver says so, and when the
-    /// connection to the hub is lost.
+    /// Where programs are started and may leave files. EVERYTHING in it is removed when the driver says so, and when
+    /// the connection to the hub is lost.
     #[arg(long, value_name = "DIR", env = "TESTBED_AGENT_WORK_DIR")]
     work_dir: PathBuf,
     #[command(flatten)]
@@ -68,7 +68,7 @@ struct CommonArgs {
     heartbeat_ms: NonZeroU32,
 }
 
-/// Everything the program does; `args` begins with the program's name.
+/// Everything the program does; `args` starts with the program's name.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
@@ -76,7 +76,7 @@ where
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // When even the terminal is gone there is nobody left to tell.
+            // Nothing is left to report to when even the terminal is gone.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }

@@ -46,9 +46,9 @@ struct Hub {
 /// # Errors
 /// When it can't listen, the driver sends what is no request, or stdout can't be written.
 pub(crate) async fn run(listen: SocketAddr, token: Token, heartbeat: Heartbeat) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen}; is the address one of this machine's, and the port free?")
-    })?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}; is the address one of this host's, and the port free?"))?;
     json_line(&Listening { listening: listener.local_addr()? })?;
     let (events, mut queue) = mpsc::channel(EVENTS_WAITING);
     let mut driver = tokio::io::stdout();
@@ -103,7 +103,7 @@ impl Hub {
     /// What waits is bounded by the requests it makes.
     fn tell_later(&self, event: FromAgent) {
         let events = self.events.clone();
-        // When nobody takes events any more the hub is about to end.
+        // When events are no longer received the hub is about to exit.
         tokio::spawn(async move { drop(events.send(event).await) });
     }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn next_line<R: AsyncRead + Unpin>(lines: &mut Lines<R>) -> Res
     }
 }
 
-/// The next message, `None` at the end. Empty lines are passed over.
+/// The next message, `None` at the end. Empty lines are skipped.
 pub(crate) async fn next_message<T, R>(lines: &mut Lines<R>) -> Result<Option<T>, LineError>
 where
     T: DeserializeOwned,

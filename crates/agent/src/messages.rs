@@ -1,11 +1,11 @@
 //! What driver, hub and agents say to each other: one JSON object a line. Pure.
 //!
-//! The driver writes [`ToAgent`] to the hub's stdin and reads, after one [`Listening`], [`FromAgent`] from its stdout. An
-//! agent's connection to the hub begins with its [`Hello`]; then [`Request`]s go one way and [`Event`]s the other.
+//! The driver writes [`ToAgent`] to the hub's stdin and reads, after one [`Listening`], [`FromAgent`] from its stdout.
+//! An agent's connection to the hub starts with its [`Hello`]; then [`Request`]s go one way and [`Event`]s the other.
 //! Empty lines mean nothing: the hub sends them to agents as a sign of life.
 //!
-//! Every request that awaits an answer gets one, or an [`Event::Lost`] of its agent comes after it: that ends everything
-//! that was begun there.
+//! Every request that awaits an answer gets one, or an [`Event::Lost`] of its agent comes after it: that ends
+//! everything that was started there.
 
 use std::net::SocketAddr;
 
@@ -49,11 +49,11 @@ pub struct FromAgent {
 pub struct Hello {
     /// The agent's number. A second agent with the same number takes the first one's place.
     pub agent_id: u32,
-    /// The machine it runs on.
+    /// The host it runs on.
     pub host: String,
     /// Its [`protocol::VERSION`].
     pub version: String,
-    /// Proof that it belongs to this run.
+    /// Verification that it belongs to this run.
     pub token: Token,
 }
 
@@ -61,8 +61,8 @@ pub struct Hello {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Starts a program, in the agent's folder and a process group of its own. Answered by [`Event::Exited`] in the end,
-    /// or [`Event::Failed`].
+    /// Starts a program, in the agent's directory and a process group of its own. Answered by [`Event::Exited`] in the
+    /// end, or [`Event::Failed`].
     Start {
         /// The id for everything about this program.
         id: u64,
@@ -75,8 +75,8 @@ pub enum Request {
         /// Whether [`Request::Input`] will come; else its stdin is empty.
         has_stdin: bool,
     },
-    /// Writes a line to a program's stdin. Ignored when the program is gone or has no stdin. A program that lets more than
-    /// 8 MiB wait is killed, and its stderr says so.
+    /// Writes a line to a program's stdin. Ignored when the program is gone or has no stdin. A program that lets more
+    /// than 8 MiB wait is killed, and its stderr says so.
     Input {
         /// The program.
         id: u64,
@@ -97,11 +97,11 @@ pub enum Request {
     GetFile {
         /// The id for the answers.
         id: u64,
-        /// Its path, from the agent's folder on if relative.
+        /// Its path, from the agent's directory on if relative.
         path: String,
     },
-    /// Kills all programs and empties the agent's folder. Answered by [`Event::Done`], which comes after the programs'
-    /// [`Event::Exited`], or by [`Event::Failed`]. Until then nothing can be started.
+    /// Kills all programs and empties the agent's directory. Answered by [`Event::Done`], which comes after the
+    /// programs' [`Event::Exited`], or by [`Event::Failed`]. Until then nothing can be started.
     Reset {
         /// The id for the answer.
         id: u64,
@@ -112,9 +112,9 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The agent is connected, without programs and with an empty folder. The hub says this.
+    /// The agent is connected, without programs and with an empty directory. The hub says this.
     Connected {
-        /// The machine it runs on.
+        /// The host it runs on.
         host: String,
         /// Its [`protocol::VERSION`].
         version: String,
@@ -127,7 +127,7 @@ pub enum Event {
         id: u64,
         /// The line without its end; bytes that are no UTF-8 are replaced.
         line: String,
-        /// The line is longer than [`MAX_TEXT_BYTES`], and the next such event of this program goes on with it.
+        /// The line is longer than [`MAX_TEXT_BYTES`], and the next such event of this program continues with it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         continues: bool,
     },

@@ -1,5 +1,5 @@
-//! Lines that wait to be written, bounded by their bytes. Putting one in never waits: whoever reads requests must be free
-//! for the next one, which may be the very `kill` that ends the jam.
+//! Lines that wait to be written, bounded by their bytes. Adding a line never waits: the reader of requests must be
+//! free for the next one, which may be the very `kill` that ends the jam.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) fn queue() -> (Sender, Receiver) {
 }
 
 impl Sender {
-    /// Puts a line in. When nobody takes any more it is forgotten.
+    /// Adds a line. When lines are no longer written it is discarded.
     pub(crate) fn push(&self, line: String) -> Result<(), Full> {
         let bytes = u32::try_from(line.len() + LINE_BYTES).map_err(|_| Full)?;
         let share = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| Full)?;

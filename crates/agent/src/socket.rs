@@ -1,4 +1,4 @@
-//! How the sockets between agents and hub are set: no waiting for more bytes, and vanished machines are noticed.
+//! How the sockets between agents and hub are set: no waiting for more bytes, and vanished hosts are noticed.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -34,7 +34,7 @@ impl Heartbeat {
     }
 }
 
-/// For both ends: an idle connection to a vanished machine breaks after 5 + 3 · 3 s.
+/// For both ends: an idle connection to a vanished host breaks after 5 + 3 · 3 s.
 pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let probes = TcpKeepalive::new().with_time(Duration::from_secs(5)).with_interval(Duration::from_secs(3));

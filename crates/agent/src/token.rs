@@ -1,4 +1,4 @@
-//! What agents prove with that they belong to this run: a text that only the run's containers know.
+//! What agents verify with that they belong to this run: a text that only the run's containers know.
 
 use std::fmt;
 use std::hint::black_box;

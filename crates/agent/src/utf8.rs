@@ -2,8 +2,8 @@
 
 use crate::messages::MAX_TEXT_BYTES;
 
-/// How many of the bytes, from the first on, hold no character that is cut off at the end. Bytes that are no UTF-8 at all
-/// count as whole.
+/// How many of the bytes, from the first on, hold no character that is cut off at the end. Bytes that are no UTF-8 at
+/// all count as whole.
 pub(crate) fn whole_chars(bytes: &[u8]) -> usize {
     for back in 1..=bytes.len().min(3) {
         let at = bytes.len() - back;
@@ -33,7 +33,7 @@ pub(crate) struct Piece {
 pub(crate) struct LineCutter {
     /// What came and was not given out yet.
     bytes: Vec<u8>,
-    /// How many bytes at its beginning were given out.
+    /// How many bytes at its start were given out.
     taken: usize,
     /// Up to where no line's end was found.
     searched: usize,

@@ -1,4 +1,4 @@
-//! Draws the pictures of a made-up run into a folder, to be looked at: `cargo run --example draw_synthetic -- DIR`.
+//! Draws the graphs of a made-up run into a directory, to be looked at: `cargo run --example draw_synthetic -- DIR`.
 #![allow(clippy::print_stdout, reason = "an example talks to who runs it")]
 
 #[path = "../tests/suite/synthetic.rs"]

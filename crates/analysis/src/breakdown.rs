@@ -1,8 +1,8 @@
 //! Where the time of one operation went: its latency, split into parts that add up to it.
 //!
-//! What was measured directly is taken as it is: waiting, the server's time, the handshake. The network's time is told apart
-//! by what both kernels counted and by what a link of that round trip and rate needs. What cannot be told is `other`,
-//! never guessed. docs/measuring.md has the rules for people.
+//! What was measured directly is taken as it is: waiting, the server's time, the handshake. The network's time is told
+//! apart by what both kernels counted and by what a link of that round trip and rate needs. What cannot be told is
+//! `other`, never guessed. docs/measuring.md has the rules for people.
 
 use crate::sample::Sample;
 
@@ -51,8 +51,8 @@ pub struct LinkParameters {
 }
 
 impl LinkParameters {
-    /// The link of the cell that `samples` are of. Before a set rate there are queues, and a connection of one request may
-    /// know no round trip without: the shortest of all connections counts.
+    /// The link of the cell that `samples` are of. Before a set rate there are queues, and a connection of one request
+    /// may know no round trip without: the shortest of all connections counts.
     pub(crate) fn of(samples: &[&Sample], rate_kbit: Option<f64>) -> Self {
         let known = samples.iter().filter_map(|sample| sample.tcp_min_rtt_ms).filter(is_positive);
         LinkParameters { rate_kbit, base_rtt_ms: rate_kbit.and_then(|_| known.min_by(f64::total_cmp)) }
@@ -86,7 +86,7 @@ impl Components {
         split.server();
         match sample.rtt_ms {
             Some(rtt_ms) => split.network(rtt_ms - sample.server_ms.unwrap_or_default()),
-            // No answer came. Where segments were sent again, those were waited for; else nobody knows.
+            // No answer came. Where segments were sent again, those were waited for; otherwise the cause is unknown.
             None if split.resent(0) => {
                 split.take(Component::Retransmission, split.left);
             }
@@ -151,9 +151,10 @@ impl<'a> Split<'a> {
 
     /// Whether either side retransmitted more segments than `handshake_timeouts` account for.
     ///
-    /// The client's SYN timer and the server's SYN-ACK timer both start at 1 s (RFC 6298), so after a lost SYN-ACK either
-    /// may expire first. The server retransmits the SYN-ACK when its own timer expires and for every SYN that it receives
-    /// again. So `n` timeouts account for at most `n` SYNs, and for at most `n` SYN-ACKs plus one per retransmitted SYN.
+    /// The client's SYN timer and the server's SYN-ACK timer both start at 1 s (RFC 6298), so after a lost SYN-ACK
+    /// either may expire first. The server retransmits the SYN-ACK when its own timer expires and for every SYN that it
+    /// receives again. So `n` timeouts account for at most `n` SYNs, and for at most `n` SYN-ACKs plus one per
+    /// retransmitted SYN.
     fn resent(&self, handshake_timeouts: u32) -> bool {
         let (client, server) = (self.sample.tcp_retransmits, self.sample.server_tcp_retransmits);
         client.is_some_and(|count| count > handshake_timeouts)
@@ -215,8 +216,9 @@ impl<'a> Split<'a> {
         }
     }
 
-    /// How long packets queued before the link as either kernel saw it: its smoothed round trip beyond the shortest. After
-    /// a timeout in the handshake the client's is ignored: its kernel takes the time since the first SYN for a round trip.
+    /// How long packets queued before the link as either kernel saw it: its smoothed round trip beyond the shortest.
+    /// After a timeout in the handshake the client's is ignored: its kernel takes the time since the first SYN for a
+    /// round trip.
     fn queue_ms(&self, base_ms: f64) -> f64 {
         let client = self.sample.tcp_rtt_ms.filter(|_| self.handshake_timeouts == 0);
         let seen = [client, self.sample.server_tcp_rtt_ms];

@@ -41,8 +41,8 @@ pub struct BreakdownRow {
     pub other_ms: f64,
 }
 
-/// The rows of the pooled baseline, then of each condition's values from mild to severe. What nothing is known of has no
-/// row.
+/// The rows of the pooled baseline, then of each condition's values from mild to severe. What nothing is known of has
+/// no row.
 #[must_use]
 pub fn breakdown_rows(samples: &[Sample], cells: &[CellInfo]) -> Vec<BreakdownRow> {
     RunSamples::new(samples, cells).all().flat_map(rows_of).collect()

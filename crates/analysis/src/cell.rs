@@ -1,4 +1,5 @@
-//! What the analysis has to know of a cell beyond its samples: where it stands in the sweep, and whether it was proved.
+//! What the analysis has to know of a cell beyond its samples: where it stands in the sweep, and whether it was
+//! verified.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ pub enum Verdict {
     Interrupted,
 }
 
-/// One cell of the run, as the plan and the proof know it.
+/// One cell of the run, as the plan and the verification know it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellInfo {
     /// The cell's id, as its samples carry it (`loss-1%-r1`).
@@ -37,7 +38,7 @@ pub struct CellInfo {
     pub verdict: Verdict,
     /// How long operations were measured, seconds, without the warm-up.
     pub measured_s: f64,
-    /// Whether the machine was so busy that the cell may have measured it instead of the link.
+    /// Whether the host was so busy that the cell may have measured it instead of the link.
     pub overloaded: bool,
     /// Whether its slow operations were slow in the server.
     pub stalled: bool,

@@ -56,7 +56,7 @@ impl fmt::Display for MissingInterval {
             MissingInterval::FewValues => f.write_str("too few values"),
             MissingInterval::FewErrors => write!(f, "fewer than {MIN_ERRORS} errors, or than {MIN_ERRORS} successes"),
             MissingInterval::Alike => f.write_str("the repetitions do not differ"),
-            MissingInterval::Unbounded { .. } => f.write_str("open above: the repetitions differ too much"),
+            MissingInterval::Unbounded { .. } => f.write_str("no upper bound: the repetitions differ too much"),
         }
     }
 }
@@ -115,7 +115,7 @@ impl Estimate {
     }
 }
 
-/// The value, unless there is a reason to make no interval: too few repetitions, or that it is `thin`.
+/// The value, unless there is a reason to make no interval: too few repetitions, or that it is undersampled.
 fn usable(
     value: Option<f64>,
     repetitions: usize,
@@ -128,12 +128,12 @@ fn usable(
     undersampled.map_or(Ok(value), Err)
 }
 
-/// A percentile's interval: how far the share of values below the estimate may be off, and the percentiles that far up and
-/// down.
+/// A percentile's interval: how far the share of values below the estimate may be off, and the percentiles that far up
+/// and down.
 ///
 /// Woodruff, "Confidence Intervals for Medians and Other Position Measures", J. Am. Statist. Assoc. 47 (260), 1952. The
-/// shares vary evenly even where the percentiles themselves leap, as between operations with and without a retransmission
-/// timeout. The mean of the repetitions' percentiles is then neither the one nor the other.
+/// shares vary evenly even where the percentiles themselves leap, as between operations with and without a
+/// retransmission timeout. The mean of the repetitions' percentiles is then neither the one nor the other.
 fn of_percentile(
     pooled: &Sorted,
     repetitions: &[&Sorted],
@@ -169,8 +169,8 @@ pub(crate) fn logarithmic(value: f64, half: f64) -> ConfidenceInterval {
     ConfidenceInterval { low: value * (-half / value).exp(), high: value * (half / value).exp() }
 }
 
-/// What each repetition adds to the error of the ratio of sums, in the ratio's own unit (Taylor linearisation, as for any
-/// ratio estimator: Cochran, "Sampling Techniques", 3rd ed., 1977, §6.3). Repetitions need not have equally many
+/// What each repetition adds to the error of the ratio of sums, in the ratio's own unit (Taylor linearisation, as for
+/// any ratio estimator: Cochran, "Sampling Techniques", 3rd ed., 1977, §6.3). Repetitions need not have equally many
 /// operations.
 fn linearised(sums: &[(f64, f64)]) -> Vec<f64> {
     let (above, below) = sums.iter().fold((0.0, 0.0), |all, one| (all.0 + one.0, all.1 + one.1));

@@ -1,8 +1,8 @@
 //! Whether nominal 95 % intervals cover what they say: made-up runs of which the truth is known, thousands of times.
 //!
-//! A world is a large bank of repetitions. An experiment draws a few of them, as a run does, and asks whether the interval
-//! made of these holds the figure of the whole bank. Repetitions differ in level, in how often they stall and fail and in
-//! how many operations they hold; operations of one are correlated.
+//! A world is a large bank of repetitions. An experiment draws a few of them, as a run does, and asks whether the
+//! interval made of these holds the figure of the whole bank. Repetitions differ in level, in how often they stall and
+//! fail and in how many operations they hold; operations of one are correlated.
 
 use std::fmt::Write;
 
@@ -17,7 +17,7 @@ const BANK: usize = 500;
 const OPERATIONS: f64 = 500.0;
 /// What nominal 95 % must come to.
 const BOUND: f64 = 93.0;
-/// The numbers of repetitions that are tried, and in how many experiments; the least is where intervals begin.
+/// The numbers of repetitions that are tried, and in how many experiments; the least is where intervals start.
 /// With so few the bounds are 88 to 90 % in one world and 91 % over all worlds; [`times`] multiplies them.
 const TRIED: [(usize, usize); 3] = [(MIN_REPETITIONS, 250), (10, 250), (20, 125)];
 
@@ -33,7 +33,7 @@ struct World {
 }
 
 const WORLDS: [World; 4] = [
-    World { name: "bare link", base_ms: 2.0, spreads: (0.1, 0.4), stalled: 0.0, failed: 0.02 },
+    World { name: "unshaped link", base_ms: 2.0, spreads: (0.1, 0.4), stalled: 0.0, failed: 0.02 },
     World { name: "p95 at a leap", base_ms: 2.0, spreads: (0.1, 0.4), stalled: 0.05, failed: 0.02 },
     World { name: "delay, 20 % stalls", base_ms: 50.0, spreads: (0.18, 0.4), stalled: 0.2, failed: 0.05 },
     World { name: "delay, drifting", base_ms: 100.0, spreads: (0.03, 0.03), stalled: 0.0, failed: 0.02 },

@@ -33,11 +33,11 @@ impl Doubt {
         }
     }
 
-    /// In a word or two (`not proved`).
+    /// In a word or two (`not verified`).
     #[must_use]
     pub fn words(self) -> &'static str {
         match self {
-            Self::Unverified => "not proved",
+            Self::Unverified => "unverified",
             Self::Failed => "failed",
             Self::Interrupted => "interrupted",
             Self::Overloaded => "overloaded",
@@ -59,11 +59,11 @@ impl Doubt {
     /// What it means and what to do about it, for the table's notes.
     pub(crate) fn remedy(self) -> &'static str {
         match self {
-            Self::Unverified => "the condition was not confirmed in every cell; cells.csv says why under 'problems'.",
+            Self::Unverified => "the condition was not confirmed in every cell (see 'problems' in cells.csv).",
             Self::Failed => "the server or a client failed in a cell; see 'problems' in cells.csv, and logs/.",
-            Self::Interrupted => "the run was stopped in a cell; resume the run to measure it.",
+            Self::Interrupted => "the run was interrupted in a cell; resume the run to measure it.",
             Self::Overloaded => {
-                "the host's CPU was too busy, so values may reflect it, not the link; use fewer clients or longer pauses."
+                "values may reflect the host's CPU load, not the link; use fewer clients or a longer think time."
             }
             Self::Stalled => {
                 "slow operations were slow in the server, not on the link; see 'server_stall' in cells.csv."

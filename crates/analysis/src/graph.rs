@@ -1,6 +1,6 @@
-//! The pictures of a run: what to draw, and the drawn thing as PNG and SVG. Nothing here writes files.
+//! The graphs of a run: what to draw, and the drawn thing as PNG and SVG. Nothing here writes files.
 //!
-//! A picture is laid out once, as a scene of lines, areas and labels in pixels; one routine paints a scene on
+//! A graph is laid out once, as a scene of lines, areas and labels in pixels; one routine paints a scene on
 //! whatever plotters can paint on. So PNG and SVG cannot differ, and a layout can be tested without looking at pixels.
 
 mod axis;
@@ -29,7 +29,7 @@ use crate::sample::Sample;
 use font::Fonts;
 use scene::Scene;
 
-/// Why no pictures could be drawn.
+/// Why no graphs could be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
     /// No listed cell has a sample.
@@ -46,7 +46,7 @@ pub enum GraphError {
     /// A backend refused to draw.
     #[error("drawing {graph}: {reason}")]
     Backend {
-        /// The picture's name.
+        /// The graph's name.
         graph: String,
         /// What the backend said.
         reason: String,
@@ -54,14 +54,14 @@ pub enum GraphError {
     /// The pixels could not be encoded.
     #[error("encoding {graph} as PNG")]
     Png {
-        /// The picture's name.
+        /// The graph's name.
         graph: String,
         /// What the encoder said.
         source: png::EncodingError,
     },
 }
 
-/// What every picture says of the run it shows.
+/// What every graph says of the run it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunTitle {
     /// The run's id.
@@ -70,7 +70,7 @@ pub struct RunTitle {
     pub line: String,
 }
 
-/// A picture, ready to be written to `<name>.png` and `<name>.svg`.
+/// A graph, ready to be written to `<name>.png` and `<name>.svg`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
     /// What it shows, as a file name without extension (`loss-latency`).
@@ -81,10 +81,10 @@ pub struct Graph {
     pub svg: String,
 }
 
-/// Draws every picture of a run: five of what was measured and two of where the time went for each varied condition that
+/// Draws every graph of a run: five of what was measured and two of where the time went for each varied condition that
 /// has samples, and an overview of either kind.
 ///
-/// A run that varies nothing gets the same pictures of its baseline. Pictures of a single plot are 960×600 pixels, the
+/// A run that varies nothing gets the same graphs of its baseline. Graphs of a single plot are 960×600 pixels, the
 /// overview 1500×900, those of where the time went 1200 and as high as their panels. The same `seed` gives the same
 /// intervals.
 ///
@@ -96,7 +96,7 @@ pub fn draw_all(samples: &[Sample], cells: &[CellInfo], title: &RunTitle, seed: 
     scenes.into_iter().map(|(name, scene)| render::graph(fonts, name, &scene)).collect()
 }
 
-/// All picture's name and layout.
+/// All graph's name and layout.
 fn lay_out(
     fonts: Fonts,
     samples: &[Sample],

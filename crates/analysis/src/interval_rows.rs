@@ -29,7 +29,7 @@ pub struct IntervalRow {
     pub estimate: Option<f64>,
     /// Lower end of the interval.
     pub low: Option<f64>,
-    /// Upper end; empty beside a lower end when it is open above.
+    /// Upper end; empty if the interval has no upper bound.
     pub high: Option<f64>,
     /// The nominal confidence of the interval.
     pub level: f64,

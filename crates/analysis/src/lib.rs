@@ -1,6 +1,6 @@
-//! What the samples of a run say: statistics, the table of conditions, and the pictures.
+//! What the samples of a run say: statistics, the table of conditions, and the graphs.
 //!
-//! Everything here is pure: samples, cells and a seed come in, numbers, text and encoded pictures go out. No files, no
+//! Everything here is pure: samples, cells and a seed come in, numbers, text and encoded graphs go out. No files, no
 //! clock, no randomness but the seed's; who calls decides where the results are written. Nothing here knows engines or
 //! emulators.
 

@@ -1,7 +1,7 @@
 //! Where the time of many operations went: means of the parts of their latencies.
 //!
-//! Means, because those of the parts add up to that of the whole; percentiles of parts do not. So that the tail is seen all
-//! the same, the slowest operations have means of their own.
+//! Means, because those of the parts add up to that of the whole; percentiles of parts do not. So that the tail is seen
+//! all the same, the slowest operations have means of their own.
 
 use crate::breakdown::{Components, LinkParameters};
 use crate::percentile::{Sorted, percentile};

@@ -7,7 +7,7 @@ use crate::sample::{Outcome, Sample};
 /// Outcomes and durations of a set of samples.
 ///
 /// Durations are those of `ok` samples only: a refused connection is quick and a timeout is as long as it was set to
-/// be, so that mixing them in would say more of settings than of the network. Errors stand beside, in the tally.
+/// be, so that mixing them in would say more of settings than of the network. Errors are counted separately.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Measures {
     /// How the operations ended, all of them.

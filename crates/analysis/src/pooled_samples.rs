@@ -47,7 +47,7 @@ impl PooledSamples {
         self.doubts().is_empty()
     }
 
-    /// What casts doubt on its cells, for people: `not proved`, `1 of 3 overloaded`; empty when nothing does.
+    /// What casts doubt on its cells, for people: `not verified`, `1 of 3 overloaded`; empty when nothing does.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let tell = |(doubt, count): (&Doubt, &usize)| match *count {
@@ -64,7 +64,7 @@ impl PooledSamples {
     }
 
     /// A statistic of `operation` ([`ALL_OPERATIONS`] for all) with its interval over the repetitions; `None` when the
-    /// operation was not tried here. The same `seed` gives the same interval, in every table and picture.
+    /// operation was not tried here. The same `seed` gives the same interval, in every table and graph.
     #[must_use]
     pub fn estimate(&self, operation: &str, metric: Metric, statistic: Statistic, seed: u64) -> Option<Estimate> {
         let mut random = self.random(seed, operation, &[metric.as_str(), statistic.as_str()]);
@@ -141,13 +141,13 @@ pub struct RunSamples {
     pub baseline: Option<PooledSamples>,
     /// The varied conditions.
     pub conditions: Vec<SweepSamples>,
-    /// Samples of cells that are not listed. They are in no pool; whoever shows the pools says so.
+    /// Samples of cells that are not listed. They are not pooled; tables and graphs state their number.
     pub unlisted_samples: usize,
 }
 
 impl RunSamples {
-    /// RunSamples `samples` by what `cells` say of their cells. Warm-up is left out. A cell without samples makes an empty
-    /// pool.
+    /// RunSamples `samples` by what `cells` say of their cells. Warm-up is left out. A cell without samples makes an
+    /// empty pool.
     #[must_use]
     pub fn new(samples: &[Sample], cells: &[CellInfo]) -> Self {
         let mut of_cell: HashMap<&str, Vec<&Sample>> = HashMap::new();
@@ -183,8 +183,8 @@ impl RunSamples {
     }
 }
 
-/// The cells that everything is compared with: of those of the bare link the ones without any doubt; where there is none
-/// the proved ones, else all (the pool then says so).
+/// The cells that everything is compared with: of those of the unshaped link the ones without any doubt; where there is
+/// none the verified ones, else all (the pool then says so).
 fn baseline_cells(cells: &[CellInfo]) -> Vec<&CellInfo> {
     let of = |which: fn(&CellInfo) -> bool| -> Vec<&CellInfo> {
         cells.iter().filter(|cell| cell.baseline && which(cell)).collect()
@@ -267,7 +267,7 @@ mod tests {
         let pool = &values.conditions[1].values[1];
         assert_eq!(
             (pool.all.pooled.latency_ms.values(), pool.doubts()),
-            ([1.0, 2.0].as_slice(), vec!["1 of 2 not proved".to_owned()])
+            ([1.0, 2.0].as_slice(), vec!["1 of 2 unverified".to_owned()])
         );
         let baseline = values.baseline.as_ref().unwrap();
         assert_eq!(

@@ -44,8 +44,8 @@ impl Precision {
 /// Half the width of the interval of the mean of `values` over that mean, where each value is a repetition's statistic;
 /// `None` below [`MIN_REPETITIONS`] values, when they do not differ, or when their mean is not above zero.
 ///
-/// [`Precision::of`] is better where the samples are at hand: percentiles that leap between repetitions mislead a mean of
-/// percentiles.
+/// [`Precision::of`] is better where the samples are at hand: percentiles that leap between repetitions mislead a mean
+/// of percentiles.
 #[must_use]
 pub fn relative_half_width(values: &[f64], seed: u64) -> Option<f64> {
     let mean = values.iter().sum::<f64>() / values.len() as f64;

@@ -1,4 +1,5 @@
-//! Random numbers from a seed that comes in: the same seed and names give the same numbers in every version of a library.
+//! Random numbers from a seed that comes in: the same seed and names give the same numbers in every version of a
+//! library.
 
 /// `SplitMix64`: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
 #[derive(Debug, Clone)]
@@ -40,8 +41,8 @@ impl Random {
         }
     }
 
-    /// A number of the distribution Beta(1/2, 3/2): the square of a coordinate of a point in the unit disc, because that
-    /// coordinate's density is a semicircle.
+    /// A number of the distribution Beta(1/2, 3/2): the square of a coordinate of a point in the unit disc, because
+    /// that coordinate's density is a semicircle.
     pub(crate) fn beta(&mut self) -> f64 {
         let (x, _) = self.in_disc();
         x * x

@@ -45,8 +45,8 @@ impl Statistic {
     /// Fewer values than this are too few for it: it is marked in tables, not drawn, and gets no interval.
     ///
     /// A percentile needs ten values beyond it. How many lie beyond the true one varies by about the square root of
-    /// their number (binomial), so with ten the share beyond is known to a third: a "p99" is then between p98.7 and p99.3
-    /// twice in three times. With one value beyond it, it is little else than the maximum.
+    /// their number (binomial), so with ten the share beyond is known to a third: a "p99" is then between p98.7 and
+    /// p99.3 twice in three times. With one value beyond it, it is little else than the maximum.
     #[must_use]
     pub fn min_samples(self) -> usize {
         match self {

@@ -14,7 +14,7 @@ pub const ALL_OPERATIONS: &str = "all";
 
 /// Statistics of one operation in one cell, or of all operations in it.
 ///
-/// Durations are milliseconds and stand on `ok` samples only; how many failed, and how, stands beside them. What could
+/// Durations are milliseconds and stand on `ok` samples only; how many failed, and how, is in other columns. What could
 /// not be measured is `None`, an empty field in the CSV.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SummaryRow {
@@ -52,7 +52,7 @@ pub struct SummaryRow {
     pub latency_p50_ms: Option<f64>,
     /// 95th percentile of the latency.
     pub latency_p95_ms: Option<f64>,
-    /// 99th percentile of the latency; see `thin`.
+    /// 99th percentile of the latency; see `undersampled`.
     pub latency_p99_ms: Option<f64>,
     /// Largest latency.
     pub latency_max_ms: Option<f64>,
@@ -62,7 +62,7 @@ pub struct SummaryRow {
     pub rtt_p50_ms: Option<f64>,
     /// 95th percentile of the RTT of the requests.
     pub rtt_p95_ms: Option<f64>,
-    /// 99th percentile of the RTT of the requests; see `thin`.
+    /// 99th percentile of the RTT of the requests; see `undersampled`.
     pub rtt_p99_ms: Option<f64>,
     /// Largest RTT of a request.
     pub rtt_max_ms: Option<f64>,
@@ -72,7 +72,7 @@ pub struct SummaryRow {
     pub server_p50_ms: Option<f64>,
     /// 95th percentile of the server's handling time.
     pub server_p95_ms: Option<f64>,
-    /// 99th percentile of the server's handling time; see `thin`.
+    /// 99th percentile of the server's handling time; see `undersampled`.
     pub server_p99_ms: Option<f64>,
     /// Largest handling time of the server.
     pub server_max_ms: Option<f64>,

@@ -63,7 +63,7 @@ pub struct ConditionRow {
     pub latency_p95_ms: Option<f64>,
     /// 95th percentile of the latency less the pooled baseline's.
     pub latency_p95_delta_ms: Option<f64>,
-    /// 99th percentile of the latency; see `thin`.
+    /// 99th percentile of the latency; see `undersampled`.
     pub latency_p99_ms: Option<f64>,
     /// Median RTT of the requests.
     pub rtt_p50_ms: Option<f64>,
@@ -73,7 +73,7 @@ pub struct ConditionRow {
     pub rtt_p95_ms: Option<f64>,
     /// 95th percentile of the RTT less the pooled baseline's.
     pub rtt_p95_delta_ms: Option<f64>,
-    /// 99th percentile of the RTT of the requests; see `thin`.
+    /// 99th percentile of the RTT of the requests; see `undersampled`.
     pub rtt_p99_ms: Option<f64>,
     /// The percentiles for which `n − errors` operations are too few ([`Statistic::needs`]), as in `p95 p99`.
     pub undersampled: String,
@@ -166,8 +166,8 @@ pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format, s
     }
 }
 
-/// The table for a terminal of `width` columns. Columns that do not fit are omitted, those of the RTT first and those of
-/// the latency last; a note names them. Lines of notes may be longer.
+/// The table for a terminal of `width` columns. Columns that do not fit are omitted, those of the RTT first and those
+/// of the latency last; a note names them. Lines of notes may be longer.
 #[must_use]
 pub fn condition_table_within(samples: &[Sample], cells: &[CellInfo], seed: u64, width: usize) -> String {
     let values = RunSamples::new(samples, cells);
@@ -221,29 +221,27 @@ fn marks(row: &ConditionRow) -> String {
 }
 
 fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
-    let mut notes =
-        vec!["Milliseconds, of operations that succeeded; Δ is the difference from the baseline.".to_owned()];
-    notes.push(">200 ms: share of the operations that succeeded with a latency above 200 ms, percent.".to_owned());
+    let mut notes = vec!["Times in ms, successful operations only; Δ: difference from the baseline.".to_owned()];
+    notes.push(">200 ms: percentage of successful operations with a latency above 200 ms.".to_owned());
     notes.push(if rows.iter().any(|row| row.median_off_ms().is_some()) {
-        "± is the longer side of the p50's 95 % interval over repetitions; intervals.csv has both, and of the others."
-            .to_owned()
+        "±: larger half-width of the p50's 95 % CI over repetitions; all CIs: intervals.csv.".to_owned()
     } else {
-        format!("No ±: an interval needs {MIN_REPETITIONS} repetitions that differ.")
+        format!("No ±: a CI needs at least {MIN_REPETITIONS} differing repetitions.")
     });
     if rows.iter().any(|row| !row.undersampled.is_empty()) {
         let min_samples =
             [Statistic::P50, Statistic::P95, Statistic::P99].map(|one| format!("{one} {}", one.min_samples()));
-        notes.push(format!("* too few values to be trusted (they need: {}).", min_samples.join(", ")));
+        notes.push(format!("* undersampled (minimum: {}).", min_samples.join(", ")));
     }
     for doubt in Doubt::ALL.into_iter().filter(|doubt| rows.iter().any(|row| row.doubtful_cells(*doubt) > 0)) {
         notes.push(format!("{} {}: {}", doubt.mark(), doubt.words(), doubt.remedy()));
     }
     let baseline = rows.first().filter(|row| row.condition == condition_label::BASELINE);
     if let Some(doubt) = baseline.and_then(|row| row.doubts().find(|doubt| row.doubtful_cells(*doubt) == row.cells)) {
-        notes.push(format!("Δ: every baseline cell is in doubt ({}), and so are the differences.", doubt.words()));
+        notes.push(format!("Δ unreliable: every baseline cell is {}.", doubt.words()));
     }
     if unlisted > 0 {
-        notes.push(format!("{unlisted} samples belong to no listed cell and are not counted here."));
+        notes.push(format!("{unlisted} samples of cells not in cells.csv ignored."));
     }
     notes
 }

@@ -1,8 +1,8 @@
-//! How late operations of an open loop begin: the real client against a real shop on this machine.
+//! How late operations of an open loop begin: the real client against a real shop on this host.
 //!
-//! `cargo bench -p client --bench pacing -- [--check] [--seconds N] [--repetitions N]`. StartLateness depends on what else
-//! the machine does, so that is printed beside it. `--check` fails when the median of the repetitions' p99 is above the
-//! goal at any rate.
+//! `cargo bench -p client --bench pacing -- [--check] [--seconds N] [--repetitions N]`. StartLateness depends on what
+//! else the host does, so the load is printed, too. `--check` fails when the median of the repetitions' p99 is above
+//! the goal at any rate.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench fails by panicking and tells by printing")]
 
 #[path = "../tests/suite/common.rs"]

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{idle, output};
 
-/// A shopper for the shop: by hand, or many at once with every operation logged.
+/// Client for the shop: interactive, or a load generator that logs every operation
 #[derive(Parser)]
 #[command(name = "shop-client", version = protocol::VERSION, about, max_term_width = 110)]
 struct Cli {
@@ -23,17 +23,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Shop by hand, with latency and round-trip time shown after each operation.
+    /// Shop interactively; show latency and RTT after each operation
     Menu(menu::Args),
-    /// Let virtual shoppers go through the shop and write a CSV row for each operation they try.
+    /// Run virtual users and write one CSV row per operation
     Workload(Box<workload::Args>),
-    /// Measure the link with echo or handshakes, without the shop. Prints one line of JSON.
+    /// Measure the link by echoes or TCP handshakes, without the shop; print one line of JSON
     Probe(probe::Args),
-    /// Wait for SIGTERM or SIGINT; keeps a client's container up.
+    /// Wait for SIGTERM or SIGINT (keeps a client's container running)
     Idle,
 }
 
-/// Everything the program does; `args` begins with the program's name.
+/// Everything the program does; `args` starts with the program's name.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
@@ -41,7 +41,7 @@ where
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
-            // When even the terminal is gone there is nobody left to tell.
+            // Nothing is left to report to when even the terminal is gone.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }

@@ -1,4 +1,4 @@
-//! The shopper: an interactive menu, and a workload that logs every operation it tried.
+//! The client: an interactive menu, and a workload that logs every operation.
 //!
 //! `wire` carries one operation to the shop and measures it; `workload` and `menu` decide what to ask for; `probe`
 //! measures the link itself, without the shop. `cli` is the program around them.

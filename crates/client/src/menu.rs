@@ -1,4 +1,4 @@
-//! The interactive shopper: the choices of the original client, with latency and round-trip time after each.
+//! The interactive client: every operation of the shop, with latency and round-trip time after each.
 
 mod browse;
 mod buy;
@@ -42,7 +42,7 @@ pub enum MenuError {
     Start(io::Error),
 }
 
-/// Lets somebody shop until they quit (or press Ctrl-C); rows go to `csv`. Returns how many.
+/// Runs the menu until the user quits or presses Ctrl-C; rows go to `csv`. Returns their number.
 ///
 /// # Errors
 /// When the terminal or the CSV fails. What the shop or the network does is shown to the user.

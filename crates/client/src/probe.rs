@@ -1,12 +1,12 @@
 //! The probe: round trips through the link by ICMP echo, answered by the server's kernel, so that neither the shop nor
-//! this program's scheduling is in the numbers. Behind a published port, where the host's kernel would answer instead, by
-//! UDP echo ([`protocol::echo`]); and by TCP handshakes, which tell whether something else ends the connections.
+//! this program's scheduling is in the numbers. Behind a published port, where the host's kernel would answer instead,
+//! by UDP echo ([`protocol::echo`]); and by TCP handshakes, which tell whether something else ends the connections.
 //!
 //! Two ways: paced, for delay and loss, and a burst, whose replies queue up in the link so that their spacing shows its
 //! rate. Requests are sent from a thread of their own, since a runtime's timers are a millisecond late.
 //!
 //! The server's kernel sends its echo replies through one socket per processor, whose buffer holds about forty packets
-//! of 1400 bytes: of a longer burst it answers only the beginning, when the link behind it is slow.
+//! of 1400 bytes: of a longer burst it answers only the start, when the link behind it is slow.
 
 mod clock;
 mod handshake;

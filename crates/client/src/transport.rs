@@ -55,7 +55,7 @@ pub enum ConnectionMode {
     Persistent,
 }
 
-/// One shopper's way to the shop.
+/// One virtual user's way to the shop.
 #[derive(Debug)]
 pub struct Transport {
     endpoints: Endpoints,
@@ -73,7 +73,8 @@ impl Transport {
         Self { endpoints, mode, timeouts, accounts: None, shop: None }
     }
 
-    /// Sends `request` and reads what comes of it. `intended` is when the shopper wanted to start; now is when it does.
+    /// Sends `request` and reads what comes of it. `intended` is when the virtual user wanted to start; now is when it
+    /// does.
     ///
     /// Dropping the future gives the operation up; its connection is not used again.
     pub async fn exchange<T: DeserializeOwned>(&mut self, request: &Request, intended: Instant) -> Exchange<T> {

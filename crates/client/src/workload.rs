@@ -1,4 +1,4 @@
-//! The workload: virtual shoppers who go through the shop again and again, and a row for every operation they tried.
+//! The workload: virtual users who go through the shop again and again, and a row for every operation they tried.
 //!
 //! `run` is the whole life of it: prepare, wait for the word, measure, stop, close the CSV. It neither reads stdin nor
 //! writes stdout; commands come in through a channel and events go out through a function.
@@ -36,9 +36,9 @@ use recorder::Recorder;
 pub use settings::{Accounts, Credentials, Labels, Load, Settings, Until};
 use user_group::UserGroup;
 
-/// How long operations under way may take when the time is over.
+/// How long operations in flight may take when the time is over.
 pub const GRACE_AT_END: Duration = Duration::from_secs(15);
-/// How long operations under way may take when the workload is told to stop.
+/// How long operations in flight may take when the workload is told to stop.
 pub const GRACE_AT_STOP: Duration = Duration::from_secs(1);
 /// What a workload can be told while it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +66,8 @@ pub enum WorkloadError {
         /// What the last try ended with.
         last: String,
     },
-    /// The timer that an open loop's timetable is kept by failed.
-    #[error("cannot keep the timetable: {0}")]
+    /// The timer that an open loop's arrival schedule is kept by failed.
+    #[error("cannot follow the arrival schedule: {0}")]
     ArrivalTimer(io::Error),
     /// A part of this program failed.
     #[error("internal failure: {0}")]
@@ -77,11 +77,11 @@ pub enum WorkloadError {
 /// Runs a workload; rows go to `output`, events to `report`.
 ///
 /// Ends when the time or the operations are used up, or at [`Command::Stop`]. No operation starts after that; those
-/// under way have [`GRACE_AT_END`] or [`GRACE_AT_STOP`] to end and get their rows. What takes longer gets no row and is
-/// counted in `unfinished` of the last event, because nobody knows how it would have ended.
+/// in flight have [`GRACE_AT_END`] or [`GRACE_AT_STOP`] to end and get their rows. What takes longer gets no row and is
+/// counted in `unfinished` of the last event, because it is unknown how it would have ended.
 ///
-/// In an open loop, operations that arrived in time and wait for a shopper when the time is over are as those under way;
-/// at [`Command::Stop`] they are counted in `unfinished`.
+/// In an open loop, operations that arrived in time and wait for a virtual user when the time is over are as those in
+/// flight; at [`Command::Stop`] they are counted in `unfinished`.
 ///
 /// # Errors
 /// When the CSV can't be written, `report` fails, or accounts can't be prepared. The shop's absence is none.

@@ -1,4 +1,4 @@
-//! Ten thousand shoppers in one client process, against a shop in another.
+//! Ten thousand virtual users in one client process, against a shop in another.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "suite/common.rs"]
@@ -13,12 +13,12 @@ use model::sample::{Outcome, Sample};
 use nix::sys::resource::{UsageWho, getrusage};
 use test_support::{requirements, run, test};
 
-/// Memory that a shopper may take, its sockets in the kernel aside. Measured: 5 KiB after one or two operations, 18 KiB
-/// when it keeps both connections and a page of products.
+/// Memory that a virtual user may take, its sockets in the kernel aside. Measured: 5 KiB after one or two operations,
+/// 18 KiB when it keeps both connections and a page of products.
 const BYTES_PER_USER: u64 = 64 * 1024;
-/// Shoppers with a connection at a time.
+/// Virtual users with a connection at a time.
 const USERS: u64 = 10_000;
-/// Shoppers with two connections each, within a hard limit of 20,000 open files.
+/// Virtual users with two connections each, within a hard limit of 20,000 open files.
 const USERS_WITH_TWO_CONNECTIONS: u64 = 9_800;
 /// Open files of a client or a shop that are no connections.
 const OTHER_FILES: u64 = 300;
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     run(1, tests.map(test_support::Test::exclusive))
 }
 
-/// Lets `users` shoppers try `operations` operations; gives a row of each.
+/// Lets `users` virtual users try `operations` operations; gives a row of each.
 fn group(users: u64, operations: u64, args: &[&str]) -> Vec<Sample> {
     let shop = Shop::start_with(1_000_000, |config| {
         config.connections.max_connections = NonZeroUsize::new(30_000).unwrap();
@@ -62,7 +62,7 @@ fn assert_all_shopped_well(rows: &[Sample], users: u64) {
     assert_eq!(rows.iter().map(|row| row.user).collect::<HashSet<u32>>().len() as u64, users);
 }
 
-/// The greatest client so far took no more memory than so many shoppers may.
+/// The greatest client so far took no more memory than so many virtual users may.
 fn assert_little_memory(users: u64) {
     let peak_bytes = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss().unsigned_abs() * 1024;
     let limit = BYTES_PER_USER * users;
@@ -83,7 +83,7 @@ fn almost_ten_thousand_kept_pairs_of_connections_begin_by_the_timetable() {
     starts.sort_unstable();
     assert!(
         (0..).zip(&starts).all(|(arrival, start)| *start == 500 * arrival),
-        "an intended start is not the timetable's"
+        "an intended start is not the arrival schedule's"
     );
     assert_little_memory(USERS_WITH_TWO_CONNECTIONS);
 }

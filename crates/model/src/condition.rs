@@ -45,8 +45,8 @@ pub enum ConditionError {
 /// Size that the bandwidth-delay product is counted in: a full Ethernet frame's IP packet.
 const FULL_PACKET_BITS: u128 = 1_500 * 8;
 
-/// What one emulator thread forwards in bundles at best, 12 Gbit/s. The stall comes on top of it, so that without a rate
-/// the queue is never the bottleneck.
+/// What one emulator thread forwards in GSO packets at best, 12 Gbit/s. The stall comes on top of it, so that without a
+/// rate the queue is never the bottleneck.
 const MAX_PACKETS_PER_SECOND: u128 = 1_000_000;
 
 /// How long a busy host may keep the emulator from letting packets out before that costs packets.

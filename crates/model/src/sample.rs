@@ -58,19 +58,19 @@ pub struct Sample {
     pub repetition: Option<u32>,
     /// The client's name (`client-3`).
     pub client: String,
-    /// Which virtual shopper of the client, from 0.
+    /// Which virtual user of the client, from 0.
     pub user: u32,
-    /// Position among the shopper's operations in this cell, from 0.
+    /// Position among the virtual user's operations in this cell, from 0.
     pub sequence: u64,
-    /// What the shopper did, as the protocol names the command (`view_products`).
+    /// What the virtual user did, as the protocol names the command (`view_products`).
     pub operation: String,
     /// Whether it belongs to what is measured or to the warm-up before.
     pub phase: Phase,
     /// Intended start, microseconds since the cell's start; that of the measured time when there is a warm-up, so
     /// negative in it.
     pub start_us: i64,
-    /// Intended start to actual start, milliseconds: behind earlier work, when operations arrive by a timetable (open
-    /// loop); 0 in a closed loop.
+    /// Intended start to actual start, milliseconds: behind earlier work, when operations arrive by an arrival schedule
+    /// (open loop); 0 in a closed loop.
     pub wait_ms: f64,
     /// TCP handshake, milliseconds; empty on a reused connection.
     pub connect_ms: Option<f64>,

@@ -1,5 +1,5 @@
-//! Fingerprint of everything in the repository that the programs in nodes are built from. Shared by the build script and
-//! its test.
+//! Fingerprint of everything in the repository that the programs in nodes are built from. Shared by the build script
+//! and its test.
 
 use std::fs;
 use std::io;
@@ -18,11 +18,11 @@ pub(crate) struct Fingerprint {
     pub(crate) inputs: Vec<PathBuf>,
 }
 
-/// Returns the fingerprint of the repository at `root`: the lock file, the workspace's manifest (with the profiles), and
-/// each crate's manifest, build script, sources and embedded data.
+/// Returns the fingerprint of the repository at `root`: the lock file, the workspace's manifest (with the profiles),
+/// and each crate's manifest, build script, sources and embedded data.
 ///
-/// Left out: compiler, environment variables and the profile that was chosen. They differ between an image and a host that
-/// build the same sources.
+/// Left out: compiler, environment variables and the profile that was chosen. They differ between an image and a host
+/// that build the same sources.
 ///
 /// # Errors
 /// When a file or directory cannot be read; the message names it.

@@ -1,12 +1,12 @@
-//! The echo that proves the link where the server's kernel can't be asked: behind a published port, an echo request of
-//! ICMP would be answered by the host. One UDP datagram each way.
+//! The echo that verifies the link where the server's kernel can't be asked: behind a published port, an echo request
+//! of ICMP would be answered by the host. One UDP datagram each way.
 //!
 //! A request and its reply differ in their first bytes only, so an answer is as long as what it answers (nothing is
 //! amplified) and is never answered itself (two servers can't be made to talk to each other for ever).
 
-/// How a request begins. What follows is the asker's own, and comes back as it was.
+/// How a request starts. What follows is the asker's own, and comes back as it was.
 pub const REQUEST: [u8; 8] = *b"shop-ech";
-/// How a reply begins.
+/// How a reply starts.
 pub const REPLY: [u8; 8] = *b"shop-ECH";
 
 /// Makes the reply to a datagram out of it; false, and nothing done, when it is no request.

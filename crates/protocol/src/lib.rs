@@ -1,7 +1,7 @@
 //! Messages and framing of the shop, as `docs/protocol.md` describes them.
 //!
 //! Pure: bytes and JSON come in, typed requests and responses go out, and the other way round. No sockets and no clock
-//! here; the server and the client each have their own thin adapter.
+//! here; the server and the client each have a small adapter.
 
 pub mod echo;
 pub mod fields;
@@ -24,8 +24,8 @@ pub const VERSION: &str = concat!(
     ")"
 );
 
-/// Returns whether a program with this version was built from the same sources as this one. The optimisation level is not
-/// compared: `cargo test` has an unoptimised driver and the images' optimised programs.
+/// Returns whether a program with this version was built from the same sources as this one. The optimisation level is
+/// not compared: `cargo test` has an unoptimised driver and the images' optimised programs.
 pub fn is_same_build(version: &str) -> bool {
     version.starts_with(BUILD)
 }

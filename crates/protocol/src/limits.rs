@@ -21,9 +21,9 @@ pub const DESCRIPTION_CHARS: RangeInclusive<usize> = 0..=4000;
 pub const IDEMPOTENCY_KEY_CHARS: RangeInclusive<usize> = 1..=128;
 /// Length of a token as it travels: 256 bits in hexadecimal.
 pub const TOKEN_CHARS: RangeInclusive<usize> = 64..=64;
-/// Price of one piece, cents.
+/// Price of one unit, cents.
 pub const PRICE_CENTS: RangeInclusive<i64> = 0..=1_000_000_000;
-/// Stock of a product when it is added, pieces.
+/// Stock of a product when it is added, units.
 pub const STOCK: RangeInclusive<i64> = 0..=1_000_000_000;
 /// Pieces of one product in one order.
 pub const QUANTITY: RangeInclusive<i64> = 1..=1_000_000;

@@ -1,4 +1,4 @@
-//! What a shopper can ask for, on which port, and how a request is read.
+//! What a virtual user can ask for, on which port, and how a request is read.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -75,12 +75,12 @@ pub enum Request {
     ViewOrderHistory { token: String, page: u32, page_size: u32 },
 }
 
-/// So many pieces of a product.
+/// So many units of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct OrderItem {
     /// Which product.
     pub product_id: i64,
-    /// How many pieces.
+    /// How many units.
     pub quantity: i64,
 }
 

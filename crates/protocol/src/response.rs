@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One response. On the wire either `{"ok":true,"server_us":…,…,"result":{…}}` or
-/// `{"ok":false,"server_us":…,…,"error":{"code":…,"message":…,"field":…}}`, with the fields of [`ServerTiming`] for `…`.
+/// `{"ok":false,"server_us":…,…,"error":{"code":…,"message":…,"field":…}}`, with the fields of [`ServerTiming`] for
+/// `…`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// Whether the shop did what was asked.
@@ -34,10 +35,10 @@ pub struct Response {
 pub struct ServerTiming {
     /// Request complete in memory to response ready to be written, microseconds.
     pub server_us: u64,
-    /// Of this, waiting for a thread of the database or of the password crew, and for what it did for others,
+    /// Of this, waiting for a thread of the database or of the password group, and for what it did for others,
     /// microseconds.
     pub queue_us: u64,
-    /// Of this, in the database for this request: its statements and, for what writes, the transaction's beginning and
+    /// Of this, in the database for this request: its statements and, for what writes, the transaction's start and
     /// commit, microseconds.
     pub database_us: u64,
     /// The response's number, unique in the server's lifetime.
@@ -216,7 +217,7 @@ pub struct Products {
     pub total: u64,
 }
 
-/// A product as shoppers see it.
+/// A product as virtual users see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Product {
     /// Its id.
@@ -227,11 +228,11 @@ pub struct Product {
     pub category: String,
     /// What it is.
     pub description: String,
-    /// Price of one piece, cents.
+    /// Price of one unit, cents.
     pub price_cents: i64,
     /// Pieces left.
     pub stock: i64,
-    /// Mean of its ratings, stars; absent while nobody rated it.
+    /// Mean of its ratings, stars; absent while it has no rating.
     pub rating_average: Option<f64>,
     /// How many ratings it has.
     pub rating_count: u64,
@@ -288,9 +289,9 @@ pub struct OrderedItem {
     pub product_id: i64,
     /// The product's name.
     pub name: String,
-    /// How many pieces.
+    /// How many units.
     pub quantity: i64,
-    /// Price of one piece when it was ordered, cents.
+    /// Price of one unit when it was ordered, cents.
     pub price_cents: i64,
     /// The stars the buyer gave it, if rated.
     pub stars: Option<u8>,

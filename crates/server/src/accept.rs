@@ -42,7 +42,7 @@ struct ServerContext {
     abort: CancellationToken,
 }
 
-/// Serves until `shutdown`, then waits for the requests under way, but not longer than the grace period.
+/// Serves until `shutdown`, then waits for the requests in flight, but not longer than the grace period.
 pub(crate) async fn serve(shop: Shop, listeners: Listeners, shutdown: CancellationToken) {
     let grace = shop.connections.shutdown_grace.as_duration();
     let context = Arc::new(ServerContext {

@@ -26,13 +26,13 @@ struct Category {
 struct Product {
     /// Its name.
     name: String,
-    /// Price of one piece, cents.
+    /// Price of one unit, cents.
     price_cents: i64,
     /// What it is.
     description: String,
 }
 
-/// Adds the catalogue with `stock` pieces of each product, unless there are products already.
+/// Adds the catalogue with `stock` units of each product, unless there are products already.
 pub(crate) fn fill_if_empty(connection: &Connection, stock: i64) -> CommandResult<()> {
     if !products::is_empty(connection)? {
         return Ok(());

@@ -13,7 +13,7 @@ use clap::Parser;
 
 use options::{CheckOptions, Command, Options};
 
-/// Everything the program does; `args[0]` is its name. Exit codes: 0 done, 1 failed, 2 wrong usage.
+/// Everything the program does; `args[0]` is its name. Exit codes: 0 success, 1 error, 2 usage error.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,

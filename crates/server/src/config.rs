@@ -12,7 +12,7 @@ use crate::secret::Secret;
 /// The settings of a shop; its sockets are not among them.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The SQLite file; it is made when absent, its folder is not.
+    /// The SQLite file; it is made when absent, its directory is not.
     pub database: PathBuf,
     /// The account that may add products.
     pub admin: Admin,
@@ -62,7 +62,7 @@ impl Default for Admin {
     }
 }
 
-/// What a shop without products is filled with at its start.
+/// Catalogue of a shop without products at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Catalogue {
     /// Nothing.
@@ -129,7 +129,7 @@ pub struct Connections {
     pub idle_timeout: HumanDuration,
     /// A request must be complete so long after its first byte.
     pub request_timeout: HumanDuration,
-    /// How long requests that are under way may take to finish after a shutdown was asked for.
+    /// How long requests that are in flight may take to finish after a shutdown was asked for.
     pub shutdown_grace: HumanDuration,
 }
 
@@ -186,7 +186,7 @@ pub mod default {
     pub const DATABASE: &str = "shop.db";
     /// See [`super::Admin::username`].
     pub const ADMIN_USERNAME: &str = "admin";
-    /// See [`super::Catalogue::Demo`], pieces.
+    /// See [`super::Catalogue::Demo`], units.
     pub const CATALOGUE_STOCK: i64 = 1000;
     /// See [`super::Config::token_lifetime`].
     pub const TOKEN_LIFETIME: HumanDuration = HumanDuration::seconds(24 * 3600);

@@ -1,7 +1,7 @@
 //! One connection: frames in, responses out, in the same order, until one side has had enough.
 //!
 //! Whole frames that are waiting are all answered before the responses are written, so that a pipelining client costs
-//! few system calls. Time limits: a request that has begun must become whole, and something must move now and then.
+//! few system calls. Time limits: a request that has started must become whole, and something must move now and then.
 
 use std::io;
 use std::net::SocketAddr;
@@ -55,7 +55,7 @@ pub(crate) struct Connection<'a> {
     output: Vec<u8>,
     /// When the last read returned.
     arrived: Instant,
-    /// When the first byte of the frame that is under way arrived.
+    /// When the first byte of the frame that is in flight arrived.
     frame_began: Instant,
     /// Requests answered.
     requests: u64,

@@ -106,7 +106,7 @@ mod tests {
         }
     }
 
-    /// The steps of SQLite's virtual machine that each query of [`FAULTS`] takes over so many orders.
+    /// The steps of SQLite's virtual host that each query of [`FAULTS`] takes over so many orders.
     fn steps(orders: u32) -> [i32; 4] {
         let folder = tempfile::tempdir().unwrap();
         let connection = open_for_writing(&folder.path().join("shop.db"), Durability::Normal).unwrap();

@@ -17,7 +17,7 @@ pub enum ServerError {
         source: rusqlite::Error,
     },
     /// The file itself could not be made or opened.
-    #[error("database '{}': cannot open the file: {source} (its folder must exist and be writable)", path.display())]
+    #[error("database '{}': cannot open the file: {source} (its directory must exist and be writable)", path.display())]
     File {
         /// Which file.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum ServerError {
         /// Which file.
         path: PathBuf,
     },
-    /// The administrator's name belongs to a shopper.
+    /// The administrator's name belongs to a virtual user.
     #[error("user '{username}' exists and is no administrator: give another --admin-username")]
     AdminIsShopper {
         /// The name.
@@ -70,8 +70,8 @@ pub enum ServerError {
         /// Why it was refused.
         source: argon2::Error,
     },
-    /// The trace cannot be begun.
-    #[error("trace '{}': {source} (it must be a new file, in a folder that is writable)", path.display())]
+    /// The trace cannot be started.
+    #[error("trace '{}': {source} (it must be a new file, in a directory that is writable)", path.display())]
     Trace {
         /// Which file.
         path: PathBuf,

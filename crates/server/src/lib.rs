@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! accept ─► connection (frames in order) ─► shop ─► commands ─┬─► store: one writer thread, some reader threads
-//!                                                             └─► passwords: a bounded crew that hashes
+//!                                                             └─► passwords: a bounded group that hashes
 //! ```
-//! An errand goes with each request and counts what it waits and what the database takes; with `--trace`, the trace
-//! writes down what TCP went through for each response.
+//! An request context goes with each request and counts what it waits and what the database takes; with `--trace`, the
+//! trace writes down what TCP went through for each response.
 //!
 //! [`run`] is the whole server with its sockets, settings and shutdown as arguments; [`cli`] is the program around it.
 

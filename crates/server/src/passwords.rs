@@ -2,8 +2,8 @@
 //!
 //! A hash is meant to be slow. The queue before the threads is bounded, so that a flood of logins is answered
 //! `overloaded` instead of starving the orders. An unknown user's password is verified against a hash that belongs to
-//! nobody, so that the time of the answer does not tell who has an account. (After the cost was changed it does, for
-//! accounts made before: their hashes keep the cost that they were made at.)
+//! an unknown user, so that the response time does not reveal which accounts exist. (After the cost was changed it
+//! does, for accounts made before: their hashes keep the cost that they were made at.)
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -28,8 +28,8 @@ pub(crate) struct PasswordPool {
     pool: WorkerPool<Job>,
     /// What new hashes cost.
     cost: HashCost,
-    /// The hash of a password that nobody knows, at the same cost as new ones.
-    nobody: String,
+    /// Hash of an unknown password, at the same cost as new ones: compared when the user does not exist.
+    unknown_user: String,
 }
 
 /// What a thread does, and sends the answer.
@@ -40,13 +40,13 @@ impl PasswordPool {
     pub(crate) fn start(settings: &Passwords) -> Result<Self, ServerError> {
         let random = token::random_hex::<32>()
             .map_err(|error| ServerError::System { step: "random bytes", reason: error.to_string() })?;
-        let nobody = hash(&settings.cost, &random)
+        let unknown_user = hash(&settings.cost, &random)
             .map_err(|error| ServerError::System { step: "password hashing", reason: format!("{error:?}") })?;
         let queue = QueueSettings { name: "passwords", capacity: settings.queue.get(), max_batch: 1 };
         let workers = vec![run_all; settings.workers.get()];
         let pool = WorkerPool::start(queue, workers)
             .map_err(|error| ServerError::System { step: "threads for passwords", reason: error.to_string() })?;
-        Ok(Self { pool, cost: settings.cost.clone(), nobody })
+        Ok(Self { pool, cost: settings.cost.clone(), unknown_user })
     }
 
     /// Hashes a new password. Also tells how long that waited for a thread.
@@ -63,7 +63,7 @@ impl PasswordPool {
         stored: Option<String>,
     ) -> (CommandResult<bool>, RequestTiming) {
         let known = stored.is_some();
-        let stored = stored.unwrap_or_else(|| self.nobody.clone());
+        let stored = stored.unwrap_or_else(|| self.unknown_user.clone());
         let (same, timing) = self.compute(move || verify(&password, &stored)).await;
         (same.map(|same| known && same), timing)
     }
@@ -76,7 +76,7 @@ impl PasswordPool {
         let submitted = Instant::now();
         let (reply, answer) = oneshot::channel();
         let job = move || {
-            // Nobody waits for it when the connection is gone; then it isn't worth its cost.
+            // When the connection is closed the result is not needed, and is not worth its cost.
             if !reply.is_closed() {
                 let timing = RequestTiming::waiting_since(submitted);
                 let result = catch_unwind(AssertUnwindSafe(work));
@@ -159,7 +159,7 @@ mod tests {
         assert!(pool(cheap(), 4).verify("password-1".into(), Some(stored)).await.0.unwrap());
     }
 
-    /// Blocks the only thread of `crew` until something is sent through the result, or the result is dropped.
+    /// Blocks the only thread of `pool` until something is sent through the result, or the result is dropped.
     async fn occupy(pool: &PasswordPool) -> std::sync::mpsc::Sender<()> {
         let (release, hold) = std::sync::mpsc::channel::<()>();
         let (started, running) = oneshot::channel();
@@ -202,7 +202,7 @@ mod tests {
         let pool = pool(HashCost::new(96, 2, 3).unwrap(), 4);
         let stored = pool.hash("password-1".into()).await.0.unwrap();
         let cost = |hash: &str| PasswordHash::new(hash).unwrap().params.to_string();
-        assert_eq!((cost(&pool.nobody), cost(&stored)), ("m=96,t=2,p=3".to_owned(), cost(&pool.nobody)));
+        assert_eq!((cost(&pool.unknown_user), cost(&stored)), ("m=96,t=2,p=3".to_owned(), cost(&pool.unknown_user)));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! One request on its way through the shop: what a command may use, and what it has spent there.
 //!
-//! Commands reach the database and the password crew only through here, so that no time in their queues goes uncounted.
+//! Commands reach the database and the password group only through here, so that no time in their queues goes
+//! uncounted.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// What a request has spent so far. What is in neither part is the server's own work: decoding, hashing, writing JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct RequestTiming {
-    /// Waiting for a thread of the database or of the password crew, and while that thread worked for others.
+    /// Waiting for a thread of the database or of the password group, and while that thread worked for others.
     pub(crate) queue: Duration,
     /// In the database for this request.
     pub(crate) disk: Duration,

@@ -1,6 +1,6 @@
 //! Wrapping a result or an error as a response frame.
 //!
-//! The result is JSON already when it comes here, so the envelope is written around it by hand; a test holds it to the
+//! The result is JSON already when it comes here, so the envelope is written around it manually; a test holds it to the
 //! protocol's own type.
 
 use std::io::Write as _;

@@ -31,7 +31,7 @@ use crate::token;
 use crate::token::TokenHash;
 use crate::trace::Trace;
 
-/// A counter that all threads write to, on cache lines of its own: the fields beside it are only read.
+/// A counter that all threads write to, on separate cache lines: neighbouring fields are only read.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Counter(AtomicU64);
@@ -72,13 +72,13 @@ impl Shop {
     }
 
     /// The administrator's password, if it was invented because none was set and there was no such account. It is kept
-    /// nowhere: show it to somebody.
+    /// nowhere else: show it once.
     #[must_use]
     pub fn invented_password(&self) -> Option<&Secret> {
         self.invented_password.as_ref()
     }
 
-    /// Serves until `shutdown` is cancelled and the requests under way are answered, then closes the database.
+    /// Serves until `shutdown` is cancelled and the requests in flight are answered, then closes the database.
     pub async fn serve(self, listeners: Listeners, shutdown: CancellationToken) {
         accept::serve(self, listeners, shutdown).await;
     }
@@ -171,7 +171,7 @@ fn make_admin(connection: &Connection, config: &Config) -> Result<Option<Secret>
     Ok(invented)
 }
 
-/// Whether the account could be registered, were it a shopper's.
+/// Whether the account could be registered, were it a virtual user's.
 fn check_admin(admin: &Admin) -> Result<(), ServerError> {
     let name = &admin.username;
     let allowed = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));

@@ -61,7 +61,7 @@ impl Store {
 
     /// Runs `work` in a transaction and answers after its commit. What a failed `work` did is undone.
     ///
-    /// Also tells what it spent: in the database its own statements and the transaction's beginning (with waiting for
+    /// Also tells what it spent: in the database its own statements and the transaction's start (with waiting for
     /// other programs' locks) and commit, in the queue all else, with the statements of others in the transaction.
     pub(crate) async fn write<T, W>(&self, work: W) -> (CommandResult<T>, RequestTiming)
     where
@@ -190,7 +190,8 @@ mod tests {
     }
 
     /// Writes five rows while another program holds the lock: the first write meets it, then the others queue behind.
-    /// Returns what each spent, and three durations: until all waited, from then until the lock was released, and the rest.
+    /// Returns what each spent, and three durations: until all waited, from then until the lock was released, and the
+    /// rest.
     async fn writes_beside_a_lock(max_batch: usize) -> (Vec<RequestTiming>, [Duration; 3]) {
         let (met, lock_is_met) = std::sync::mpsc::channel();
         let storage = Storage { max_batch: NonZeroUsize::new(max_batch).unwrap(), ..Storage::default() };
@@ -203,11 +204,11 @@ mod tests {
             connection.busy_handler(Some(wait)).unwrap();
         });
         let lock = Connection::open(folder.path().join("shop.db")).unwrap();
-        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        lock.execute_batch("Start IMMEDIATE").unwrap();
         let write = |name: &'static str| store.write(move |connection| insert(connection, name));
         let start = Instant::now();
         let ((_, first), (behind, queued, released)) = tokio::join!(write("first"), async {
-            // SQLite has found the database locked: the first write has begun, alone.
+            // SQLite has found the database locked: the first write has started, alone.
             lock_is_met.recv().unwrap();
             let behind = futures_util::future::join_all(["second", "third", "fourth", "fifth"].map(write));
             let (behind, (queued, released)) = tokio::join!(behind, async {

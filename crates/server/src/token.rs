@@ -1,6 +1,6 @@
 //! Tokens: 256 random bits that travel in hexadecimal, of which only the SHA-256 is kept.
 //!
-//! A fast hash is enough here, other than for passwords: nobody can guess 256 random bits.
+//! A fast hash is enough here, unlike for passwords: 256 random bits cannot be guessed.
 
 use rusqlite::ToSql;
 use rusqlite::types::ToSqlOutput;

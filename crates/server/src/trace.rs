@@ -83,7 +83,7 @@ impl Drop for Trace {
 
 impl Waiting {
     fn lock(&self) -> MutexGuard<'_, List> {
-        // A poisoned list is as good as a clean one: whoever panicked had pushed its row or had not.
+        // A poisoned list is usable: a panic leaves the row either pushed or not.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

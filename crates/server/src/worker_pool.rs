@@ -1,7 +1,7 @@
-//! A crew: some threads that take jobs in batches from one bounded queue.
+//! A worker pool: threads that take jobs in batches from one bounded queue.
 //!
-//! The database and the password hashes live behind crews, so that nothing slow ever runs on the runtime's threads.
-//! A panic in a batch costs that batch and nothing else. Dropping the crew lets it finish its queue first.
+//! The database and the password hashes live behind groups, so that nothing slow ever runs on the runtime's threads.
+//! A panic in a batch costs that batch and nothing else. Dropping the group lets it finish its queue first.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 
 /// Some threads and the queue they work off.
 pub(crate) struct WorkerPool<J> {
-    /// Where jobs go; `None` once the crew is stopping.
+    /// Where jobs go; `None` once the group is stopping.
     queue: Option<mpsc::Sender<J>>,
     /// Its threads.
     threads: Vec<JoinHandle<()>>,
 }
 
-/// How a crew's queue is worked off.
+/// How a group's queue is worked off.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueueSettings {
     /// Name of the threads, as debuggers and `top -H` show it.
@@ -46,7 +46,7 @@ impl<J: Send + 'static> WorkerPool<J> {
         Ok(pool)
     }
 
-    /// Queues `job`, after waiting for room. `false` when the crew is gone.
+    /// Queues `job`, after waiting for room. `false` when the group is gone.
     pub(crate) async fn send(&self, job: J) -> bool {
         match &self.queue {
             Some(queue) => queue.send(job).await.is_ok(),
@@ -54,7 +54,7 @@ impl<J: Send + 'static> WorkerPool<J> {
         }
     }
 
-    /// Queues `job` unless the queue is full or the crew gone.
+    /// Queues `job` unless the queue is full or the group gone.
     pub(crate) fn try_send(&self, job: J) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.try_send(job).is_ok())
     }
@@ -73,7 +73,7 @@ impl<J> Drop for WorkerPool<J> {
 
 impl<J> fmt::Debug for WorkerPool<J> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Crew").field("threads", &self.threads).finish_non_exhaustive()
+        formatter.debug_struct("WorkerPool").field("threads", &self.threads).finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,8 @@ const IGNORED: u8 = 10;
 /// Longer than any probe takes on a host that is worth measuring.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// A destination that is nobody's (RFC 5737), for the routing of probes into the TUN device; their headers say loopback.
+/// An unassigned destination (RFC 5737), for the routing of probes into the TUN device; their headers say
+/// loopback.
 const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0);
 
 /// What to take off the time of a packet that wakes the packet thread.

@@ -28,11 +28,11 @@ struct Cli {
 enum Command {
     /// Shape until SIGTERM or SIGINT, then restore everything; prints one line of JSON when ready
     Run(RunArgs),
-    /// Replace the running shaper's condition (all of it; what is not given is not shaped) and print its state
+    /// Replace the condition (omitted settings are cleared) and print the status
     Set(SetArgs),
-    /// Let packets take the bare link again, keep the shaper running, and print its state
+    /// Remove the condition, keep running, print the status
     Clear,
-    /// Print the running shaper's state as JSON, read back from the link and the kernel
+    /// Print the status as JSON, read back from the link and the kernel
     Show,
 }
 
@@ -48,7 +48,7 @@ struct RunArgs {
     /// Limit the memory for packets in the link (MiB); packets beyond it count as 'dropped_memory'
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     memory_limit_mib: u32,
-    /// End also when standard input ends
+    /// Exit when stdin closes
     #[arg(long)]
     exit_on_stdin_eof: bool,
 }
@@ -87,7 +87,7 @@ struct SeedArgs {
     seed: Option<u64>,
 }
 
-/// Everything that the binary does; `args` begins with the program's name.
+/// Everything that the binary does; `args` starts with the program's name.
 ///
 /// Exit codes: 0 done, 1 failed, 2 the command line was wrong.
 pub fn main_from<I>(args: I) -> ExitCode

@@ -77,7 +77,7 @@ pub struct Status {
     /// Totals since the condition was set.
     pub counters: Counters,
     /// Packets since the condition was set that the kernel dropped before the shaper could read them: not part of the
-    /// condition, so anything but 0 means that the host was too busy. A bundle of TCP segments counts as one.
+    /// condition, so anything but 0 means that the host was too busy. A GSO packet of TCP segments counts as one.
     pub tun_drops: u64,
     /// Largest time between a packet's release time and its send since the condition was set, in microseconds. Excludes
     /// the time before the shaper read the packet from the TUN device.
@@ -113,7 +113,7 @@ pub struct RoutingStatus {
 pub enum RoutingState {
     /// All of it: packets are shaped.
     Active,
-    /// Nothing of it: packets take the bare link.
+    /// Nothing of it: packets take the unshaped link.
     Inactive,
     /// A rule or route is missing or surplus: packets may bypass the shaper.
     Broken,

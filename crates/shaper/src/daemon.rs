@@ -42,7 +42,7 @@ const ACCEPT_INTERVAL: Duration = Duration::from_millis(100);
 
 const MAX_REQUEST_BYTES: u64 = 64 * 1024;
 
-/// Runs until told to end; whatever ends it, the bare link is restored first.
+/// Runs until told to end; whatever ends it, the unshaped link is restored first.
 pub(crate) async fn run(options: Options) -> Result<()> {
     // The socket comes first: who has it may touch rules, so no two shapers ever do.
     let listener = listen()?;

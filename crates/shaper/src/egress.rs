@@ -1,8 +1,8 @@
-//! Where shaped packets go back to the kernel, marked so that the rules let them take the bare link.
+//! Where shaped packets go back to the kernel, marked so that the rules let them take the unshaped link.
 //!
 //! The header is sent as it came, but for the checksum, which the kernel fills in. IPv4 only. Raw IP sockets know no
-//! bundles, so these go by a packet socket, which needs the Ethernet address of the next hop; where that is not known
-//! they are cut and take the raw socket, too.
+//! GSO packets, so these go by a packet socket, which needs the Ethernet address of the next hop; where that is not
+//! known they are cut and take the raw socket, too.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -19,16 +19,16 @@ use crate::policy_routing::MARK;
 use crate::tun_packet;
 use crate::tun_packet::TunPacket;
 
-/// The two sockets, for whole IPv4 packets and for bundles.
+/// The two sockets, for whole IPv4 packets and for GSO packets.
 #[derive(Debug)]
 pub(crate) struct Egress {
     socket: Socket,
-    /// None where the kernel has no packet sockets, or a container may not open them: all bundles are cut there.
+    /// None where the kernel has no packet sockets, or a container may not open them: all GSO packets are cut there.
     bundles: Option<Socket>,
     /// Of the device.
     link: SockAddr,
     source: Mac,
-    /// `None`: all bundles are cut.
+    /// `None`: all GSO packets are cut.
     neighbours: Option<NeighbourCache>,
 }
 
@@ -41,8 +41,9 @@ const MIN_HEADER_BYTES: usize = 20;
 const ETHERNET_HEADER_BYTES: usize = 14;
 
 impl Egress {
-    /// Opens the sockets; sends never block, and leave by `device` only. Without that, a packet whose mark somebody's
-    /// firewall rewrites, or for which the main table has lost its route, would come back to the shaper, for ever.
+    /// Opens the sockets; sends never block, and leave by `device` only. Otherwise, a packet whose mark another
+    /// program's firewall rewrites, or for which the main table has lost its route, would come back to the shaper, for
+    /// ever.
     pub(crate) fn open(device: &str, neighbours: Option<NeighbourCache>) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
         socket.bind_device(Some(device.as_bytes()))?;
@@ -52,7 +53,7 @@ impl Egress {
         Ok(Self { socket, bundles, link: link(device)?, source: mac(device)?, neighbours })
     }
 
-    /// Sends a parcel, whole if possible. Returns how many of its packets the kernel refused.
+    /// Sends a packet, whole if possible. Returns how many of its packets the kernel refused.
     pub(crate) fn send(&mut self, packet: &[u8]) -> u64 {
         let Some(packet) = TunPacket::parse(packet) else { return 1 };
         if !packet.is_gso() {
@@ -110,7 +111,7 @@ fn packet_socket() -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Bundles come with the header that says so (packet(7), `PACKET_VNET_HDR`).
+/// GSO packets come with the header that says so (packet(7), `PACKET_VNET_HDR`).
 fn enable_gso(socket: &Socket) -> io::Result<()> {
     let on: libc::c_int = 1;
     let size = size_of_val(&on) as libc::socklen_t;
@@ -138,7 +139,7 @@ fn link(device: &str) -> io::Result<SockAddr> {
     built.map(|((), address)| address)
 }
 
-/// The device's own Ethernet address; zeros for one that has none, by which no bundle will leave.
+/// The device's own Ethernet address; zeros for one that has none, by which no GSO packet will leave.
 fn mac(device: &str) -> io::Result<Mac> {
     let mut addresses = getifaddrs()?.filter(|interface| interface.interface_name == device);
     let found = addresses.find_map(|interface| interface.address?.as_link_addr()?.addr());

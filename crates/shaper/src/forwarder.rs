@@ -79,7 +79,7 @@ impl Forwarder {
         self.tell(Command::Switch { condition, seed })
     }
 
-    /// Packets leave by `outlet` from now on.
+    /// Packets leave by `egress` from now on.
     pub(crate) fn let_out_by(&self, egress: Egress) -> Result<(), ForwarderStopped> {
         self.tell(Command::Exit(Box::new(egress)))
     }
@@ -102,8 +102,8 @@ impl Forwarder {
         let _closed = (&mut self.ended).await;
     }
 
-    /// Sends all packets at once, also those queued in the TUN device, and ends the thread. Returns how many packets could
-    /// not be sent.
+    /// Sends all packets at once, also those queued in the TUN device, and ends the thread. Returns how many packets
+    /// could not be sent.
     ///
     /// # Errors
     /// The error that ended the thread.

@@ -95,7 +95,7 @@ impl Link {
     }
 
     /// Takes `packets` packets, of `bytes` bytes in all, that arrive at `now` as one and leave as one: all of them, or
-    /// none when the queue has no room for all. For conditions that [keep bundles](Condition::keeps_bundles).
+    /// none when the queue has no room for all. For conditions that [keep GSO packets](Condition::keeps_bundles).
     pub fn on_gso_packet(&mut self, now: Duration, packets: u32, bytes: u64) -> Verdict {
         self.on_arrival(now, packets.into(), bytes, Memory::Available)
     }
@@ -132,7 +132,7 @@ impl Link {
         self.departures.front().map(|departure| departure.at)
     }
 
-    /// Lets the oldest packet (or bundle) out if it is due by `now`, and tells when it was due. It counts as sent.
+    /// Lets the oldest packet (or GSO packet) out if it is due by `now`, and tells when it was due. It counts as sent.
     pub fn pop_due(&mut self, now: Duration) -> Option<Duration> {
         self.next_deadline().filter(|due| *due <= now)?;
         let Departure { at, packets } = self.departures.pop_front()?;

@@ -42,8 +42,8 @@ const LIFETIME: Duration = Duration::from_secs(1);
 const MAX_KNOWN: usize = 4_096;
 
 impl NeighbourCache {
-    /// Next hops by the device with index `device`. Must be called in a tokio runtime, in which a task answers until the
-    /// value is dropped.
+    /// Next hops by the device with index `device`. Must be called in a tokio runtime, in which a task answers until
+    /// the value is dropped.
     pub(crate) fn by(kernel: Netlink, device: u32) -> Self {
         let (neighbours, asked, answers) = Self::unanswered();
         tokio::spawn(answer(kernel, device, asked, answers));

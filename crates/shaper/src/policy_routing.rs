@@ -27,7 +27,7 @@ pub(crate) struct PolicyRouting {
 type Result<T> = std::result::Result<T, NetlinkError>;
 
 impl PolicyRouting {
-    /// The detour of packets that would leave by `device`; not yet open.
+    /// The policy routing of packets that would leave by `device`; not yet open.
     pub(crate) fn new(kernel: Netlink, device: Interface, tun: Interface) -> Self {
         Self { kernel, device, tun }
     }
@@ -55,7 +55,7 @@ impl PolicyRouting {
         Ok(())
     }
 
-    /// Makes packets take the bare link.
+    /// Makes packets take the unshaped link.
     pub(crate) async fn close(&self) -> Result<()> {
         remove(&self.kernel).await
     }
@@ -87,7 +87,8 @@ impl PolicyRouting {
     }
 }
 
-/// Removes every rule and route that is ours by its numbers, whoever put it there: so what a killed shaper left goes too.
+/// Removes every rule and route with the shaper's numbers, whichever process added it: so what a killed shaper left
+/// goes too.
 pub(crate) async fn remove(kernel: &Netlink) -> Result<()> {
     let rules = kernel.rules().await?;
     // Last first: the shaper's packets need the mark's rule for as long as the other one is there.
@@ -101,8 +102,8 @@ pub(crate) async fn remove(kernel: &Netlink) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to shape where somebody routes by policy: our rules come before theirs and copy the main table only, so that
-/// what they send through a VPN, say, would leave by the shaped device in the clear.
+/// Rejects a namespace with other policy routing: the shaper's rules come before theirs and copy the main table only,
+/// so that what they send through a VPN, say, would leave by the shaped device in the clear.
 pub(crate) async fn refuse_foreign_rules(kernel: &Netlink) -> anyhow::Result<()> {
     let foreign = rules::foreign(&kernel.rules().await?);
     anyhow::ensure!(

@@ -60,7 +60,7 @@ impl Schedule {
         self.draining.retain(|lane| !lane.packets.is_empty());
     }
 
-    /// Takes in a packet that arrived at `now`, or a bundle of them under a condition that keeps bundles.
+    /// Takes in a packet that arrived at `now`, or a GSO packet of them under a condition that keeps GSO packets.
     pub(crate) fn accept(&mut self, now: Duration, packet: TunPacket<'_>) {
         let length = packet.bytes().len();
         let capacity = self.spare.last().map_or(length, |spare| spare.capacity().max(length));
@@ -83,7 +83,7 @@ impl Schedule {
         lanes.filter_map(|lane| lane.link.next_deadline()).min()
     }
 
-    /// Hands the packets due by `now` to `send`, which returns how many of the parcel's packets could not be sent: they
+    /// Hands the packets due by `now` to `send`, which returns how many of the packet's packets could not be sent: they
     /// are counted and discarded. `clock` returns the time of each send, for the lateness. Returns the send errors.
     pub(crate) fn release(
         &mut self,
@@ -99,7 +99,7 @@ impl Schedule {
                 lane.link.count_send_errors(refused);
                 errors += refused;
                 self.memory_used -= memory_of(bytes.capacity());
-                // A bundle's buffer is no good for packets: it would keep 64 KiB for each.
+                // A GSO packet's buffer is no good for packets: it would keep 64 KiB for each.
                 if self.spare.len() < MAX_SPARE && bytes.capacity() <= MAX_SPARE_BYTES {
                     self.spare.push(bytes);
                 }
@@ -231,7 +231,7 @@ mod tests {
     fn each_packet_of_a_burst_is_late_by_its_own_time() {
         let mut schedule = Schedule::new(delayed("10ms"), 0, u64::MAX);
         (0..1_000).for_each(|_| accept(&mut schedule, Duration::ZERO, 1));
-        // The release begins on time, and each send takes 7 µs.
+        // The release starts on time, and each send takes 7 µs.
         let now = Cell::new(10 * MS);
         let send = |_: &[u8]| {
             now.set(now.get() + Duration::from_micros(7));

@@ -1,4 +1,4 @@
-//! One shaper: device, engine and detour, changed and read back together.
+//! One shaper: device, engine and policy routing, changed and read back together.
 
 use anyhow::{Context as _, Result};
 
@@ -102,7 +102,7 @@ impl Shaper {
         self.engine.ended().await;
     }
 
-    /// Restores the bare link; packets in the shaper leave at once. Reports packets that could not be sent.
+    /// Restores the unshaped link; packets in the shaper leave at once. Reports packets that could not be sent.
     pub(crate) async fn stop(self) -> Result<()> {
         let closed = self.routing.close().await.context("cannot restore the routing rules");
         let lost = self.engine.stop().context("the packet thread failed");
@@ -115,7 +115,7 @@ impl Shaper {
     }
 }
 
-/// A packet thread that knows what its own way costs packets, if that can be measured here. It lets out by `outlet`.
+/// A forwarder that sends by `egress` and, if this can be measured here, knows its own processing time.
 async fn calibrated(tun: Tun, egress: Egress, memory_limit: u64) -> Result<Forwarder> {
     let engine = Forwarder::start(tun, Egress::open(calibration::EXIT_DEVICE, None)?, memory_limit)?;
     let delay = Delay::try_from(calibration::DELAY)?;

@@ -1,6 +1,6 @@
 //! How the packet thread gets a core when all of them are busy.
 //!
-//! Measured on two cores with four busy loops beside it, delay 50 ms: as an ordinary thread packets leave up to 10 ms
+//! Measured on two cores during four busy loops, delay 50 ms: as an ordinary thread packets leave up to 10 ms
 //! late, niceness changes nothing, and with real-time priority they are at most 0.7 ms late.
 
 use std::time::Duration;
@@ -36,8 +36,8 @@ pub(crate) fn has_one_cpu() -> bool {
 }
 
 /// Pauses of a real-time thread that has only one CPU. Without them no other thread runs there while packets arrive
-/// faster than it forwards them: `shaper show` took 0.3 to 1.5 s, in the 5 % of CPU time that Linux reserves for ordinary
-/// threads. Pure: no clock.
+/// faster than it forwards them: `shaper show` took 0.3 to 1.5 s, in the 5 % of CPU time that Linux reserves for
+/// ordinary threads. Pure: no clock.
 #[derive(Debug, Default)]
 pub(crate) struct Rests {
     /// Start of the current period, and the time slept in it.

@@ -1,7 +1,7 @@
 //! The TUN device: where the kernel hands over each packet that is to be shaped, one [`crate::tun_packet`] a read.
 //!
-//! Unless bundles are asked for, the kernel cuts segments and finishes checksums before the packet gets here, and one
-//! read is one packet of the wire. The device vanishes with the process that opened it.
+//! Unless GSO packets are asked for, the kernel cuts segments and finishes checksums before the packet gets here, and
+//! one read is one packet of the wire. The device vanishes with the process that opened it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -26,7 +26,7 @@ pub(crate) struct Tun {
 /// How the kernel is to hand over TCP segments that were sent together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OffloadMode {
-    /// As one bundle, checksums only begun.
+    /// As one GSO packet, checksums only started.
     Bundles,
     /// One by one, as they are on the wire.
     Packets,
@@ -66,7 +66,7 @@ impl Tun {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Reads the next parcel into `buffer`; `None` when none is waiting.
+    /// Reads the next packet into `buffer`; `None` when none is waiting.
     ///
     /// # Errors
     /// When the device is gone.

@@ -1,15 +1,15 @@
-//! What the TUN device hands over: one packet, or a bundle of TCP segments that the kernel has not cut yet.
+//! What the TUN device hands over: one packet, or a GSO packet of TCP segments that the kernel has not cut yet.
 //!
-//! Bundles (segmentation offload) make a bulk transfer ten times cheaper, and are what a bare link's device gets, too.
-//! The bytes begin with the header that kernel and program tell each other about them with (`struct virtio_net_hdr`,
-//! virtio 1.2, section 5.1.6). Pure.
+//! GSO packets (segmentation offload) make a bulk transfer ten times cheaper, and are what an unshaped link's device
+//! gets, too. The bytes start with the header that kernel and program tell each other about them with (`struct
+//! virtio_net_hdr`, virtio 1.2, section 5.1.6). Pure.
 
 use std::net::Ipv4Addr;
 
 /// Bytes of the header before each packet.
 pub(crate) const HEADER_BYTES: usize = 10;
 
-/// A packet or a bundle, with the header before it.
+/// A packet or a GSO packet, with the header before it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TunPacket<'a> {
     bytes: &'a [u8],
@@ -18,9 +18,9 @@ pub(crate) struct TunPacket<'a> {
 const MIN_IP_HEADER_BYTES: usize = 20;
 const MIN_TCP_HEADER_BYTES: usize = 20;
 
-/// `flags`: the checksum is begun and must be finished.
+/// `flags`: the checksum is started and must be finished.
 const NEEDS_CHECKSUM: u8 = 1;
-/// `gso_type`: one packet, no bundle.
+/// `gso_type`: one packet, no GSO packet.
 const NO_BUNDLE: u8 = 0;
 
 // Where things are in an IPv4 header (RFC 791) and, from its start on, in a TCP header (RFC 9293).
@@ -34,7 +34,7 @@ const FIN_AND_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
 impl<'a> TunPacket<'a> {
-    /// The parcel in `bytes`; `None` when it is no whole IPv4 packet or a bundle of something else than TCP.
+    /// The packet in `bytes`; `None` when it is no whole IPv4 packet or a GSO packet of something else than TCP.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let parsed = Self { bytes };
         let packet = bytes.get(HEADER_BYTES..)?;
@@ -76,7 +76,7 @@ impl<'a> TunPacket<'a> {
         (self.packet().len() + repeated_headers) as u64
     }
 
-    /// The header for a bundle that is sent with `link_header` bytes before its IP header.
+    /// The header for a GSO packet that is sent with `link_header` bytes before its IP header.
     pub(crate) fn header_behind(&self, link_header: u16) -> [u8; HEADER_BYTES] {
         let mut header = [0; HEADER_BYTES];
         header.copy_from_slice(&self.bytes[..HEADER_BYTES]);
@@ -86,8 +86,8 @@ impl<'a> TunPacket<'a> {
         header
     }
 
-    /// The bundle cut into its packets as the kernel would have cut it, each a parcel's bytes; all but the IP checksum,
-    /// which the outlet's socket fills in.
+    /// The GSO packet cut into its packets as the kernel would have cut it, each a packet's bytes; all but the IP
+    /// checksum, which the egress's socket fills in.
     pub(crate) fn segments(&self) -> impl Iterator<Item = Vec<u8>> + use<'a> {
         let (headers, payload) = self.packet().split_at(self.headers());
         let (tcp_at, segment_bytes) = (self.tcp_at(), self.segment_bytes());
@@ -122,12 +122,12 @@ impl<'a> TunPacket<'a> {
         self.number(4).into()
     }
 
-    /// Where the TCP header of a bundle begins in the packet: its checksum begins there, too.
+    /// Where the TCP header of a GSO packet starts in the packet: its checksum starts there, too.
     fn tcp_at(&self) -> usize {
         self.number(6).into()
     }
 
-    /// Length of a bundle's IP and TCP headers.
+    /// Length of a GSO packet's IP and TCP headers.
     fn headers(&self) -> usize {
         self.tcp_at() + usize::from(self.packet()[self.tcp_at() + TCP_DATA_OFFSET] >> 4) * 4
     }
@@ -138,7 +138,7 @@ impl<'a> TunPacket<'a> {
     }
 }
 
-/// Finishes the checksum of a single packet if the kernel only began it: the field holds what the pseudo header adds.
+/// Finishes the checksum of a single packet if the kernel only started it: the field holds what the pseudo header adds.
 pub(crate) fn finish_checksum(bytes: &mut [u8]) {
     let Some((header, packet)) = bytes.split_first_chunk_mut::<HEADER_BYTES>() else { return };
     if header[0] & NEEDS_CHECKSUM == 0 || header[1] != NO_BUNDLE {
@@ -186,7 +186,7 @@ mod tests {
 
     const HEADERS: usize = 52;
 
-    /// A bundle as the kernel gives it: 20 bytes of IP header, 32 of TCP header, segments of 1448 bytes.
+    /// A GSO packet as the kernel gives it: 20 bytes of IP header, 32 of TCP header, segments of 1448 bytes.
     fn bundle(payload: usize) -> Vec<u8> {
         let mut bytes = vec![NEEDS_CHECKSUM, 1];
         for number in [HEADERS as u16, 1448, 20, 16] {
@@ -273,7 +273,7 @@ mod tests {
         let whole = bundle(10);
         assert!(TunPacket::parse(&whole).is_some());
         assert!(TunPacket::parse(&whole[..HEADER_BYTES + 19]).is_none());
-        assert!(TunPacket::parse(&whole[..HEADER_BYTES + HEADERS]).is_none(), "a bundle of nothing");
+        assert!(TunPacket::parse(&whole[..HEADER_BYTES + HEADERS]).is_none(), "a GSO packet of nothing");
         let mut ipv6 = whole;
         ipv6[HEADER_BYTES] = 0x60;
         assert!(TunPacket::parse(&ipv6).is_none());

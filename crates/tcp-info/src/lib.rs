@@ -20,13 +20,13 @@ pub struct TcpInfo {
     /// How long an unacknowledged segment waits now until it is sent again (`tcpi_rto`), doubled by each timeout in a
     /// row.
     pub rto: Option<Duration>,
-    /// Segments sent again since the connection was begun (`tcpi_total_retrans`): data, FINs, and what opened it: on
+    /// Segments sent again since the connection was started (`tcpi_total_retrans`): data, FINs, and what opened it: on
     /// the side that connected its SYNs; on the side that accepted its SYN-ACKs, which the kernel counts on the
     /// request and hands to the new socket (`tcp_create_openreq_child`).
     pub total_retransmits: Option<u32>,
 }
 
-/// The beginning of the kernel's structure (`include/uapi/linux/tcp.h`), which only ever grows at its end.
+/// The start of the kernel's structure (`include/uapi/linux/tcp.h`), which only ever grows at its end.
 #[repr(C)]
 struct Prefix {
     /// `tcpi_state` to the flags after `tcpi_rcv_wscale`.

@@ -42,7 +42,8 @@ impl HostLock {
 }
 
 impl Drop for HostLock {
-    /// Closing would not be enough: a child process that another thread is starting has a copy of the file until its exec.
+    /// Closing would not be enough: a child process that another thread is starting has a copy of the file until its
+    /// exec.
     fn drop(&mut self) {
         // Should it fail, the end of the process releases the lock.
         let _ = self.file.unlock();

@@ -31,7 +31,8 @@ pub fn tun() -> Result<(), String> {
     opened.map(|_| ()).map_err(|error| format!("needs /dev/net/tun ({error}): run 'modprobe tun', or run as root"))
 }
 
-/// Named network namespaces: root, the program `ip`, and the permission to create them, which root may lack in a container.
+/// Named network namespaces: root, the program `ip`, and the permission to create them, which root may lack in a
+/// container.
 ///
 /// # Errors
 ///

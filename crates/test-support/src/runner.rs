@@ -72,8 +72,8 @@ impl Test {
         let selects = arguments.list || arguments.ignored;
         let is_ignored = selects && (self.on_request.is_some() || (!settings.requires_all && self.unmet().is_some()));
         let held_back = self.on_request.filter(|_| !arguments.ignored && !arguments.include_ignored);
-        // Who runs ignored tests wants them to run. cargo-nextest takes exit code 0 for a pass, so a test that it did not
-        // skip by the list must not end as ignored.
+        // Who runs ignored tests wants them to run. cargo-nextest takes exit code 0 for a pass, so a test that it did
+        // not skip by the list must not end as ignored.
         let fails_unmet = settings.requires_all || settings.is_nextest || arguments.ignored;
         Trial::ignorable_test(self.name.clone(), move || match held_back {
             Some(reason) => Ok(Completion::ignored_with(reason)),
@@ -83,8 +83,8 @@ impl Test {
     }
 }
 
-/// Runs the tests that the command line selects, `threads` at once unless `--test-threads` or `RUST_TEST_THREADS` is given.
-/// Reports them as Rust's own harness does.
+/// Runs the tests that the command line selects, `threads` at once unless `--test-threads` or `RUST_TEST_THREADS` is
+/// given. Reports them as Rust's own harness does.
 ///
 /// Returns the exit code for `main`: 101 when a test failed, 2 when an environment variable is invalid.
 pub fn run(threads: usize, tests: impl IntoIterator<Item = Test>) -> ExitCode {

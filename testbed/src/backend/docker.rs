@@ -1,9 +1,9 @@
 //! Nodes as containers of one or several Docker engines.
 //!
-//! On one engine, server and clients share a network of their own. On several, or when the server's engine is named, the
-//! server's ports are published and clients reach them from outside, as shoppers on other machines do. A node's container
-//! only waits; everything is started in it by exec, as in the other engines. Containers and networks carry the run's id
-//! as a label, so that `testbed clean` finds what a killed driver left.
+//! On one engine, server and clients share a network of their own. On several, or when the server's engine is named,
+//! the server's ports are published and clients reach them from outside, as virtual users on other hosts do. A node's
+//! container only waits; everything is started in it by exec, as in the other engines. Containers and networks carry
+//! the run's id as a label, so that `testbed clean` finds what a killed driver left.
 
 mod docker_host;
 mod exec;
@@ -42,7 +42,7 @@ pub(crate) const HOW_TO_BUILD_IMAGES: &str = "`docker compose build`, or docker/
 const RUN_LABEL: &str = "testbed.run";
 /// The label with the name of the driver's host.
 const HOST_LABEL: &str = "testbed.host";
-/// The label with the driver's temporary folder, which is locked as long as the driver lives.
+/// The label with the driver's temporary directory, which is locked as long as the driver lives.
 const LOCK_DIR_LABEL: &str = "testbed.lock_dir";
 
 /// Where in a container our programs write.
@@ -55,7 +55,7 @@ pub(crate) enum ShopAccess {
     OneNetwork,
     /// By ports that the server's engine publishes.
     Published(ShopAddress),
-    /// The shop is somebody else's; there is no server's node.
+    /// The server is external; there is no server node.
     Elsewhere(ShopAddress),
 }
 
@@ -95,7 +95,7 @@ impl DockerBackend {
             let known = docker_hosts.iter().position(|known| known.id() == docker_host.id());
             if known == Some(0) {
                 bail!(
-                    "{} is the server's engine (same id, same host name): clients beside the server do not reach its published ports as others do; \
+                    "{} is the server's Docker host (same id, same host name): clients on the server's host do not reach its published ports as others do; \
                      name other engines for them, or none for everything on one",
                     docker_host.url()
                 );
@@ -108,7 +108,7 @@ impl DockerBackend {
         Ok(Self::with(docker_hosts, 0, clients, ShopAccess::Published(published)))
     }
 
-    /// Clients only, for a shop that somebody else has started.
+    /// Clients only, for an external server.
     pub(crate) fn clients_only(mut docker_hosts: Vec<DockerHost>, shop: ShopAddress) -> Self {
         let mut seen = HashSet::new();
         docker_hosts.retain(|docker_host| seen.insert(docker_host.id()));
@@ -132,7 +132,7 @@ impl DockerBackend {
     }
 
     fn plan(&self) -> anyhow::Result<&EnvironmentSpec> {
-        self.plan.as_ref().context("the lab is not up")
+        self.plan.as_ref().context("the environment is not up")
     }
 
     fn container(&self, node: Node) -> anyhow::Result<String> {
@@ -173,7 +173,7 @@ impl Backend for DockerBackend {
         // Set first: `down` must find what a failure below leaves half done.
         self.plan = Some(plan.clone());
         let kind = if self.reach == ShopAccess::OneNetwork { NetworkKind::Closed } else { NetworkKind::Open };
-        // All of them, also after a failure: the engine would go on making what nobody waits for, and nobody removes.
+        // All of them, also after a failure: the daemon would create the rest later, and nothing would remove it.
         let networks = join_all(self.docker_hosts.iter().map(|docker_host| docker_host.make_network(plan, kind))).await;
         networks.into_iter().collect::<anyhow::Result<()>>()?;
         let made = join_all(self.nodes(plan).into_iter().map(|node| self.make_node(node, plan))).await;
@@ -271,7 +271,7 @@ impl Backend for DockerBackend {
         }
         let clients: Vec<&str> = self.clients.iter().map(|index| self.docker_hosts[*index].url()).collect();
         let server = self.has_server().then(|| self.docker_hosts[self.server].url());
-        Ok(serde_json::json!({ "engines": backends, "server_on": server, "clients_on_in_turn": clients }))
+        Ok(serde_json::json!({ "docker_hosts": backends, "server_host": server, "client_hosts": clients }))
     }
 }
 

@@ -1,8 +1,8 @@
-//! The engines of labs that measure cells beside each other, each with a network of its own.
+//! Creates one backend per environment, so that cells can be measured in parallel, each in its own network.
 
 use crate::backend::Backend;
 
-/// What makes the engine of each lab of a run.
+/// What makes the engine of each environment of a run.
 pub(crate) enum BackendFactory {
     /// Any number, numbered from 1.
     Several(Box<dyn Fn(u32) -> Box<dyn Backend>>),
@@ -26,7 +26,7 @@ impl BackendFactory {
         Self::One { backend: Box::new(backend), why }
     }
 
-    /// Why there can be but one lab, if so.
+    /// Why there can be but one environment, if so.
     pub(crate) fn sequential_reason(&self) -> Option<&'static str> {
         match self {
             Self::Several(_) => None,
@@ -34,7 +34,7 @@ impl BackendFactory {
         }
     }
 
-    /// The engines of so many labs, as far as there can be more than one.
+    /// The engines of so many environments, as far as there can be more than one.
     pub(crate) fn for_environments(self, environments: u32) -> Vec<Box<dyn Backend>> {
         match self {
             Self::Several(make) => (1..=environments.max(1)).map(make).collect(),

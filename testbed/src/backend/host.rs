@@ -16,7 +16,7 @@ use crate::backend::{Backend, CommandOutput, EnvironmentSpec, Node, NodeCommand,
 
 /// Clients on this host.
 pub(crate) struct HostBackend {
-    /// Where the clients' folders are; removed by its owner, not here.
+    /// Where the clients' directories are; removed by its owner, not here.
     folder: PathBuf,
     shop: ShopAddress,
     clients: Vec<Node>,
@@ -24,19 +24,19 @@ pub(crate) struct HostBackend {
 }
 
 impl HostBackend {
-    /// Clients for this shop, with their folders below `folder`.
+    /// Clients for this shop, with their directories below `folder`.
     pub(crate) fn new(folder: PathBuf, shop: ShopAddress) -> Self {
         Self { folder, shop, clients: Vec::new(), children: RefCell::default() }
     }
 
     fn make_folder(&self, node: Node) -> anyhow::Result<()> {
         let folder = self.folder.join(node.to_string());
-        std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))
+        std::fs::create_dir_all(&folder).with_context(|| format!("making the directory {}", folder.display()))
     }
 
     fn refuse_server(node: Node) -> anyhow::Result<()> {
         if node == Node::Server {
-            bail!("the shop is somebody else's: nothing can be run beside it");
+            bail!("external server: no program can be run on its host");
         }
         Ok(())
     }

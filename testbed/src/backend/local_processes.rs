@@ -148,7 +148,7 @@ async fn follow(
     let reading = tokio::spawn(async move {
         let mut lines = BufReader::new(stdout).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            // Nobody reads any more: go on emptying the pipe, so that the process does not block.
+            // No reader is left: the pipe is drained so that the process does not block.
             let _ = sender.send(line).await;
         }
     });

@@ -1,8 +1,8 @@
 //! Nodes as network namespaces on this host: a veth pair each, joined by a bridge.
 //!
 //! The driver itself first moves into a network namespace of its own (and, without root, into a user namespace), the
-//! lab, and hangs bridge and nodes below it. None of these namespaces has a name: the kernel removes them, with all
-//! that is in them, when the last process in them ends, and every such process dies with the driver. So nothing is
+//! environment, and hangs bridge and nodes below it. None of these namespaces has a name: the kernel removes them, with
+//! all that is in them, when the last process in them ends, and every such process dies with the driver. So nothing is
 //! left behind, not even after kill -9, and nothing of the host's own network is ever touched.
 
 mod memory;
@@ -32,14 +32,14 @@ use namespace::Namespace;
 pub(crate) use namespace::{enter_namespace, try_namespace_if_requested, why_not};
 use topology::{Bridge, VethLink};
 
-/// The network of the lab: its own address space, so it can't collide with anything.
+/// The network of the environments: its own address space, so it can't collide with anything.
 const NETWORK: [u8; 2] = [10, 77];
 
 /// Nodes as network namespaces.
 pub(crate) struct NetnsBackend {
-    /// Where the nodes' folders are; removed by its owner, not here.
+    /// Where the nodes' directories are; removed by its owner, not here.
     folder: PathBuf,
-    /// Which of the labs beside each other this is, from 1: bridges and the nodes' links are named after it.
+    /// Number of the environment, from 1: bridges and the nodes' links are named after it.
     environment: u32,
     shop: ShopAddress,
     /// Kept for `renew`.
@@ -55,11 +55,11 @@ pub(crate) struct NetnsBackend {
 }
 
 impl NetnsBackend {
-    /// The engine of the lab of this number, from 1, whose nodes' folders are below `folder`. The process must be in the
-    /// namespace for labs already ([`enter_lab`]).
+    /// The engine of the environment of this number, from 1, whose nodes' directories are below `folder`. The process
+    /// must be in the namespace for environments already ([`enter_lab`]).
     pub(crate) fn new(folder: &Path, environment: u32) -> Self {
         let shop = ShopAddress::of_node(&address(Node::Server));
-        let folder = folder.join(format!("lab-{environment}"));
+        let folder = folder.join(format!("environment-{environment}"));
         Self {
             folder,
             environment,
@@ -92,7 +92,7 @@ impl NetnsBackend {
 
     async fn make_node(&self, node: Node, plan: &EnvironmentSpec, bridge: &Bridge) -> anyhow::Result<Namespace> {
         let folder = self.node_folder(node);
-        std::fs::create_dir_all(&folder).with_context(|| format!("making the folder {}", folder.display()))?;
+        std::fs::create_dir_all(&folder).with_context(|| format!("making the directory {}", folder.display()))?;
         if node == Node::Server && plan.storage == Storage::Memory {
             self.memory.replace(Some(MemoryDirectory::mount(folder.join(MEMORY_DIRECTORY))?));
         }
@@ -126,7 +126,8 @@ impl Backend for NetnsBackend {
     }
 
     async fn up(&mut self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        let bridge = Bridge::make(&format!("lab-{}", self.environment)).await.context("making the lab's bridge")?;
+        let bridge =
+            Bridge::make(&format!("br-{}", self.environment)).await.context("making the environment's bridge")?;
         let made = plan.nodes().map(|node| {
             let bridge = &bridge;
             let backend = &*self;
@@ -178,8 +179,8 @@ impl Backend for NetnsBackend {
         }
         let folder = self.node_folder(node);
         std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
-        let plan = self.plan.clone().context("the lab is not up")?;
-        let bridge = self.bridge.as_ref().context("the lab is not up")?;
+        let plan = self.plan.clone().context("the environment is not up")?;
+        let bridge = self.bridge.as_ref().context("the environment is not up")?;
         bridge.detach(&self.lab_end(node)).await?;
         let namespace = self.make_node(node, &plan, bridge).await?;
         self.nodes.insert(node, namespace);

@@ -40,7 +40,7 @@ impl NodeProcess {
         self.lines.recv().await
     }
 
-    /// The next line, as the JSON that our programs print. Lines that are no such JSON are passed over.
+    /// The next line, as the JSON that our programs print. Lines that are no such JSON are skipped.
     pub(crate) async fn next_event<T: DeserializeOwned>(&mut self) -> Option<T> {
         while let Some(line) = self.next_line().await {
             if let Ok(event) = serde_json::from_str(&line) {

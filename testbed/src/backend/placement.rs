@@ -10,39 +10,39 @@ use crate::usage::{bail_usage, usage};
 
 /// Why cells cannot run in parallel: with --server, in a Swarm, and behind published ports.
 pub(crate) const ONE_LINK: &str = "there is one link, and its conditions are set manually";
-pub(crate) const ONE_SWARM: &str = "a Swarm's tasks share all its machines";
+pub(crate) const ONE_SWARM: &str = "a Swarm's tasks share all its hosts";
 pub(crate) const PUBLISHED_ONCE: &str = "the server's ports are published once";
 
 /// The user's choice of engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum BackendChoice {
-    /// Docker when an engine answers and the images are there, else namespaces.
+    /// Docker if the daemon is reachable and has the images, otherwise namespaces.
     Auto,
-    /// Containers of the local Docker engine, or the one that DOCKER_HOST names.
+    /// Containers on the local Docker host, or on DOCKER_HOST.
     Docker,
     /// Network namespaces on this host.
     Netns,
-    /// Tasks on all machines of the Swarm that the Docker engine (or --server-docker-host) is a manager of.
+    /// Tasks on all hosts of the Swarm that the Docker engine (or --server-docker-host) is a manager of.
     Swarm,
 }
 
 /// Docker engines that the user names.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DockerHostArgs {
-    /// Docker engine of the server: unix:///PATH, tcp://HOST:PORT (TLS with DOCKER_TLS_VERIFY), https://HOST:PORT or
-    /// ssh://USER@HOST, which may go on with :PORT and /SOCKET
+    /// Docker host of the server: unix:///PATH, tcp://HOST:PORT (TLS with DOCKER_TLS_VERIFY), https://HOST:PORT or
+    /// ssh://USER@HOST, which may continue with :PORT and /SOCKET
     #[arg(long, value_name = "URL")]
     pub(crate) server_docker_host: Option<String>,
-    /// Docker engines of the clients, which are dealt out to them in turn; none: all nodes are on the server's
+    /// Docker hosts for the clients, assigned round-robin [default: the server's]
     #[arg(long, value_name = "URL", value_delimiter = ',')]
     pub(crate) client_docker_host: Vec<String>,
 }
 
 /// Where server and clients live.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Where nodes live")]
+#[command(next_help_heading = "Placement")]
 pub(crate) struct PlacementArgs {
-    /// What nodes are [default: auto, or that of the run that is repeated]
+    /// Where nodes run [default: auto, or that of the repeated run]
     #[arg(long, value_enum)]
     pub(crate) backend: Option<BackendChoice>,
     #[command(flatten)]
@@ -50,10 +50,10 @@ pub(crate) struct PlacementArgs {
     /// Where clients reach the server's published ports; else the host in --server-docker-host's URL
     #[arg(long, value_name = "HOST")]
     server_address: Option<String>,
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_533), help = format!("First of the three ports that are published: accounts, shop, and UDP echo \
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_533), help = format!("First of the three published ports: accounts, shop, and UDP echo \
           for the probe [default: {}]", limits::ACCOUNTS_PORT))]
     publish_port: Option<u16>,
-    /// Use a shop that somebody started by hand on HOST; conditions are set there by hand, as the run then tells
+    /// Use a shop already running on HOST; the run prints the commands that set each condition
     #[arg(long, value_name = "HOST", conflicts_with_all = ["server_docker_host", "server_address"])]
     pub(crate) external_server: Option<String>,
 }
@@ -133,11 +133,11 @@ impl PlacementArgs {
             ),
             (Some(_), _) => return Ok(()),
             (None, BackendChoice::Swarm) if !self.urls.client_docker_host.is_empty() => bail_usage!(
-                "--backend swarm places clients by itself: omit --client-backend (--server-backend names a manager)"
+                "--backend swarm places clients by itself: omit --client-docker-host (--server-docker-host names a manager)"
             ),
             (None, BackendChoice::Netns) if !self.urls.is_empty() => {
                 bail_usage!(
-                    "--backend netns conflicts with --server-backend and --client-backend: omit one or the other"
+                    "--backend netns conflicts with --server-docker-host and --client-docker-host: omit one or the other"
                 )
             }
             (None, _) => {}
@@ -147,7 +147,7 @@ impl PlacementArgs {
         }
         if self.server_address.is_some() || self.publish_port.is_some() {
             bail_usage!(
-                "--server-address and --publish-port require --client-backend or --server: otherwise no port is published"
+                "--server-address and --publish-port require --client-docker-host or --server: otherwise no port is published"
             );
         }
         Ok(())

@@ -17,9 +17,9 @@ use crate::usage::usage;
 
 /// An engine that can be used.
 pub(crate) struct SelectedBackend {
-    /// The runtime that everything must run on: its thread is in the lab.
+    /// The runtime that everything must run on: its thread is in the environment.
     pub(crate) runtime: Runtime,
-    /// The engines, one a lab.
+    /// The engines, one an environment.
     pub(crate) backends: BackendFactory,
     /// Why it was taken, for the user and the manifest.
     pub(crate) why: String,
@@ -33,8 +33,8 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the async runtime")
 }
 
-/// Takes the wanted engine, or the first that can be used. `folder` is the run's temporary folder. Enters the lab for
-/// namespaces, so the process must have one thread only.
+/// Takes the wanted engine, or the first that can be used. `folder` is the run's temporary directory. Enters the
+/// environment for namespaces, so the process must have one thread only.
 pub(crate) fn select_backend(placement: &PlacementArgs, folder: &Path) -> anyhow::Result<SelectedBackend> {
     if let Some(host) = &placement.external_server {
         return use_shop_elsewhere(placement, host, folder);
@@ -44,13 +44,13 @@ pub(crate) fn select_backend(placement: &PlacementArgs, folder: &Path) -> anyhow
     }
     match placement.backend() {
         BackendChoice::Swarm => use_swarm(placement),
-        BackendChoice::Docker => use_docker("asked for"),
-        BackendChoice::Netns => use_netns(folder, "asked for"),
-        BackendChoice::Auto => match use_docker("an engine answers and the images are there") {
+        BackendChoice::Docker => use_docker("requested"),
+        BackendChoice::Netns => use_netns(folder, "requested"),
+        BackendChoice::Auto => match use_docker("daemon reachable, images present") {
             Ok(chosen) => Ok(chosen),
             Err(no_docker) => match use_netns(folder, &format!("no Docker ({no_docker:#})")) {
                 Ok(chosen) => Ok(chosen),
-                Err(no_netns) => bail!("no engine can be used\n  docker: {no_docker:#}\n  netns: {no_netns:#}"),
+                Err(no_netns) => bail!("no backend is available\n  docker: {no_docker:#}\n  netns: {no_netns:#}"),
             },
         },
     }
@@ -62,7 +62,7 @@ async fn docker_host(url: Option<&str>, wanted: &[&'static str]) -> anyhow::Resu
     let missing = docker_host.missing_images(wanted).await?;
     if !missing.is_empty() {
         let (images, how) = (missing.join(" and "), docker::HOW_TO_BUILD_IMAGES);
-        bail!("the images {images} are not there on {}: {how}", docker_host.url());
+        bail!("missing images {images} on {}: build them with {how}", docker_host.url());
     }
     Ok(docker_host)
 }
@@ -71,21 +71,21 @@ fn use_docker(why: &str) -> anyhow::Result<SelectedBackend> {
     let runtime = runtime()?;
     let docker_host = runtime.block_on(docker_host(None, &docker::IMAGES))?;
     let backends = BackendFactory::several(move |_| DockerBackend::on_one(docker_host.for_another_environment()));
-    Ok(SelectedBackend { runtime, backends, why: format!("engine docker: {why}") })
+    Ok(SelectedBackend { runtime, backends, why: format!("backend docker: {why}") })
 }
 
 fn use_netns(folder: &Path, why: &str) -> anyhow::Result<SelectedBackend> {
     netns::enter_namespace()?;
     let folder = folder.to_owned();
     let backends = BackendFactory::several(move |environment| NetnsBackend::new(&folder, environment));
-    Ok(SelectedBackend { runtime: runtime()?, backends, why: format!("engine netns: {why}") })
+    Ok(SelectedBackend { runtime: runtime()?, backends, why: format!("backend netns: {why}") })
 }
 
 fn use_swarm(placement: &PlacementArgs) -> anyhow::Result<SelectedBackend> {
     let runtime = runtime()?;
     let manager = runtime.block_on(docker_host(placement.urls.server_docker_host.as_deref(), &docker::IMAGES))?;
     let backends = BackendFactory::one(SwarmBackend::new(manager)?, ONE_SWARM);
-    Ok(SelectedBackend { runtime, backends, why: "engine swarm: asked for".to_owned() })
+    Ok(SelectedBackend { runtime, backends, why: "backend swarm: requested".to_owned() })
 }
 
 /// Server and clients on engines that the user names.
@@ -103,19 +103,19 @@ fn use_several(placement: &PlacementArgs) -> anyhow::Result<SelectedBackend> {
         anyhow::Ok((server, clients))
     })?;
     if clients.is_empty() {
-        let why = format!("engine docker: all nodes on {}, asked for", server.url());
+        let why = format!("backend docker: all nodes on {}, requested", server.url());
         let backends = BackendFactory::several(move |_| DockerBackend::on_one(server.for_another_environment()));
         return Ok(SelectedBackend { runtime, backends, why });
     }
     let address = placement.published_address()?;
     let shop = ShopAddress::published(&address, placement.first_port())?;
-    let why = format!("engine docker: server on {}, its ports published at {address}", server.url());
+    let why = format!("backend docker: server on {}, its ports published at {address}", server.url());
     let backends =
         BackendFactory::one(DockerBackend::on_several(server, clients, shop).map_err(usage)?, PUBLISHED_ONCE);
     Ok(SelectedBackend { runtime, backends, why })
 }
 
-/// Clients here, for somebody else's shop.
+/// Clients on this host, for an external server.
 fn use_shop_elsewhere(placement: &PlacementArgs, host: &str, folder: &Path) -> anyhow::Result<SelectedBackend> {
     let shop = ShopAddress::published(host, placement.first_port())?;
     let runtime = runtime()?;
@@ -141,5 +141,5 @@ fn use_shop_elsewhere(placement: &PlacementArgs, host: &str, folder: &Path) -> a
             format!("processes on this host, no Docker ({error:#})"),
         ),
     };
-    Ok(SelectedBackend { runtime, backends, why: format!("clients: {what}; the shop at {host} is somebody else's") })
+    Ok(SelectedBackend { runtime, backends, why: format!("clients: {what}; external server at {host}") })
 }

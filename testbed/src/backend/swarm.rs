@@ -1,9 +1,9 @@
-//! The server and a hub as containers on this engine, a manager of a Docker Swarm; clients as tasks of a service, spread
-//! over all its machines; all of them on one overlay network.
+//! The server and a hub as containers on this engine, a manager of a Docker Swarm; clients as tasks of a service,
+//! spread over all its hosts; all of them on one overlay network.
 //!
-//! The server is no task: Swarm gives tasks no devices, and the driver could not exec into one on another machine. Into
+//! The server is no task: Swarm gives tasks no devices, and the driver could not exec into one on another host. Into
 //! client tasks it can't either, so each runs an agent that connects to the hub, and the driver talks to the hub
-//! (`testbed-agent`). No disk is shared, and no other machine's engine is needed.
+//! (`testbed-agent`). No disk is shared, and no other host's engine is needed.
 
 mod hub;
 mod service;
@@ -41,7 +41,7 @@ const MAX_ON_SMALL_NETWORK: u32 = 240;
 /// The network for more of them.
 const LARGE_NETWORK: &str = "10.77.0.0/16";
 
-/// Clients on the machines of a Swarm.
+/// Clients on the hosts of a Swarm.
 pub(crate) struct SwarmBackend {
     /// A manager.
     docker_host: DockerHost,
@@ -65,7 +65,7 @@ impl SwarmBackend {
         });
         if !is_manager {
             bail!(
-                "{} is no manager of a Swarm: `docker swarm init` makes it one, `docker swarm join` adds machines",
+                "{} is no manager of a Swarm: `docker swarm init` makes it one, `docker swarm join` adds hosts",
                 docker_host.url()
             );
         }
@@ -74,11 +74,11 @@ impl SwarmBackend {
     }
 
     fn plan(&self) -> anyhow::Result<&EnvironmentSpec> {
-        self.plan.as_ref().context("the lab is not up")
+        self.plan.as_ref().context("the environment is not up")
     }
 
     fn hub(&self) -> anyhow::Result<&Hub> {
-        self.hub.as_ref().context("the lab is not up")
+        self.hub.as_ref().context("the environment is not up")
     }
 
     fn server(&self) -> anyhow::Result<String> {
@@ -109,7 +109,7 @@ impl SwarmBackend {
         Ok(SocketAddrV4::new(address, HUB_PORT))
     }
 
-    /// Makes the service and waits for all its agents. Kernel settings that a machine turns out not to have are left out.
+    /// Makes the service and waits for all its agents. Kernel settings that a host turns out not to have are left out.
     async fn start_clients(&mut self, plan: &EnvironmentSpec, hub: SocketAddrV4, token: &str) -> anyhow::Result<()> {
         loop {
             self.sysctls = self.docker_host.sysctls(plan);
@@ -158,10 +158,10 @@ impl SwarmBackend {
         }
     }
 
-    /// Every machine has its own copy of the image, which may be of yesterday.
+    /// Every host has its own copy of the image, which may be of yesterday.
     fn check_versions(&self) -> anyhow::Result<()> {
         let agents = self.hub()?.agents();
-        agents.values().try_for_each(|agent| check_build(&format!("machine {}", agent.machine), &agent.version))
+        agents.values().try_for_each(|agent| check_build(&format!("host {}", agent.machine), &agent.version))
     }
 
     async fn remove_service(&self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
@@ -176,8 +176,7 @@ impl SwarmBackend {
             let reset = timeout_at(deadline, hub.reset(number)).await;
             let Err(error) = reset.unwrap_or_else(|_| bail!("its agent does not answer")) else { break };
             if Instant::now() >= deadline {
-                return Err(error)
-                    .with_context(|| format!("client-{number} does not come back: is its machine there?"));
+                return Err(error).with_context(|| format!("client-{number} does not come back: is its host there?"));
             }
             // Lost: Swarm starts another task in its place.
             tokio::select! {
@@ -214,7 +213,7 @@ impl Backend for SwarmBackend {
         let subnet = (plan.clients > MAX_ON_SMALL_NETWORK).then_some(LARGE_NETWORK);
         self.docker_host.make_network(plan, NetworkKind::Overlay { subnet }).await?;
         let token = format!("{:016x}", getrandom::u64().context("no randomness for the hub's token")?);
-        // A network reaches another machine with its first task there, so the hub is there before the clients.
+        // A network reaches another host with its first task there, so the hub is there before the clients.
         self.make_server(plan).await?;
         let hub = self.start_hub(plan, &token).await?;
         self.start_clients(plan, hub, &token).await
@@ -275,7 +274,7 @@ impl Backend for SwarmBackend {
         let containers = [names::node(&plan.run_id, Node::Server), names::hub(&plan.run_id)];
         let removed = join_all(containers.iter().map(|name| self.docker_host.remove_container(name))).await;
         let network = self.docker_host.remove_network(&names::network(&plan.run_id)).await;
-        // The containers of tasks go some seconds after them, here and on the other machines alike.
+        // The containers of tasks go some seconds after them, here and on the other hosts alike.
         self.docker_host.wait_for_no_container(&plan.run_id).await;
         std::iter::once(service).chain(removed).chain([network]).collect::<anyhow::Result<()>>()?;
         self.plan = None;
@@ -289,7 +288,7 @@ impl Backend for SwarmBackend {
         let clients: BTreeMap<String, Vec<String>> =
             clients.map(|(number, seen)| (Node::Client(number).to_string(), seen)).collect();
         Ok(
-            serde_json::json!({ "manager": self.docker_host.info().await?, "machines": machines, "clients_on": clients }),
+            serde_json::json!({ "manager": self.docker_host.info().await?, "hosts": machines, "client_hosts": clients }),
         )
     }
 }

@@ -1,5 +1,5 @@
-//! `testbed clean`: removes what killed drivers left, on this host and on all Docker hosts that are named. Namespaces need
-//! no cleaning: they end with their driver.
+//! `testbed clean`: removes stale resources of killed runs, on this host and on the given Docker hosts. Namespaces need
+//! no removal: they end with their driver.
 
 use std::process::ExitCode;
 
@@ -12,17 +12,17 @@ use crate::host_info;
 use crate::output::{complain, result, say};
 use crate::store::run_lock::{LockState, lock_state, remove_dead_folders};
 
-/// How sure one has to be that a driver is dead.
+/// How certain it must be that a driver is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CleanupMode {
-    /// Its lock is there and free.
+    /// Its lock exists and is free.
     Automatic,
-    /// Its lock may also be missing: the user has asked.
+    /// Its lock is free or missing: the user requested the removal.
     Manual,
 }
 
-/// `testbed clean`.
-pub(super) fn when_asked(urls: &DockerHostArgs) -> anyhow::Result<ExitCode> {
+/// Runs `testbed clean`.
+pub(super) fn command(urls: &DockerHostArgs) -> anyhow::Result<ExitCode> {
     let cleaned = runtime()?.block_on(clean_everything(urls, CleanupMode::Manual));
     if cleaned.removed.is_empty() && cleaned.failures.is_empty() {
         result("nothing to remove");
@@ -31,56 +31,57 @@ pub(super) fn when_asked(urls: &DockerHostArgs) -> anyhow::Result<ExitCode> {
         result(&format!("removed {what}"));
     }
     for what in &cleaned.failures {
-        complain(&format!("could not remove {what}"));
+        complain(&format!("cannot remove {what}"));
     }
     Ok(if cleaned.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Leftovers of dead runs are removed before a new one begins; a failure to do so is told, and no reason not to run.
-pub(super) fn before_a_run(urls: &DockerHostArgs) -> anyhow::Result<()> {
+/// Removes stale resources before a new run starts. Failures are reported and do not prevent the run.
+pub(super) fn before_run(urls: &DockerHostArgs) -> anyhow::Result<()> {
     let cleaned = runtime()?.block_on(clean_everything(urls, CleanupMode::Automatic));
     if !cleaned.removed.is_empty() {
-        say(&format!("removed what a killed run left: {}", cleaned.removed.join(", ")));
+        say(&format!("removed stale resources of killed runs: {}", cleaned.removed.join(", ")));
     }
     if !cleaned.failures.is_empty() {
-        complain(&format!("could not remove: {}", cleaned.failures.join(", ")));
+        complain(&format!("cannot remove: {}", cleaned.failures.join(", ")));
     }
     Ok(())
 }
 
-/// On this host's engine, if there is one, and all that are named.
-async fn clean_everything(urls: &DockerHostArgs, care: CleanupMode) -> CleanupReport {
+/// Cleans this host, its Docker Engine if it is reachable, and the given Docker hosts.
+async fn clean_everything(urls: &DockerHostArgs, mode: CleanupMode) -> CleanupReport {
     let mut cleaned = CleanupReport::default();
     let mut docker_hosts = Vec::new();
     match docker::connect(None).await {
         Ok(docker_host) => docker_hosts.push(docker_host),
-        Err(error) if care == CleanupMode::Manual => say(&format!("not looked at: {error:#}")),
+        Err(error) if mode == CleanupMode::Manual => say(&format!("not checked: {error:#}")),
         Err(_) => {}
     }
     for url in urls.all() {
         match docker::connect(Some(url)).await {
             Ok(docker_host) => docker_hosts.push(docker_host),
-            Err(error) => cleaned.failures.push(format!("what may be on {url}: {error:#}")),
+            Err(error) => cleaned.failures.push(format!("stale resources on {url}: {error:#}")),
         }
     }
-    clean(&docker_hosts, care, cleaned).await
+    clean(&docker_hosts, mode, cleaned).await
 }
 
-/// Removes temporary folders and, on these engines, services, containers and networks of this host's dead runs.
-async fn clean(docker_hosts: &[DockerHost], care: CleanupMode, mut cleaned: CleanupReport) -> CleanupReport {
+/// Removes temporary directories and, on these Docker hosts, services, containers and networks of this host's dead
+/// runs.
+async fn clean(docker_hosts: &[DockerHost], mode: CleanupMode, mut cleaned: CleanupReport) -> CleanupReport {
     for docker_host in docker_hosts {
-        // Containers first: a run is dead when its lock is free, and the folder with the lock goes last.
-        let is_dead = |folder: &std::path::Path| match lock_state(folder) {
+        // Containers first, the directory with the lock last: a free lock shows that the run is dead.
+        let is_dead = |directory: &std::path::Path| match lock_state(directory) {
             LockState::Alive => false,
             LockState::Dead => true,
-            LockState::Unknown => care == CleanupMode::Manual,
+            LockState::Unknown => mode == CleanupMode::Manual,
         };
         stale::remove(docker_host, &host_info::name(), is_dead, &mut cleaned).await;
     }
-    let looked_at: Vec<&str> = docker_hosts.iter().map(DockerHost::url).collect();
-    let (removed, failures) = remove_dead_folders(&looked_at);
+    let checked: Vec<&str> = docker_hosts.iter().map(DockerHost::url).collect();
+    let (removed, failures) = remove_dead_folders(&checked);
     cleaned.removed.extend(removed);
-    if care == CleanupMode::Manual {
+    if mode == CleanupMode::Manual {
         cleaned.failures.extend(failures);
     }
     cleaned

@@ -11,20 +11,20 @@ use crate::scenario::plan;
 use crate::usage::bail_usage;
 use model::Cell;
 
-/// What a run with the same flags and this seed would do.
+/// Plan of a run with the same flags and this seed.
 #[derive(Serialize)]
 struct DryRun<'a> {
     scenario: &'a Scenario,
     seed: u64,
-    /// The cells in the order in which they are measured; of a run that is resumed, the missing ones.
+    /// The cells in their order; of a resumed run, the missing ones.
     cells: Vec<&'a Cell>,
-    /// How long clients work in each cell, seconds: warm-up and measured time.
+    /// Time that clients work in each cell, seconds: warm-up and measurement window.
     cell_s: f64,
-    /// How long clients work in all cells, one after the other, seconds; `until` may end the run earlier.
+    /// Time that clients work in all cells if these run sequentially, seconds; `until` may end the run earlier.
     longest_s: f64,
 }
 
-/// Refuses the forms that a plan is not printed in.
+/// Checks that a plan can be printed in this format.
 pub(super) fn check_format(format: Format) -> anyhow::Result<()> {
     match format {
         Format::Table | Format::Json => Ok(()),
@@ -36,12 +36,11 @@ pub(super) fn check_format(format: Format) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub(super) fn print(resolved: &ResolvedRun, earlier: Option<&PreviousRun>, format: Format) -> anyhow::Result<()> {
+pub(super) fn print(resolved: &ResolvedRun, previous: Option<&PreviousRun>, format: Format) -> anyhow::Result<()> {
     let (scenario, seed) = (&resolved.scenario, resolved.seed);
     let all = plan::cells(scenario, seed);
-    let is_missing = |cell: &&Cell| earlier.is_none_or(|earlier| earlier.missing().iter().any(|c| c.id == cell.id));
-    let cells: Vec<&Cell> =
-        plan::order(&all, seed).into_iter().map(|placement| &all[placement]).filter(is_missing).collect();
+    let is_missing = |cell: &&Cell| previous.is_none_or(|previous| previous.missing().iter().any(|c| c.id == cell.id));
+    let cells: Vec<&Cell> = plan::order(&all, seed).into_iter().map(|index| &all[index]).filter(is_missing).collect();
     let cell_s = scenario.whole_duration().as_secs_f64();
     let longest_s = cell_s * cells.len() as f64;
     if format == Format::Json {
@@ -52,7 +51,7 @@ pub(super) fn print(resolved: &ResolvedRun, earlier: Option<&PreviousRun>, forma
     result(&lines.collect::<Vec<_>>().join("\n"));
     let at_most = if scenario.until.is_some() { "at most " } else { "" };
     result(&format!(
-        "{at_most}{} cells of {}, {at_most}{longest_s:.0} s one after the other, seed {seed}",
+        "{at_most}{} cells of {}, {at_most}{longest_s:.0} s if run sequentially, seed {seed}",
         cells.len(),
         scenario.duration
     ));

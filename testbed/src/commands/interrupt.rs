@@ -1,4 +1,4 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first stops the run in good order, the second ends the driver at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first signal stops the run gracefully, the second exits immediately.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,13 @@ use crate::output::say;
 /// Exit code of the second signal.
 const EXIT_CODE: i32 = 130;
 
-/// Signals this soon after the first belong to it: `timeout` and shells send one to the process and one to its group.
-const SAME_WISH: Duration = Duration::from_millis(500);
+/// Signals this soon after the first count as the same one: `timeout` and shells signal the process and its group.
+const DUPLICATE_WINDOW: Duration = Duration::from_millis(500);
 
-/// A token that is cancelled at the first signal.
+/// Returns a token that is cancelled at the first signal.
+///
+/// # Errors
+/// When a signal handler cannot be installed.
 pub(super) fn listen() -> anyhow::Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
@@ -33,11 +36,11 @@ pub(super) fn listen() -> anyhow::Result<CancellationToken> {
                 None => {
                     first = Some(Instant::now());
                     cancelled.cancel();
-                    say("stopping: what was measured is saved, nodes are removed (again to stop at once)");
+                    say("stopping: saving results and removing nodes (interrupt again to exit immediately)");
                 }
-                Some(moment) if moment.elapsed() < SAME_WISH => {}
+                Some(first) if first.elapsed() < DUPLICATE_WINDOW => {}
                 Some(_) => {
-                    say("stopped at once; `testbed clean` removes what is left");
+                    say("exiting immediately; remove stale resources with `testbed clean`");
                     std::process::exit(EXIT_CODE);
                 }
             }

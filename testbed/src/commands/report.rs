@@ -1,4 +1,4 @@
-//! `testbed report`: summary, pictures and table, made from the run's folder alone.
+//! `testbed report`: summary, graphs and table of a run, from its results directory alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,34 +16,37 @@ use crate::store::cell_row::CellRow;
 use crate::store::manifest::Manifest;
 use crate::store::run_directory::RunDirectory;
 
-/// What to make.
+/// Output of a report.
 pub(super) struct ReportRequest {
-    /// Where pictures go, in a folder named after the run.
+    /// Directory for graphs; a directory named after the run is created in it.
     pub(super) graphs: PathBuf,
-    /// How the table is printed.
+    /// Format of the table.
     pub(super) format: Format,
 }
 
-/// Writes `summary.csv`, `intervals.csv`, `breakdown.csv` and the pictures, prints the table. Intervals are drawn from the
-/// run's seed, so that a report made again says the same.
-pub(super) fn report(folder: &RunDirectory, request: &ReportRequest) -> anyhow::Result<()> {
-    let manifest: Manifest = folder.manifest()?;
-    let samples = folder.samples()?;
+/// Writes `summary.csv`, `intervals.csv`, `breakdown.csv` and the graphs, and prints the table. The bootstrap of the
+/// confidence intervals uses the run's seed, so a regenerated report is identical.
+///
+/// # Errors
+/// When a file of the run cannot be read, or an output cannot be written.
+pub(super) fn report(directory: &RunDirectory, request: &ReportRequest) -> anyhow::Result<()> {
+    let manifest: Manifest = directory.manifest()?;
+    let samples = directory.samples()?;
     let info = |row: &CellRow| row.info(manifest.rate_kbit(&row.cell), &manifest.scenario);
-    let cells: Vec<CellInfo> = folder.cells()?.iter().map(info).collect();
-    folder.write_summary(&summarise(&samples))?;
-    folder.write_intervals(&interval_rows(&samples, &cells, manifest.seed))?;
-    folder.write_breakdown(&breakdown_rows(&samples, &cells))?;
+    let cells: Vec<CellInfo> = directory.cells()?.iter().map(info).collect();
+    directory.write_summary(&summarise(&samples))?;
+    directory.write_intervals(&interval_rows(&samples, &cells, manifest.seed))?;
+    directory.write_breakdown(&breakdown_rows(&samples, &cells))?;
     let title = RunTitle {
         run_id: manifest.run_id.clone(),
         line: format!(
-            "{} clients, engine {}, emulator {}, {} per cell",
+            "{} clients, backend {}, emulator {}, {} per cell",
             manifest.scenario.clients, manifest.backend, manifest.emulator, manifest.scenario.duration
         ),
     };
-    let pictures = draw_all(&samples, &cells, &title, manifest.seed).context("drawing the pictures")?;
+    let graphs = draw_all(&samples, &cells, &title, manifest.seed).context("drawing the graphs")?;
     let target = request.graphs.join(&manifest.run_id);
-    save(&pictures, &target)?;
+    save(&graphs, &target)?;
     match output::width(&Term::stdout()).filter(|_| request.format == Format::Table) {
         Some(width) => {
             let table = condition_table_within(&samples, &cells, manifest.seed, width);
@@ -51,15 +54,15 @@ pub(super) fn report(folder: &RunDirectory, request: &ReportRequest) -> anyhow::
         }
         None => result(&condition_table(&samples, &cells, request.format, manifest.seed)),
     }
-    say(&format!("graphs: {} ({} pictures, PNG and SVG)", target.display(), pictures.len()));
+    say(&format!("graphs: {} ({} graphs, PNG and SVG)", target.display(), graphs.len()));
     Ok(())
 }
 
-fn save(pictures: &[Graph], folder: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
-    for picture in pictures {
-        for (status, content) in [("png", picture.png.as_slice()), ("svg", picture.svg.as_bytes())] {
-            let path = folder.join(format!("{}.{status}", picture.name));
+fn save(graphs: &[Graph], directory: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+    for graph in graphs {
+        for (extension, content) in [("png", graph.png.as_slice()), ("svg", graph.svg.as_bytes())] {
+            let path = directory.join(format!("{}.{extension}", graph.name));
             fs::write(&path, content).with_context(|| format!("writing {}", path.display()))?;
         }
     }

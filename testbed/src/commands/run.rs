@@ -1,4 +1,4 @@
-//! `testbed run`: from flags to a directory of results.
+//! `testbed run`: from flags to a results directory.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,56 +17,57 @@ use crate::store::run_id::new_run_id;
 use crate::store::run_lock::RunLock;
 use crate::usage::usage;
 
-/// Reads the manifest of a run that is to be repeated.
+/// Reads the manifest of the run to repeat.
 fn manifest_at(path: &Path) -> anyhow::Result<Manifest> {
     let text = std::fs::read_to_string(path).with_context(|| {
         format!("reading '{}': expected the manifest.json of a run (results/<run-id>/manifest.json)", path.display())
     })?;
-    serde_json::from_str(&text).with_context(|| format!("'{}' is no manifest of this testbed", path.display()))
+    serde_json::from_str(&text)
+        .with_context(|| format!("invalid manifest '{}': expected the manifest.json of a run", path.display()))
 }
 
 pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let began = Instant::now();
-    let words: Vec<String> = std::env::args().collect();
-    tracing::debug!("testbed {}: {}", protocol::VERSION, words.join(" "));
-    let earlier = args.resume.as_deref().map(PreviousRun::open).transpose()?;
+    let started = Instant::now();
+    let arguments: Vec<String> = std::env::args().collect();
+    tracing::debug!("testbed {}: {}", protocol::VERSION, arguments.join(" "));
+    let previous = args.resume.as_deref().map(PreviousRun::open).transpose()?;
     let repeated = args.repeat.as_deref().map(manifest_at).transpose().map_err(usage)?;
-    let resolved = args.resolve(earlier.as_ref().map(PreviousRun::manifest).or(repeated.as_ref()))?;
+    let resolved = args.resolve(previous.as_ref().map(PreviousRun::manifest).or(repeated.as_ref()))?;
     check::check(args, &resolved)?;
     if args.dry_run {
-        dry_run::print(&resolved, earlier.as_ref(), args.shown.format)?;
+        dry_run::print(&resolved, previous.as_ref(), args.shown.format)?;
         return Ok(ExitCode::SUCCESS);
     }
-    clean::before_a_run(&resolved.placement.urls)?;
-    let run_id = earlier.as_ref().map_or_else(new_run_id, |earlier| Ok(earlier.manifest().run_id.clone()))?;
+    clean::before_run(&resolved.placement.urls)?;
+    let run_id = previous.as_ref().map_or_else(new_run_id, |previous| Ok(previous.manifest().run_id.clone()))?;
     let lock = RunLock::take(&run_id)?;
     lock.note_engines(&resolved.placement.urls.all())?;
-    // One thread only until here: namespaces can be entered by a whole process only while it has one.
-    let chosen = select_backend(&resolved.placement, lock.folder())?;
+    // No other thread may exist here: a process can enter namespaces only while it has one thread.
+    let selected = select_backend(&resolved.placement, lock.folder())?;
     let request = RunRequest {
         scenario: resolved.scenario,
         seed: resolved.seed,
         run_id,
         temporary: lock.folder().to_owned(),
         results: args.results.clone(),
-        earlier,
+        earlier: previous,
         emulator: resolved.emulator,
         jobs: args.jobs,
-        backend_reason: chosen.why,
+        backend_reason: selected.why,
         placement: resolved.placement.named(),
-        began,
+        began: started,
     };
-    // The lock is held, and its folder kept, until the run is over.
-    let finished = chosen.runtime.block_on(async {
+    // `lock` lives until the run has ended: its directory is removed with it.
+    let finished = selected.runtime.block_on(async {
         let stop = interrupt::listen()?;
-        run(chosen.backends, request, stop).await
+        run(selected.backends, request, stop).await
     });
-    // A pending read of stdin must not keep the program alive.
-    chosen.runtime.shutdown_background();
+    // A pending read of stdin must not keep the process alive.
+    selected.runtime.shutdown_background();
     conclude(finished?, &args.shown)
 }
 
-/// Reports what was measured, however the run ended.
+/// Reports the results, also of a run that failed or was interrupted, and returns the exit code.
 fn conclude(finished: FinishedRun, shown: &ShownArgs) -> anyhow::Result<ExitCode> {
     let FinishedRun { folder, has_operations, end } = finished;
     if has_operations {

@@ -1,5 +1,5 @@
-//! No emulator of ours: somebody sets the condition on the server's machine, told what to type. What is in force is not
-//! read back; the probe alone speaks for it.
+//! Manual emulation: an operator sets each condition on the server's host, by the commands that the run prints. What is
+//! in force is not read back; the probe alone speaks for it.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::backend::{Backend, DEVICE};
 use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack, shaper as shaper_emulator, tcset};
 use crate::output::{prompt, say};
 
-/// Somebody who sets conditions.
+/// An operator who sets conditions.
 pub(crate) struct ManualEmulator {
     /// The server's host, as the user named it.
     host: String,
@@ -35,16 +35,16 @@ impl ManualEmulator {
         let mut line = String::new();
         let read = tokio::select! {
             read = self.answers.read_line(&mut line) => read.context("waiting for Enter on stdin")?,
-            () = self.stop.cancelled() => bail!("interrupted while a condition was to be set by hand"),
+            () = self.stop.cancelled() => bail!("interrupted while a condition was to be set manually"),
         };
         if read == 0 {
-            bail!("nobody is there to press Enter (stdin has ended), so nobody says that the condition is set");
+            bail!("stdin closed before the condition was confirmed: run in a terminal");
         }
         Ok(())
     }
 }
 
-/// What to type on the server's machine.
+/// What to type on the server's host.
 fn instructions(host: &str, condition: &Condition) -> String {
     let in_server = "docker compose run --rm emulator";
     let (with_tcset, with_shaper) = if condition.is_baseline() {
@@ -108,7 +108,7 @@ impl Emulator for ManualEmulator {
     }
 
     async fn read_back(&self, _engine: &dyn Backend, _asked: &Condition) -> anyhow::Result<ReadBack> {
-        Ok(ReadBack { agrees: true, text: "set by hand, not read back".to_owned() })
+        Ok(ReadBack { agrees: true, text: "set manually, not read back".to_owned() })
     }
 
     async fn counters(&self, _engine: &dyn Backend) -> anyhow::Result<Option<LinkCounters>> {

@@ -39,10 +39,10 @@ pub(super) fn options(condition: &Condition) -> Vec<String> {
     options
 }
 
-/// tc's arguments that spread the delay of a netem which tcset has made, since tcset itself spreads only normally, and netem
-/// lets packets overtake each other. netem's `delay TIME JITTER` without a distribution is even over delay ± jitter. With a
-/// rate of its own netem counts a packet's delay from the departure of the packet before (`netem_enqueue` in the kernel's
-/// net/sched/sch_netem.c), so none overtakes; 10 Gbit/s take 1.2 µs a packet.
+/// tc's arguments that spread the delay of a netem which tcset has made, since tcset itself spreads only normally, and
+/// netem lets packets overtake each other. netem's `delay TIME JITTER` without a distribution is even over delay ±
+/// jitter. With a rate of its own netem counts a packet's delay from the departure of the packet before
+/// (`netem_enqueue` in the kernel's net/sched/sch_netem.c), so none overtakes; 10 Gbit/s take 1.2 µs a packet.
 fn jitter_arguments(netem: &Qdisc, condition: &Condition) -> anyhow::Result<Vec<String>> {
     let parent = netem.parent.as_deref().context("tcset's netem hangs below no class")?;
     let limit = netem.options.limit.context("`tc -j qdisc show` says no limit of netem")?.to_string();
@@ -106,7 +106,7 @@ impl Emulator for TcsetEmulator {
         if !works {
             let words = last_lines(&format!("{}\n{}", said.stdout, said.stderr), 2);
             bail!(
-                "the kernel did not take netem (tcset exited {}, {}; it said: {words}); {ADVICE}",
+                "netem is not active after tcset (exit code {}, {}; output: {words}); {ADVICE}",
                 said.code,
                 found.describe()
             );

@@ -1,10 +1,10 @@
-//! Several conditions at once, as the command line spells them.
+//! Conditions with several impairments, in the syntax of the command line.
 
 use std::str::FromStr;
 
 use model::Condition;
 
-/// A condition as the command line spells it: `delay=50ms,loss=1%,rate=1Mbit`.
+/// A condition in the syntax of the command line: `delay=50ms,loss=1%,rate=1Mbit`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Combination(pub(crate) Condition);
 
@@ -14,10 +14,11 @@ impl FromStr for Combination {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut table = toml::Table::new();
         for part in text.split(',') {
-            let expected = || format!("'{part}': expected NAME=VALUE, such as delay=50ms,loss=1%,rate=1Mbit");
+            let expected =
+                || format!("invalid condition '{part}': expected NAME=VALUE (e.g. delay=50ms,loss=1%,rate=1Mbit)");
             let (name, value) = part.split_once('=').ok_or_else(expected)?;
             if table.insert(name.trim().to_owned(), value.trim().into()).is_some() {
-                return Err(format!("'{name}' is named twice"));
+                return Err(format!("duplicate setting '{name}'"));
             }
         }
         let condition: Condition = table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
@@ -30,12 +31,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_combination_is_spelled_with_names_and_a_wrong_one_is_refused_by_name() {
+    fn a_combination_is_parsed_by_names_and_an_invalid_one_is_refused_by_name() {
         let Combination(condition) = "delay=50ms, jitter=5ms,loss=1%".parse().unwrap();
         assert_eq!(condition.to_string(), "delay 50ms, jitter 5ms, loss 1%");
         for (text, expected) in [
             ("50ms", "expected NAME=VALUE"),
-            ("delay=50ms,delay=60ms", "'delay' is named twice"),
+            ("delay=50ms,delay=60ms", "duplicate setting 'delay'"),
             ("lag=50ms", "lag"),
             ("loss=one", "one"),
             ("jitter=5ms", "jitter"),

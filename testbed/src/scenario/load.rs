@@ -1,4 +1,4 @@
-//! How much shoppers ask of the shop: a rate at which operations arrive, and how exactly something must be known.
+//! The load: arrival rate and arrival process of an open loop; and the precision at which repetitions stop.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use analysis::Statistic;
 use serde::{Deserialize, Serialize};
 
-/// Operations that all clients together begin in a time, whether the shop answers or not (open loop).
+/// Rate at which all clients together start operations, regardless of response times (open loop).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct ArrivalRate {
@@ -42,25 +42,25 @@ impl Per {
 }
 
 impl ArrivalRate {
-    /// Operations a second.
+    /// Returns operations per second.
     pub(crate) fn per_second(self) -> f64 {
         self.number / self.per.seconds()
     }
 
-    /// The part of one of so many clients.
+    /// Returns the rate of one of `clients` clients.
     pub(crate) fn share(self, clients: u32) -> Self {
         Self { number: self.number / f64::from(clients.max(1)), ..self }
     }
 
-    /// Checks that each of so many clients takes its part: what one client can start is known to it.
+    /// Checks that each of `clients` clients accepts its share of the rate. The client defines the limit.
     ///
     /// # Errors
-    /// The client's.
+    /// The client's error.
     pub(super) fn check(self, clients: u32) -> anyhow::Result<()> {
         let of_each: Result<client::workload::ArrivalRate, String> = self.share(clients).to_string().parse();
         of_each.map(drop).map_err(|error| {
             anyhow::anyhow!(
-                "arrival_rate is {self} for {clients} clients: each client: {error}: change the rate or clients"
+                "invalid arrival_rate '{self}' for {clients} clients: each client: {error}; change the rate or clients"
             )
         })
     }
@@ -103,19 +103,19 @@ impl From<ArrivalRate> for String {
     }
 }
 
-/// How operations of an open loop are spread over time.
+/// Arrival process of an open loop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Arrivals {
-    /// At even distances.
+    /// At constant intervals.
     Constant,
-    /// Each independent of the others, as those of many people are.
+    /// Independent of each other, as the arrivals of many users are.
     #[default]
     Poisson,
 }
 
 impl Arrivals {
-    /// The word in files and options.
+    /// Returns the name in files and options.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Arrivals::Constant => "constant",
@@ -124,20 +124,20 @@ impl Arrivals {
     }
 }
 
-/// When a condition has been repeated often enough: the 95 % interval of a statistic of the latency is within a share
-/// of it.
+/// Precision at which the repetitions of a condition stop: maximum half-width of the 95 % confidence interval of a
+/// latency statistic, relative to the estimate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct UntilPrecise {
-    /// Half of the interval's width, percent of the estimate.
+    /// Half-width, percent of the estimate.
     percent: f64,
-    /// Of which statistic.
+    /// Statistic of the latency.
     pub(crate) statistic: Statistic,
 }
 
 impl UntilPrecise {
-    /// Half of the interval's width at most, as a share of the estimate.
-    pub(crate) fn share(self) -> f64 {
+    /// Returns the maximum half-width as a fraction of the estimate.
+    pub(crate) fn max_relative_half_width(self) -> f64 {
         self.percent / 100.0
     }
 }
@@ -146,8 +146,11 @@ impl FromStr for UntilPrecise {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error =
-            || format!("'{text}': expected ci=PERCENT% and, if not of p50, @p95, @p99 or @mean (ci=5%, ci=10%@p95)");
+        let error = || {
+            format!(
+                "invalid precision '{text}': expected ci=PERCENT%, optionally with @p95, @p99 or @mean (e.g. ci=5%)"
+            )
+        };
         let (percent, statistic) = match text.split_once('@') {
             Some((percent, statistic)) => (percent, statistic.parse().map_err(|_| error())?),
             None => (text, Statistic::P50),
@@ -186,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_of_arrivals_keeps_its_unit_and_others_are_refused() {
+    fn an_arrival_rate_keeps_its_unit_and_an_invalid_one_is_refused() {
         for (text, per_second) in [("200/s", 200.0), ("90/m", 1.5), ("1800/h", 0.5), ("0.5/s", 0.5)] {
             let rate: ArrivalRate = text.parse().unwrap();
             assert_eq!((rate.to_string().as_str(), rate.per_second()), (text, per_second));
@@ -198,12 +201,12 @@ mod tests {
     }
 
     #[test]
-    fn precision_is_spelled_as_a_share_of_a_statistic() {
-        for (text, share, spelled) in
+    fn a_precision_is_parsed_as_a_percentage_of_a_statistic() {
+        for (text, half_width, printed) in
             [("ci=5%", 0.05, "ci=5%@p50"), ("ci=10%@p95", 0.1, "ci=10%@p95"), ("ci=2.5%@mean", 0.025, "ci=2.5%@mean")]
         {
             let until: UntilPrecise = text.parse().unwrap();
-            assert_eq!((until.share(), until.to_string().as_str()), (share, spelled));
+            assert_eq!((until.max_relative_half_width(), until.to_string().as_str()), (half_width, printed));
             assert_eq!(until.to_string().parse(), Ok(until));
         }
         for text in ["5%", "ci=5", "ci=0%", "ci=-1%", "ci=5%@p42", "ci=5%@error_rate", "ci=200%"] {

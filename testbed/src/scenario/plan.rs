@@ -1,4 +1,4 @@
-//! The plan: which cells a scenario has, in which order, with which seeds. Pure.
+//! The plan: cells of a scenario, their order and seeds. Pure.
 
 use model::{Cell, Condition, Delay, Loss, Rate, SweptParameter};
 
@@ -8,7 +8,7 @@ use crate::scenario::Scenario;
 const WORKLOADS: u64 = 0x776f_726b_6c6f_6164;
 const ORDER: u64 = 0x6f72_6465_7200_0000;
 
-/// All cells of a scenario: repetition by repetition, and in each the sweep's values in their order.
+/// Returns all cells of a scenario: by repetition, and in each repetition the sweep's values in their order.
 pub(crate) fn cells(scenario: &Scenario, seed: u64) -> Vec<Cell> {
     let conditions = sweep_conditions(scenario);
     let mut cells = Vec::with_capacity(conditions.len() * scenario.repetitions as usize);
@@ -29,9 +29,9 @@ pub(crate) fn cells(scenario: &Scenario, seed: u64) -> Vec<Cell> {
     cells
 }
 
-/// In which order cells are measured, as places in `cells`: repetition by repetition, and in each the conditions shuffled
-/// (a randomised complete block design), so that what changes slowly on the machine does not look like an effect of the
-/// condition. A single repetition keeps the sweep's order.
+/// Returns the order in which cells are measured, as indices of `cells`: by repetition, and in each repetition the
+/// conditions shuffled (a randomised complete block design). A slow change of the host then does not look like an
+/// effect of the condition. A single repetition keeps the sweep's order.
 pub(crate) fn order(cells: &[Cell], seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..cells.len()).collect();
     if cells.iter().all(|cell| cell.repetition == 1) {
@@ -39,10 +39,10 @@ pub(crate) fn order(cells: &[Cell], seed: u64) -> Vec<usize> {
     }
     let mut draws = (0..).map(|index| split_mix(seed ^ ORDER, index));
     for block in order.chunk_by_mut(|a, b| cells[*a].repetition == cells[*b].repetition) {
-        // Fisher and Yates, from the end; a remainder of 64 random bits is as even as anybody can tell.
-        for placement in (1..block.len()).rev() {
+        // Fisher–Yates shuffle from the end. The bias of a remainder of 64 random bits is negligible.
+        for index in (1..block.len()).rev() {
             let draw = draws.next().unwrap_or_default();
-            block.swap(placement, (draw % (placement as u64 + 1)) as usize);
+            block.swap(index, (draw % (index as u64 + 1)) as usize);
         }
     }
     order
@@ -61,14 +61,14 @@ fn sweep_conditions(scenario: &Scenario) -> Vec<(SweptParameter, String, f64, Co
         let kilobits = rate.bits_per_second() as f64 / 1_000.0;
         (SweptParameter::Rate, rate.to_string(), kilobits, Condition { rate: Some(rate), ..Condition::BASELINE })
     });
-    let combined = distinct(&sweep.combined).into_iter().zip(1..).map(|(condition, placement): (Condition, u32)| {
-        (SweptParameter::Combined, in_short(&condition), f64::from(placement), condition)
+    let combined = distinct(&sweep.combined).into_iter().zip(1..).map(|(condition, number): (Condition, u32)| {
+        (SweptParameter::Combined, short_label(&condition), f64::from(number), condition)
     });
     loss.chain(delay).chain(rate).chain(combined).collect()
 }
 
-/// `50ms+1%+1Mbit`: units tell what is what.
-fn in_short(condition: &Condition) -> String {
+/// `50ms+1%+1Mbit`: the units identify the settings.
+fn short_label(condition: &Condition) -> String {
     if condition.is_baseline() {
         return "none".to_owned();
     }
@@ -83,7 +83,7 @@ fn in_short(condition: &Condition) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join("+")
 }
 
-/// The values without repeats, so that cell ids stay unique.
+/// Returns the values without duplicates: cell ids must be unique.
 fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
     let mut seen: Vec<T> = Vec::new();
     for value in values {
@@ -94,7 +94,7 @@ fn distinct<T: Copy + PartialEq>(values: &[T]) -> Vec<T> {
     seen
 }
 
-/// The `index`-th seed that follows from `seed`: the output function of SplitMix64 (Steele, Lea and Flood, "Fast
+/// Returns seed number `index` derived from `seed`: the output function of SplitMix64 (Steele, Lea and Flood, "Fast
 /// Splittable Pseudorandom Number Generators", OOPSLA 2014).
 pub(crate) fn split_mix(seed: u64, index: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(index.wrapping_add(1)));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_original_sweep_has_nine_cells_each_with_one_thing_varied() {
+    fn the_default_sweep_has_nine_cells_each_with_one_impairment_at_most() {
         let cells = cells(&default_scenario(Overrides::default()), 7);
         let ids: Vec<&str> = cells.iter().map(|cell| cell.id.as_str()).collect();
         assert_eq!(
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_plan_and_every_cell_has_a_seed_of_its_own() {
+    fn the_same_seed_gives_the_same_plan_and_every_cell_has_its_own_seed() {
         let scenario = default_scenario(Overrides { repetitions: Some(3), ..Overrides::default() });
         let plan = cells(&scenario, 7);
         assert_eq!(plan, cells(&scenario, 7));
@@ -150,13 +150,12 @@ mod tests {
     fn repetitions_are_shuffled_within_themselves_and_a_single_one_is_not() {
         let scenario = default_scenario(Overrides { repetitions: Some(4), ..Overrides::default() });
         let plan = cells(&scenario, 7);
-        let places = order(&plan, 7);
-        assert_eq!(places, order(&plan, 7));
-        assert_ne!(places, order(&plan, 8));
-        let repetitions: Vec<u32> = places.iter().map(|placement| plan[*placement].repetition).collect();
+        let indices = order(&plan, 7);
+        assert_eq!(indices, order(&plan, 7));
+        assert_ne!(indices, order(&plan, 8));
+        let repetitions: Vec<u32> = indices.iter().map(|index| plan[*index].repetition).collect();
         assert!(repetitions.is_sorted());
-        let block =
-            |number: usize| places[9 * number..9 * (number + 1)].iter().map(|placement| placement % 9).collect();
+        let block = |number: usize| indices[9 * number..9 * (number + 1)].iter().map(|index| index % 9).collect();
         let blocks: [Vec<usize>; 4] = std::array::from_fn(block);
         for block in &blocks {
             let mut sorted = block.clone();
@@ -169,24 +168,24 @@ mod tests {
     }
 
     #[test]
-    fn every_place_of_a_block_is_taken_by_every_condition_about_as_often() {
+    fn every_condition_comes_first_in_a_block_about_as_often() {
         let plan = cells(&default_scenario(Overrides { repetitions: Some(900), ..Overrides::default() }), 7);
-        let first_places = order(&plan, 3).into_iter().step_by(9).map(|placement| placement % 9);
+        let first_conditions = order(&plan, 3).into_iter().step_by(9).map(|index| index % 9);
         let mut counts = [0; 9];
-        first_places.for_each(|condition| counts[condition] += 1);
+        first_conditions.for_each(|condition| counts[condition] += 1);
         // 100 expected; five standard deviations are 47.
         assert!(counts.iter().all(|count| (53..=147).contains(count)), "{counts:?}");
     }
 
     #[test]
-    fn the_cells_of_a_repetition_have_the_same_shoppers_and_different_losses() {
+    fn the_cells_of_a_repetition_have_the_same_workload_and_different_drops() {
         let plan = cells(&default_scenario(Overrides { repetitions: Some(2), ..Overrides::default() }), 7);
         assert!(plan[..9].iter().all(|cell| cell.workload_seed == plan[0].workload_seed));
         assert_ne!(plan[0].workload_seed, plan[9].workload_seed);
     }
 
     #[test]
-    fn a_combination_is_one_cell_with_all_its_parts() {
+    fn a_combination_is_one_cell_with_all_its_impairments() {
         let combined = ["delay=50ms,loss=1%,rate=1Mbit", "delay=0"].map(|text| text.parse().unwrap()).to_vec();
         let scenario = default_scenario(Overrides { combined: Some(combined), ..Overrides::default() });
         let cells = cells(&scenario, 1);
@@ -196,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn cells_seeds_and_order_are_those_that_were_recorded() {
+    fn cells_seeds_and_order_match_the_golden_file() {
         let combined = ["delay=50ms,loss=1%,rate=1Mbit", "delay=0"].map(|text| text.parse().unwrap()).to_vec();
         let mut text = String::new();
         for combined in [None, Some(combined)] {
             let plan =
                 cells(&default_scenario(Overrides { repetitions: Some(3), combined, ..Overrides::default() }), 2026);
-            for placement in order(&plan, 2026) {
-                let Cell { id, seed, workload_seed, condition, .. } = &plan[placement];
+            for index in order(&plan, 2026) {
+                let Cell { id, seed, workload_seed, condition, .. } = &plan[index];
                 text += &format!("{id}: {condition}, drops {seed}, workload {workload_seed}\n");
             }
         }
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_named_twice_is_one_cell() {
+    fn a_duplicate_value_is_one_cell() {
         let values = ["20ms", "20ms", "0.02s"].map(|text| text.parse().unwrap()).to_vec();
         let scenario = default_scenario(Overrides { delay: Some(values), ..Overrides::default() });
         assert_eq!(cells(&scenario, 1).len(), 1);

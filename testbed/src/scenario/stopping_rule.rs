@@ -1,4 +1,4 @@
-//! `--until ci=5%`: which conditions are known well enough and need no further repetition.
+//! `--until ci=5%`: decides which conditions need no further repetition.
 
 use std::collections::BTreeMap;
 
@@ -7,45 +7,46 @@ use model::sample::Sample;
 use crate::scenario::UntilPrecise;
 use model::Cell;
 
-/// What is known so far of each condition.
+/// Precision reached so far for each condition, and the precision at which repetitions stop.
 pub(crate) struct StoppingRule {
     until: Option<UntilPrecise>,
     seed: u64,
-    /// By condition and value: the samples of all repetitions so far, with nothing in them but what precision stands on.
-    known: BTreeMap<(&'static str, String), Vec<Sample>>,
-    /// Of these, how exactly each is known.
+    /// Samples of all repetitions so far, by swept parameter and value, reduced to the fields that precision depends
+    /// on.
+    samples: BTreeMap<(&'static str, String), Vec<Sample>>,
+    /// Half-width of the confidence interval relative to the estimate, by swept parameter and value.
     half_widths: BTreeMap<(&'static str, String), f64>,
 }
 
 impl StoppingRule {
-    /// Nothing is known; without a wish nothing is ever enough, nor remembered.
+    /// Returns a rule without samples. Without `until` it keeps none, and no condition is ever precise enough.
     pub(crate) fn new(until: Option<UntilPrecise>, seed: u64) -> Self {
-        Self { until, seed, known: BTreeMap::new(), half_widths: BTreeMap::new() }
+        Self { until, seed, samples: BTreeMap::new(), half_widths: BTreeMap::new() }
     }
 
-    /// One more repetition of a cell's condition.
+    /// Adds the samples of a cell, one more repetition of its condition.
     pub(crate) fn learn(&mut self, cell: &Cell, samples: &[Sample]) {
         let Some(until) = self.until else { return };
-        let known = self.known.entry(condition_of(cell)).or_default();
-        known.extend(samples.iter().map(|sample| Sample {
+        let all = self.samples.entry(condition_of(cell)).or_default();
+        all.extend(samples.iter().map(|sample| Sample {
             cell: sample.cell.clone(),
             phase: sample.phase,
             ..Sample::tried("", sample.outcome, sample.latency_ms)
         }));
-        let precision = analysis::Precision::of(known.iter(), until.statistic, self.seed);
+        let precision = analysis::Precision::of(all.iter(), until.statistic, self.seed);
         if let Some(width) = precision.relative_half_width() {
             self.half_widths.insert(condition_of(cell), width);
         }
     }
 
-    /// Whether the cell's condition is known well enough without it.
+    /// Returns whether the cell's condition is precise enough without this cell.
     pub(crate) fn is_enough(&self, cell: &Cell) -> bool {
         let width = self.half_widths.get(&condition_of(cell));
-        self.until.zip(width).is_some_and(|(until, width)| *width <= until.share())
+        self.until.zip(width).is_some_and(|(until, width)| *width <= until.max_relative_half_width())
     }
 }
 
-/// A cell's condition, whatever its repetition.
+/// Returns the cell's swept parameter and value, which all its repetitions have in common.
 fn condition_of(cell: &Cell) -> (&'static str, String) {
     (cell.swept_parameter.as_str(), cell.value.clone())
 }
@@ -65,20 +66,20 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_enough_when_its_repetitions_agree_and_says_nothing_of_others() {
+    fn a_condition_needs_no_repetition_once_its_own_repetitions_agree() {
         let overrides = Overrides { repetitions: Some(10), ..Overrides::default() };
         let plan = cells(&Scenario::load("default").unwrap().with(overrides), 1);
         let of = |value: &str| -> Vec<&Cell> { plan.iter().filter(|cell| cell.value == value).collect() };
         let (steady, wild) = (of("50ms"), of("100ms"));
-        let mut precision = StoppingRule::new(Some("ci=5%".parse().unwrap()), 1);
+        let mut rule = StoppingRule::new(Some("ci=5%".parse().unwrap()), 1);
         for (number, (one, other)) in steady.iter().zip(&wild).enumerate().take(6) {
-            assert_eq!(precision.is_enough(one), number >= 5, "after {number} repetitions");
-            precision.learn(one, &repetition(one, 10.0 + number as f64 / 50.0));
-            precision.learn(other, &repetition(other, 10.0 * (1.0 + number as f64)));
+            assert_eq!(rule.is_enough(one), number >= 5, "after {number} repetitions");
+            rule.learn(one, &repetition(one, 10.0 + number as f64 / 50.0));
+            rule.learn(other, &repetition(other, 10.0 * (1.0 + number as f64)));
         }
-        assert!(precision.is_enough(steady[6]) && !precision.is_enough(wild[6]));
+        assert!(rule.is_enough(steady[6]) && !rule.is_enough(wild[6]));
         let mut without = StoppingRule::new(None, 1);
         steady.iter().for_each(|cell| without.learn(cell, &repetition(cell, 10.0)));
-        assert!(!without.is_enough(steady[9]) && without.known.is_empty());
+        assert!(!without.is_enough(steady[9]) && without.samples.is_empty());
     }
 }

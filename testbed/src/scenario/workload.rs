@@ -1,49 +1,49 @@
-//! What the shoppers of a scenario do.
+//! The workload of a scenario.
 
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::load::{ArrivalRate, Arrivals};
 use model::HumanDuration;
 
-/// What the shoppers do; the options of `shop-client workload`.
+/// Behaviour of the virtual users; the options of `shop-client workload`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Workload {
-    /// Virtual shoppers per client.
+    /// Virtual users per client.
     pub(crate) users: u32,
-    /// Mean pause between two operations of a shopper, in a closed loop.
+    /// Mean think time between two operations of a virtual user, in a closed loop.
     pub(crate) think_time: HumanDuration,
-    /// Operations that all clients together begin in a time (open loop); without it each shopper waits for its answer
-    /// and thinks before its next operation (closed loop).
+    /// Rate at which all clients together start operations (open loop). Without it each user waits for the response and
+    /// its think time before the next operation (closed loop).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) arrival_rate: Option<ArrivalRate>,
-    /// How these are spread.
+    /// Arrival process of the open loop.
     #[serde(default)]
     pub(crate) arrivals: Arrivals,
-    /// A connection per request, or one that is kept.
+    /// Connection mode.
     pub(crate) connection: Connection,
-    /// New accounts in the measured time, or made before it.
+    /// Origin of the users' accounts.
     pub(crate) accounts: Accounts,
-    /// Products on a page.
+    /// Products per page.
     pub(crate) page_size: u32,
-    /// When an unanswered request is given up.
+    /// Timeout of a request without a response.
     pub(crate) request_timeout: HumanDuration,
-    /// When an unanswered handshake is given up.
+    /// Timeout of a TCP handshake.
     pub(crate) connect_timeout: HumanDuration,
 }
 
-/// How shoppers connect.
+/// Connection mode of virtual users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Connection {
-    /// A new TCP connection for each request, as the original did.
+    /// A new TCP connection for each request.
     PerRequest,
-    /// One TCP connection per shopper and port, kept.
+    /// One persistent TCP connection per user and port.
     Persistent,
 }
 
 impl Connection {
-    /// The word in files and options.
+    /// Returns the name in files and options.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Connection::PerRequest => "per-request",
@@ -52,18 +52,18 @@ impl Connection {
     }
 }
 
-/// Where the shoppers' accounts come from.
+/// Origin of the virtual users' accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Accounts {
-    /// Each turn of the workload registers a new one.
+    /// Each iteration registers a new account; registering is measured.
     Fresh,
-    /// Made before the measured time.
+    /// One account per user, created before the measurement window.
     Prepared,
 }
 
 impl Accounts {
-    /// The word in files and options.
+    /// Returns the name in files and options.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Accounts::Fresh => "fresh",

@@ -1,10 +1,10 @@
-//! Whether a count of losses is one that chance gives. Pure.
+//! Tests whether a number of losses is plausible by chance. Pure.
 
-/// A count of losses is doubted when chance alone gives one so far out less often than this (both sides together).
+/// Significance level of the loss test: a number of losses whose two-sided probability is lower is a mismatch.
 pub(crate) const LOSS_SIGNIFICANCE: f64 = 0.001;
 
-/// Whether `lost` out of `sent` packets is what independent losses of probability `loss` give: not in the outermost
-/// tails of the binomial distribution that hold [`LOSS_SIGNIFICANCE`] together.
+/// Returns whether `lost` of `sent` packets is plausible for independent losses of probability `loss`: outside both
+/// tails of the binomial distribution, which hold [`LOSS_SIGNIFICANCE`] together.
 pub(crate) fn is_plausible(lost: u64, sent: u64, loss: f64) -> bool {
     if loss <= 0.0 {
         return lost == 0;
@@ -15,8 +15,8 @@ pub(crate) fn is_plausible(lost: u64, sent: u64, loss: f64) -> bool {
     at_most > tail && at_least > tail
 }
 
-/// P(X ≤ k) for X ~ Binomial(n, p): the sum of its terms, each from the one before by
-/// P(i + 1) / P(i) = (n − i) / (i + 1) · p / (1 − p), in logarithms so that large n do not underflow.
+/// P(X ≤ k) for X ~ Binomial(n, p): the sum of its terms, each computed from its predecessor by
+/// P(i + 1) / P(i) = (n − i) / (i + 1) · p / (1 − p), in logarithms because large n underflow otherwise.
 fn binomial_cdf(k: u64, n: u64, p: f64) -> f64 {
     if k >= n {
         return 1.0;

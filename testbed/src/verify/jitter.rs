@@ -1,8 +1,8 @@
-//! Whether the delays that the probe measured are spread as the condition's jitter says. Pure.
+//! Checks that the delays that the probe measured are distributed as the condition's jitter requires. Pure.
 //!
-//! A link that keeps packets in order releases a packet that drew a short delay no earlier than the packet before it. Echo
-//! requests that follow each other closely therefore measure a running maximum of the draws. Requests more than two jitters
-//! apart cannot meet: each of them measures its own draw, spread evenly over delay ± jitter.
+//! A link that keeps packets in order sends a packet with a short random delay no earlier than its predecessor. Echo
+//! requests at short intervals therefore measure a running maximum of the random delays. Requests more than two jitters
+//! apart cannot affect each other: each measures its own random delay, uniformly distributed over delay ± jitter.
 
 use std::time::Duration;
 
@@ -11,93 +11,93 @@ use model::{Condition, Delay};
 
 use crate::verify::probe_plan::{MAX_PROBE_US, Train, milliseconds};
 
-/// Echo requests whose answers show the spread.
+/// Replies that the probe aims for.
 const ECHOES: f64 = 100.0;
-/// Fewer answers do not tell half of the jitter from all of it: the distance between both distributions is a quarter,
-/// and [`threshold`] must be less.
-const MIN_ANSWERS: usize = 80;
-/// A host's own scheduling hides a jitter below this, milliseconds.
+/// Fewer replies cannot distinguish half of the jitter from all of it: the distance between both distributions is a
+/// quarter, and [`threshold`] must be less.
+const MIN_REPLIES: usize = 80;
+/// Host scheduling hides a jitter below this, milliseconds.
 const MIN_JITTER_MS: f64 = 0.5;
-/// A true jitter is doubted less often than this.
+/// Significance level: a correct jitter is rejected less often than this.
 const SIGNIFICANCE: f64 = 0.001;
-/// Time between two requests beyond two jitters, microseconds.
+/// Time between two requests in addition to two jitters, microseconds.
 const MARGIN_US: u64 = 1_000;
 
-/// The round trips of echo requests that could not meet in the link.
+/// Distribution of the RTTs of echo requests that cannot affect each other in the link.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
-    /// Answers.
-    answers: usize,
-    /// Their median, milliseconds.
+    replies: usize,
+    /// Median RTT, milliseconds.
     pub(crate) median_ms: f64,
-    /// Half the width of an even spread that has their mean distance from the median, milliseconds.
+    /// Half-width of the uniform distribution with the measured mean distance from the median, milliseconds.
     pub(crate) jitter_ms: f64,
-    /// Kolmogorov–Smirnov distance from an even spread of the requested jitter around their median.
+    /// Kolmogorov–Smirnov distance from the uniform distribution of the requested jitter around the median.
     distance: f64,
 }
 
 impl Spread {
-    /// The spread of these round trips, milliseconds, beside the requested jitter; `None` without any.
-    pub(crate) fn of(round_trips_ms: &[f64], requested: Delay) -> Option<Self> {
-        let sorted = Sorted::new(round_trips_ms.iter().copied());
+    /// Compares the distribution of these RTTs, milliseconds, with the requested jitter. `None` without RTTs.
+    pub(crate) fn of(rtts_ms: &[f64], requested: Delay) -> Option<Self> {
+        let sorted = Sorted::new(rtts_ms.iter().copied());
         let median_ms = percentile(&sorted, 0.5)?;
         let mean_distance = mean(&sorted.values().iter().map(|value| (value - median_ms).abs()).collect())?;
         Some(Self {
-            answers: sorted.len(),
+            replies: sorted.len(),
             median_ms,
-            // The mean distance of an even spread from its centre is half of its half-width.
+            // The mean distance of a uniform distribution from its centre is half of its half-width.
             jitter_ms: 2.0 * mean_distance,
             distance: distance(sorted.values(), median_ms, milliseconds(requested)),
         })
     }
 
-    /// How far the median of so many even draws may be from its expectation: four of its standard errors, each
-    /// `jitter / √n` (the standard error of a sample median is `1 / (2 f √n)`, with the density `f = 1 / (2 jitter)`),
-    /// milliseconds.
+    /// Returns the tolerance of the median in milliseconds: four standard errors, each `jitter / √n` (the standard
+    /// error of a sample median is `1 / (2 f √n)`, with the density `f = 1 / (2 jitter)`).
     pub(crate) fn median_tolerance_ms(self, jitter: Delay) -> f64 {
-        4.0 * milliseconds(jitter) / (self.answers as f64).sqrt()
+        4.0 * milliseconds(jitter) / (self.replies as f64).sqrt()
     }
 
-    /// Why this is not the requested jitter; `None` when it is.
+    /// Returns how this distribution differs from the requested jitter; `None` if it matches.
     pub(crate) fn mismatch(self, requested: Delay) -> Option<String> {
         let requested_ms = milliseconds(requested);
-        if self.answers < MIN_ANSWERS {
+        if self.replies < MIN_REPLIES {
             return Some(format!(
-                "jitter: {} answers are too few to verify {requested_ms} ms (at least {MIN_ANSWERS})",
-                self.answers
+                "jitter: {} replies are too few to verify ±{requested_ms} ms (minimum {MIN_REPLIES})",
+                self.replies
             ));
         }
         if requested_ms < MIN_JITTER_MS {
             return Some(format!(
-                "jitter: {requested_ms} ms is too little for the probe (at least {MIN_JITTER_MS} ms)"
+                "jitter: ±{requested_ms} ms is too small for the probe (minimum ±{MIN_JITTER_MS} ms)"
             ));
         }
-        (self.distance > threshold(self.answers)).then(|| {
+        (self.distance > threshold(self.replies)).then(|| {
             format!(
-                "jitter: asked ±{requested_ms} ms, the probe saw ±{:.2} ms (Kolmogorov–Smirnov distance {:.3}, at most {:.3})",
+                "jitter: requested ±{requested_ms} ms, probe measured ±{:.2} ms (Kolmogorov–Smirnov distance {:.3}, \
+                 limit {:.3})",
                 self.jitter_ms,
                 self.distance,
-                threshold(self.answers)
+                threshold(self.replies)
             )
         })
     }
 }
 
-/// The requests that show the jitter of this condition, paced for its rate; `None` without jitter.
-pub(crate) fn train(condition: &Condition, paced_us: u64) -> Option<Train> {
+/// Returns the requests that measure the jitter of this condition, at intervals of at least `min_interval_us`, which
+/// the condition's rate needs; `None` without jitter.
+pub(crate) fn train(condition: &Condition, min_interval_us: u64) -> Option<Train> {
     let jitter: Duration = condition.jitter.as_duration();
     if jitter.is_zero() {
         return None;
     }
-    let apart = u64::try_from(2 * jitter.as_micros()).unwrap_or(u64::MAX).saturating_add(MARGIN_US);
-    let interval_us = apart.max(paced_us);
+    let independent_us = u64::try_from(2 * jitter.as_micros()).unwrap_or(u64::MAX).saturating_add(MARGIN_US);
+    let interval_us = independent_us.max(min_interval_us);
     let echoes = (ECHOES / (1.0 - condition.loss.fraction())).ceil() as u32;
-    let in_time = u32::try_from(MAX_PROBE_US / interval_us).unwrap_or(u32::MAX);
-    Some(Train { echoes: echoes.min(in_time), interval_us })
+    let max_echoes = u32::try_from(MAX_PROBE_US / interval_us).unwrap_or(u32::MAX);
+    Some(Train { echoes: echoes.min(max_echoes), interval_us })
 }
 
-/// The greatest distance between the empirical distribution of sorted values and an even one over centre ± `half_width`
-/// (the Kolmogorov–Smirnov statistic).
+/// Returns the Kolmogorov–Smirnov statistic: the maximum distance between the empirical distribution of sorted values
+/// and the uniform distribution over centre ± `half_width`.
 fn distance(sorted: &[f64], centre: f64, half_width: f64) -> f64 {
     let n = sorted.len() as f64;
     let expected = |value: f64| ((value - centre + half_width) / (2.0 * half_width)).clamp(0.0, 1.0);
@@ -108,11 +108,11 @@ fn distance(sorted: &[f64], centre: f64, half_width: f64) -> f64 {
     each.fold(0.0, f64::max)
 }
 
-/// The distance that so many draws from the distribution itself exceed with less than [`SIGNIFICANCE`]:
-/// P(D > d) ≤ 2 exp(−2 n d²) (Massart, "The Tight Constant in the Dvoretzky–Kiefer–Wolfowitz Inequality", Annals of
-/// Probability 18 (1990)). The sample's own median as the centre only makes the distance smaller.
-fn threshold(answers: usize) -> f64 {
-    ((2.0 / SIGNIFICANCE).ln() / (2.0 * answers as f64)).sqrt()
+/// Returns the distance that `replies` samples of the distribution itself exceed with probability [`SIGNIFICANCE`] at
+/// most: P(D > d) ≤ 2 exp(−2 n d²) (Massart, "The Tight Constant in the Dvoretzky–Kiefer–Wolfowitz Inequality", Annals
+/// of Probability 18 (1990)). Centring at the sample's own median can only reduce the distance.
+fn threshold(replies: usize) -> f64 {
+    ((2.0 / SIGNIFICANCE).ln() / (2.0 * replies as f64)).sqrt()
 }
 
 #[cfg(test)]
@@ -125,48 +125,49 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    /// What requests of this train measure on our own link: its decisions, without the host's noise.
-    fn round_trips(train: Train, in_force: Condition, seed: u64) -> Vec<f64> {
-        let mut link = Link::new(in_force, seed);
+    /// Returns the RTTs that this train measures on the shaper's link, without the host's noise.
+    fn rtts(train: Train, active: Condition, seed: u64) -> Vec<f64> {
+        let mut link = Link::new(active, seed);
         let sent = (0..train.echoes).map(|number| Duration::from_micros(train.interval_us) * number);
-        let departed = |sent| match link.on_packet(sent, 84) {
+        let rtt = |sent| match link.on_packet(sent, 84) {
             Verdict::SendAt(at) => Some((at - sent).as_secs_f64() * 1e3),
             Verdict::Drop(_) => None,
         };
-        sent.filter_map(departed).collect()
+        sent.filter_map(rtt).collect()
     }
 
     #[test]
-    fn a_jitter_in_force_is_seen_and_none_or_half_of_it_is_flagged() {
+    fn an_active_jitter_matches_and_none_or_half_of_it_is_a_mismatch() {
         for jitter in ["1ms", "5ms", "10ms", "25ms"] {
-            let around = |jitter: &str| condition(&format!(r#"{{"delay":"50ms","jitter":"{jitter}"}}"#));
-            let half = Delay::try_from(around(jitter).jitter.as_duration() / 2).unwrap();
-            let requested = around(jitter);
+            let with_jitter = |jitter: &str| condition(&format!(r#"{{"delay":"50ms","jitter":"{jitter}"}}"#));
+            let half = Delay::try_from(with_jitter(jitter).jitter.as_duration() / 2).unwrap();
+            let requested = with_jitter(jitter);
             let train = train(&requested, 1_000).unwrap();
-            let seen = |in_force, seed| {
-                let spread = Spread::of(&round_trips(train, in_force, seed), requested.jitter).unwrap();
+            let mismatch = |active, seed| {
+                let spread = Spread::of(&rtts(train, active, seed), requested.jitter).unwrap();
                 assert!((spread.median_ms - 50.0).abs() < spread.median_tolerance_ms(requested.jitter), "{spread:?}");
                 spread.mismatch(requested.jitter)
             };
             for seed in 0..300 {
-                assert_eq!(seen(requested, seed), None, "{jitter} seed {seed}");
-                assert!(seen(Condition { jitter: half, ..requested }, seed).is_some(), "half of {jitter}, seed {seed}");
+                assert_eq!(mismatch(requested, seed), None, "{jitter} seed {seed}");
+                let half = mismatch(Condition { jitter: half, ..requested }, seed);
+                assert!(half.is_some(), "half of {jitter}, seed {seed}");
             }
-            assert!(seen(Condition { jitter: Delay::ZERO, ..requested }, 0).unwrap().contains("saw ±0.00 ms"));
+            let none = mismatch(Condition { jitter: Delay::ZERO, ..requested }, 0).unwrap();
+            assert!(none.contains("measured ±0.00 ms"), "{none}");
         }
     }
 
     #[test]
-    fn the_jitter_is_told_in_milliseconds() {
+    fn the_jitter_is_estimated_in_milliseconds() {
         let requested = condition(r#"{"delay":"50ms","jitter":"10ms"}"#);
-        let spread =
-            Spread::of(&round_trips(train(&requested, 1_000).unwrap(), requested, 7), requested.jitter).unwrap();
+        let spread = Spread::of(&rtts(train(&requested, 1_000).unwrap(), requested, 7), requested.jitter).unwrap();
         assert!((spread.jitter_ms - 10.0).abs() < 2.0, "{spread:?}");
         assert_eq!(Spread::of(&[], requested.jitter), None);
     }
 
     #[test]
-    fn requests_are_so_far_apart_that_none_waits_for_another_and_as_many_as_losses_leave_enough_of() {
+    fn requests_are_two_jitters_apart_and_losses_need_more_of_them() {
         for (json, expected) in [
             (r#"{"delay":"50ms"}"#, None),
             (r#"{"delay":"50ms","jitter":"10ms"}"#, Some((100, 21_000))),
@@ -179,10 +180,10 @@ mod tests {
     }
 
     #[test]
-    fn what_the_probe_cannot_tell_is_not_verified() {
+    fn a_jitter_that_the_probe_cannot_measure_is_not_verified() {
         let few = Spread::of(&[50.0; 79], "10ms".parse().unwrap()).unwrap();
-        assert!(few.mismatch("10ms".parse().unwrap()).unwrap().contains("79 answers are too few"));
-        let little = Spread::of(&[50.0; 100], "0.1ms".parse().unwrap()).unwrap();
-        assert!(little.mismatch("0.1ms".parse().unwrap()).unwrap().contains("too little for the probe"));
+        assert!(few.mismatch("10ms".parse().unwrap()).unwrap().contains("79 replies are too few"));
+        let small = Spread::of(&[50.0; 100], "0.1ms".parse().unwrap()).unwrap();
+        assert!(small.mismatch("0.1ms".parse().unwrap()).unwrap().contains("too small for the probe"));
     }
 }

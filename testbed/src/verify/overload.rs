@@ -1,52 +1,52 @@
-//! The overload guard: was the machine so busy in a cell that its numbers show the machine instead of the link?
+//! Overload check: whether CPU load of the host or a client affected the results of a cell.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use crate::host_info::CpuTicks;
 
-/// How often the host is looked at.
-const INTERVAL: Duration = Duration::from_millis(500);
-/// A host this busy on average is overloaded, percent of all cores.
-const HOST_PERCENT: f64 = 85.0;
-/// So is one that is this busy …
-const PEAK_PERCENT: f64 = 95.0;
-/// … in more than this share of the time.
-const PEAK_SHARE: f64 = 0.1;
-/// A client whose threads are this busy can't keep up, percent of a core for each thread.
-const CLIENT_PERCENT: f64 = 85.0;
+/// Interval between readings of the host's CPU counters.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Mean CPU load above which the host is overloaded, percent of all cores.
+const HOST_THRESHOLD_PERCENT: f64 = 85.0;
+/// The host is also overloaded if its CPU load reaches this, percent of all cores …
+const PEAK_THRESHOLD_PERCENT: f64 = 95.0;
+/// … in more than this share of the intervals.
+const MAX_PEAK_SHARE: f64 = 0.1;
+/// CPU load above which a client cannot keep up, percent of a core per thread.
+const CLIENT_THRESHOLD_PERCENT: f64 = 85.0;
 
-/// How busy the host was, interval by interval.
+/// Recorder of the host's CPU load.
 #[derive(Debug, Default)]
 pub(crate) struct CpuWatch {
-    /// Percent of all cores in each whole interval.
+    /// CPU load of each complete interval, percent of all cores.
     intervals: Vec<f64>,
     first: Option<CpuTicks>,
     last: Option<CpuTicks>,
 }
 
-/// What was seen of the CPU in a cell. `None`: not known.
+/// CPU load in a cell. `None`: not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct CpuUse {
-    /// Mean of the host, percent of all cores.
+    /// Mean CPU load of the host, percent of all cores.
     pub(crate) host_percent: Option<f64>,
-    /// The busiest half second of the host, percent of all cores.
+    /// Maximum CPU load of the host in half a second, percent of all cores.
     pub(crate) host_peak_percent: Option<f64>,
-    /// Share of the half seconds in which the host was as good as fully busy.
+    /// Share of the half seconds in which the host's CPU load reached 95 %.
     pub(crate) peak_share: Option<f64>,
-    /// The server's node, percent of one core.
+    /// CPU load of the server's node, percent of one core.
     pub(crate) server_percent: Option<f64>,
-    /// The busiest client, percent of a core for each of its threads.
+    /// Maximum CPU load of a client, percent of a core per thread.
     pub(crate) client_percent: Option<f64>,
 }
 
 impl CpuWatch {
-    /// Watches until it is dropped.
+    /// Records the host's CPU load until the future is dropped.
     pub(crate) async fn watch(&mut self) -> Infallible {
-        self.watch_with(CpuTicks::now, INTERVAL).await
+        self.watch_with(CpuTicks::now, POLL_INTERVAL).await
     }
 
-    /// Takes a reading at the start and after each `interval`.
+    /// Reads the counters at the start and after each `interval`.
     async fn watch_with(&mut self, mut read: impl FnMut() -> Option<CpuTicks>, interval: Duration) -> Infallible {
         self.first = read();
         self.last = self.first;
@@ -58,34 +58,36 @@ impl CpuWatch {
         }
     }
 
-    /// What was seen up to now.
+    /// Returns the CPU load from the first reading until now.
     pub(crate) fn seen(&self) -> CpuUse {
-        self.seen_until(CpuTicks::now())
+        self.load_until(CpuTicks::now())
     }
 
-    /// Returns the CPU use from the first reading to `now`, and the peaks of the whole intervals between.
-    fn seen_until(&self, now: Option<CpuTicks>) -> CpuUse {
+    /// Returns the mean CPU load from the first reading until `now`, and the peaks of the complete intervals between.
+    fn load_until(&self, now: Option<CpuTicks>) -> CpuUse {
         let host_percent = now.zip(self.first).and_then(|(now, first)| now.percent_since(first));
-        let busy = self.intervals.iter().filter(|percent| **percent >= PEAK_PERCENT).count();
+        let peaks = self.intervals.iter().filter(|percent| **percent >= PEAK_THRESHOLD_PERCENT).count();
         CpuUse {
             host_percent,
             host_peak_percent: self.intervals.iter().copied().reduce(f64::max),
-            peak_share: (!self.intervals.is_empty()).then(|| busy as f64 / self.intervals.len() as f64),
+            peak_share: (!self.intervals.is_empty()).then(|| peaks as f64 / self.intervals.len() as f64),
             ..CpuUse::default()
         }
     }
 }
 
 impl CpuUse {
-    /// Why the cell is overloaded, in words; empty when it is not.
+    /// Returns the reasons why the cell is overloaded; empty if it is not.
     pub(crate) fn overload_reasons(&self) -> Vec<String> {
-        let host = self.host_percent.filter(|percent| *percent > HOST_PERCENT);
-        let peaks = self.peak_share.filter(|share| *share > PEAK_SHARE && host.is_none());
-        let client = self.client_percent.filter(|percent| *percent > CLIENT_PERCENT);
+        let host = self.host_percent.filter(|percent| *percent > HOST_THRESHOLD_PERCENT);
+        let peaks = self.peak_share.filter(|share| *share > MAX_PEAK_SHARE && host.is_none());
+        let client = self.client_percent.filter(|percent| *percent > CLIENT_THRESHOLD_PERCENT);
         [
-            host.map(|percent| format!("the host was {percent:.0}% busy")),
-            peaks.map(|share| format!("the host was fully busy {:.0}% of the time", share * 100.0)),
-            client.map(|percent| format!("a client was {percent:.0}% busy")),
+            host.map(|percent| format!("host CPU load {percent:.0}%")),
+            peaks.map(|share| {
+                format!("host CPU load at least {PEAK_THRESHOLD_PERCENT}% during {:.0}% of the time", share * 100.0)
+            }),
+            client.map(|percent| format!("client CPU load {percent:.0}%")),
         ]
         .into_iter()
         .flatten()
@@ -100,27 +102,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_overload_is_told_by_what_was_too_busy() {
-        let quiet = CpuUse {
+    fn an_overload_names_the_overloaded_host_or_client() {
+        let idle = CpuUse {
             host_percent: Some(40.0),
             host_peak_percent: Some(99.0),
             peak_share: Some(0.05),
             server_percent: Some(30.0),
             client_percent: Some(20.0),
         };
-        assert!(quiet.overload_reasons().is_empty());
-        for (seen, expected) in [
-            (CpuUse { host_percent: Some(90.0), ..quiet }, "the host was 90% busy"),
-            (CpuUse { peak_share: Some(0.2), ..quiet }, "fully busy 20% of the time"),
-            (CpuUse { client_percent: Some(97.0), ..quiet }, "a client was 97% busy"),
+        assert!(idle.overload_reasons().is_empty());
+        for (cpu, expected) in [
+            (CpuUse { host_percent: Some(90.0), ..idle }, "host CPU load 90%"),
+            (CpuUse { peak_share: Some(0.2), ..idle }, "host CPU load at least 95% during 20% of the time"),
+            (CpuUse { client_percent: Some(97.0), ..idle }, "client CPU load 97%"),
         ] {
-            let words = seen.overload_reasons().join("; ");
-            assert!(words.contains(expected), "{words}");
+            let reasons = cpu.overload_reasons().join("; ");
+            assert!(reasons.contains(expected), "{reasons}");
         }
         assert!(CpuUse::default().overload_reasons().is_empty());
     }
 
-    /// Readings of `/proc/stat`, each with the busy and the idle ticks of one more interval.
+    /// Returns readings of `/proc/stat`: the first, and one after each interval of these busy and idle ticks.
     fn readings(intervals: &[(u64, u64)]) -> Vec<Option<CpuTicks>> {
         let (mut busy, mut idle) = (1_000, 5_000);
         let mut reading = |(more_busy, more_idle): (u64, u64)| {
@@ -130,8 +132,8 @@ mod tests {
         std::iter::once((0, 0)).chain(intervals.iter().copied()).map(&mut reading).collect()
     }
 
-    /// Watches these readings to their end.
-    fn watched(readings: &[Option<CpuTicks>]) -> CpuWatch {
+    /// Records these readings until their end.
+    fn recorded(readings: &[Option<CpuTicks>]) -> CpuWatch {
         let mut watch = CpuWatch::default();
         let (end, mut rest) = (CancellationToken::new(), readings.iter().copied());
         let read = || {
@@ -143,38 +145,38 @@ mod tests {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let ended = runtime.block_on(end.run_until_cancelled(watch.watch_with(read, Duration::from_millis(1))));
-        assert!(ended.is_none(), "it watches until it is dropped");
+        assert!(ended.is_none(), "it records until it is dropped");
         watch
     }
 
     #[test]
-    fn the_mean_the_peak_and_the_share_of_full_intervals_are_those_of_the_readings() {
+    fn mean_peak_and_peak_share_are_those_of_the_readings() {
         let readings = readings(&[(10, 90), (96, 4), (50, 50), (100, 0)]);
-        let seen = watched(&readings[..4]).seen_until(readings[4]);
-        // The interval that is not over counts for the mean alone.
+        let cpu = recorded(&readings[..4]).load_until(readings[4]);
+        // The incomplete last interval counts for the mean only.
         assert_eq!(
-            (seen.host_percent, seen.host_peak_percent, seen.peak_share),
+            (cpu.host_percent, cpu.host_peak_percent, cpu.peak_share),
             (Some(64.0), Some(96.0), Some(1.0 / 3.0))
         );
-        assert_eq!(watched(&readings).seen_until(readings[4]).peak_share, Some(0.5));
+        assert_eq!(recorded(&readings).load_until(readings[4]).peak_share, Some(0.5));
     }
 
     #[test]
-    fn what_could_not_be_read_is_not_known() {
+    fn without_readings_the_load_is_not_known() {
         let mut readings = readings(&[(10, 90), (20, 80), (30, 70)]);
-        let seen = watched(&readings[..1]).seen_until(None);
-        assert_eq!(seen, CpuUse::default());
+        let cpu = recorded(&readings[..1]).load_until(None);
+        assert_eq!(cpu, CpuUse::default());
         // Only the two intervals next to the failed reading are missing.
         readings[1] = None;
-        let seen = watched(&readings).seen_until(readings[3]);
-        assert_eq!((seen.host_percent, seen.host_peak_percent), (Some(20.0), Some(30.0)));
+        let cpu = recorded(&readings).load_until(readings[3]);
+        assert_eq!((cpu.host_percent, cpu.host_peak_percent), (Some(20.0), Some(30.0)));
     }
 
     #[test]
-    fn the_kernel_of_this_host_is_read() {
+    fn the_counters_of_this_host_are_read() {
         let mut watch = CpuWatch { first: CpuTicks::now(), ..CpuWatch::default() };
         assert!(watch.first.is_some());
-        // No tick may have passed yet: then the share of none is not known.
+        // If no tick has passed yet, the load is not known.
         assert!(watch.seen().host_percent.is_none_or(|percent| (0.0..=100.0).contains(&percent)));
         watch.first = None;
         assert_eq!(watch.seen(), CpuUse::default());

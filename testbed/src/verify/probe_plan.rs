@@ -1,7 +1,7 @@
-//! The probe: which packets to send through the link for a condition, and what their answers prove. Pure.
+//! The probe: which packets to send through the link for a condition, and whether the replies verify it. Pure.
 //!
-//! Echo requests go from a client to the server's kernel, whose replies take the shaped way back. `docs/measuring.md`
-//! states the tolerances below to users.
+//! Echo requests go from a client to the server's kernel, whose replies pass the emulator. `docs/measuring.md`
+//! documents the tolerances below.
 
 use model::{Condition, Delay};
 
@@ -9,189 +9,193 @@ use crate::verify::binomial::LOSS_SIGNIFICANCE;
 pub(crate) use crate::verify::binomial::is_plausible;
 pub(crate) use crate::verify::jitter::Spread;
 
-/// Delay may be off by this much, milliseconds, but not by more than half of what was asked …
+/// Tolerance of the delay, milliseconds, but at most half of the requested delay …
 const DELAY_TOLERANCE_MS: f64 = 1.0;
-/// … or by this share of what was asked, whichever is more.
+/// … or this share of the requested delay, whichever is more.
 const DELAY_TOLERANCE_SHARE: f64 = 0.02;
-/// A rate may be off by this share of what was asked.
+/// Tolerance of a rate, as a share of the requested rate.
 const RATE_TOLERANCE_SHARE: f64 = 0.05;
 
-/// Echo requests when no loss has to be counted.
+/// Echo requests for a condition without loss.
 const MIN_ECHOES: u32 = 100;
-/// How long the small echoes may take, on a slow link: what they can't show then is doubted.
+/// Maximum duration of the small echoes, on a low-rate link. What they cannot measure in it is a mismatch.
 pub(super) const MAX_PROBE_US: u64 = 60_000_000;
-/// Most echo requests that are sent to count losses.
+/// Maximum of echo requests that count losses.
 const MAX_ECHOES: u32 = 8_000;
-/// Expected losses that make "none at all" improbable enough (e^-8 = 0.0003).
+/// Expected losses that make zero losses sufficiently improbable (e^-8 = 0.0003).
 const EXPECTED_LOSSES: f64 = 8.0;
-/// Payload of a small echo request and its size as an IP packet, bytes.
+/// Payload of a small echo request, bytes; below its size as an IP packet, bits.
 pub(crate) const ECHO_PAYLOAD_BYTES: u32 = 56;
 const ECHO_PACKET_BITS: f64 = 84.0 * 8.0;
-/// Share of a limited rate that the small echoes may take, so that they do not queue.
+/// Share of a rate limit that the small echoes may use: more of them would queue.
 const ECHO_SHARE_OF_RATE: f64 = 0.2;
-/// Payload of a packet of the burst that measures a rate, bytes.
+/// Payload of a packet in the burst that measures a rate, bytes; below its size as an IP packet, bits.
 pub(crate) const BURST_PAYLOAD_BYTES: u32 = 1_400;
 const BURST_PACKET_BITS: f64 = 1_428.0 * 8.0;
-/// Packets in a burst: the server's kernel keeps no more replies waiting.
+/// Minimum and maximum of packets in a burst: the server's kernel queues no more replies.
 const BURST_PACKETS: (u32, u32) = (12, 40);
-/// How long a burst should take at most, seconds.
-const BURST_SECONDS: f64 = 1.5;
-/// How long a reply is waited for on a link without delay, milliseconds.
-const PATIENCE_MS: u64 = 500;
-/// A burst this slow, where no rate was asked and the bare link is faster, met one all the same, bits per second.
-const UNASKED_RATE: f64 = 20_000_000.0;
-/// Above this rate a burst is over too soon to be timed, bits per second.
+/// Intended maximum duration of a burst, seconds.
+const MAX_BURST_S: f64 = 1.5;
+/// Time to wait for a reply on a link without delay, milliseconds.
+const REPLY_TIMEOUT_MS: u64 = 500;
+/// If no rate was requested and the unshaped link is faster, a burst below this rate shows an unrequested rate limit,
+/// bits per second.
+const UNREQUESTED_RATE: f64 = 20_000_000.0;
+/// Above this rate a burst is too short to be timed, bits per second.
 const MAX_VERIFIABLE_RATE: u64 = 200_000_000;
 
-/// What to send.
+/// Packets to send.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ProbePlan {
-    /// Small echo requests, one after the other.
+    /// Small echo requests at short intervals.
     pub(crate) close: Train,
-    /// As many as show the jitter, so far apart that they do not meet in the link.
+    /// Small echo requests that measure the jitter, at intervals that keep them from affecting each other in the link.
     pub(crate) spaced: Option<Train>,
     /// Large echo requests back to back, to measure a rate.
     pub(crate) burst: Option<u32>,
-    /// How long after the last packet a reply is waited for, milliseconds.
+    /// Time to wait for replies after the last packet, milliseconds.
     pub(crate) patience_ms: u64,
 }
 
 /// Small echo requests at even intervals.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Train {
-    /// How many.
+    /// Number of requests.
     pub(crate) echoes: u32,
-    /// Time between two of them, microseconds.
+    /// Interval between two requests, microseconds.
     pub(crate) interval_us: u64,
 }
 
 impl ProbePlan {
-    /// What proves this condition.
+    /// Returns the packets that verify this condition.
     pub(crate) fn for_condition(condition: &Condition) -> Self {
         let loss = condition.loss.fraction();
         let for_loss = if loss > 0.0 { (EXPECTED_LOSSES / loss).ceil().min(f64::from(MAX_ECHOES)) as u32 } else { 0 };
         let rate = condition.rate.map(|rate| rate.bits_per_second() as f64);
-        let paced = rate.map_or(0, |rate| (ECHO_PACKET_BITS / (rate * ECHO_SHARE_OF_RATE) * 1e6).ceil() as u64);
-        let interval_us = paced.max(1_000);
-        let few = if rate.is_some() { MIN_ECHOES / 4 } else { MIN_ECHOES };
+        let rate_interval_us =
+            rate.map_or(0, |rate| (ECHO_PACKET_BITS / (rate * ECHO_SHARE_OF_RATE) * 1e6).ceil() as u64);
+        let interval_us = rate_interval_us.max(1_000);
+        let min_echoes = if rate.is_some() { MIN_ECHOES / 4 } else { MIN_ECHOES };
         let spaced = crate::verify::jitter::train(condition, interval_us);
-        let in_time = u32::try_from(MAX_PROBE_US / interval_us).unwrap_or(u32::MAX);
-        let echoes = for_loss.max(few).min(in_time);
+        let max_echoes = u32::try_from(MAX_PROBE_US / interval_us).unwrap_or(u32::MAX);
+        let echoes = for_loss.max(min_echoes).min(max_echoes);
         let burst = rate.map(|rate| {
-            let (fewest, most) = BURST_PACKETS;
-            ((rate * BURST_SECONDS / BURST_PACKET_BITS) as u32).clamp(fewest, most)
+            let (min, max) = BURST_PACKETS;
+            ((rate * MAX_BURST_S / BURST_PACKET_BITS) as u32).clamp(min, max)
         });
         let packet_ms = rate.map_or(0.0, |rate| BURST_PACKET_BITS / rate * 1_000.0);
         let slow_ms = 4.0 * (milliseconds(condition.delay) + milliseconds(condition.jitter) + packet_ms);
-        let patience_ms = PATIENCE_MS + slow_ms.ceil() as u64;
+        let patience_ms = REPLY_TIMEOUT_MS + slow_ms.ceil() as u64;
         Self { close: Train { echoes, interval_us }, spaced, burst, patience_ms }
     }
 
-    /// With a burst also where no rate is asked, to see one that is in force all the same.
+    /// Adds a burst where no rate is requested, which detects an unrequested rate limit.
     pub(crate) fn watching_the_rate(self) -> Self {
-        let (_, most) = BURST_PACKETS;
-        Self { burst: self.burst.or(Some(most)), ..self }
+        let (_, max) = BURST_PACKETS;
+        Self { burst: self.burst.or(Some(max)), ..self }
     }
 }
 
-/// What the answers say.
+/// Result of a probe.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Measured {
-    /// Small echo requests that were sent.
+    /// Small echo requests sent.
     pub(crate) sent: u32,
-    /// Replies that came.
+    /// Replies received.
     pub(crate) received: u32,
-    /// Median round trip, milliseconds; with jitter that of the spaced requests.
+    /// Median RTT, milliseconds; with jitter the median of the spaced requests.
     pub(crate) rtt_median_ms: Option<f64>,
-    /// The round trips of the spaced requests, where a jitter is asked.
+    /// Distribution of the RTTs of the spaced requests, if a jitter is requested.
     pub(crate) spread: Option<Spread>,
     /// Rate of the burst's replies, bits of IP packets per second.
     pub(crate) rate_bits_per_second: Option<f64>,
-    /// The quickest of some TCP handshakes with the shop, milliseconds; where its port is a published one.
+    /// Minimum duration of a few TCP handshakes with the shop, milliseconds, if its port is published.
     pub(crate) handshake_min_ms: Option<f64>,
 }
 
 impl std::fmt::Display for Measured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "probe: {} of {} answered", self.received, self.sent)?;
+        write!(f, "probe: {} of {} replies", self.received, self.sent)?;
         self.rtt_median_ms.map_or(Ok(()), |rtt| write!(f, ", median RTT {rtt:.3} ms"))?;
         self.rate_bits_per_second.map_or(Ok(()), |rate| write!(f, ", rate {:.1} kbit/s", rate / 1e3))?;
-        self.handshake_min_ms.map_or(Ok(()), |rtt| write!(f, ", quickest handshake {rtt:.3} ms"))
+        self.handshake_min_ms.map_or(Ok(()), |rtt| write!(f, ", minimum handshake {rtt:.3} ms"))
     }
 }
 
-/// What does not fit, in words; empty when the condition is proved. `floor_ms` is the median round trip of the bare
-/// link.
-pub(crate) fn mismatches(requested: &Condition, floor_ms: f64, measured: &Measured) -> Vec<String> {
+/// Returns the mismatches between requested condition and probe; empty if the condition is verified. `baseline_rtt_ms`
+/// is the median RTT of the unshaped link.
+pub(crate) fn mismatches(requested: &Condition, baseline_rtt_ms: f64, measured: &Measured) -> Vec<String> {
     let mismatches = [
-        delay_mismatch(requested, floor_ms, measured),
+        delay_mismatch(requested, baseline_rtt_ms, measured),
         measured.spread.and_then(|spread| spread.mismatch(requested.jitter)),
         loss_mismatch(requested, measured),
         rate_mismatch(requested, measured),
-        proxy_mismatch(requested, floor_ms, measured),
+        proxy_mismatch(requested, baseline_rtt_ms, measured),
     ];
     mismatches.into_iter().flatten().collect()
 }
 
-fn delay_mismatch(requested: &Condition, floor_ms: f64, measured: &Measured) -> Option<String> {
+fn delay_mismatch(requested: &Condition, baseline_rtt_ms: f64, measured: &Measured) -> Option<String> {
     let Some(rtt) = measured.rtt_median_ms else {
-        return Some(format!("delay: none of {} echo requests was answered", measured.sent));
+        return Some(format!("delay: no reply to {} echo requests", measured.sent));
     };
-    let asked_ms = milliseconds(requested.delay);
-    let added = rtt - floor_ms;
-    // A rate makes each packet take its time on the wire, unless a burst allowance lets it pass: both are right.
-    let on_the_wire = requested.rate.map_or(0.0, |rate| ECHO_PACKET_BITS / rate.bits_per_second() as f64 * 1_000.0);
-    let absolute = if asked_ms > 0.0 { DELAY_TOLERANCE_MS.min(asked_ms / 2.0) } else { DELAY_TOLERANCE_MS };
-    let by_chance = measured.spread.map_or(0.0, |spread| spread.median_tolerance_ms(requested.jitter));
-    let tolerance = absolute.max(asked_ms * DELAY_TOLERANCE_SHARE) + by_chance;
-    let within = added >= asked_ms - tolerance && added <= asked_ms + on_the_wire * 1.1 + tolerance;
-    (!within)
-        .then(|| format!("delay: asked {asked_ms} ms, the probe saw {added:.2} ms added (tolerance {tolerance:.2} ms)"))
+    let requested_ms = milliseconds(requested.delay);
+    let added = rtt - baseline_rtt_ms;
+    // A rate limit adds the transmission time of a packet, unless a burst allowance covers it: both are correct.
+    let transmission_ms = requested.rate.map_or(0.0, |rate| ECHO_PACKET_BITS / rate.bits_per_second() as f64 * 1_000.0);
+    let absolute = if requested_ms > 0.0 { DELAY_TOLERANCE_MS.min(requested_ms / 2.0) } else { DELAY_TOLERANCE_MS };
+    let chance_ms = measured.spread.map_or(0.0, |spread| spread.median_tolerance_ms(requested.jitter));
+    let tolerance = absolute.max(requested_ms * DELAY_TOLERANCE_SHARE) + chance_ms;
+    let within = added >= requested_ms - tolerance && added <= requested_ms + transmission_ms * 1.1 + tolerance;
+    (!within).then(|| {
+        format!("delay: requested {requested_ms} ms, probe measured {added:.2} ms added (tolerance {tolerance:.2} ms)")
+    })
 }
 
 fn loss_mismatch(requested: &Condition, measured: &Measured) -> Option<String> {
     let lost = measured.sent - measured.received.min(measured.sent);
     let loss = requested.loss.fraction();
     if is_plausible(u64::from(lost), u64::from(measured.sent), loss) {
-        let blind = loss > 0.0 && (1.0 - loss).powi(measured.sent as i32) > LOSS_SIGNIFICANCE;
-        return blind
-            .then(|| format!("loss: {}% is too little for the probe's {} packets", loss * 100.0, measured.sent));
+        let is_undetectable = loss > 0.0 && (1.0 - loss).powi(measured.sent as i32) > LOSS_SIGNIFICANCE;
+        return is_undetectable
+            .then(|| format!("loss: {}% is too small for the probe's {} packets", loss * 100.0, measured.sent));
     }
-    Some(format!("loss: asked {}%, the probe lost {lost} of {} packets", loss * 100.0, measured.sent))
+    Some(format!("loss: requested {}%, the probe lost {lost} of {} packets", loss * 100.0, measured.sent))
 }
 
-/// Whether a bare link is fast enough to tell by a burst that a rate is in force which nobody asked for.
-pub(crate) fn shows_unasked_rates(bare: &Measured) -> bool {
-    bare.rate_bits_per_second.is_some_and(|rate| rate > 2.5 * UNASKED_RATE)
+/// Returns whether the unshaped link is fast enough for a burst to detect an unrequested rate limit.
+pub(crate) fn shows_unasked_rates(baseline: &Measured) -> bool {
+    baseline.rate_bits_per_second.is_some_and(|rate| rate > 2.5 * UNREQUESTED_RATE)
 }
 
 fn rate_mismatch(requested: &Condition, measured: &Measured) -> Option<String> {
     let Some(rate) = requested.rate else {
-        let got = measured.rate_bits_per_second.filter(|got| *got < UNASKED_RATE)?;
-        return Some(format!("rate: none was asked, the probe saw {:.1} kbit/s", got / 1_000.0));
+        let got = measured.rate_bits_per_second.filter(|got| *got < UNREQUESTED_RATE)?;
+        return Some(format!("rate: none requested, probe measured {:.1} kbit/s", got / 1_000.0));
     };
     let bits = rate.bits_per_second();
     if bits > MAX_VERIFIABLE_RATE {
         return Some(format!(
-            "rate: {rate} is too fast for the probe (at most {} Mbit/s)",
+            "rate: {rate} is too high for the probe (maximum {} Mbit/s)",
             MAX_VERIFIABLE_RATE / 1_000_000
         ));
     }
     let Some(got) = measured.rate_bits_per_second else {
-        return Some(format!("rate: asked {rate}, too few of the burst's replies came to tell"));
+        return Some(format!("rate: requested {rate}, too few replies to the probe's burst to measure it"));
     };
     let within = (got / bits as f64 - 1.0).abs() <= RATE_TOLERANCE_SHARE;
-    (!within).then(|| format!("rate: asked {rate}, the probe saw {:.1} kbit/s", got / 1_000.0))
+    (!within).then(|| format!("rate: requested {rate}, probe measured {:.1} kbit/s", got / 1_000.0))
 }
 
-/// A handshake that is quicker than the way with the link's delay was with something before the link.
-pub(crate) fn proxy_mismatch(requested: &Condition, floor_ms: f64, measured: &Measured) -> Option<String> {
-    let whole = floor_ms + milliseconds(requested.delay);
-    let least = whole - milliseconds(requested.jitter) - DELAY_TOLERANCE_MS.max(whole * DELAY_TOLERANCE_SHARE);
-    let quickest = measured.handshake_min_ms.filter(|quickest| *quickest < least)?;
+/// Returns the mismatch if a handshake took less than the RTT of the link: a proxy before the link accepted the
+/// connection.
+pub(crate) fn proxy_mismatch(requested: &Condition, baseline_rtt_ms: f64, measured: &Measured) -> Option<String> {
+    let link_ms = baseline_rtt_ms + milliseconds(requested.delay);
+    let min_ms = link_ms - milliseconds(requested.jitter) - DELAY_TOLERANCE_MS.max(link_ms * DELAY_TOLERANCE_SHARE);
+    let handshake_ms = measured.handshake_min_ms.filter(|handshake_ms| *handshake_ms < min_ms)?;
     Some(format!(
-        "way: a TCP handshake with the shop took {quickest:.2} ms, less than the link's {whole:.2}: something before the \
-         link ends the connections (Docker's userland proxy?)"
+        "path: TCP handshake took {handshake_ms:.2} ms, the link needs at least {link_ms:.2} ms: a proxy terminates \
+         connections before the link (Docker's userland proxy?)"
     ))
 }
 
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_probe_is_large_enough_to_see_the_condition_and_slow_enough_not_to_queue() {
+    fn the_probe_is_large_enough_for_the_condition_and_slow_enough_not_to_queue() {
         for (json, echoes, interval_us, burst, patience_ms) in [
             ("{}", 100, 1_000, None, 500),
             (r#"{"delay":"50ms"}"#, 100, 1_000, None, 700),
@@ -227,37 +231,37 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_and_seen_is_proved_and_all_else_is_doubted() {
-        let seen = |rtt: f64, lost: u32, rate: Option<f64>| Measured {
+    fn a_probe_that_matches_the_request_has_no_mismatch_and_any_other_has() {
+        let probed = |rtt: f64, lost: u32, rate: Option<f64>| Measured {
             sent: 800,
             received: 800 - lost,
             rtt_median_ms: Some(rtt),
             rate_bits_per_second: rate,
             ..Measured::default()
         };
-        for (json, measured, doubt) in [
-            ("{}", seen(0.1, 0, None), None),
-            ("{}", seen(0.1, 1, None), Some("loss: asked 0%, the probe lost 1 of 800")),
-            ("{}", seen(50.1, 0, None), Some("delay: asked 0 ms, the probe saw 50.00 ms")),
-            ("{}", seen(0.1, 0, Some(9e8)), None),
-            ("{}", seen(0.1, 0, Some(1e6)), Some("rate: none was asked, the probe saw 1000.0 kbit/s")),
-            (r#"{"delay":"50ms"}"#, seen(50.3, 0, None), None),
-            (r#"{"delay":"50ms"}"#, seen(0.1, 0, None), Some("delay: asked 50 ms, the probe saw 0.00 ms")),
-            (r#"{"delay":"1ms"}"#, seen(1.2, 0, None), None),
-            (r#"{"delay":"1ms"}"#, seen(0.1, 0, None), Some("delay: asked 1 ms, the probe saw 0.00 ms")),
-            (r#"{"delay":"50ms"}"#, seen(25.1, 0, None), Some("delay: asked 50 ms, the probe saw 25.00 ms")),
-            (r#"{"loss":"1%"}"#, seen(0.1, 8, None), None),
-            (r#"{"loss":"1%"}"#, seen(0.1, 0, None), Some("loss: asked 1%, the probe lost 0 of 800")),
-            (r#"{"loss":"1%"}"#, seen(0.1, 25, None), Some("loss: asked 1%, the probe lost 25 of 800")),
-            (r#"{"loss":"0.01%"}"#, seen(0.1, 0, None), Some("too little for the probe")),
-            (r#"{"rate":"1Mbit"}"#, seen(0.8, 0, Some(990_000.0)), None),
-            (r#"{"rate":"1Mbit"}"#, seen(0.1, 0, Some(999_000.0)), None),
-            (r#"{"rate":"1Mbit"}"#, seen(0.1, 0, Some(9e8)), Some("rate: asked 1Mbit, the probe saw 900000.0")),
-            (r#"{"rate":"1Mbit"}"#, seen(0.8, 0, None), Some("too few")),
-            (r#"{"rate":"1Gbit"}"#, seen(0.1, 0, Some(1e9)), Some("too fast for the probe")),
+        for (json, measured, mismatch) in [
+            ("{}", probed(0.1, 0, None), None),
+            ("{}", probed(0.1, 1, None), Some("loss: requested 0%, the probe lost 1 of 800")),
+            ("{}", probed(50.1, 0, None), Some("delay: requested 0 ms, probe measured 50.00 ms")),
+            ("{}", probed(0.1, 0, Some(9e8)), None),
+            ("{}", probed(0.1, 0, Some(1e6)), Some("rate: none requested, probe measured 1000.0 kbit/s")),
+            (r#"{"delay":"50ms"}"#, probed(50.3, 0, None), None),
+            (r#"{"delay":"50ms"}"#, probed(0.1, 0, None), Some("delay: requested 50 ms, probe measured 0.00 ms")),
+            (r#"{"delay":"1ms"}"#, probed(1.2, 0, None), None),
+            (r#"{"delay":"1ms"}"#, probed(0.1, 0, None), Some("delay: requested 1 ms, probe measured 0.00 ms")),
+            (r#"{"delay":"50ms"}"#, probed(25.1, 0, None), Some("delay: requested 50 ms, probe measured 25.00 ms")),
+            (r#"{"loss":"1%"}"#, probed(0.1, 8, None), None),
+            (r#"{"loss":"1%"}"#, probed(0.1, 0, None), Some("loss: requested 1%, the probe lost 0 of 800")),
+            (r#"{"loss":"1%"}"#, probed(0.1, 25, None), Some("loss: requested 1%, the probe lost 25 of 800")),
+            (r#"{"loss":"0.01%"}"#, probed(0.1, 0, None), Some("too small for the probe")),
+            (r#"{"rate":"1Mbit"}"#, probed(0.8, 0, Some(990_000.0)), None),
+            (r#"{"rate":"1Mbit"}"#, probed(0.1, 0, Some(999_000.0)), None),
+            (r#"{"rate":"1Mbit"}"#, probed(0.1, 0, Some(9e8)), Some("rate: requested 1Mbit, probe measured 900000.0")),
+            (r#"{"rate":"1Mbit"}"#, probed(0.8, 0, None), Some("too few")),
+            (r#"{"rate":"1Gbit"}"#, probed(0.1, 0, Some(1e9)), Some("too high for the probe")),
         ] {
             let mismatches = mismatches(&condition(json), 0.1, &measured).join("; ");
-            match doubt {
+            match mismatch {
                 None => assert_eq!(mismatches, "", "{json} {measured:?}"),
                 Some(expected) => assert!(mismatches.contains(expected), "{json} {measured:?}: {mismatches}"),
             }
@@ -265,26 +269,26 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_quicker_than_the_link_was_with_a_proxy() {
-        let measured = |quickest| Measured {
+    fn a_handshake_shorter_than_the_links_rtt_shows_a_proxy() {
+        let measured = |handshake_ms| Measured {
             sent: 100,
             received: 100,
             rtt_median_ms: Some(50.2),
-            handshake_min_ms: Some(quickest),
+            handshake_min_ms: Some(handshake_ms),
             ..Measured::default()
         };
         let requested = condition(r#"{"delay":"50ms"}"#);
         assert_eq!(mismatches(&requested, 0.2, &measured(50.1)), Vec::<String>::new());
         assert!(mismatches(&requested, 0.2, &measured(0.3)).join("").contains("proxy"));
-        // A proxy at the far end of a long way.
+        // A proxy at the far end of a high-delay path.
         let far = Measured { rtt_median_ms: Some(110.0), ..measured(60.3) };
         assert!(mismatches(&requested, 60.0, &far).join("").contains("proxy"));
     }
 
     #[test]
-    fn no_answer_at_all_proves_nothing() {
-        let silent = Measured { sent: 100, ..Measured::default() };
-        assert!(!mismatches(&Condition::BASELINE, 0.1, &silent).is_empty());
-        assert!(!mismatches(&condition(r#"{"loss":"50%"}"#), 0.1, &silent).is_empty());
+    fn no_reply_verifies_nothing() {
+        let no_reply = Measured { sent: 100, ..Measured::default() };
+        assert!(!mismatches(&Condition::BASELINE, 0.1, &no_reply).is_empty());
+        assert!(!mismatches(&condition(r#"{"loss":"50%"}"#), 0.1, &no_reply).is_empty());
     }
 }

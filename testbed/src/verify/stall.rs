@@ -1,36 +1,36 @@
-//! Did the server itself make the slow operations of a cell? Pure.
+//! Stall check: whether the server itself caused the slow operations of a cell. Pure.
 //!
-//! A server that commits to a slow disk, queues requests or hashes passwords adds its own time to latencies that a reader
-//! takes for the link's. The check asks how far a percentile would fall if no response had taken the server longer than is
-//! usual for its operation.
+//! A server that commits to a slow disk, queues requests or hashes passwords adds time to the latency that a reader
+//! attributes to the link. The check computes how far a percentile would fall if no response had taken the server
+//! longer than the median of its operation.
 
 use std::collections::BTreeMap;
 
 use analysis::{Sorted, Statistic, percentile};
 use model::sample::{Outcome, Phase, Sample};
 
-/// Percentiles that are looked at.
+/// Percentiles that are checked.
 const PERCENTILES: [(Statistic, f64); 2] = [(Statistic::P95, 0.95), (Statistic::P99, 0.99)];
-/// A percentile is the server's when its slow responses make up this share of it …
+/// A stall is reported if slow responses of the server account for this share of a percentile …
 const MIN_SHARE: f64 = 0.2;
-/// … and this much, milliseconds: below, a sound server has it by a password or two that are hashed at once.
+/// … and for this time, milliseconds. Less also occurs without a stall: two passwords hashed simultaneously suffice.
 const MIN_EXCESS_MS: f64 = 10.0;
 
-/// Fewer values beyond a percentile are chance, not a tail.
+/// Fewer values above a percentile are chance, not a tail.
 const MIN_BEYOND: f64 = 5.0;
 
-/// Where a response's time in the server went.
+/// Component of a response's time in the server.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Attempt {
+enum Component {
     Queue,
     Database,
     Other,
 }
 
-impl Attempt {
+impl Component {
     const ALL: [Self; 3] = [Self::Queue, Self::Database, Self::Other];
 
-    /// Milliseconds of it; `None` when the response did not say.
+    /// Returns the component's time in milliseconds; `None` if the response does not contain it.
     fn of(self, sample: &Sample) -> Option<f64> {
         let (queue, database) = (sample.server_queue_ms, sample.server_database_ms);
         match self {
@@ -40,103 +40,104 @@ impl Attempt {
         }
     }
 
-    /// What it is, and what to do about it.
-    fn remedy(self) -> &'static str {
+    /// Returns the cause, and what to do about it.
+    fn cause_and_fix(self) -> &'static str {
         match self {
             Self::Queue => {
-                "requests queued in the server: use fewer clients or a lower arrival rate, or see what holds up its commits"
+                "requests queued in the server: use fewer clients or a lower arrival rate, or find what delays commits"
             }
             Self::Database => {
-                "the database was slow: keep it in memory (--storage memory, the default), or see what else locks it"
+                "the database was slow: keep it in memory (--storage memory, the default), or find what else locks it"
             }
             Self::Other => {
-                "its own work was slow (too little CPU, or password hashing): use fewer clients or a lower password_memory_kib"
+                "processing was slow (CPU load, or password hashing): use fewer clients or a lower password_memory_kib"
             }
         }
     }
 }
 
-/// The slow tail of one operation, or of all.
+/// Slow tail of one operation, or of all operations.
 struct Tail<'a> {
     operation: &'a str,
     percentiles: Vec<Percentile>,
-    /// What most of the excess was.
-    part: Attempt,
+    /// Component with the most time in the tail.
+    component: Component,
 }
 
-/// A percentile of the latency.
+/// Percentile of the latency.
 struct Percentile {
     statistic: Statistic,
     value_ms: f64,
-    /// Without what responses took the server longer than usual.
-    without_ms: f64,
+    /// The percentile without the excess of slow responses.
+    without_excess_ms: f64,
 }
 
-/// A sample, and how much longer than usual for its operation the response took the server, milliseconds.
+/// Sample, and its excess: how much longer than the median of its operation the server took, milliseconds.
 type WithExcess<'a> = (&'a Sample, f64);
 
-/// The slow tail that the server made, its shares and by what, in words; empty when it made none.
+/// Returns a description of the slow tail that the server caused: operation, shares and cause. Empty if there is none.
 pub(crate) fn of(samples: &[Sample]) -> String {
     let mut by_operation: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
-    let counted = |sample: &&Sample| sample.phase == Phase::Measured && sample.outcome == Outcome::Ok;
-    for sample in samples.iter().filter(counted) {
+    let is_counted = |sample: &&Sample| sample.phase == Phase::Measured && sample.outcome == Outcome::Ok;
+    for sample in samples.iter().filter(is_counted) {
         by_operation.entry(&sample.operation).or_default().push(sample);
     }
     let by_operation: BTreeMap<&str, Vec<WithExcess>> =
         by_operation.into_iter().map(|(operation, samples)| (operation, with_excess(samples))).collect();
     let all: Vec<WithExcess> = by_operation.values().flatten().copied().collect();
     let each = by_operation.iter().map(|(operation, samples)| (*operation, samples));
-    // Of equals the last is taken: rather one operation than all.
+    // `max_by` returns the last of equal tails: a single operation is preferred to all of them.
     let groups = [("all operations", &all)].into_iter().chain(each);
-    let tails = groups.filter_map(|(operation, samples)| Tail::made_by_the_server(operation, samples));
+    let tails = groups.filter_map(|(operation, samples)| Tail::caused_by_server(operation, samples));
     let worst = tails.max_by(|a, b| a.excess_ms().total_cmp(&b.excess_ms()));
-    worst.map_or_else(String::new, |tail| tail.words())
+    worst.map_or_else(String::new, |tail| tail.description())
 }
 
 fn with_excess(samples: Vec<&Sample>) -> Vec<WithExcess<'_>> {
-    let usual = percentile(&samples.iter().filter_map(|sample| sample.server_ms).collect(), 0.5).unwrap_or(f64::MAX);
-    let excess = |sample: &Sample| sample.server_ms.map_or(0.0, |server| (server - usual).max(0.0));
+    let median = percentile(&samples.iter().filter_map(|sample| sample.server_ms).collect(), 0.5).unwrap_or(f64::MAX);
+    let excess = |sample: &Sample| sample.server_ms.map_or(0.0, |server| (server - median).max(0.0));
     samples.into_iter().map(|sample| (sample, excess(sample))).collect()
 }
 
 impl<'a> Tail<'a> {
-    fn made_by_the_server(operation: &'a str, samples: &[WithExcess]) -> Option<Self> {
+    fn caused_by_server(operation: &'a str, samples: &[WithExcess]) -> Option<Self> {
         let latencies: Sorted = samples.iter().map(|(sample, _)| sample.latency_ms).collect();
-        let without: Sorted = samples.iter().map(|(sample, excess)| sample.latency_ms - excess).collect();
-        let told = |(statistic, quantile): (Statistic, f64)| {
+        let without_excess: Sorted = samples.iter().map(|(sample, excess)| sample.latency_ms - excess).collect();
+        let compare = |(statistic, quantile): (Statistic, f64)| {
             let has_tail = samples.len() as f64 * (1.0 - quantile) >= MIN_BEYOND;
-            let (value_ms, without_ms) = (percentile(&latencies, quantile)?, percentile(&without, quantile)?);
-            has_tail.then_some(Percentile { statistic, value_ms, without_ms })
+            let (value_ms, without_excess_ms) =
+                (percentile(&latencies, quantile)?, percentile(&without_excess, quantile)?);
+            has_tail.then_some(Percentile { statistic, value_ms, without_excess_ms })
         };
-        let percentiles: Vec<Percentile> = PERCENTILES.into_iter().filter_map(told).collect();
-        let slowest = percentiles.iter().find(|one| one.is_the_servers())?.value_ms;
-        let tail = || samples.iter().filter(|(sample, _)| sample.latency_ms >= slowest);
-        let total = |part: Attempt| tail().filter_map(|(sample, _)| part.of(sample)).sum::<f64>();
-        let part = Attempt::ALL.into_iter().max_by(|a, b| total(*a).total_cmp(&total(*b)))?;
-        Some(Self { operation, percentiles, part })
+        let percentiles: Vec<Percentile> = PERCENTILES.into_iter().filter_map(compare).collect();
+        let threshold_ms = percentiles.iter().find(|percentile| percentile.is_caused_by_server())?.value_ms;
+        let tail = || samples.iter().filter(|(sample, _)| sample.latency_ms >= threshold_ms);
+        let total = |component: Component| tail().filter_map(|(sample, _)| component.of(sample)).sum::<f64>();
+        let component = Component::ALL.into_iter().max_by(|a, b| total(*a).total_cmp(&total(*b)))?;
+        Some(Self { operation, percentiles, component })
     }
 
     fn excess_ms(&self) -> f64 {
         self.percentiles.iter().map(Percentile::excess_ms).fold(0.0, f64::max)
     }
 
-    fn words(&self) -> String {
-        let share = |one: &Percentile| {
-            let percent = one.excess_ms() / one.value_ms * 100.0;
-            format!("{percent:.0}% of its {} ({:.1} ms)", one.statistic, one.value_ms)
+    fn description(&self) -> String {
+        let share = |percentile: &Percentile| {
+            let percent = percentile.excess_ms() / percentile.value_ms * 100.0;
+            format!("{percent:.0}% of its {} ({:.1} ms)", percentile.statistic, percentile.value_ms)
         };
         let shares: Vec<String> = self.percentiles.iter().map(share).collect();
-        let (operation, part) = (self.operation, self.part.remedy());
-        format!("{operation}: slow responses of the server make {}; mostly {part}", shares.join(" and "))
+        let (operation, cause) = (self.operation, self.component.cause_and_fix());
+        format!("{operation}: slow server responses account for {}; main cause: {cause}", shares.join(" and "))
     }
 }
 
 impl Percentile {
     fn excess_ms(&self) -> f64 {
-        self.value_ms - self.without_ms
+        self.value_ms - self.without_excess_ms
     }
 
-    fn is_the_servers(&self) -> bool {
+    fn is_caused_by_server(&self) -> bool {
         self.excess_ms() >= MIN_EXCESS_MS && self.excess_ms() >= MIN_SHARE * self.value_ms
     }
 }
@@ -145,7 +146,7 @@ impl Percentile {
 mod tests {
     use super::*;
 
-    /// A login over a link of 100 ms whose response took the server so long, with these parts.
+    /// A login over a link of 100 ms, with these components of the server's time.
     fn login(queue_ms: f64, database_ms: f64) -> Sample {
         let server_ms = 1.0 + queue_ms + database_ms;
         Sample {
@@ -162,36 +163,36 @@ mod tests {
     }
 
     #[test]
-    fn logins_that_queued_behind_a_commit_are_the_servers() {
-        let words = of(&with_slow(48, &login(390.0, 0.2)));
+    fn logins_that_queued_behind_a_commit_are_a_stall_of_the_server() {
+        let stall = of(&with_slow(48, &login(390.0, 0.2)));
         assert!(
-            words.starts_with("login: slow responses of the server make 66% of its p95 (591.2 ms) and 66%"),
-            "{words}"
+            stall.starts_with("login: slow server responses account for 66% of its p95 (591.2 ms) and 66%"),
+            "{stall}"
         );
-        assert!(words.contains("mostly requests queued"), "{words}");
-        let words = of(&with_slow(48, &login(0.0, 402.0)));
-        assert!(words.contains("--storage memory"), "{words}");
+        assert!(stall.contains("main cause: requests queued"), "{stall}");
+        let stall = of(&with_slow(48, &login(0.0, 402.0)));
+        assert!(stall.contains("--storage memory"), "{stall}");
     }
 
     #[test]
-    fn what_moves_no_percentile_or_is_not_the_servers_is_no_stall() {
+    fn slow_responses_that_move_no_percentile_and_other_causes_are_no_stall() {
         assert_eq!(of(&with_slow(0, &login(0.0, 0.0))), "");
-        // Five of 600 are beyond the p99.
+        // 5 of 600 are above the p99.
         assert_eq!(of(&with_slow(5, &login(402.0, 0.0))), "");
-        // Of 40, two are beyond the p95.
+        // Of 40, 2 are above the p95.
         assert_eq!(of(&with_slow(48, &login(402.0, 0.0))[540..580]), "");
-        // A retransmission on the link, and a password or two that wait for another.
+        // A retransmission on the link, and passwords that wait for another one to be hashed.
         let lost = Sample { latency_ms: 1_200.0, ..login(0.0, 0.2) };
         assert_eq!(of(&with_slow(120, &lost)), "");
         assert_eq!(of(&with_slow(120, &login(8.0, 0.2))), "");
-        // Slow as always: that is the application, not a stall.
+        // Always equally slow: the application, not a stall.
         assert_eq!(of(&with_slow(600, &login(0.0, 402.0))), "");
         let failed = Sample { outcome: Outcome::Timeout, ..login(402.0, 0.0) };
         assert_eq!(of(&with_slow(120, &failed)), "");
     }
 
     #[test]
-    fn an_operation_that_is_always_slower_than_others_is_no_stall_of_all() {
+    fn an_operation_that_is_always_slower_than_others_is_no_stall() {
         let slow = Sample { operation: "report".to_owned(), ..login(0.0, 300.0) };
         assert_eq!(of(&with_slow(120, &slow)), "");
     }

@@ -14,7 +14,7 @@ use crate::utf8::whole_chars;
 pub(super) async fn send(id: u64, path: &Path, events: &mpsc::Sender<Event>) {
     let sent = send_parts(id, path, events).await.with_context(|| format!("cannot send the file {}", path.display()));
     if let Err(error) = sent {
-        // When nobody takes events any more the connection has ended, and this answer with it.
+        // When events are no longer received the connection has ended, and so has this response.
         let _ = events.send(Event::Failed { id, why: format!("{error:#}") }).await;
     }
 }

@@ -104,7 +104,7 @@ pub(super) async fn follow(
     let (code, (), (), ()) =
         tokio::join!(wait, feed, send_lines(id, stdout, &ended, &events), send_text(id, stderr, &ended, &events));
     let last_words = programs.remove(id);
-    // When nobody takes events any more the connection has ended, which is about to be noticed.
+    // When events are no longer received the connection has ended, which the session is about to notice.
     if !last_words.is_empty() {
         let _ = events.send(Event::Stderr { id, text: format!("testbed-agent: {last_words}\n") }).await;
     }

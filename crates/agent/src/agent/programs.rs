@@ -44,7 +44,7 @@ impl Programs {
     ) -> anyhow::Result<(Spawned, DropGuard)> {
         ensure!(
             Arc::strong_count(&self.closed) == 1,
-            "a reset is under way; wait for its end before starting programs"
+            "a reset is in flight; wait for its end before starting programs"
         );
         let mut running = self.running();
         if running.contains_key(&id) {

@@ -1,4 +1,4 @@
-//! Collecting processes that nobody else waits for: as the first process of a container the agent inherits them.
+//! Reaps orphaned processes: as the first process of a container the agent inherits them.
 
 use std::fs;
 use std::sync::Arc;

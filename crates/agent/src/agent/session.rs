@@ -1,8 +1,8 @@
 //! One connection to the hub: requests come in and are done, events go out.
 //!
 //! Reading requests never waits for anything else: what takes time runs in a task of its own, and lines for a program's
-//! stdin go into a queue with a limit. So a `kill` gets through even when events are stuck behind a driver that does not
-//! read, and a program that does not read holds up nobody.
+//! stdin go into a queue with a limit. So a `kill` gets through even when events are stuck behind a driver that does
+//! not read, and a program that does not read delays no other.
 
 use std::sync::Arc;
 
@@ -58,7 +58,8 @@ pub(super) async fn hold(agent: &Agent, stream: TcpStream) -> (Heard, anyhow::Er
         tasks: TaskTracker::new(),
     };
     let mut heard = Heard::Nothing;
-    // The loser of the two is dropped, and with it its end of the socket and of the queue: nobody waits to send any more.
+    // The loser of the two is dropped, and with it its end of the socket and of the queue: nothing waits to send any
+    // more.
     let why = tokio::select! {
         why = session.listen(reader, &mut heard) => why,
         why = talk(&agent.hello, queue, writer) => why,
@@ -153,7 +154,7 @@ impl Session<'_> {
     /// Sends an event without waiting here. What waits is bounded by the requests that were made.
     fn answer(&self, event: Event) {
         let events = self.events.clone();
-        // When nobody takes events any more the connection is about to end.
+        // When events are no longer received the connection is about to end.
         self.tasks.spawn(async move { drop(events.send(event).await) });
     }
 

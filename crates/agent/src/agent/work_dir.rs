@@ -1,23 +1,23 @@
-//! The folder that programs run in and leave files in.
+//! The directory that programs run in and leave files in.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, ensure};
 
-/// A folder whose content may be removed.
+/// A directory whose content may be removed.
 #[derive(Debug, Clone)]
 pub(super) struct WorkDir(PathBuf);
 
 impl WorkDir {
-    /// Takes a folder, which is made if it is not there.
+    /// Takes a directory, which is made if it is not there.
     ///
     /// # Errors
     /// When it can't be made, or is the root of all files.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let made = fs::create_dir_all(path).and_then(|()| path.canonicalize());
-        let path = made.with_context(|| format!("cannot use the folder {}", path.display()))?;
-        ensure!(path.parent().is_some(), "the folder {} can't be used: all in it would be removed", path.display());
+        let path = made.with_context(|| format!("cannot use the directory {}", path.display()))?;
+        ensure!(path.parent().is_some(), "the directory {} can't be used: all in it would be removed", path.display());
         Ok(Self(path))
     }
 
@@ -31,7 +31,7 @@ impl WorkDir {
         let path = self.0.clone();
         // On a thread of its own: there may be much to remove.
         let emptied = tokio::task::spawn_blocking(move || empty(&path)).await?;
-        emptied.with_context(|| format!("cannot empty the folder {}", self.0.display()))
+        emptied.with_context(|| format!("cannot empty the directory {}", self.0.display()))
     }
 }
 
@@ -64,6 +64,6 @@ mod tests {
     #[test]
     fn the_root_is_refused() {
         let error = WorkDir::open(Path::new("/tmp/..")).unwrap_err();
-        assert_eq!(error.to_string(), "the folder / can't be used: all in it would be removed");
+        assert_eq!(error.to_string(), "the directory / can't be used: all in it would be removed");
     }
 }

@@ -22,7 +22,7 @@ use crate::socket::Heartbeat;
 /// Within this an agent must have introduced itself.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest introduction; whoever sends more has not shown its token yet.
+/// Maximum size of a hello: the sender has not been authenticated yet.
 const MAX_HELLO_BYTES: usize = 8 * 1024;
 
 /// How long an agent may take nothing of what is sent to it.
@@ -56,7 +56,7 @@ pub(super) async fn hold(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
     let was_in = hub.registry.leave(agent_id, &handle) || handle.dismissed.is_cancelled();
     note(format_args!("lost agent {agent_id} at {peer}: {why:#}"));
     if was_in {
-        // When nobody takes events any more the hub is about to end.
+        // When events are no longer received the hub is about to exit.
         let _ = hub.events.send(FromAgent { from: agent_id, event: Event::Lost }).await;
     }
     drop(gone);
@@ -104,7 +104,7 @@ async fn talk(mut requests: Receiver, mut agent: impl AsyncWrite + Unpin, heartb
         }
         line = match timeout(heartbeat.interval(), requests.next()).await {
             Ok(Some(request)) => request,
-            Ok(None) => return anyhow!("there is nobody left to ask it for anything"),
+            Ok(None) => return anyhow!("the driver has closed the hub's stdin"),
             Err(_) => "\n".to_owned(),
         };
     }

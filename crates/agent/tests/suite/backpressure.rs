@@ -1,4 +1,4 @@
-//! Ends that do not read: nobody else is held up, memory is bounded, and what ends the jam gets through.
+//! Peers that do not read: no other peer is delayed, memory is bounded, and what ends the jam gets through.
 
 use std::fs;
 use std::thread;

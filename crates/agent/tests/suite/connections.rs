@@ -27,7 +27,8 @@ fn an_agent_says_where_and_which_it_is() {
     assert_eq!(hub.next(), FromAgent { from: 1, event: Event::Connected { host: "machine-1".into(), version } });
 }
 
-// Where a test takes a port again after its hub, it has an address of its own: nobody else gets the port meanwhile.
+// Where a test takes a port again after its hub, it has an address of its own, so that no other test gets the port
+// meanwhile.
 
 #[test]
 fn an_agent_waits_for_a_hub_that_comes_later() {
@@ -147,7 +148,7 @@ fn what_is_no_introduction_is_refused() {
 fn a_second_agent_with_the_same_number_takes_the_place_of_the_first() {
     let (mut hub, mut first) = Hub::with_agent();
     let child = lasting(&mut hub, &first);
-    // Stopped, as a machine that is about to vanish: it would fight for its place.
+    // Stopped, as a host that is about to vanish: it would fight for its place.
     first.process.signal(Signal::SIGSTOP);
     let second = Agent::start(&hub.address, 1);
     assert_eq!(hub.event(), Event::Lost);
@@ -182,7 +183,7 @@ fn the_hub_ends_well_with_its_stdin_and_takes_the_programs_with_it() {
     hub.close_stdin();
     assert_eq!(hub.process.exit_code(), Some(0));
     wait_until("the program is gone", || !runs(child));
-    wait_until("the folder is empty", || fs::read_dir(agent.path("")).unwrap().count() == 0);
+    wait_until("the directory is empty", || fs::read_dir(agent.path("")).unwrap().count() == 0);
 }
 
 #[test]

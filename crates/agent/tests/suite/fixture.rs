@@ -16,7 +16,7 @@ use tempfile::TempDir;
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_testbed-agent");
 pub(crate) const TOKEN: &str = "the run's secret";
 
-/// How long anything may take on a machine that is busy with other things.
+/// How long anything may take on a host that is busy with other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Silence after which the agent of [`Hub::with_impatient_agent`] counts the hub as lost (default: 15 s).
@@ -176,7 +176,7 @@ impl Hub {
     }
 }
 
-/// An agent with a folder of its own.
+/// An agent with a directory of its own.
 pub(crate) struct Agent {
     pub(crate) process: Owned,
     folder: TempDir,
@@ -201,7 +201,7 @@ impl Agent {
 /// An agent that is set as Swarm sets it: by variables.
 pub(crate) fn command(hub: &str, agent_id: u32, token: &str, folder: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(["serve", "--hub", hub, "--folder"]).arg(folder);
+    command.args(["serve", "--hub", hub, "--work-dir"]).arg(folder);
     command.env("TESTBED_AGENT_ID", agent_id.to_string()).env("TESTBED_AGENT_HOST", format!("machine-{agent_id}"));
     command.env("TESTBED_TOKEN", token).stdin(Stdio::null()).stderr(Stdio::null());
     command

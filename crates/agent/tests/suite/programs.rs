@@ -53,7 +53,7 @@ fn lines_go_to_stdin_and_closing_it_comes_after_them() {
 fn without_stdin_a_program_finds_it_empty() {
     let (mut hub, _agent) = Hub::with_agent();
     hub.ask(1, start_request(1, "cat", &[]));
-    hub.ask(1, Request::Input { id: 1, text: "nobody reads this".into() });
+    hub.ask(1, Request::Input { id: 1, text: "not read by any program".into() });
     assert_eq!(hub.event(), Event::Exited { id: 1, code: 0 });
 }
 

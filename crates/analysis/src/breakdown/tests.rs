@@ -1,4 +1,4 @@
-//! Samples made by hand, each of a kind, and the parts that their latencies consist of.
+//! Samples made manually, each of a kind, and the parts that their latencies consist of.
 
 use proptest::prelude::*;
 
@@ -77,7 +77,7 @@ fn a_lost_response_is_a_stall() {
         (Component::Other, 0.3),
     ];
     check_beside_server(&lost, None, &expect);
-    // What the server's side counted is not known: nobody can tell what it was.
+    // The server's counters are unknown, so the cause is, too.
     let untold = Sample { server_tcp_retransmits: None, ..lost };
     let expect = [(Component::Handshake, 50.4), (Component::RoundTrips, 50.2), (Component::Other, 205.6)];
     check_beside_server(&untold, None, &expect);
@@ -125,7 +125,8 @@ fn a_syn_ack_that_only_the_server_retransmitted_stalls_the_handshake() {
         (Component::Other, 0.6),
     ];
     check_beside_server(&lost, None, &expect);
-    // The client retransmitted no SYN, so the server's second retransmission is the response, here by a tail loss probe.
+    // The client retransmitted no SYN, so the server's second retransmission is the response, here by a tail loss
+    // probe.
     let both = longer(after_lost_syn_ack(0, 2), 110.0);
     let expect = [
         (Component::Handshake, 50.2),
@@ -207,7 +208,7 @@ fn behind_a_rate_the_shortest_round_trip_of_the_cell_is_the_links() {
         (components.get(Component::Handshake) - 50.2).abs() < 1e-6
             && (components.get(Component::Transmission) - 45.3).abs() < 1e-6
     );
-    // Without a rate each connection tells for itself: with jitter, the shortest of all is nobody's.
+    // Without a rate each connection tells for itself: with jitter, the shortest of all belongs to no connection.
     assert_eq!(LinkParameters::of(&all, None), LinkParameters::default());
 }
 

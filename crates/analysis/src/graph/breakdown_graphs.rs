@@ -1,4 +1,5 @@
-//! The pictures of where the time went: for a condition a panel for each operation, and for the run one for each condition.
+//! The graphs of where the time went: for a condition a panel for each operation, and for the run one for each
+//! condition.
 
 use crate::condition_label;
 use crate::graph::RunTitle;
@@ -23,7 +24,7 @@ const GAP: (f64, f64) = (36.0, 12.0);
 
 const SIZES: TypeSizes = TypeSizes { tick: 15.0, axis: 16.0, legend: 17.0, note: 13.0 };
 
-/// Which operations a picture is about.
+/// Which operations a graph is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subset {
     All,
@@ -40,12 +41,12 @@ impl Subset {
 
     fn words(self) -> &'static str {
         match self {
-            Subset::All => "where the time went",
-            Subset::Slowest => "where the time of the slowest 5 % went",
+            Subset::All => "latency breakdown",
+            Subset::Slowest => "latency breakdown, slowest 5 %",
         }
     }
 
-    /// Why there is no bar at all, and why one is missing beside others.
+    /// Why there is no bar at all, and why one of several is missing.
     fn absence(self) -> (&'static str, &'static str) {
         match self {
             Subset::All => ("no operation succeeded", "none"),
@@ -54,7 +55,7 @@ impl Subset {
     }
 }
 
-/// The two pictures of a condition: every operation, and the slowest.
+/// The two graphs of a condition: every operation, and the slowest.
 pub(crate) fn scenes(fonts: Fonts, values: &RunSamples, of: &SweepSamples, title: &RunTitle) -> Vec<(String, Scene)> {
     let shown = values.with_baseline(of);
     let graph = |(name, subset): (&str, Subset)| {
@@ -68,7 +69,7 @@ pub(crate) fn scenes(fonts: Fonts, values: &RunSamples, of: &SweepSamples, title
     [("breakdown", Subset::All), ("breakdown-slowest", Subset::Slowest)].map(graph).to_vec()
 }
 
-/// The picture of the run: all operations of every condition, above; the slowest of them, below.
+/// The graph of the run: all operations of every condition, above; the slowest of them, below.
 pub(crate) fn overview(fonts: Fonts, values: &RunSamples, conditions: &[SweepSamples], title: &RunTitle) -> Scene {
     let conditions = &conditions[..conditions.len().min(COLUMNS)];
     let row = |subset: Subset| {
@@ -79,7 +80,7 @@ pub(crate) fn overview(fonts: Fonts, values: &RunSamples, conditions: &[SweepSam
     };
     let charts: Vec<StackedBars> = row(Subset::All).chain(row(Subset::Slowest)).collect();
     let footer = page::footer(title, &crate::graph::overview::counted(values, conditions), values.unlisted_samples);
-    grid_of(fonts, "Where the time of all operations went", &charts, footer, conditions.len())
+    grid_of(fonts, "Latency breakdown, all operations", &charts, footer, conditions.len())
 }
 
 fn subset_name(subset: Subset) -> &'static str {

@@ -1,4 +1,4 @@
-//! From pools to charts: what each picture of a condition is about.
+//! From pools to charts: what each graph of a condition is about.
 
 use crate::condition_label;
 use crate::confidence_interval::{MIN_REPETITIONS, MissingInterval};
@@ -26,7 +26,7 @@ const LATENCY: &str = "Latency of an operation (ms)";
 const RTT: &str = "RTT of a request (ms)";
 const SHARE: &str = "Successful operations (%)";
 
-/// The five pictures of what was measured under `condition`, each with its name.
+/// The five graphs of what was measured under `condition`, each with its name.
 pub(crate) fn scenes(
     fonts: Fonts,
     values: &RunSamples,
@@ -62,7 +62,7 @@ pub(crate) fn scenes(
     ]
 }
 
-/// All operation of the run, by name. Its place here gives an operation the same colour in every picture.
+/// All operation of the run, by name. Its place here gives an operation the same colour in every graph.
 pub(crate) fn operations(values: &RunSamples) -> Vec<String> {
     let varied = values.conditions.iter().flat_map(|condition| &condition.values);
     let mut names: Vec<String> =
@@ -72,7 +72,7 @@ pub(crate) fn operations(values: &RunSamples) -> Vec<String> {
     names
 }
 
-/// What whiskers show in all pictures of a run: intervals where some value has enough repetitions for one.
+/// What whiskers show in all graphs of a run: intervals where some value has enough repetitions for one.
 fn spread(values: &RunSamples) -> Spread {
     let repeated = |pool: &PooledSamples| pool.condition != condition_label::BASELINE && pool.cells >= MIN_REPETITIONS;
     if values.all().any(repeated) { Spread::ConfidenceInterval } else { Spread::UpToP95 }
@@ -129,8 +129,8 @@ fn empty(values: &[&PooledSamples]) -> &'static str {
     if succeeded { "too few operations for a median" } else { "no operation succeeded" }
 }
 
-/// Median, mean, p95 and p99 of one kind of duration, each where it stands on enough values; with intervals where there are
-/// any.
+/// Median, mean, p95 and p99 of one kind of duration, each where it stands on enough values; with intervals where there
+/// are any.
 fn overall(values: &RunSamples, condition: &SweepSamples, metric: Metric, y_name: &str, seed: u64) -> LineChart {
     let (name, shown) = (&condition.condition, values.with_baseline(condition));
     let told: Vec<Distribution> = shown.iter().map(|pool| Distribution::of(metric.of(&pool.all.pooled))).collect();

@@ -22,11 +22,11 @@ pub(crate) struct ErrorChart {
 fn look(outcome: Outcome) -> (Color, &'static str) {
     match outcome {
         Outcome::Ok => (GREEN, "succeeded"),
-        Outcome::Refused => (SKY, "refused by the shop"),
+        Outcome::Refused => (SKY, "refused by the server"),
         Outcome::Timeout => (VERMILLION, "timed out"),
         Outcome::ConnectFailed => (ORANGE, "could not connect"),
-        Outcome::Reset => (PURPLE, "connection broke"),
-        Outcome::Protocol => (BLACK, "bad answer"),
+        Outcome::Reset => (PURPLE, "connection reset"),
+        Outcome::Protocol => (BLACK, "protocol error"),
     }
 }
 

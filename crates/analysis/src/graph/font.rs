@@ -1,4 +1,4 @@
-//! The embedded font, and where its letters go. Nothing is read from the host: pictures look the same everywhere.
+//! The embedded font, and where its letters go. Nothing is read from the host: graphs look the same everywhere.
 
 use std::sync::OnceLock;
 
@@ -60,7 +60,7 @@ impl Fonts {
         width
     }
 
-    /// Where the ink of each letter begins, pixels from the start of `text`. Blanks have no ink and are left out.
+    /// Where the ink of each letter starts, pixels from the start of `text`. Blanks have no ink and are left out.
     pub(crate) fn letters(self, text: &str, size: f64, weight: Weight) -> Vec<(char, f64)> {
         let font = self.face(weight).as_scaled(scale(size));
         let ink = |(letter, pen): (char, f64)| {

@@ -1,4 +1,4 @@
-//! Tests of layouts: what a picture says, that labels are inside it, and that none runs into another.
+//! Tests of layouts: what a graph says, that labels are inside it, and that none runs into another.
 
 use crate::cell::Verdict;
 use crate::graph::font::Fonts;
@@ -19,7 +19,7 @@ fn scenes(run: &Run) -> Vec<(String, Scene)> {
 }
 
 fn scene(run: &Run, name: &str) -> Scene {
-    scenes(run).into_iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no picture {name}")).1
+    scenes(run).into_iter().find(|(found, _)| found == name).unwrap_or_else(|| panic!("no graph {name}")).1
 }
 
 fn texts(scene: &Scene) -> Vec<&str> {
@@ -111,20 +111,20 @@ fn no_errors_are_said_in_words() {
 fn doubts_are_written_and_explained() {
     let run = doubtful();
     let said = scene(&run, "loss-rtt");
-    assert!(texts(&said).contains(&"not proved, overloaded"), "{:?}", texts(&said));
-    assert_eq!(texts(&said).iter().filter(|text| **text == "not proved").count(), 3);
+    assert!(texts(&said).contains(&"unverified, overloaded"), "{:?}", texts(&said));
+    assert_eq!(texts(&said).iter().filter(|text| **text == "unverified").count(), 3);
     let mut all = run.clone();
     for (cell, verdict) in all.cells.iter_mut().zip([Verdict::Failed, Verdict::Interrupted, Verdict::Unverified]) {
         (cell.verdict, cell.stalled) = (verdict, true);
     }
     check_labels("all doubts", &all);
     let said = scene(&all, "loss-rtt");
-    for words in ["1 of 2 failed", "1 of 2 interrupted", "not proved, failed, interrupted, overloaded, server stalled"]
+    for words in ["1 of 2 failed", "1 of 2 interrupted", "unverified, failed, interrupted, overloaded, server stalled"]
     {
         assert!(texts(&said).contains(&words), "'{words}' is not among {:?}", texts(&said));
     }
     let proved = scene(&synthetic::sweep(1, 40), "loss-rtt");
-    assert!(!texts(&proved).iter().any(|text| text.contains("not proved")));
+    assert!(!texts(&proved).iter().any(|text| text.contains("unverified")));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn what_did_not_succeed_leaves_a_gap() {
 
 #[test]
 fn whiskers_are_intervals_from_five_repetitions_on() {
-    let (p95, interval) = ("up to p95", "95 % interval over repetitions");
+    let (p95, interval) = ("up to p95", "95 % CI over repetitions");
     let said = |repetitions: u32, name: &str| -> [bool; 2] {
         let scene = scene(&synthetic::repeated_sweep(1, 300, repetitions), name);
         [p95, interval].map(|words| texts(&scene).contains(&words))
@@ -189,7 +189,7 @@ fn overload_has_a_word_of_its_own() {
     assert_eq!(texts(&only).iter().filter(|text| **text == "overloaded").count(), 2, "{:?}", texts(&only));
     run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.verdict = Verdict::Unverified);
     let both = scene(&run, "loss-rtt");
-    for words in ["not proved, overloaded", "not proved", "overloaded"] {
+    for words in ["unverified, overloaded", "unverified", "overloaded"] {
         assert!(texts(&both).contains(&words), "'{words}' is not among {:?}", texts(&both));
     }
 }

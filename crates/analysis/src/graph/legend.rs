@@ -58,7 +58,7 @@ fn row_height(size: f64) -> f64 {
     size * 1.5
 }
 
-/// From the left, and in which row, each entry begins.
+/// From the left, and in which row, each entry starts.
 fn places(fonts: Fonts, entries: &[Entry], width: f64, size: f64) -> Vec<(f64, u32)> {
     let (mut x, mut row) = (0.0, 0);
     let place = |entry: &Entry| {

@@ -15,7 +15,7 @@ pub(crate) struct Series {
     pub(crate) stroke: Stroke,
     pub(crate) marker: Marker,
     pub(crate) points: Vec<Option<f64>>,
-    /// From where to where a whisker reaches, up to infinity where nobody knows; empty for none at all.
+    /// From where to where a whisker reaches, up to infinity if unknown; empty for none.
     pub(crate) whiskers: Vec<Option<(f64, f64)>>,
 }
 
@@ -60,11 +60,11 @@ impl LineChart {
         if self.series.iter().any(|series| series.whiskers.iter().any(Option::is_some)) {
             entries.push(match self.spread {
                 Spread::UpToP95 => Entry::new(Key::Whisker, "up to p95"),
-                Spread::ConfidenceInterval => Entry::new(Key::ErrorBar, "95 % interval over repetitions"),
+                Spread::ConfidenceInterval => Entry::new(Key::ErrorBar, "95 % CI over repetitions"),
             });
         }
         if self.series.iter().flat_map(|series| &series.whiskers).flatten().any(|(_, to)| to.is_infinite()) {
-            entries.push(Entry::new(Key::OpenBar, "open above"));
+            entries.push(Entry::new(Key::OpenBar, "no upper bound"));
         }
         entries.extend(doubts(&self.categories));
         entries
@@ -89,7 +89,7 @@ impl LineChart {
         shown().for_each(|(index, series)| self.draw_markers(scene, &plot, index, series));
     }
 
-    /// Where a point goes. Series stand beside each other in a category, so that equal values do not hide each other.
+    /// Where a point goes. Series are next to each other in a category, so that equal values do not hide each other.
     fn place(&self, plot: &Plot, series: usize, category: usize, value: Option<f64>) -> Option<Point> {
         let step = (plot.slot() * 0.7 / self.series.len() as f64).min(15.0);
         let offset = (series as f64 - (self.series.len() - 1) as f64 / 2.0) * step;

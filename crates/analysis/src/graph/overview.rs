@@ -1,4 +1,4 @@
-//! The picture on top of a README: every condition side by side, medians above and distributions below.
+//! The graph on top of a README: every condition side by side, medians above and distributions below.
 
 use crate::graph::RunTitle;
 use crate::graph::axis::Axis;
@@ -16,7 +16,7 @@ use crate::pooled_samples::{PooledSamples, RunSamples, SweepSamples};
 
 const WIDTH: u32 = 1500;
 const HEIGHT: u32 = 900;
-/// How many conditions stand side by side; further ones have pictures of their own.
+/// How many conditions stand side by side; further ones have graphs of their own.
 const COLUMNS: usize = 3;
 const COLUMN_GAP: f64 = 40.0;
 
@@ -33,7 +33,7 @@ pub(crate) fn scene(
     let conditions = &conditions[..conditions.len().min(COLUMNS)];
     let mut scene = Scene::new(WIDTH, HEIGHT);
     let room = Rect { left: MARGIN, top: 0.0, right: f64::from(WIDTH) - MARGIN, bottom: f64::from(HEIGHT) - 14.0 };
-    scene.label(Label::new("What shoppers feel on a bad network", (room.left, 46.0), 28.0).bold());
+    scene.label(Label::new("Operation latency under impaired network conditions", (room.left, 46.0), 28.0).bold());
     let footer = page::footer(title, &counted(values, conditions), values.unlisted_samples);
     let footer_top = page::draw_footer(&mut scene, fonts, &footer, room, SIZES.note);
     let room = Rect { top: 64.0, bottom: footer_top - 10.0, ..room };
@@ -77,7 +77,7 @@ fn draw_distributions(scene: &mut Scene, fonts: Fonts, values: &RunSamples, cond
         |chart: &EcdfChart, column: &Rect| legend::height(fonts, &chart.entries(), column.width(), SIZES.legend);
     let highest = charts.iter().zip(&columns).map(|(chart, column)| legend(chart, column)).fold(0.0, f64::max);
     for (chart, column) in charts.iter().zip(columns) {
-        // Legends end, not begin, at the same height: each stands right above its plot.
+        // Legends end, not start, at the same height: each stands right above its plot.
         let top = room.top + highest - legend(chart, &column);
         legend::draw(scene, fonts, &chart.entries(), (column.left, top), column.width(), SIZES.legend);
         chart.draw(scene, fonts, Rect { top: room.top + highest + 4.0, ..column }, SIZES);

@@ -9,13 +9,13 @@ use crate::graph::plot_area::TypeSizes;
 use crate::graph::scene::{Label, Rect, Scene};
 use crate::pooled_samples::PooledSamples;
 
-/// Width and height of a picture with a single plot, pixels.
+/// Width and height of a graph with a single plot, pixels.
 pub(crate) const SINGLE: (u32, u32) = (960, 600);
 pub(crate) const MARGIN: f64 = 24.0;
 
 pub(crate) const SIZES: TypeSizes = TypeSizes { tick: 18.0, axis: 18.0, legend: 18.0, note: 14.0 };
 
-/// An empty picture of `size` pixels with its title, legend and footer, and the room left for the plots.
+/// An empty graph of `size` pixels with its title, legend and footer, and the room left for the plots.
 pub(crate) fn page(fonts: Fonts, size: (u32, u32), title: &str, entries: &[Entry], footer: &[String]) -> (Scene, Rect) {
     let mut scene = Scene::new(size.0, size.1);
     let (right, bottom) = (f64::from(size.0) - MARGIN, f64::from(size.1) - 14.0);
@@ -38,13 +38,13 @@ pub(crate) fn footer(title: &RunTitle, values: &[&PooledSamples], unlisted: usiz
         _ => format!("n = {tried} operations, {errors} of them failed"),
     });
     if unlisted > 0 {
-        components.push(format!("{unlisted} samples of unlisted cells left out"));
+        components.push(format!("{unlisted} samples of unlisted cells ignored"));
     }
     components.retain(|part| !part.is_empty());
     components
 }
 
-/// Writes `parts` at the bottom of `room` in as many lines as they need; returns where they begin.
+/// Writes `parts` at the bottom of `room` in as many lines as they need; returns where they start.
 pub(crate) fn draw_footer(scene: &mut Scene, fonts: Fonts, components: &[String], room: Rect, size: f64) -> f64 {
     let mut lines: Vec<String> = Vec::new();
     for part in components {

@@ -7,7 +7,7 @@ use crate::graph::font::{CAP_HEIGHT, Fonts, Weight};
 use crate::graph::palette::{FAINT_GRID, FAINT_INK, GRID, INK};
 use crate::graph::scene::{Anchor, Label, Point, Rect, Scene, Stroke};
 
-/// Sizes of type in a picture, pixels per em.
+/// Sizes of type in a graph, pixels per em.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct TypeSizes {
     pub(crate) tick: f64,
@@ -20,7 +20,7 @@ pub(crate) struct TypeSizes {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Category {
     pub(crate) label: String,
-    /// What casts doubt on it (`not proved`); written below the label where there is room.
+    /// What casts doubt on it (`not verified`); written below the label where there is room.
     pub(crate) doubts: Vec<String>,
 }
 

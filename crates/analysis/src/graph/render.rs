@@ -1,4 +1,4 @@
-//! Painting a scene with plotters: the one routine for both kinds of picture, and the two ways to encode it.
+//! Painting a scene with plotters: the one routine for both kinds of graph, and the two ways to encode it.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -14,7 +14,7 @@ use crate::graph::{Graph, GraphError};
 /// Bitmaps are painted this many times larger and averaged down: plotters does not smooth thick lines and areas.
 const OVERSAMPLING: u32 = 3;
 
-/// SVGs are painted this many times larger and shown at the picture's size: plotters rounds places to whole units.
+/// SVGs are painted this many times larger and shown at the graph's size: plotters rounds places to whole units.
 const SVG_UNITS_PER_PIXEL: u32 = 8;
 
 /// Paints `scene` as PNG and SVG.
@@ -43,7 +43,7 @@ fn bitmap(fonts: Fonts, scene: &Scene) -> Result<Vec<u8>, String> {
 
 /// Averages squares of [`OVERSAMPLING`] × [`OVERSAMPLING`] pixels into one.
 ///
-/// Most of a picture is blank, so it goes by stretches of 20 pixels and copies those that are: that makes it many times
+/// Most of a graph is blank, so it goes by stretches of 20 pixels and copies those that are: that makes it many times
 /// faster.
 fn average_down(large: &[u8], width: usize, height: usize) -> Vec<u8> {
     let factor = OVERSAMPLING as usize;
@@ -103,7 +103,7 @@ fn vector(fonts: Fonts, scene: &Scene) -> Result<String, String> {
 
 type Painted<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-/// What painting depends on beside the scene.
+/// What painting depends on in addition to the scene.
 #[derive(Clone, Copy)]
 struct Brush {
     fonts: Fonts,

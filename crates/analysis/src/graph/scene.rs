@@ -4,7 +4,7 @@ use crate::graph::font::{CAP_HEIGHT, Fonts, Weight};
 use crate::graph::marker::Marker;
 use crate::graph::palette::{Color, INK, WHITE};
 
-/// A place in the picture, pixels from its top left corner.
+/// A place in the graph, pixels from its top left corner.
 pub(crate) type Point = (f64, f64);
 
 /// A rectangle in pixels; `top` is less than `bottom`.
@@ -62,7 +62,7 @@ pub(crate) enum Anchor {
     Right,
 }
 
-/// A text in the picture. `at` is on its baseline.
+/// A text in the graph. `at` is on its baseline.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Label {
     pub(crate) text: String,
@@ -75,7 +75,7 @@ pub(crate) struct Label {
 }
 
 impl Label {
-    /// A label of ordinary weight that begins at `at`.
+    /// A label of ordinary weight that starts at `at`.
     pub(crate) fn new(text: impl Into<String>, at: Point, size: f64) -> Self {
         let text = text.into();
         Label { text, at, size, color: INK, weight: Weight::Regular, anchor: Anchor::Left }
@@ -99,7 +99,7 @@ impl Label {
         Label { at: (self.at.0, self.at.1 + shift), ..self }
     }
 
-    /// The x pixel at which its first letter begins.
+    /// The x pixel at which its first letter starts.
     pub(crate) fn start(&self, fonts: Fonts) -> f64 {
         let width = fonts.width(&self.text, self.size, self.weight);
         match self.anchor {
@@ -129,7 +129,7 @@ pub(crate) enum Shape {
     Text(Label),
 }
 
-/// A picture before it is painted.
+/// A graph before it is painted.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scene {
     /// Pixels.
@@ -162,7 +162,7 @@ impl Scene {
         self.shapes.push(Shape::Text(label));
     }
 
-    /// A marker with a thin white rim, so that it stands off lines and other markers; `open` leaves it empty.
+    /// A marker with a narrow white rim, so that it stands off lines and other markers; `open` leaves it empty.
     pub(crate) fn marker(&mut self, marker: Marker, at: Point, radius: f64, color: Color, fill: MarkerFill) {
         self.shapes.push(Shape::Fill(marker.corners(at, radius + 1.5), WHITE));
         self.shapes.push(Shape::Fill(marker.corners(at, radius), color));
@@ -185,7 +185,7 @@ impl Scene {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MarkerFill {
     Solid,
-    /// Its cells were not all proved.
+    /// Its cells were not all verified.
     Open,
 }
 

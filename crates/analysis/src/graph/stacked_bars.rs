@@ -20,20 +20,20 @@ pub(crate) struct StackedBars {
     pub(crate) means: Vec<Option<MeanBreakdown>>,
     /// What is written where no bar at all can be drawn.
     pub(crate) empty: &'static str,
-    /// What is written in the place of a bar that is missing beside others.
+    /// What is written in place of a missing bar.
     pub(crate) missing: &'static str,
 }
 
 /// The colour and the words of a part.
 fn look(part: Component) -> (Color, &'static str) {
     match part {
-        Component::Queueing => (PURPLE, "waiting for a turn"),
+        Component::Queueing => (PURPLE, "queueing (client, server)"),
         Component::Handshake => (SKY, "handshake"),
         Component::RoundTrips => (BLUE, "round trips"),
-        Component::Transmission => (GREEN, "transmission and queue"),
+        Component::Transmission => (GREEN, "transmission and link queue"),
         Component::Retransmission => (VERMILLION, "retransmission stalls"),
         Component::Server => (ORANGE, "server"),
-        Component::Database => (BLACK, "server's disk"),
+        Component::Database => (BLACK, "server database"),
         Component::Other => (GREY, "other"),
     }
 }
@@ -69,7 +69,7 @@ impl StackedBars {
         }
     }
 
-    /// Says beside other bars why one is not there.
+    /// States why a bar is missing.
     fn draw_missing(&self, scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, sizes: TypeSizes) {
         if fonts.width(self.missing, sizes.note, Weight::Regular) + 6.0 <= plot.slot() {
             let at = (plot.category(index), plot.area.bottom - 6.0);

@@ -8,10 +8,10 @@ use crate::graph::scene::{Anchor, Label, Point};
 /// Which backend text is painted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TextPlacement {
-    /// Sizes fonts by line height and hangs the baseline half of that below the position. It pushes each letter's ink to
-    /// the pen, which looks ragged: letters are painted one by one, each where it belongs.
+    /// Sizes fonts by line height and hangs the baseline half of that below the position. It pushes each letter's ink
+    /// to the pen, which looks ragged: letters are painted one by one, each where it belongs.
     Bitmap,
-    /// Divides sizes by 1.24 and hangs the baseline 0.76 em below the position. Whoever shows the SVG may use another
+    /// Divides sizes by 1.24 and hangs the baseline 0.76 em below the position. The viewer of the SVG may use another
     /// font, so a label is one piece and keeps its anchor.
     Svg,
 }

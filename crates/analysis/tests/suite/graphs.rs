@@ -27,7 +27,7 @@ impl Pixels {
     }
 }
 
-/// Pictures of the loss cells alone: seven and the two overviews.
+/// Graphs of the loss cells alone: seven and the two overviews.
 fn graphs() -> Vec<Graph> {
     let mut run = crate::synthetic::sweep(7, 300);
     run.cells.retain(|cell| cell.condition == "loss");
@@ -87,10 +87,10 @@ fn check_svg(graph: &Graph, width: usize, height: usize) {
         "loss-latency" => &["Packet loss (%)", "Latency of an operation (ms)", "median", "p95", "mean", "p99"],
         "loss-rtt" => &["Packet loss (%)", "RTT of a request (ms)", "median", "p95", "mean"],
         "loss-breakdown" => &["Packet loss: where the time went", "retransmission stalls", "place order"],
-        "loss-breakdown-slowest" => &["where the time of the slowest 5 % went", "round trips", "all operations"],
-        "overview-breakdown" => &["Where the time of all operations went", "Packet loss, slowest 5 %", "handshake"],
+        "loss-breakdown-slowest" => &["latency breakdown, slowest 5 %", "round trips", "all operations"],
+        "overview-breakdown" => &["Latency breakdown, all operations", "Packet loss, slowest 5 %", "handshake"],
         "loss-ecdf" => &["Latency of an operation (ms)", "Successful operations (%)", "0 % (baseline)", "2 %"],
-        _ => &["Packet loss (%)", "Operations that failed (%)", "refused by the shop"],
+        _ => &["Packet loss (%)", "Operations that failed (%)", "refused by the server"],
     };
     for text in expected.iter().chain(&["run 20250301-101500"]) {
         assert!(svg.contains(text), "{name}: '{text}' is missing");

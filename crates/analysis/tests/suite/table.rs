@@ -42,7 +42,7 @@ fn the_terminal_form_marks_doubts_and_thin_percentiles() {
         "+50.0", "51.5*", "+50.0", "51.5*",
     ];
     assert_eq!(words, expected, "{text}");
-    for note in ["! not proved", "~ overloaded", "* too few values", "p95 200", "No ±: an interval needs 5"] {
+    for note in ["! unverified", "~ overloaded", "* too few values", "p95 200", "No ±: an interval needs 5"] {
         assert!(text.contains(note), "'{note}' is missing in\n{text}");
     }
     run.cells[0].overloaded = true;
@@ -53,7 +53,7 @@ fn the_terminal_form_marks_doubts_and_thin_percentiles() {
 #[test]
 fn each_doubt_has_a_mark_and_a_remedy_of_its_own() {
     for (verdict, stalled, mark, note) in [
-        (Verdict::Unverified, false, "100ms !", "! not proved: the condition was not confirmed"),
+        (Verdict::Unverified, false, "100ms !", "! unverified: the condition was not confirmed"),
         (Verdict::Failed, false, "100ms ×", "× failed: the server or a client failed"),
         (Verdict::Interrupted, false, "100ms /", "/ interrupted: the run was stopped in a cell; resume the run"),
         (Verdict::Verified, true, "100ms ^", "^ server stalled: slow operations were slow in the server"),

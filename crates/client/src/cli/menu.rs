@@ -22,8 +22,8 @@ pub(super) struct Args {
     /// When connections are made.
     #[arg(long, value_enum, default_value = "per-request")]
     connection: ConnectionMode,
-    /// Where the session's rows go. They are appended to those of earlier sessions; column run_id tells sessions apart. If
-    /// rows cannot be appended (other columns, incomplete last row), a number is added to the name.
+    /// Where the session's rows go. They are appended to those of earlier sessions; column run_id tells sessions apart.
+    /// If rows cannot be appended (other columns, incomplete last row), a number is added to the name.
     #[arg(long, value_name = "FILE", default_value = "shop-session.csv")]
     csv: PathBuf,
 }

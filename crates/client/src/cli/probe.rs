@@ -19,7 +19,8 @@ pub(super) struct Args {
     /// Name or IPv4 address of the host whose kernel answers.
     #[arg(long, value_name = "HOST")]
     server: String,
-    /// UDP echo to a server's --echo-listen PORT instead of ICMP: through a published port, where the host would answer.
+    /// UDP echo to a server's --echo-listen PORT instead of ICMP: through a published port, where the host would
+    /// answer.
     #[arg(long, value_name = "PORT")]
     udp: Option<u16>,
     /// Time TCP handshakes with PORT instead of echo.

@@ -25,13 +25,14 @@ use crate::workload;
 use crate::workload::thread_scheduling;
 use crate::workload::{Accounts, Credentials, Labels, Load, Settings, Until};
 
-/// How long it goes on when nobody says.
+/// Default duration.
 const DEFAULT_DURATION: Duration = Duration::from_secs(30);
 
-/// Shoppers of a closed loop that one thread is enough for.
+/// Virtual users of a closed loop that one thread is enough for.
 const USERS_PER_THREAD: usize = 256;
 /// Arrivals a second that one thread is enough for. With more, too many come while it is busy with others: measured at
-/// 1000/s with a connection per request and compilers beside it, p99 lateness was 0.3 ms on one thread and 0.13 ms on two.
+/// 1000/s with a connection per request while compilers ran, p99 lateness was 0.3 ms on one thread and 0.13 ms on
+/// two.
 const ARRIVALS_ON_ONE_THREAD: f64 = 500.0;
 /// Arrivals a second for each thread that is added.
 const ARRIVALS_PER_THREAD: f64 = 5000.0;
@@ -41,16 +42,16 @@ const ARRIVALS_PER_THREAD: f64 = 5000.0;
 pub(super) struct Args {
     #[command(flatten)]
     shop: ShopArgs,
-    /// Virtual shoppers in this process.
+    /// Virtual users in this process.
     #[arg(long, value_name = "N", default_value = "1")]
     users: NonZeroU32,
-    /// Time before the measured time: its rows have the phase warm_up and a negative start_us.
+    /// Warm-up before the measurement window; its rows have the phase warm_up and a negative start_us
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration::parse)]
     warm_up: Duration,
-    /// Measured time; 30s when --operations is not given either. Operations under way at its end may take 15 s more.
+    /// Measurement window (30s without --operations); operations in flight at its end may take 15 s more
     #[arg(long, value_name = "TIME", value_parser = duration::parse_positive)]
     duration: Option<Duration>,
-    /// Ends after so many measured operations in this process; in a closed loop divided evenly among the shoppers.
+    /// Stop after N measured operations (closed loop: divided evenly among the virtual users)
     #[arg(long, value_name = "N")]
     operations: Option<u64>,
     #[command(flatten)]
@@ -58,28 +59,29 @@ pub(super) struct Args {
     /// When connections are made.
     #[arg(long, value_enum, default_value = "per-request")]
     connection: ConnectionMode,
-    /// Accounts: a new one each turn, registering being measured; or one per shopper, made before the measured time.
+    /// fresh: register a new account per iteration (measured); prepared: one per user, created before the measurement
+    /// window
     #[arg(long, value_enum, default_value = "fresh")]
     accounts: AccountsArg,
-    /// Longest time that preparing accounts may take.
+    /// Timeout of preparing all accounts
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration::parse_positive)]
     prepare_timeout: Duration,
-    /// The same seed gives the same decisions: names, products, quantities, stars, pauses, arrivals. Random when not given.
+    /// Seed of all decisions: names, products, quantities, stars, think times, arrivals [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Products on a page of view_products.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     page_size: u32,
-    /// Where the rows go; '-' is stdout. A file that is there is replaced.
+    /// CSV file of the rows; '-' is stdout; an existing file is replaced
     #[arg(long, value_name = "FILE")]
     csv: PathBuf,
-    /// Administrator who adds products when the stock runs out. Without one, an order that finds none is refused.
+    /// Administrator account, to add products when the stock runs out (without it such orders are refused)
     #[arg(long, value_name = "NAME")]
     admin_username: Option<String>,
     /// File with the administrator's password; or set SHOP_ADMIN_PASSWORD.
     #[arg(long, value_name = "FILE", requires = "admin_username")]
     admin_password_file: Option<PathBuf>,
-    /// Say 'ready' on stdout, wait for 'go' on stdin, report progress as JSON lines; for the driver.
+    /// For the driver: print events as JSON lines, wait for 'go' on stdin
     #[arg(long)]
     control: bool,
     #[command(flatten)]
@@ -191,8 +193,8 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
     Ok(Box::new(file))
 }
 
-/// One thread for a few shoppers, so that eight such processes do not fight for the processors; more for thousands. In an
-/// open loop shoppers mostly wait, and it is the rate that counts.
+/// One thread for a few virtual users, so that eight such processes do not fight for the processors; more for
+/// thousands. In an open loop virtual users mostly wait, and it is the rate that counts.
 fn runtime(settings: &Settings) -> io::Result<tokio::runtime::Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let (threads, ask): (usize, fn()) = match settings.load {

@@ -15,14 +15,14 @@ use model::sample::Outcome;
 /// Orders that are shown at once.
 const HISTORY_ROWS: u32 = 20;
 
-/// What somebody is about to order.
+/// The order being prepared.
 #[derive(Default)]
 struct Cart {
     items: Vec<(Product, i64)>,
 }
 
 impl Cart {
-    /// Puts pieces in; those of a product that is in already are added up.
+    /// Puts units in; those of a product that is in already are added up.
     fn put(&mut self, product: Product, quantity: i64) {
         match self.items.iter_mut().find(|(inside, _)| inside.product_id == product.product_id) {
             Some((_, units)) => *units += quantity,

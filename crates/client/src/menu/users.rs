@@ -44,7 +44,7 @@ pub(super) fn change_password(session: &mut Session) -> Result<(), InquireError>
 
 pub(super) fn log_out(session: &mut Session) -> Result<(), InquireError> {
     let Some(token) = session.token() else { return Ok(()) };
-    // Also when the answer is lost: whoever chose this does not want to be logged in here.
+    // Also when the response is lost: the user has chosen to be logged out.
     let _ = session.ask::<Done>(&Request::Logout { token });
     session.set_user(None);
     Ok(())

@@ -1,5 +1,5 @@
-//! TCP handshakes, timed: they cross the link to whoever ends the connections. If that is a proxy before the link, they
-//! are quicker than the link allows.
+//! TCP handshakes, timed: they cross the link to the peer that terminates the connections. If that is a proxy before
+//! the link, they are quicker than the link allows.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -28,7 +28,7 @@ pub struct HandshakeSettings {
 /// Connects and disconnects; the report's round-trip times are those of the handshakes.
 ///
 /// # Errors
-/// When nobody listens there or the host can't be reached. A handshake that is given up is no error.
+/// When the port is closed or the host cannot be reached. A handshake that is given up is no error.
 pub fn handshakes(settings: &HandshakeSettings) -> Result<ProbeReport, ProbeError> {
     let address = SocketAddr::new(IpAddr::V4(settings.server), settings.port);
     let began = Instant::now();

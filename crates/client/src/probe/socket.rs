@@ -1,4 +1,5 @@
-//! The socket that echo goes through: for ICMP a raw one where permitted, else the kernel's ping socket; for UDP its own.
+//! The socket that echo goes through: for ICMP a raw one where permitted, else the kernel's ping socket; for UDP its
+//! own.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -75,7 +76,7 @@ impl EchoSocket {
     /// Sends an echo request. One that finds the buffers full is lost like one that the link loses.
     pub(super) fn send(&self, request: &[u8]) -> io::Result<()> {
         match self.socket.send(request) {
-            // Nobody answers at the port: that was told of an earlier request, and this one is lost, too.
+            // The port is closed: the error belongs to an earlier request, and this one is lost, too.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => Err(error),
             _ => Ok(()),

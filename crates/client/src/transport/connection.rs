@@ -18,12 +18,12 @@ const READ_BYTES: usize = 16 * 1024;
 /// The length prefix of a frame, bytes.
 const PREFIX_BYTES: u64 = protocol::frame::PREFIX_BYTES as u64;
 
-/// An open connection with nothing under way.
+/// An open connection with nothing in flight.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
     decoder: FrameDecoder,
-    /// When the first and the last bytes of the response that is under way arrived, so far.
+    /// When the first and the last bytes of the response that is in flight arrived, so far.
     arrived: Option<(Instant, Instant)>,
     /// Segments sent again up to the end of the last operation.
     retransmits_before: u32,

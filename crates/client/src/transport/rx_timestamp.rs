@@ -56,7 +56,8 @@ pub(super) fn read(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, 
     })
 }
 
-/// Returns one moment on the real-time and on the monotonic clock. `clocks` reads the latter before and after the former.
+/// Returns one moment on the real-time and on the monotonic clock. `clocks` reads the latter before and after the
+/// former.
 ///
 /// A thread that loses its core between two readings would shift every time that is converted with them by as long, so
 /// wide readings are repeated. The later one of the monotonic clock counts: no response is dated before its arrival.

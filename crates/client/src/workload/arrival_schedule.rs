@@ -1,7 +1,8 @@
-//! The timetable of an open loop: when operations are meant to begin. Pure.
+//! The arrival schedule of an open loop: when operations are meant to start. Pure.
 //!
 //! It depends on the seed, the client and what was asked for, and on nothing that the network or the shop does. It is
-//! computed as it is needed and never kept, so that an endless one, or one that nobody keeps up with, takes no memory.
+//! computed as it is needed and never kept, so that an endless one, or one that is faster than the users, takes no
+//! memory.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use crate::workload::seed::{Purpose, Stream};
 use crate::workload::settings::Settings;
 
-/// More a second than any one process can begin.
+/// More a second than any one process can start.
 const MAX_PER_SECOND: f64 = 1e6;
 
 /// How often operations arrive.
@@ -85,12 +86,13 @@ impl fmt::Display for ArrivalRate {
 /// How arrivals follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArrivalProcess {
-    /// One gap after the other, all alike.
+    /// Equal gaps.
     Constant {
         /// When the first one arrives; so clients can be interleaved.
         offset: Duration,
     },
-    /// Independent of each other: gaps are exponentially distributed, as those of many people who don't know each other.
+    /// Independent of each other: gaps are exponentially distributed, as those of many people who don't know each
+    /// other.
     Poisson,
 }
 
@@ -103,7 +105,7 @@ pub struct Arrivals {
     pub process: ArrivalProcess,
 }
 
-/// Intended starts, one after the other, since the workload began (with its warm-up).
+/// Intended starts, one after the other, since the workload started (with its warm-up).
 #[derive(Debug)]
 pub(super) struct ArrivalSchedule {
     process: ArrivalProcess,
@@ -252,7 +254,7 @@ mod tests {
         assert_eq!(first(1, "a"), first(1, "a"));
         assert_ne!(first(1, "a"), first(2, "a"));
         assert_ne!(first(1, "a"), first(1, "b"));
-        // How long it lasts and how many shoppers there are change nothing of it.
+        // How long it lasts and how many virtual users there are change nothing of it.
         let longer = schedule("10/s", ArrivalProcess::Poisson, |settings| {
             settings.labels.client = "a".to_owned();
             settings.users = 50.try_into().unwrap();

@@ -1,12 +1,13 @@
-//! Follows the timetable of an open loop: waits until an operation is due, and says so.
+//! Follows the arrival schedule of an open loop: waits until an operation is due, and says so.
 //!
-//! A runtime's timers fire more than a millisecond late, so the waiting is done by a timer of the kernel (timerfd) among
-//! the runtime's sockets. A virtual processor takes 30 to 70 microseconds to wake up even a real-time thread, and seldom
-//! 300, so the timer rings a little early, and the rest of the time the task gives way to other tasks again and again.
+//! A runtime's timers fire more than a millisecond late, so the waiting is done by a timer of the kernel (timerfd)
+//! among the runtime's sockets. A virtual processor takes 30 to 70 microseconds to wake up even a real-time thread, and
+//! seldom 300, so the timer rings a little early, and the rest of the time the task gives way to other tasks again and
+//! again.
 //!
-//! Measured with 200 and 1000 arrivals a second, p99 lateness in microseconds: this 120 to 180; without being early 200 to
-//! 370; a thread of its own that sleeps in clock_nanosleep and then wakes the runtime's 150 to 220, and when it spins
-//! before, 130 to 330, because each of its wake-ups takes a second idle processor out of its sleep.
+//! Measured with 200 and 1000 arrivals a second, p99 lateness in microseconds: this 120 to 180; without being early 200
+//! to 370; a thread of its own that sleeps in clock_nanosleep and then wakes the runtime's 150 to 220, and when it
+//! spins before, 130 to 330, because each of its wake-ups takes a second idle processor out of its sleep.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -31,7 +32,7 @@ const EARLY_SHARE: f64 = 0.1;
 /// The two clocks are read so often, and the closest pair counts.
 const CLOCK_READINGS: usize = 9;
 
-/// The task that follows a timetable; it ends with the value.
+/// The task that follows an arrival schedule; it ends with the value.
 #[derive(Debug)]
 pub(super) struct ArrivalTimer {
     task: JoinHandle<io::Result<()>>,
@@ -39,7 +40,7 @@ pub(super) struct ArrivalTimer {
 }
 
 impl ArrivalTimer {
-    /// Follows `timetable`, which begins at `began`. Nothing arrives any more after its last one, or after `end` if
+    /// Follows `schedule`, which starts at `began`. Nothing arrives any more after its last one, or after `end` if
     /// there is one.
     pub(super) async fn start(
         dispatch: Arc<Dispatcher>,
@@ -47,7 +48,7 @@ impl ArrivalTimer {
         began: Instant,
         end: Option<Duration>,
     ) -> io::Result<Self> {
-        // In a task, so that it is a thread of the shoppers that asks.
+        // In a task, so that it is a thread of the virtual users that asks.
         let scheduling = tokio::spawn(async { thread_scheduling::ask() }).await.map_err(io::Error::other)?;
         let alarm = Alarm::new(schedule.mean_gap().mul_f64(EARLY_SHARE).min(EARLY))?;
         let task = tokio::spawn(async move {

@@ -1,4 +1,5 @@
-//! Waiting longer after each failure in a row, up to a bound, spread so that shoppers do not come back all at once.
+//! Waiting longer after each failure in a row, up to a bound, spread so that virtual users do not come back all at
+//! once.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Where arrivals of an open loop meet shoppers: who is free takes the next one, the one idle longest first; when nobody
-//! is, arrivals wait in order.
+//! Assigns the arrivals of an open loop to idle virtual users, the one idle longest first; without an idle user
+//! arrivals wait in order.
 //!
-//! How many wait is a number, however many they are: their intended starts are computed again when they begin.
+//! How many wait is a number, however many they are: their intended starts are computed again when they start.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use model::messages::workload::{ArrivalReport, ThreadScheduling};
 /// The operation of one arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrival {
-    /// When it was meant to begin.
+    /// When it was meant to start.
     pub(super) intended: Instant,
     found: Found,
 }
@@ -39,11 +39,11 @@ pub(super) struct Dispatcher {
 
 #[derive(Debug)]
 struct State {
-    /// Shoppers with nothing to do, the one idle longest in front. Nothing waits as long as there are any.
+    /// Virtual users with nothing to do, the one idle longest in front. Nothing waits as long as there are any.
     free: VecDeque<oneshot::Sender<Arrival>>,
-    /// The intended starts of what has arrived or will, without those that a shopper has taken.
+    /// The intended starts of what has arrived or will, without those that a virtual user has taken.
     to_begin: ArrivalSchedule,
-    /// Arrivals that wait for a shopper.
+    /// Arrivals that wait for a virtual user.
     waiting: u64,
     max_backlog: u64,
     /// Arrivals of the measured time that had to wait.
@@ -55,22 +55,23 @@ struct State {
 enum Admission {
     /// More may arrive.
     Open,
-    /// Nothing arrives any more; what waits is still begun.
+    /// Nothing arrives any more; what waits is still started.
     Closed,
-    /// Nothing begins any more.
+    /// Nothing starts any more.
     Over,
 }
 
-/// A shopper's way to its arrivals.
+/// A virtual user's way to its arrivals.
 #[derive(Debug)]
 pub(super) struct UserSlot {
     dispatch: Arc<Dispatcher>,
-    /// Where the first one comes from: every shopper is free in the beginning.
+    /// Where the first one comes from: every virtual user is free in the start.
     first: Option<oneshot::Receiver<Arrival>>,
 }
 
 impl Dispatcher {
-    /// Of a `timetable` that began at `began`, with as many free shoppers as seats are given back, in their order.
+    /// Creates a dispatcher of `schedule`, which started at `began`, with one idle virtual user per returned slot, in
+    /// their order.
     pub(super) fn new(
         schedule: ArrivalSchedule,
         began: Instant,
@@ -87,7 +88,7 @@ impl Dispatcher {
         (dispatch, slots)
     }
 
-    /// The next one of the timetable is due, which is meant to begin at `intended`.
+    /// The next one of the arrival schedule is due, which is meant to start at `intended`.
     pub(super) fn arrive(&self, intended: Instant) {
         let mut state = self.lock();
         if state.admission != Admission::Open {
@@ -102,16 +103,16 @@ impl Dispatcher {
         // Nothing waits, so it is the one that arrived.
         let intended = state.to_begin.next().map_or(intended, |since| self.began + since);
         drop(state);
-        // Only a shopper whose task was ended is gone, and then the workload has failed.
+        // Only a virtual user whose task was ended is gone, and then the workload has failed.
         let _ = user.send(Arrival { intended, found: Found::AFreeShopper });
     }
 
-    /// Nothing arrives any more; what waits is still begun.
+    /// Nothing arrives any more; what waits is still started.
     pub(super) fn close(&self) {
         self.end(Admission::Closed);
     }
 
-    /// Nothing arrives and nothing begins any more.
+    /// Nothing arrives and nothing starts any more.
     pub(super) fn abandon(&self) {
         self.end(Admission::Over);
     }
@@ -125,7 +126,7 @@ impl Dispatcher {
         state.free.clear();
     }
 
-    /// An operation begins now: takes down how late, unless that was for want of a shopper.
+    /// An operation starts now: takes down how late, unless that was for want of a virtual user.
     pub(super) fn begins(&self, arrival: Arrival) {
         if arrival.found == Found::AFreeShopper && arrival.intended >= self.measured_from {
             self.lateness.add(arrival.intended.elapsed());
@@ -137,7 +138,7 @@ impl Dispatcher {
         self.lock().waiting
     }
 
-    /// How well the timetable was kept.
+    /// How well the arrival schedule was kept.
     pub(super) fn arrivals(&self, scheduling: ThreadScheduling) -> ArrivalReport {
         let state = self.lock();
         ArrivalReport {
@@ -196,7 +197,7 @@ impl UserSlot {
         place.await.ok()
     }
 
-    /// The operation of `arrival` begins now.
+    /// The operation of `arrival` starts now.
     pub(super) fn begins(&self, arrival: Arrival) {
         self.dispatch.begins(arrival);
     }
@@ -216,7 +217,7 @@ mod tests {
 
     const GAP: Duration = Duration::from_millis(100);
 
-    /// Ten arrivals a second that began long ago, the first second being warm-up.
+    /// Ten arrivals a second that started long ago, the first second being warm-up.
     fn dispatch(users: u32) -> (Arc<Dispatcher>, Vec<UserSlot>, Instant) {
         let until = Until { elapsed: None, operations: None };
         let settings = Settings { until, warm_up: Duration::from_secs(1), ..settings() };
@@ -227,7 +228,7 @@ mod tests {
         (dispatch, slots, began)
     }
 
-    /// What a shopper gets at once, without waiting.
+    /// What a virtual user gets at once, without waiting.
     fn poll(slot: &mut UserSlot) -> Poll<Option<Arrival>> {
         pin!(slot.next()).poll(&mut Context::from_waker(Waker::noop()))
     }
@@ -281,7 +282,7 @@ mod tests {
     fn lateness_is_that_of_measured_arrivals_that_found_a_shopper_free() {
         let (dispatch, _seats, began) = dispatch(1);
         for arrival in [3, 20, 21] {
-            // The timetable itself does not matter here.
+            // The arrival schedule itself does not matter here.
             dispatch.begins(Arrival { intended: began + GAP * arrival, found: Found::AFreeShopper });
         }
         dispatch.begins(Arrival { intended: began + GAP * 22, found: Found::AllBusy });

@@ -1,7 +1,7 @@
 //! One turn of the loop: register → log in → browse → order → rate → look at one's orders → log out.
 //!
-//! Any of them may fail. A turn goes on with what it has: without products it does not order, without an order it does
-//! not rate, and when its token is no longer taken it ends, and the next one begins with logging in.
+//! Any of them may fail. A turn continues with what it has: without products it does not order, without an order it
+//! does not rate, and when its token is no longer taken it ends, and the next one starts with logging in.
 
 use protocol::Request;
 use protocol::request::OrderItem;
@@ -14,7 +14,7 @@ use crate::workload::iteration_plan::IterationPlan;
 use crate::workload::settings::{Accounts, Credentials};
 use crate::workload::virtual_user::{VirtualUser, WorkloadEnded, is_in_doubt};
 
-/// Rows of the history that are asked for: few, so that responses of shoppers who keep their account stay alike.
+/// Rows of the history that are asked for: few, so that responses of virtual users who keep their account stay alike.
 const HISTORY_ROWS: u32 = 5;
 /// Pieces of a product that is added because another ran out.
 const RESTOCK_UNITS: i64 = 1000;
@@ -157,7 +157,7 @@ impl VirtualUser {
             token,
             name: format!("Restocked {:06}-{turn:07}", self.user),
             category: "Restocked".to_owned(),
-            description: "Added by a shopper because the stock ran out".to_owned(),
+            description: "Added by a virtual user because the stock ran out".to_owned(),
             price_cents: 999,
             stock: RESTOCK_UNITS,
         };

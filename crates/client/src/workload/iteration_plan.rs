@@ -1,7 +1,7 @@
-//! What a shopper wants in one turn, decided before anything is sent. Pure.
+//! What a virtual user wants in one turn, decided before anything is sent. Pure.
 //!
-//! A turn's wishes depend on the seed, the client, the shopper and the turn's number, and on nothing that the network
-//! does; they are fitted to the products that the shop really has.
+//! A turn's wishes depend on the seed, the client, the virtual user and the turn's number, and on nothing that the
+//! network does; they are fitted to the products that the shop really has.
 
 use protocol::request::OrderItem;
 use protocol::response::Product;
@@ -18,7 +18,7 @@ const MAX_UNITS: u64 = 3;
 pub(super) struct IterationPlan {
     /// Which page of the products: a position in [0, 1).
     page: f64,
-    /// Which products of the page, and how many pieces.
+    /// Which products of the page, and how many units.
     items: Vec<PlannedItem>,
     /// Stars for the first item of the order.
     pub(super) stars: u8,
@@ -32,7 +32,7 @@ struct PlannedItem {
 }
 
 impl IterationPlan {
-    /// What shopper `user` of `client` wants in turn `turn`.
+    /// What virtual user `user` of `client` wants in turn `turn`.
     pub(super) fn new(seed: u64, client: &str, user: u32, turn: u64) -> Self {
         let mut stream = Stream::new(seed, client, user, Purpose::Turn(turn));
         let page = stream.unit();
@@ -53,7 +53,7 @@ impl IterationPlan {
 
     /// The order, out of the products on the page that was seen; empty when the page was.
     ///
-    /// Products that are sold out are passed over as long as there are others.
+    /// Products that are sold out are skipped as long as there are others.
     pub(super) fn order(&self, seen: &[Product]) -> Vec<OrderItem> {
         let in_stock: Vec<&Product> = seen.iter().filter(|product| product.stock >= MAX_UNITS as i64).collect();
         let candidates = if in_stock.is_empty() { seen.iter().collect() } else { in_stock };

@@ -23,7 +23,7 @@ impl Default for StartLateness {
 }
 
 impl StartLateness {
-    /// Something began so late; begun microseconds count whole.
+    /// Something started so late; started microseconds count whole.
     pub(super) fn add(&self, late: Duration) {
         let us = late.as_nanos().div_ceil(1000).try_into().unwrap_or(u64::MAX);
         let place = usize::try_from(us).unwrap_or(usize::MAX).min(EXACT_US - 1);
@@ -80,7 +80,7 @@ mod tests {
         let lateness = of([]);
         assert_eq!((lateness.count(), lateness.percentile_us(99), lateness.max_us()), (0, 0, 0));
         lateness.add(Duration::from_nanos(1001));
-        assert_eq!(lateness.percentile_us(50), 2, "a begun microsecond counts whole");
+        assert_eq!(lateness.percentile_us(50), 2, "a started microsecond counts whole");
         let broken = of([10, 10, 5_000_000]);
         assert_eq!((broken.percentile_us(50), broken.percentile_us(99)), (10, 5_000_000));
     }

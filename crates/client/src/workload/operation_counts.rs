@@ -1,4 +1,4 @@
-//! Counting what all shoppers of a process did, for progress and for the end.
+//! Counting what all virtual users of a process did, for progress and for the end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,7 +35,7 @@ impl OperationCounts {
         }
     }
 
-    /// So many operations were given up, or never begun, because the workload ended.
+    /// So many operations were given up, or never started, because the workload ended.
     pub(super) fn unfinished(&self, count: u64) {
         self.unfinished.fetch_add(count, Ordering::Relaxed);
     }
@@ -48,7 +48,7 @@ impl OperationCounts {
         }
     }
 
-    /// The counts at the end, and how a timetable was kept if there was one.
+    /// The counts at the end, and how an arrival schedule was kept if there was one.
     pub(super) fn done(&self, arrivals: Option<ArrivalReport>) -> Event {
         Event::Done {
             operations: self.operations.load(Ordering::Relaxed),

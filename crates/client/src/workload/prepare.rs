@@ -1,4 +1,4 @@
-//! Making the shoppers' accounts before the measured time.
+//! Making the virtual users' accounts before the measured time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::workload::settings::{Credentials, Settings};
 /// Accounts that are made at the same time.
 const AT_ONCE: u32 = 8;
 
-/// Makes the account of every shopper.
+/// Makes the account of every virtual user.
 pub(super) async fn accounts(settings: &Arc<Settings>, within: Duration) -> Result<(), WorkloadError> {
     let mut workers = JoinSet::new();
     for first in 0..AT_ONCE.min(settings.users.get()) {
@@ -29,7 +29,7 @@ pub(super) async fn accounts(settings: &Arc<Settings>, within: Duration) -> Resu
     Ok(())
 }
 
-/// Makes the accounts of the shoppers `first`, `first` + [`AT_ONCE`] and so on.
+/// Makes the accounts of the virtual users `first`, `first` + [`AT_ONCE`] and so on.
 async fn register_every(settings: Arc<Settings>, first: u32, deadline: Instant) -> Result<(), WorkloadError> {
     let mut transport = Transport::new(settings.endpoints, ConnectionMode::Persistent, settings.timeouts);
     let jitter = Stream::new(settings.seed, &settings.labels.client, first, Purpose::BackOff);

@@ -25,7 +25,7 @@ pub(crate) struct Row {
     pub(crate) user: u32,
     pub(crate) sequence: u64,
     pub(crate) operation: &'static str,
-    /// Intended start, microseconds since the beginning of the measured time.
+    /// Intended start, microseconds since the start of the measured time.
     pub(crate) start_us: i64,
     pub(crate) measured: ExchangeTiming,
     pub(crate) outcome: Outcome,

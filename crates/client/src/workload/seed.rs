@@ -1,8 +1,8 @@
 //! Where all randomness of a workload comes from: one number, and who asks for what.
 //!
-//! Every use has a stream of its own, so that a retry or a failure in one shopper never changes what another one, or
-//! the same one in the next turn, decides. Streams are ChaCha8 keyed by the seed; the mapping to numbers is our own, so
-//! that no library update changes a workload.
+//! Every use has a stream of its own, so that a retry or a failure in one virtual user never changes what another one,
+//! or the same one in the next turn, decides. Streams are ChaCha8 keyed by the seed; the mapping to numbers is our own,
+//! so that no library update changes a workload.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// What a stream of random numbers is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
-    /// What a shopper wants in one turn.
+    /// What a virtual user wants in one turn.
     Turn(u64),
-    /// How long a shopper thinks.
+    /// How long a virtual user thinks.
     Think,
     /// How back-off is spread.
     BackOff,
     /// Passwords.
     Password(u64),
-    /// When operations of an open loop arrive; of the whole client, so that shoppers change nothing of it.
+    /// When operations of an open loop arrive; of the whole client, so that virtual users change nothing of it.
     Arrivals,
 }
 
@@ -41,7 +41,7 @@ impl Purpose {
 pub(super) struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of shopper `user` of the client `client` for `purpose`.
+    /// The stream of virtual user `user` of the client `client` for `purpose`.
     pub(super) fn new(seed: u64, client: &str, user: u32, purpose: Purpose) -> Self {
         let (kind, index) = purpose.key();
         let mut key = [0; 32];
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_fnv_1a_and_parts_do_not_run_together() {
-        // "a" and the separator 0xff, by hand from the definition.
+        // "a" and the separator 0xff, manually from the definition.
         let a = (0xcbf2_9ce4_8422_2325_u64 ^ 0x61).wrapping_mul(0x0100_0000_01b3);
         assert_eq!(hash(&["a"]), (a ^ 0xff).wrapping_mul(0x0100_0000_01b3));
         assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));

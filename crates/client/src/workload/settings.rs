@@ -16,13 +16,13 @@ pub struct Settings {
     pub connection: ConnectionMode,
     /// How long to wait for the shop.
     pub timeouts: Timeouts,
-    /// Virtual shoppers in this process.
+    /// Virtual users in this process.
     pub users: NonZeroU32,
     /// Before the measured time; its operations get rows that say so.
     pub warm_up: Duration,
     /// When it ends.
     pub until: Until,
-    /// When operations begin.
+    /// When operations start.
     pub load: Load,
     /// What all decisions come from.
     pub seed: u64,
@@ -30,13 +30,13 @@ pub struct Settings {
     pub page_size: u32,
     /// When accounts are made.
     pub accounts: Accounts,
-    /// Who may add products when the stock runs out; nobody: then shoppers go on with other products.
+    /// Who may add products when the stock runs out; without them virtual users continue with other products.
     pub admin: Option<Credentials>,
     /// What stands in front of each row.
     pub labels: Labels,
 }
 
-/// When operations begin.
+/// When operations start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
     /// Closed loop: a pause after the last one, so that a slow answer delays the next request.
@@ -44,7 +44,7 @@ pub enum Load {
         /// Mean pause before each operation; pauses are uniform in 0.5 … 1.5 times this.
         think_time: Duration,
     },
-    /// Open loop: by a timetable, whatever became of those before.
+    /// Open loop: by an arrival schedule, whatever became of those before.
     Open(Arrivals),
 }
 
@@ -54,12 +54,12 @@ pub struct Until {
     /// After this time.
     pub elapsed: Option<Duration>,
     /// After this many operations were started in this process. In a closed loop they are divided evenly among the
-    /// shoppers.
+    /// virtual users.
     pub operations: Option<u64>,
 }
 
 impl Until {
-    /// How many of the operations are for shopper `user` of `users`.
+    /// How many of the operations are for virtual user `user` of `users`.
     pub(super) fn share(&self, user: u32, users: NonZeroU32) -> Option<u64> {
         let users = u64::from(users.get());
         self.operations.map(|all| all / users + u64::from(u64::from(user) < all % users))
@@ -71,7 +71,7 @@ impl Until {
 pub enum Accounts {
     /// Each turn registers a new user, as the original project does; registering is measured.
     Fresh,
-    /// Each shopper's one account is made before the measured time.
+    /// Each virtual user's one account is made before the measured time.
     Prepared {
         /// Making all of them may take this long.
         within: Duration,
@@ -87,7 +87,7 @@ pub struct Credentials {
     pub password: String,
 }
 
-/// The columns that are the same in all rows of a client; empty when nobody said.
+/// Columns with the same value in all rows of a client; empty if not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
     /// `run_id`.
@@ -105,12 +105,13 @@ pub struct Labels {
 }
 
 impl Settings {
-    /// When no operation begins any more, since the beginning of the warm-up.
+    /// When no operation starts any more, since the start of the warm-up.
     pub(super) fn end(&self) -> Option<Duration> {
         self.until.elapsed.map(|measured| self.warm_up + measured)
     }
 
-    /// The account of shopper `user` for turn `turn`: the same for the same seed and labels, and of constant length.
+    /// The account of virtual user `user` for turn `turn`: the same for the same seed and labels, and of constant
+    /// length.
     pub(super) fn account(&self, user: u32, turn: u64) -> Credentials {
         let labels = &self.labels;
         let repetition = labels.repetition.map(|number| number.to_string()).unwrap_or_default();
@@ -130,7 +131,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Settings for a shop that nobody runs.
+    /// Settings for a shop that does not run.
     pub(in crate::workload) fn settings() -> Settings {
         Settings {
             endpoints: Endpoints { address: IpAddr::V4(Ipv4Addr::LOCALHOST), accounts_port: 1, shop_port: 1 },

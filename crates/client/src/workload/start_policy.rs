@@ -1,5 +1,5 @@
-//! When a shopper's next operation begins: after a pause (closed loop), or when one arrives (open loop). The turn does not
-//! know which.
+//! When a virtual user's next operation begins: after a pause (closed loop), or when one arrives (open loop). The turn
+//! does not know which.
 
 use std::time::{Duration, Instant};
 
@@ -10,19 +10,19 @@ use crate::workload::settings::Settings;
 use crate::workload::stop::Stop;
 use crate::workload::virtual_user::WorkloadEnded;
 
-/// One shopper's pace.
+/// One virtual user's pace.
 #[derive(Debug)]
 pub(super) enum StartPolicy {
-    /// The next operation is meant to begin when the pause after the last one is over. So the intended start is read
+    /// The next operation is meant to start when the pause after the last one is over. So the intended start is read
     /// from the clock then, and the lateness of the runtime's timers is part of the pause and not of the latency.
     Closed(Box<ThinkTime>),
-    /// The next operation is meant to begin when the timetable says, whoever does it. There is no back-off: those who
-    /// arrive know nothing of the failures of others.
+    /// The next operation is meant to start when the arrival schedule says, whichever user does it. There is no
+    /// back-off: those who arrive know nothing of the failures of others.
     Open(UserSlot),
 }
 
 impl StartPolicy {
-    /// Waits until an operation may begin, and says when it was meant to.
+    /// Waits until an operation may start, and says when it was meant to.
     pub(super) async fn next(&mut self) -> Result<Instant, WorkloadEnded> {
         match self {
             StartPolicy::Closed(think_time) => think_time.next().await,
@@ -56,7 +56,7 @@ pub(super) struct ThinkTime {
     think_time: Duration,
     think: Stream,
     back_off: BackOff,
-    /// Operations of the measured time that may still begin.
+    /// Operations of the measured time that may still start.
     left: Option<u64>,
     measured_from: Instant,
     place: Position,
@@ -70,7 +70,7 @@ enum Position {
 }
 
 impl ThinkTime {
-    /// Those of shopper `user`, with a mean of `think_time`.
+    /// Those of virtual user `user`, with a mean of `think_time`.
     pub(super) fn new(
         user: u32,
         think_time: Duration,
@@ -109,7 +109,7 @@ impl ThinkTime {
     pub(super) fn pause(&mut self) -> Duration {
         if self.place == Position::BeforeTheFirst {
             self.place = Position::Later;
-            // Shoppers come spread over one mean pause, not all in the same instant.
+            // Virtual users come spread over one mean pause, not all in the same instant.
             return self.think_time.mul_f64(self.think.unit());
         }
         let think = self.think.around(self.think_time);

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// Tells all shoppers when to end.
+/// Tells all virtual users when to end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop {
     /// No operation starts any more.
     draining: CancellationToken,
-    /// Operations under way are given up.
+    /// Operations in flight are given up.
     cut: CancellationToken,
 }
 
 impl Stop {
-    /// No operation starts any more; those under way have `grace` to end. The shortest grace counts.
+    /// No operation starts any more; those in flight have `grace` to end. The shortest grace counts.
     pub(super) fn drain(&self, grace: Duration) {
         self.draining.cancel();
         let cut = self.cut.clone();
@@ -34,7 +34,7 @@ impl Stop {
         self.draining.cancelled().await;
     }
 
-    /// Ends when operations under way must be given up.
+    /// Ends when operations in flight must be given up.
     pub(super) async fn cut(&self) {
         self.cut.cancelled().await;
     }

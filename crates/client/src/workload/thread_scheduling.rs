@@ -1,8 +1,8 @@
 //! Getting a core at once when an operation of an open loop is due.
 //!
-//! Measured on two cores with compilers on both, 1000 operations a second: without real-time priority of the threads that
-//! begin operations their p99 lateness is 200 to 400 ms, with it 0.1 to 0.2 ms. What they do is short and bounded by the
-//! rate, so the shop beside them is not starved; and threads that they start do not inherit it.
+//! Measured on two cores with compilers on both, 1000 operations a second: without real-time priority of the threads
+//! that start operations their p99 lateness is 200 to 400 ms, with it 0.1 to 0.2 ms. What they do is short and bounded
+//! by the rate, so a shop on the same host is not starved; and threads that they start do not inherit it.
 
 use model::messages::workload::ThreadScheduling;
 

@@ -1,5 +1,5 @@
-//! Shoppers at work: from the word to begin until the time, the operations or the patience of whoever began it are used
-//! up.
+//! Virtual users at work: from the start signal until the time or the operations are used up, or the workload is
+//! are used up.
 
 use std::io;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use model::messages::workload::{ArrivalReport, Event};
 
 /// Time between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
-/// A timetable begins so long after the word, so that all shoppers are in their places.
+/// An arrival schedule starts so long after the word, so that all virtual users are in their places.
 const LEAD: Duration = Duration::from_millis(50);
 
-/// All shoppers of a process, and what makes them begin and end.
+/// All virtual users of a process, and what makes them start and end.
 pub(super) struct UserGroup {
     users: JoinSet<()>,
     stop: Stop,
     counts: Arc<OperationCounts>,
-    /// When no operation begins any more.
+    /// When no operation starts any more.
     end: Option<Instant>,
     open_loop: Option<OpenLoop>,
 }
@@ -41,7 +41,7 @@ struct OpenLoop {
 }
 
 impl UserGroup {
-    /// Lets all shoppers begin.
+    /// Lets all virtual users start.
     pub(super) async fn start(
         settings: &Arc<Settings>,
         counts: &Arc<OperationCounts>,
@@ -68,7 +68,7 @@ impl UserGroup {
         Ok(Self { users, stop, counts: Arc::clone(counts), end, open_loop })
     }
 
-    /// Reports progress until all shoppers have ended; says how a timetable was kept, if there was one.
+    /// Reports progress until all virtual users have ended; says how an arrival schedule was kept, if there was one.
     pub(super) async fn measure(
         mut self,
         commands: &mut UnboundedReceiver<Command>,
@@ -98,7 +98,7 @@ impl UserGroup {
                 _ = progress.tick(), if reported.is_ok() => {
                     reported = report(&self.counts.progress());
                     if reported.is_err() {
-                        // Whoever listened is gone.
+                        // The receiver is gone.
                         self.end_now();
                     }
                 }
@@ -138,7 +138,7 @@ fn closed(think_time: Duration, shared: &Shared) -> Vec<StartPolicy> {
 
 async fn open(arrivals: Arrivals, shared: &Shared, began: Instant) -> io::Result<(Vec<StartPolicy>, Option<OpenLoop>)> {
     let settings = &shared.settings;
-    // Two of the same: one says when, the other tells those who had to wait when they were meant to begin.
+    // Two of the same: one says when, the other tells those who had to wait when they were meant to start.
     let schedule = || ArrivalSchedule::new(arrivals, settings);
     let (dispatch, slots) = Dispatcher::new(schedule(), began, shared.measured_from, settings.users.get());
     let timer = ArrivalTimer::start(Arc::clone(&dispatch), schedule(), began, settings.end()).await?;

@@ -1,5 +1,5 @@
-//! One virtual shopper: trying operations one after the other, and recording each. When the next one begins is in
-//! `pace`, what the shopper asks for is in `turn`.
+//! One virtual user: trying operations one after the other, and recording each. When the next one starts is in
+//! `pace`, what the virtual user asks for is in `turn`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,20 +21,20 @@ use model::sample::Outcome;
 #[derive(Debug)]
 pub(super) struct WorkloadEnded;
 
-/// What all shoppers of a process share.
+/// What all virtual users of a process share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
     pub(super) stop: Stop,
     pub(super) counts: Arc<OperationCounts>,
     pub(super) rows: RowSender,
-    /// The beginning of the measured time.
+    /// The start of the measured time.
     pub(super) measured_from: Instant,
     /// Random, so that keys of orders are new also when a seed is used again on the same shop.
     pub(super) nonce: u64,
 }
 
-/// A shopper and what it knows.
+/// A virtual user and what it knows.
 pub(super) struct VirtualUser {
     pub(super) user: u32,
     pub(super) shared: Shared,
@@ -129,7 +129,7 @@ impl VirtualUser {
         let Err(failure) = &answer.result else { return };
         if !matches!(failure, ExchangeError::Refused(_)) && self.shared.counts.may_explain() {
             output::note(&format!(
-                "shop-client: shopper {}, operation {} ({operation}): {failure}",
+                "shop-client: virtual user {}, operation {} ({operation}): {failure}",
                 self.user,
                 // It was recorded, and counted, before.
                 self.sequence - 1

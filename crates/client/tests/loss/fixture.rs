@@ -12,18 +12,18 @@ use nix::unistd::Pid;
 pub(crate) const SERVER: &str = "10.79.0.1";
 const CLIENT: &str = "10.79.0.2";
 
-pub(crate) struct Lab {
+pub(crate) struct Fixture {
     pub(crate) server: String,
     pub(crate) client: String,
 }
 
-impl Lab {
+impl Fixture {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("loss-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // Made before the namespaces, so that its drop removes them when a step fails.
-        let lab = Self { server: format!("{prefix}-server"), client: format!("{prefix}-client") };
-        let Self { server, client } = &lab;
+        let fixture = Self { server: format!("{prefix}-server"), client: format!("{prefix}-client") };
+        let Self { server, client } = &fixture;
         ip(&format!("netns add {server}"));
         ip(&format!("netns add {client}"));
         ip(&format!("link add eth0 netns {server} type veth peer name eth0 netns {client}"));
@@ -32,7 +32,7 @@ impl Lab {
             ip(&format!("-n {namespace} link set lo up"));
             ip(&format!("-n {namespace} link set eth0 up"));
         }
-        lab
+        fixture
     }
 
     /// A program in a namespace; `ip` becomes the program.
@@ -58,7 +58,7 @@ fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {output:?}");
 }
 
-impl Drop for Lab {
+impl Drop for Fixture {
     fn drop(&mut self) {
         for name in [&self.server, &self.client] {
             let _absent = Command::new("ip").args(["netns", "del", name]).output();
@@ -72,7 +72,7 @@ pub(crate) struct Running(Child);
 impl Running {
     /// Starts `shop-server` or `shaper` and waits for the line that says it is ready.
     pub(crate) fn start(namespace: &str, program: &str, arguments: &[OsString]) -> Self {
-        let mut command = Lab::command(namespace, std::env::current_exe().unwrap());
+        let mut command = Fixture::command(namespace, std::env::current_exe().unwrap());
         command.arg(program).args(arguments).env("SHOP_ADMIN_PASSWORD", "boss-password");
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();

@@ -1,8 +1,8 @@
 //! What both ends of TCP tell of a link that loses packets: the real shop with `--trace`, the real client and the
 //! shaper, in network namespaces.
 //!
-//! This program is also the shop and the shaper, as the driver is: they are libraries, and a test gets only the path of its
-//! own package's programs.
+//! This program is also the shop and the shaper, as the driver is: they are libraries, and a test gets only the path of
+//! its own package's programs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod fixture;
@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use fixture::{Lab, Running, SERVER};
+use fixture::{Fixture, Running, SERVER};
 use model::TraceRow;
 use model::sample::{Outcome, Sample};
 use test_support::{requirements, test};
@@ -79,7 +79,7 @@ const LOSS: &str = "10%";
 
 /// Runs a workload with that loss.
 fn run(connection: &str) -> Seen {
-    let lab = Lab::new();
+    let fixture = Fixture::new();
     let folder = tempfile::tempdir().unwrap();
     let (csv, trace) = (folder.path().join("samples.csv"), folder.path().join("trace.csv"));
     let listen = ["--accounts-listen", "10.79.0.1:5000", "--shop-listen", "10.79.0.1:5001"];
@@ -87,16 +87,17 @@ fn run(connection: &str) -> Seen {
         ["--log", "warn", "--password-memory-kib", "8", "--password-iterations", "1", "--catalogue-stock", "100000"];
     let paths = ["--database".into(), folder.path().join("shop.db").into(), "--trace".into(), trace.clone().into()];
     let settings = listen.iter().chain(&cheap).map(OsString::from).chain(paths).collect::<Vec<_>>();
-    let shop = Running::start(&lab.server, "shop-server", &settings);
-    let shaper = Running::start(&lab.server, "shaper", &["run", "--loss", LOSS, "--seed", "7"].map(OsString::from));
-    let mut client = Lab::command(&lab.client, env!("CARGO_BIN_EXE_shop-client"));
+    let shop = Running::start(&fixture.server, "shop-server", &settings);
+    let shaper = Running::start(&fixture.server, "shaper", &["run", "--loss", LOSS, "--seed", "7"].map(OsString::from));
+    let mut client = Fixture::command(&fixture.client, env!("CARGO_BIN_EXE_shop-client"));
     client.args(["workload", "--server", SERVER, "--users=40", "--operations=1200", "--think-time=0s", "--seed=3"]);
     // No operation may be given up: the sums below are of what was seen to its end.
     client.args(["--request-timeout=100s", "--connect-timeout=100s", "--connection", connection, "--csv"]).arg(&csv);
     let output = client.output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    let dropped = dropped(&lab.server);
-    let (server_kernel, client_kernel) = (Lab::retransmitted(&lab.server), Lab::retransmitted(&lab.client));
+    let dropped = dropped(&fixture.server);
+    let (server_kernel, client_kernel) =
+        (Fixture::retransmitted(&fixture.server), Fixture::retransmitted(&fixture.client));
     shop.stop();
     shaper.stop();
     let rows = read::<TraceRow>(&trace).into_iter().map(|row| (row.exchange_id, row));
@@ -105,7 +106,7 @@ fn run(connection: &str) -> Seen {
 
 /// What the shaper in that namespace says that it has dropped.
 fn dropped(namespace: &str) -> u64 {
-    let mut show = Lab::command(namespace, std::env::current_exe().unwrap());
+    let mut show = Fixture::command(namespace, std::env::current_exe().unwrap());
     let output = show.args(["shaper", "show"]).output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     status["counters"]["dropped_loss"].as_u64().unwrap()
@@ -140,7 +141,7 @@ fn assert_between(value: u64, low: u64, high: u64, what: &str, seen: &Seen) {
 }
 
 /// Checks what holds however connections are made. `fins` is how many of the server's FINs may have been sent again:
-/// by then the connection was over for the shop, so they are in nobody's row.
+/// by then the connection was over for the shop, so they are in no row.
 fn check_totals(seen: &Seen, fins: u64) {
     let (server, client) = (seen.server_retransmits(), seen.client_retransmits());
     assert_between(server, seen.server_kernel - fins, seen.server_kernel, "rows against the server's kernel", seen);
@@ -172,8 +173,8 @@ fn connections_per_request_tell_lost_syn_acks_too() {
     let (late, prompt): (Vec<_>, Vec<_>) = seen.samples.iter().partition(late);
     // 10 % of 1200, and four and a half standard deviations.
     assert_between(late.len() as u64, 73, 167, "handshakes whose SYN-ACK was lost", &seen);
-    // The client may have retransmitted nothing: its SYN timer and the server's SYN-ACK timer are both 1 s, and when the
-    // server's expires first, the SYN-ACK arrives before the client would retransmit its SYN.
+    // The client may have retransmitted nothing: its SYN timer and the server's SYN-ACK timer are both 1 s, and when
+    // the server's expires first, the SYN-ACK arrives before the client would retransmit its SYN.
     for sample in late {
         assert!(seen.of(sample).unwrap() > 0, "the server retransmitted its SYN-ACK: {sample:?}");
     }

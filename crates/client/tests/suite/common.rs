@@ -31,7 +31,7 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// A shop with the demonstration catalogue, `stock` pieces of each product, and cheap passwords.
+    /// A shop with the demonstration catalogue, `stock` units of each product, and cheap passwords.
     pub(crate) fn start(stock: i64) -> Self {
         Self::start_with(stock, |_| {})
     }

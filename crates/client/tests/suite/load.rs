@@ -62,7 +62,7 @@ fn in_an_open_loop_a_slow_shop_delays_no_start_and_all_waiting_counts() {
     assert_eq!(starts, (0..20).map(|arrival| 3000 + 5000 * arrival).collect::<Vec<i64>>());
     for (arrival, row) in (0..20).zip(&rows) {
         assert_eq!((row.outcome, row.sequence), (Outcome::Refused, arrival));
-        // Twice as many arrive as one shopper can do: each waits 5 ms longer than the one before.
+        // Twice as many arrive as one virtual user can do: each waits 5 ms longer than the one before.
         let least = 10.0 + 5.0 * arrival as f64;
         assert!(row.latency_ms >= least, "arrival {arrival}: {} ms of {least}", row.latency_ms);
     }
@@ -99,7 +99,7 @@ fn arrivals_that_never_began_are_counted_when_it_is_stopped() {
     let last = events.last().unwrap();
     assert!(child.wait().unwrap().success());
     let Event::Done { operations: 0, unfinished, arrivals: Some(arrivals), .. } = last else { panic!("{last:?}") };
-    assert_eq!((unfinished, arrivals.on_schedule), (2 + arrivals.max_backlog, 2), "two were under way");
+    assert_eq!((unfinished, arrivals.on_schedule), (2 + arrivals.max_backlog, 2), "two were in flight");
     assert!(arrivals.max_backlog > 0, "{arrivals:?}");
     assert!(samples(&csv).is_empty());
 }
@@ -138,7 +138,7 @@ fn operations_are_counted_after_the_warm_up() {
 
 type Decision = (String, Option<u64>);
 
-/// Each shopper's operations in order, and all intended starts in order.
+/// Each virtual user's operations in order, and all intended starts in order.
 fn on_a_fresh_shop(args: &[&str]) -> (BTreeMap<u32, Vec<Decision>>, Vec<i64>) {
     let shop = Shop::start(1_000_000);
     number_orders_from_100_001(&shop);
@@ -154,7 +154,7 @@ fn on_a_fresh_shop(args: &[&str]) -> (BTreeMap<u32, Vec<Decision>>, Vec<i64>) {
     (decisions, starts)
 }
 
-/// A rating names its order by the shop's number, and shoppers race for numbers: they must be of one length.
+/// A rating names its order by the shop's number, and virtual users race for numbers: they must be of one length.
 fn number_orders_from_100_001(shop: &Shop) {
     // When it has answered once, its tables are there.
     run(&shop.place(), &["--operations=1", "--seed=99"]);
@@ -162,12 +162,13 @@ fn number_orders_from_100_001(shop: &Shop) {
     assert_eq!(rusqlite::Connection::open(shop.database()).unwrap().execute(order, []).unwrap(), 1);
 }
 
-/// How many operations two runs have in common, shopper by shopper; they must not differ before one of them ends.
+/// How many operations two runs have in common, virtual user by virtual user; they must not differ before one of them
+/// ends.
 fn common_prefix(one: &BTreeMap<u32, Vec<Decision>>, other: &BTreeMap<u32, Vec<Decision>>) -> usize {
     let users = one.iter().filter_map(|(user, decisions)| Some((user, decisions, other.get(user)?)));
     let lengths = users.map(|(user, one, other)| {
         let length = one.len().min(other.len());
-        assert_eq!(one[..length], other[..length], "shopper {user}");
+        assert_eq!(one[..length], other[..length], "virtual user {user}");
         length
     });
     lengths.sum()

@@ -1,4 +1,4 @@
-//! What one operation measures, over real sockets: where its parts begin and end.
+//! What one operation measures, over real sockets: where its parts start and end.
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -15,7 +15,7 @@ fn run(shop: &Shop, csv: &Path, args: &[&str]) -> Vec<Sample> {
     samples(csv)
 }
 
-/// What the shoppers decided, by shopper and sequence, without what the network did.
+/// What the virtual users decided, by virtual user and sequence, without what the network did.
 fn decisions(samples: &[Sample]) -> Vec<(u32, u64, String, Option<u64>)> {
     let mut decisions: Vec<_> = samples.iter().map(decision).collect();
     decisions.sort();
@@ -23,7 +23,7 @@ fn decisions(samples: &[Sample]) -> Vec<(u32, u64, String, Option<u64>)> {
 }
 
 fn decision(sample: &Sample) -> (u32, u64, String, Option<u64>) {
-    // A rating names its order by the number that the shop gave it, and shoppers race for numbers.
+    // A rating names its order by the number that the shop gave it, and virtual users race for numbers.
     let bytes = sample.request_bytes.filter(|_| sample.operation != "submit_rating");
     (sample.user, sample.sequence, sample.operation.clone(), bytes)
 }
@@ -95,7 +95,7 @@ fn prepared_accounts_are_not_registered_in_the_measured_time_and_connections_per
     assert_eq!(rows.len(), 60);
     assert!(rows.iter().all(|row| row.operation != "register" && row.outcome == Outcome::Ok));
     let connected = rows.iter().filter(|row| row.connect_ms.is_some()).count();
-    assert_eq!(connected, 6, "one connection per shopper and port");
+    assert_eq!(connected, 6, "one connection per virtual user and port");
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_thousand_shoppers_make_no_error_and_lose_no_order() {
     let mut next: HashMap<u32, u64> = HashMap::new();
     for row in &rows {
         let expected = next.entry(row.user).or_default();
-        assert_eq!(row.sequence, *expected, "a row of shopper {} is missing", row.user);
+        assert_eq!(row.sequence, *expected, "a row of virtual user {} is missing", row.user);
         *expected += 1;
     }
     let orders = rows.iter().filter(|row| row.operation == "place_order").count();

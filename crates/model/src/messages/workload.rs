@@ -26,7 +26,7 @@ pub enum Event {
     Cpu {
         /// CPU time that the program used since it was ready, milliseconds.
         used_ms: u64,
-        /// Threads that its shoppers share: more than a core each it can't use.
+        /// Threads that its virtual users share: more than a core each it can't use.
         threads: u32,
     },
     /// The CSV is complete and closed; the client exits.
@@ -35,28 +35,28 @@ pub enum Event {
         operations: u64,
         /// How many of them ended other than `ok`.
         errors: u64,
-        /// Operations that were still under way when the client had to stop. They are neither rows nor errors, since
-        /// nobody knows how they would have ended. In an open loop also those that arrived and never began.
+        /// Operations that were still in flight when the client had to stop. They are neither rows nor errors, since
+        /// it is unknown how they would have ended. In an open loop also those that arrived and never started.
         unfinished: u64,
         /// Operations of the warm-up: rows, among `operations`, that belong to no statistics.
         #[serde(default)]
         warm_up: u64,
-        /// How late operations began that arrive by a timetable (open loop).
+        /// How late operations started that arrive by an arrival schedule (open loop).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         arrivals: Option<ArrivalReport>,
     },
 }
 
-/// How late operations of an open loop began although a shopper was free, microseconds: the pacer's own error.
+/// How late operations of an open loop started although a virtual user was free, microseconds: the pacer's own error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArrivalReport {
-    /// Operations that began by the timetable in the measured time with a shopper free.
+    /// Operations that started by the arrival schedule in the measured time with a virtual user free.
     pub on_schedule: u64,
-    /// Operations of the measured time that found no shopper free and had to wait, if they began at all; their waiting
-    /// is in `wait_ms` of the samples and not here.
+    /// Operations of the measured time that found no virtual user free and had to wait, if they started at all; their
+    /// waiting is in `wait_ms` of the samples and not here.
     pub queued: u64,
     /// The most operations that waited at once, those of the warm-up included. When it grows with the time, the
-    /// shoppers can't keep up.
+    /// virtual users can't keep up.
     pub max_backlog: u64,
     /// Median lateness.
     pub p50_us: u64,
@@ -64,7 +64,7 @@ pub struct ArrivalReport {
     pub p99_us: u64,
     /// The greatest lateness.
     pub max_us: u64,
-    /// How the threads that begin operations get a core.
+    /// How the threads that start operations get a core.
     pub scheduling: ThreadScheduling,
 }
 
@@ -74,7 +74,7 @@ pub struct ArrivalReport {
 pub enum ThreadScheduling {
     /// It gets a core whenever it has work (SCHED_FIFO).
     Realtime,
-    /// It shares the cores with everything else: on a busy host operations begin late.
+    /// It shares the cores with everything else: on a busy host operations start late.
     Normal,
 }
 

@@ -11,7 +11,7 @@ use crate::config::default;
 use model::HumanDuration;
 
 /// The environment variable that holds the administrator's password; there is no flag, because everybody on the
-/// machine can see a process's arguments.
+/// host can see a process's arguments.
 pub(super) const ADMIN_PASSWORD_VARIABLE: &str = "SHOP_ADMIN_PASSWORD";
 
 /// The shop: accounts and orders over TCP, kept in one SQLite file.
@@ -25,19 +25,19 @@ pub(super) struct Options {
 }
 
 const AFTER_HELP: &str = "\
-Without a command it serves. Times are a whole number and one of ms, s, m, h, d (30s).
+Durations are a number with us, ms, s, m, h or d (30s).
 The administrator's first password comes from the environment variable SHOP_ADMIN_PASSWORD or from
---admin-password-file; without either it is invented when the account is made, and shown once on stderr.
-On SIGTERM or SIGINT requests that are under way are finished. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+--admin-password-file; without either it is generated when the account is created, and shown once on stderr.
+On SIGTERM or SIGINT requests that are in flight are finished. Exit codes: 0 success, 1 error, 2 usage error.";
 
 /// What else the program does.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Serves the shop (what happens without a command, too)
+    /// Serve the shop (default)
     Serve(Box<ServeOptions>),
-    /// Checks a database, in use or not: prints what it holds as a line of JSON, exits with 1 if it is inconsistent
+    /// Check a database's consistency, even in use; print JSON; exit 1 if inconsistent
     Check(CheckOptions),
-    /// Waits until a shop port answers view_categories; exits with 1 if it does not in time
+    /// Wait until a shop port answers view_categories; exit 1 on timeout
     Ready(ReadyOptions),
 }
 
@@ -62,11 +62,11 @@ pub(super) struct ServeOptions {
     /// File with the administrator's first password (a line break at its end does not count)
     #[arg(long, env = "SHOP_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     pub(super) admin_password_file: Option<PathBuf>,
-    /// What a shop without products is filled with
+    /// Catalogue of a shop without products
     #[arg(long, env = "SHOP_CATALOGUE", value_enum, default_value_t = CatalogueName::Demo)]
     pub(super) catalogue: CatalogueName,
-    /// Pieces of each product of the demo catalogue
-    #[arg(long, env = "SHOP_CATALOGUE_STOCK", default_value_t = default::CATALOGUE_STOCK, value_name = "PIECES",
+    /// Units of each product of the demo catalogue
+    #[arg(long, env = "SHOP_CATALOGUE_STOCK", default_value_t = default::CATALOGUE_STOCK, value_name = "UNITS",
           value_parser = clap::value_parser!(i64).range(limits::STOCK))]
     pub(super) catalogue_stock: i64,
     /// How long a token is valid after login
@@ -96,10 +96,10 @@ pub(super) struct ServeOptions {
     /// A request must be complete so long after its first byte
     #[arg(long, env = "SHOP_REQUEST_TIMEOUT", default_value_t = default::REQUEST_TIMEOUT, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) request_timeout: HumanDuration,
-    /// How long requests under way may take to finish after SIGTERM
+    /// How long requests in flight may take to finish after SIGTERM
     #[arg(long, env = "SHOP_SHUTDOWN_GRACE", default_value_t = default::SHUTDOWN_GRACE, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) shutdown_grace: HumanDuration,
-    /// What an answered order survives: a crash of the machine (full), or only one of the server (normal, faster)
+    /// What an acknowledged order survives: a crash of the host (full), or only of the server (normal, faster)
     #[arg(long, env = "SHOP_DURABILITY", value_enum, default_value_t = DurabilityName::Full)]
     pub(super) durability: DurabilityName,
     /// TCP congestion control of the shop's connections, such as cubic, bbr or reno (default: the host's)
@@ -108,8 +108,7 @@ pub(super) struct ServeOptions {
     /// Writing requests that share one transaction, at most
     #[arg(long, env = "SHOP_MAX_BATCH", default_value_t = default::MAX_BATCH, value_name = "N")]
     pub(super) max_batch: NonZeroUsize,
-    /// New CSV file for what TCP went through for each response (default: none); it may be renamed at any time to have
-    /// the rows so far, and another one is begun
+    /// Write TCP statistics per response to this new CSV file; rename it to rotate [default: none]
     #[arg(long, env = "SHOP_TRACE", value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
     /// What is logged on stderr: a level, or targets with levels. 'info' adds a line for every connection's start and
@@ -126,7 +125,7 @@ fn any(port: u16) -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], port))
 }
 
-/// Settings of `verify`.
+/// Settings of `check`.
 #[derive(Debug, Args)]
 pub(super) struct CheckOptions {
     /// The SQLite file

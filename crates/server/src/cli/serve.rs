@@ -90,7 +90,7 @@ fn listen(address: SocketAddr, congestion_control: Option<&str>) -> anyhow::Resu
     if let Some(name) = congestion_control {
         setsockopt(&socket, TcpCongestion, &OsString::from(name)).with_context(|| {
             format!(
-                "congestion control '{name}' is not to be had: one of those in \
+                "congestion control '{name}' is not available: choose one of those in \
                  /proc/sys/net/ipv4/tcp_available_congestion_control, and root for one that is not in \
                  tcp_allowed_congestion_control"
             )

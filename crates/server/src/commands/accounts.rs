@@ -22,7 +22,7 @@ pub(crate) async fn register(
         return Err(users::username_taken(&username));
     }
     let hash = context.hash(password).await?;
-    let work = move |connection: &_| users::insert(connection, &username, &hash, Role::Shopper, now_ms());
+    let work = move |connection: &_| users::insert(connection, &username, &hash, Role::Customer, now_ms());
     Ok(Registered { user_id: context.write(work).await? })
 }
 

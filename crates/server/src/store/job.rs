@@ -52,7 +52,7 @@ impl Queued {
         self.job.spoil(failure);
     }
 
-    /// Sends the result to whoever waits for it. The job was over at `end`, and took part in database work of
+    /// Sends the result to the waiting request. The job was over at `end`, and took part in database work of
     /// `shared`; whatever else passed since it was asked for was waiting.
     pub(super) fn answer(self, shared: Duration, end: Instant) {
         let disk = self.own + shared;
@@ -67,7 +67,7 @@ pub(super) trait Job: Send {
     fn run(&mut self, connection: &Connection) -> bool;
     /// Replaces the result, whatever it was.
     fn spoil(&mut self, failure: CommandError);
-    /// Sends the result to whoever waits for it.
+    /// Sends the result to the waiting request.
     fn answer(self: Box<Self>, timing: RequestTiming);
 }
 
@@ -99,7 +99,7 @@ where
     }
 
     fn answer(self: Box<Self>, timing: RequestTiming) {
-        // Whoever asked may be gone; what was done stays done.
+        // The request may be gone; the change stays made.
         let _ = self.reply.send((self.result, timing));
     }
 }

@@ -69,7 +69,7 @@ fn find_by_key(connection: &Connection, order: &NewOrder<'_>, key: &str) -> Comm
     Err(CommandError::in_field(ErrorCode::IdempotencyConflict, "idempotency_key", message))
 }
 
-/// Takes an item's pieces from the stock and gives the price of one.
+/// Takes an item's units from the stock and gives the price of one.
 fn take_stock(connection: &Connection, index: usize, item: OrderItem) -> CommandResult<i64> {
     let sql = "UPDATE products SET stock = stock - ?2 WHERE id = ?1 AND stock >= ?2 RETURNING price_cents";
     let values = (item.product_id, item.quantity);
@@ -93,7 +93,7 @@ fn why_not_taken(connection: &Connection, index: usize, item: OrderItem) -> Comm
         Some((name, stock)) => {
             let path = format!("items[{index}].quantity");
             let message = format!(
-                "field '{path}': {} pieces of product {} '{name}' asked, {stock} left; nothing was ordered",
+                "field '{path}': {} units of product {} '{name}' asked, {stock} left; nothing was ordered",
                 item.quantity, item.product_id
             );
             CommandError::in_field(ErrorCode::OutOfStock, path, message)

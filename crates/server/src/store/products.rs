@@ -15,7 +15,7 @@ pub(crate) struct NewProduct<'a> {
     pub(crate) category: &'a str,
     /// What it is.
     pub(crate) description: &'a str,
-    /// Price of one piece, cents.
+    /// Price of one unit, cents.
     pub(crate) price_cents: i64,
     /// Pieces.
     pub(crate) stock: i64,

@@ -22,7 +22,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// Prepared statements that a connection keeps; more than there are.
 const CACHED_STATEMENTS: usize = 64;
 
-/// `products.added` counts the pieces ever added, so that `added - stock` must equal what was ordered.
+/// `products.added` counts the units ever added, so that `added - stock` must equal what was ordered.
 const VERSION_1: &str = "
 CREATE TABLE users (
     id INTEGER PRIMARY KEY,
@@ -76,7 +76,7 @@ CREATE TABLE order_items (
 
 /// Opens the database for its one writer; makes it when absent, migrates it when old.
 pub(crate) fn open_for_writing(path: &Path, durability: Durability) -> Result<Connection, ServerError> {
-    // Made here and not by SQLite, because it holds password hashes: nobody else needs to read it.
+    // Made here and not by SQLite, because it contains password hashes: no other user may read it.
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
     file.map_err(|source| ServerError::File { path: path.to_owned(), source })?;
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

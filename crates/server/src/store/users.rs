@@ -30,7 +30,7 @@ pub(crate) struct Session {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// Buys.
-    Shopper,
+    Customer,
     /// Adds products as well.
     Admin,
 }
@@ -137,7 +137,7 @@ mod tests {
     fn with_ann() -> (tempfile::TempDir, Connection, User) {
         let folder = tempfile::tempdir().unwrap();
         let connection = open_for_writing(&folder.path().join("shop.db"), Durability::Normal).unwrap();
-        insert(&connection, "ann", "old", Role::Shopper, 0).unwrap();
+        insert(&connection, "ann", "old", Role::Customer, 0).unwrap();
         let ann = find(&connection, "ann").unwrap().unwrap();
         (folder, connection, ann)
     }

@@ -30,7 +30,7 @@ impl Writer {
         }
         let end = Instant::now();
         let own: Duration = jobs.iter().map(Queued::own).sum();
-        // The transaction's beginning and end: each of its jobs needs them, and would have them to itself if alone.
+        // The transaction's start and end: each of its jobs needs them, and would have them to itself if alone.
         let shared = (end - start).saturating_sub(own);
         for job in jobs.drain(..) {
             job.answer(shared, end);
@@ -38,7 +38,7 @@ impl Writer {
     }
 
     fn transact(&self, jobs: &mut [Queued]) -> CommandResult<()> {
-        self.execute("BEGIN IMMEDIATE")?;
+        self.execute("Start IMMEDIATE")?;
         for job in jobs {
             job.timed(|job| self.run_one(job)).0?;
         }

@@ -33,7 +33,7 @@ impl<'a> ConnectionTrace<'a> {
 
     /// The client has sent something, or the connection is over: what there is to know of the responses is known.
     ///
-    /// Of several that were answered together nobody can tell which one segments belonged to: their number goes to the
+    /// When several were answered together, the segments cannot be attributed to one of them: their number goes to the
     /// first, and the others' field stays empty.
     pub(crate) fn flush(&mut self, socket: &impl AsFd) {
         let Some(trace) = self.trace.filter(|_| !self.unsettled.is_empty()) else { return };

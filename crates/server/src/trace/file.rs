@@ -1,4 +1,4 @@
-//! The trace's file: found by its path anew for each batch of rows, so that anybody may take it away by renaming it.
+//! The trace's file: found by its path again for each batch of rows, so that anybody may take it away by renaming it.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};

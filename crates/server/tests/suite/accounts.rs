@@ -24,7 +24,7 @@ fn a_shopper_registers_logs_in_on_both_ports_and_out() {
 #[test]
 fn the_database_holds_no_token_and_no_password() {
     let server = Server::start(&[]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let mut bytes = std::fs::read(server.database()).unwrap();
     bytes.extend(std::fs::read(server.database().with_extension("db-wal")).unwrap());
     let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
@@ -35,7 +35,7 @@ fn the_database_holds_no_token_and_no_password() {
 #[test]
 fn a_user_name_is_given_once() {
     let server = Server::start(&[]);
-    server.shopper("ann");
+    server.customer("ann");
     let again = json!({"command": "register", "username": "ann", "password": "password-2"});
     assert_eq!(server.on_accounts().refusal(again), error("username_taken", "username"));
     server.token("ann", PASSWORD);
@@ -44,7 +44,7 @@ fn a_user_name_is_given_once() {
 #[test]
 fn unknown_user_and_wrong_password_get_the_same_answer() {
     let server = Server::start(&[]);
-    server.shopper("ann");
+    server.customer("ann");
     let mut accounts = server.on_accounts();
     let mut attempt = |username: &str| {
         let login = json!({"command": "login", "username": username, "password": "password-2"});
@@ -58,8 +58,8 @@ fn unknown_user_and_wrong_password_get_the_same_answer() {
 #[test]
 fn a_changed_password_ends_all_other_tokens() {
     let server = Server::start(&[]);
-    let (other, own) = (server.shopper("ann"), server.token("ann", PASSWORD));
-    let bobs = server.shopper("bob");
+    let (other, own) = (server.customer("ann"), server.token("ann", PASSWORD));
+    let bobs = server.customer("bob");
     let mut accounts = server.on_accounts();
     let mut change = |current: &str, new: &str| {
         accounts.call(json!({"command": "change_password", "token": own, "current_password": current,
@@ -79,7 +79,7 @@ fn a_changed_password_ends_all_other_tokens() {
 #[test]
 fn a_token_expires() {
     let server = Server::start(&["--token-lifetime", "1s"]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let mut shop = server.on_shop();
     eventually("the token expires", || {
         let response = shop.call(json!({"command": "view_order_history", "token": token}));
@@ -90,7 +90,7 @@ fn a_token_expires() {
 #[test]
 fn tokens_outlive_a_restart() {
     let server = Server::start(&[]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let folder = server.folder();
     drop(server);
     let server = Server::start_in(folder, &[]);

@@ -34,7 +34,7 @@ fn what_is_no_request_is_answered_and_the_connection_goes_on() {
 #[test]
 fn every_wrong_field_is_named() {
     let server = Server::start(&[]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let mut shop = server.on_shop();
     let items = |items: Value| json!({"command": "place_order", "token": token, "items": items});
     let item = |quantity: Value| items(json!([{"product_id": 1, "quantity": quantity}]));

@@ -120,7 +120,7 @@ fn what_keeps_it_from_starting_is_said_in_one_line() {
 fn a_database_that_is_not_ours_or_too_new_is_refused() {
     let server = Server::start(&[]);
     let folder = server.folder();
-    server.shopper("ann");
+    server.customer("ann");
     drop(server);
     let mut command = serve(folder.path());
     command.args(["--admin-username", "ann"]);
@@ -174,7 +174,7 @@ fn settings_come_from_the_environment_too_also_beside_a_subcommand() {
 #[test]
 fn verify_works_beside_the_server_and_finds_what_was_tampered_with() {
     let server = Server::start(&[]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     server.on_shop().ok(order(&token, 1, 3));
     let report = server.check();
     assert_eq!(

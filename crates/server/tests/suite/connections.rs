@@ -11,7 +11,7 @@ use crate::support::{Client, Server, error, eventually, order, refusal};
 #[test]
 fn a_hundred_requests_in_one_write_are_answered_in_order() {
     let server = Server::start(&[]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let mut bytes = Vec::new();
     for index in 0..100_i64 {
         let request = match index % 3 {
@@ -91,7 +91,7 @@ fn a_request_that_does_not_become_complete_is_answered_and_the_connection_closed
     let server = Server::start(&["--request-timeout", "300ms"]);
     let mut shop = server.on_shop();
     let frame = encode_frame(br#"{"command":"view_categories"}"#).unwrap();
-    // A whole request, and the beginning of one.
+    // A whole request, and the start of one.
     shop.stream.write_all(&[frame.as_slice(), &frame[..9]].concat()).unwrap();
     assert_eq!(shop.receive()["ok"], true);
     assert_eq!(refusal(&shop.receive()), error("request_timeout", ""));

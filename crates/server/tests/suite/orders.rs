@@ -1,4 +1,4 @@
-//! place_order, submit_rating, view_order_history; above all that no piece is sold twice or lost.
+//! place_order, submit_rating, view_order_history; above all that no unit is sold twice or lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -16,7 +16,7 @@ fn stock(server: &Server, product_id: i64) -> i64 {
 #[test]
 fn an_order_takes_stock_and_stands_in_the_history() {
     let server = Server::start(&["--catalogue", "none"]);
-    let (ann, bob) = (server.shopper("ann"), server.shopper("bob"));
+    let (ann, bob) = (server.customer("ann"), server.customer("bob"));
     let (one, two) = (server.product(10), server.product(5));
     let mut shop = server.on_shop();
     let items = json!([{"product_id": two, "quantity": 1}, {"product_id": one, "quantity": 3}]);
@@ -41,7 +41,7 @@ fn an_order_takes_stock_and_stands_in_the_history() {
 #[test]
 fn an_order_is_placed_whole_or_not_at_all() {
     let server = Server::start(&["--catalogue", "none"]);
-    let (ann, one, two) = (server.shopper("ann"), server.product(10), server.product(5));
+    let (ann, one, two) = (server.customer("ann"), server.product(10), server.product(5));
     let mut shop = server.on_shop();
     let mut refused = |second: Value| {
         let items = json!([{"product_id": one, "quantity": 3}, second]);
@@ -57,7 +57,7 @@ fn an_order_is_placed_whole_or_not_at_all() {
 #[test]
 fn a_repeated_order_with_the_same_key_is_the_same_order() {
     let server = Server::start(&["--catalogue", "none"]);
-    let (ann, bob, product) = (server.shopper("ann"), server.shopper("bob"), server.product(10));
+    let (ann, bob, product) = (server.customer("ann"), server.customer("bob"), server.product(10));
     let other = server.product(10);
     let keyed = |token: &str, quantity: i64| {
         json!({"command": "place_order", "token": token, "idempotency_key": "cart-1",
@@ -81,7 +81,7 @@ fn a_repeated_order_with_the_same_key_is_the_same_order() {
 #[test]
 fn one_key_sent_many_times_at_once_places_one_order() {
     let server = Server::start(&["--catalogue", "none"]);
-    let (ann, product) = (server.shopper("ann"), server.product(100));
+    let (ann, product) = (server.customer("ann"), server.product(100));
     let mut request = order(&ann, product, 1);
     request["idempotency_key"] = json!("cart-1");
     let fresh = AtomicU64::new(0);
@@ -99,7 +99,7 @@ fn one_key_sent_many_times_at_once_places_one_order() {
 #[test]
 fn what_was_ordered_is_rated_once_by_its_buyer() {
     let server = Server::start(&["--catalogue", "none"]);
-    let (ann, bob) = (server.shopper("ann"), server.shopper("bob"));
+    let (ann, bob) = (server.customer("ann"), server.customer("bob"));
     let (one, two) = (server.product(10), server.product(10));
     let mut shop = server.on_shop();
     let placed = shop.ok(order(&ann, one, 1))["order_id"].clone();
@@ -120,15 +120,15 @@ fn what_was_ordered_is_rated_once_by_its_buyer() {
 
 #[test]
 fn many_shoppers_at_once_sell_exactly_what_there_is() {
-    let (shoppers, orders, scarce_stock) = (32, 50, 1000);
+    let (customers, orders, scarce_stock) = (32, 50, 1000);
     let server = Server::start(&["--catalogue", "none", "--log", "warn"]);
     let (scarce, plenty) = (server.product(scarce_stock), server.product(100_000));
     let (placed, refused) = (AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
-        for shopper in 0..shoppers {
+        for customer in 0..customers {
             let (server, placed, refused) = (&server, &placed, &refused);
             scope.spawn(move || {
-                let token = server.shopper(&format!("shopper-{shopper}"));
+                let token = server.customer(&format!("customer-{customer}"));
                 let mut shop = server.on_shop();
                 for _ in 0..orders {
                     let items = json!([{"product_id": plenty, "quantity": 2}, {"product_id": scarce, "quantity": 1}]);

@@ -1,5 +1,5 @@
-//! Password hashing must not reveal by its cost which users exist, and must accept hashes of another cost. `src/passwords.rs`
-//! tests that it does not delay orders: there a test can block the threads that hash.
+//! Password hashing must not reveal by its cost which users exist, and must accept hashes of another cost.
+//! `src/passwords.rs` tests that it does not delay orders: there a test can block the threads that hash.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ fn login(username: &str, password: &str) -> Value {
 #[test]
 fn accounts_made_at_another_cost_still_work() {
     let server = Server::start(&["--password-memory-kib", "16", "--password-iterations", "2"]);
-    server.shopper("ann");
+    server.customer("ann");
     let folder = server.folder();
     drop(server);
     let server = Server::start_in(folder, &["--password-memory-kib", "64", "--password-iterations", "1"]);
@@ -34,7 +34,7 @@ fn a_login_computes_one_hash_whether_the_user_exists_or_not() {
     let cost = ["--password-memory-kib", "48", "--password-iterations", "3", "--password-parallelism", "2"];
     let log = ["--log", "server::passwords=trace", "--log-format", "json"];
     let server = Server::start(&[cost.as_slice(), &log].concat());
-    server.shopper("ann");
+    server.customer("ann");
     let mut accounts = server.on_accounts();
     let before = costs(&server).len();
     for (count, username) in (1..).zip(["ann", "bob", "ann", "bob"]) {
@@ -47,10 +47,10 @@ fn a_login_computes_one_hash_whether_the_user_exists_or_not() {
 #[ignore = "measures"]
 fn the_time_of_a_login_does_not_tell_whether_the_user_exists() {
     let server = Server::start(&["--password-memory-kib", "1024", "--password-iterations", "2", "--log", "warn"]);
-    server.shopper("ann");
+    server.customer("ann");
     let mut accounts = server.on_accounts();
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    // In turns, so that whatever else the machine does falls on both alike.
+    // In turns, so that whatever else the host does falls on both alike.
     for _ in 0..100 {
         known.push(time(&mut accounts, "ann"));
         unknown.push(time(&mut accounts, "bob"));

@@ -53,7 +53,7 @@ fn an_administrator_adds_products_and_nobody_else() {
         json!({"command": "add_product", "token": token, "name": "Dinghy", "category": "Boats",
                "description": "It floats.", "price_cents": 99_900, "stock": 3})
     };
-    assert_eq!(shop.refusal(add(&server.shopper("ann"))), error("forbidden", ""));
+    assert_eq!(shop.refusal(add(&server.customer("ann"))), error("forbidden", ""));
     assert_eq!(shop.refusal(add(&"0".repeat(64))), error("invalid_token", "token"));
     let id = shop.ok(add(&server.admin()))["product_id"].clone();
     let categories = shop.ok(json!({"command": "view_categories"}));

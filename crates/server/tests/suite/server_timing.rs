@@ -1,5 +1,5 @@
-//! How a response splits the server's time: into waiting for threads, the database, and the rest. `src/passwords.rs` and
-//! `src/store/mod.rs` test which time belongs to which part: there a test can block the threads.
+//! How a response splits the server's time: into waiting for threads, the database, and the rest. `src/passwords.rs`
+//! and `src/store/mod.rs` test which time belongs to which part: there a test can block the threads.
 
 use std::collections::HashSet;
 
@@ -22,7 +22,7 @@ fn login(username: &str) -> Value {
 #[test]
 fn the_parts_are_never_more_than_the_whole_and_no_exchange_comes_twice() {
     let server = Server::start(&["--log", "warn"]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let requests = [
         json!({"command": "view_categories"}),
         json!({"command": "view_products", "page_size": 100}),
@@ -34,7 +34,7 @@ fn the_parts_are_never_more_than_the_whole_and_no_exchange_comes_twice() {
         json!({"command": "login"}),
     ];
     let responses: Vec<Value> = std::thread::scope(|scope| {
-        let shoppers: Vec<_> = (0..8)
+        let customers: Vec<_> = (0..8)
             .map(|shift| {
                 let (requests, mut client) = (&requests, server.on_shop());
                 scope.spawn(move || {
@@ -43,7 +43,7 @@ fn the_parts_are_never_more_than_the_whole_and_no_exchange_comes_twice() {
                 })
             })
             .collect();
-        shoppers.into_iter().flat_map(|shopper| shopper.join().unwrap()).collect()
+        customers.into_iter().flat_map(|customer| customer.join().unwrap()).collect()
     });
     let exchanges: HashSet<u64> = responses.iter().map(|response| response["exchange_id"].as_u64().unwrap()).collect();
     assert_eq!(exchanges.len(), 8 * 200);
@@ -65,7 +65,7 @@ fn what_never_reached_the_database_spent_nothing_there() {
         let response = shop.call(request);
         assert!(times(&response).2 > 0, "{response}");
     }
-    server.shopper("ann");
+    server.customer("ann");
     let response = server.on_accounts().call(login("ann"));
     assert!(times(&response).2 > 0, "{response}");
 }

@@ -16,14 +16,14 @@ use crate::support::{Server, error, eventually, order, refusal};
 /// Holds the database's write lock, as a backup program might.
 fn lock(server: &Server) -> Connection {
     let connection = Connection::open(server.database()).unwrap();
-    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+    connection.execute_batch("Start IMMEDIATE").unwrap();
     connection
 }
 
 #[test]
 fn reads_are_answered_while_writes_wait() {
     let server = Server::start(&[]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let lock = lock(&server);
     let mut writing = server.on_shop();
     writing.send(&order(&token, 1, 1));
@@ -42,7 +42,7 @@ fn reads_are_answered_while_writes_wait() {
 fn sigterm_lets_requests_under_way_finish_and_ends_with_success() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = Server::start(&[]);
-        let token = server.shopper("ann");
+        let token = server.customer("ann");
         let lock = lock(&server);
         let mut under_way = server.on_shop();
         under_way.send(&order(&token, 1, 1));
@@ -70,7 +70,7 @@ fn sigterm_lets_requests_under_way_finish_and_ends_with_success() {
 #[test]
 fn requests_that_take_longer_than_the_grace_period_are_cut() {
     let mut server = Server::start(&["--shutdown-grace", "200ms"]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let lock = lock(&server);
     let mut under_way = server.on_shop();
     under_way.send(&order(&token, 1, 1));
@@ -84,7 +84,7 @@ fn requests_that_take_longer_than_the_grace_period_are_cut() {
 #[test]
 fn every_acknowledged_order_outlives_a_kill() {
     let mut server = Server::start(&["--log", "warn"]);
-    let token = server.shopper("ann");
+    let token = server.customer("ann");
     let acknowledged = Mutex::new(Vec::new());
     let count = AtomicUsize::new(0);
     let (shop, pid) = (server.shop, nix::unistd::Pid::from_raw(i32::try_from(server.pid()).unwrap()));

@@ -1,4 +1,4 @@
-//! A server of one's own in a folder of its own, and a client that speaks the protocol.
+//! A server of one's own in a directory of its own, and a client that speaks the protocol.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// The administrator's password of every server that is not about that.
 pub(crate) const ADMIN_PASSWORD: &str = "admin-password";
-/// The password of all shoppers.
+/// The password of all virtual users.
 pub(crate) const PASSWORD: &str = "password-1";
 
 /// A hash that costs nothing, and the least other settings that a test needs.
@@ -53,12 +53,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// In a new folder, with more settings.
+    /// In a new directory, with more settings.
     pub(crate) fn start(settings: &[&str]) -> Self {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), settings)
     }
 
-    /// In a folder where one ran before; later settings override earlier ones.
+    /// In a directory where one ran before; later settings override earlier ones.
     pub(crate) fn start_in(folder: Arc<TempDir>, settings: &[&str]) -> Self {
         let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let database = folder.path().join("shop.db");
@@ -109,8 +109,8 @@ impl Server {
         Client::connect(self.shop)
     }
 
-    /// Registers a shopper and gives a token.
-    pub(crate) fn shopper(&self, username: &str) -> String {
+    /// Registers a virtual user and gives a token.
+    pub(crate) fn customer(&self, username: &str) -> String {
         let mut client = self.on_accounts();
         client.ok(json!({"command": "register", "username": username, "password": PASSWORD}));
         self.token(username, PASSWORD)

@@ -19,7 +19,7 @@ const TIME: Duration = Duration::from_secs(4);
 fn throughput() {
     for durability in ["full", "normal"] {
         let server = Server::start(&["--log", "warn", "--durability", durability, "--catalogue-stock", "1000000"]);
-        let token = server.shopper("ann");
+        let token = server.customer("ann");
         report(&format!("orders, {durability}, 1 connection"), 1, 1, &server, |_| order(&token, 1, 1));
         for pipelined in [1, 8] {
             let name = format!("orders, {durability}, {CONNECTIONS} connections, {pipelined} in flight each");

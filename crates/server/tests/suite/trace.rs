@@ -1,4 +1,4 @@
-//! `--trace`: a row for each exchange, however its connection ends and whoever takes the file away.
+//! `--trace`: a row for each exchange, however its connection ends and whichever process renames the file.
 
 use std::fs;
 use std::io::Write;
@@ -133,7 +133,7 @@ fn a_server_that_stops_writes_all_rows_first() {
     let (mut server, path) = traced(&[]);
     let mut connections: Vec<Client> = (0..20).map(|_| server.on_shop()).collect();
     let asked: Vec<u64> = connections.iter_mut().map(ask).collect();
-    assert_eq!(exchanges(&path), [0; 0], "nobody has gone on or left");
+    assert_eq!(exchanges(&path), [0; 0], "no client has sent a further request or disconnected");
     server.signal(Signal::SIGTERM);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
     let mut written = exchanges(&path);

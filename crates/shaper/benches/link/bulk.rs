@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::fixture::{FAR, Lab};
+use crate::fixture::{FAR, Fixture};
 
 /// How a sender's buffer is sized.
 #[derive(Clone, Copy)]
@@ -26,13 +26,13 @@ const READ_BYTES: usize = 256 * 1024;
 /// Bits a second that arrived over `streams` streams from near to far, between `cut` and `cut + window` after their
 /// start; `at_cut` and `at_end` are called at those moments.
 pub(crate) fn bits_per_second(
-    lab: &Lab,
+    fixture: &Fixture,
     streams: u32,
     buffer: SendBuffer,
     [cut, window]: [Duration; 2],
     mut at: impl FnMut(Moment),
 ) -> f64 {
-    let pairs: Vec<_> = (0..streams).map(|_| pair(lab, buffer)).collect();
+    let pairs: Vec<_> = (0..streams).map(|_| pair(fixture, buffer)).collect();
     let stop = AtomicBool::new(false);
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -73,10 +73,10 @@ fn rate_between(arrivals: &[Arrival], from: Instant, to: Instant) -> f64 {
     bytes as f64 * 8.0 / end.duration_since(*first).as_secs_f64()
 }
 
-fn pair(lab: &Lab, buffer: SendBuffer) -> (TcpStream, TcpStream) {
-    let listener = Lab::inside(&lab.far, || TcpListener::bind((FAR, 0)).unwrap());
+fn pair(fixture: &Fixture, buffer: SendBuffer) -> (TcpStream, TcpStream) {
+    let listener = Fixture::inside(&fixture.far, || TcpListener::bind((FAR, 0)).unwrap());
     let address = listener.local_addr().unwrap();
-    let near = Lab::inside(&lab.near, || TcpStream::connect(address).unwrap());
+    let near = Fixture::inside(&fixture.near, || TcpStream::connect(address).unwrap());
     if let SendBuffer::Bytes(bytes) = buffer {
         setsockopt(&near, sockopt::SndBuf, &bytes).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Added delay: the same datagrams over the bare link and the emulated one, in turns, so that what else the machine
+//! Added delay: the same datagrams over the unshaped link and the emulated one, in turns, so that what else the host
 //! does falls on both.
 //!
 //! A datagram carries the time before its `send`; the far node's kernel stamps its arrival, and the near node sees its
@@ -17,7 +17,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::Effort;
 use crate::emulator::Emulator;
-use crate::fixture::{FAR, Lab, NEAR};
+use crate::fixture::{FAR, Fixture, NEAR};
 use crate::statistics::{median, quantile};
 use crate::table::{Cell, Row};
 
@@ -29,7 +29,7 @@ const GAP: Duration = Duration::from_micros(2_300);
 /// Small: its own time on the link must not show.
 const PACKET_BYTES: usize = 64;
 
-/// What of a row the shaper is held to. A program's own wake-up is most of a round trip's tail, and a busy machine does
+/// What of a row the shaper is held to. A program's own wake-up is most of a round trip's tail, and a busy host does
 /// what it likes with everybody's.
 #[derive(Clone, Copy)]
 enum Held {
@@ -48,9 +48,9 @@ pub(crate) struct Trips {
     pub(crate) round_trip: Vec<f64>,
 }
 
-pub(crate) fn rows(lab: &Lab, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
-    let mut rows: Vec<_> = DELAYS_MS.into_iter().flat_map(|delay| rows_of(lab, emulators, effort, delay)).collect();
-    let trips = busy_cores(|| trips(lab, emulators, effort, DELAY_UNDER_LOAD_MS));
+pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
+    let mut rows: Vec<_> = DELAYS_MS.into_iter().flat_map(|delay| rows_of(fixture, emulators, effort, delay)).collect();
+    let trips = busy_cores(|| trips(fixture, emulators, effort, DELAY_UNDER_LOAD_MS));
     let what = format!("delay {DELAY_UNDER_LOAD_MS} ms while other programs want every core, one way");
     rows.push(row(emulators, &trips, DELAY_UNDER_LOAD_MS, what, |trips| &trips.one_way, Held::Not));
     rows
@@ -73,8 +73,8 @@ fn busy_cores<T>(work: impl FnOnce() -> T) -> T {
     })
 }
 
-fn rows_of(lab: &Lab, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> [Row; 2] {
-    let trips = trips(lab, emulators, effort, delay_ms);
+fn rows_of(fixture: &Fixture, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> [Row; 2] {
+    let trips = trips(fixture, emulators, effort, delay_ms);
     let what = |way: &str| format!("delay {delay_ms} ms, {way}");
     [
         row(emulators, &trips, delay_ms, what("one way"), |trips| &trips.one_way, Held::Wholly),
@@ -83,12 +83,12 @@ fn rows_of(lab: &Lab, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> 
 }
 
 /// Of each emulator.
-fn trips(lab: &Lab, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> Vec<Trips> {
+fn trips(fixture: &Fixture, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> Vec<Trips> {
     let mut trips: Vec<Trips> = emulators.iter().map(|_| Trips::default()).collect();
     for _ in 0..TURNS {
         for (emulator, trips) in emulators.iter().zip(&mut trips) {
-            let _in_force = emulator.impose(lab, &format!(r#"{{"delay":"{delay_ms}ms"}}"#), 1);
-            measure(lab, effort.of(PACKETS_A_TURN), trips);
+            let _in_force = emulator.impose(fixture, &format!(r#"{{"delay":"{delay_ms}ms"}}"#), 1);
+            measure(fixture, effort.of(PACKETS_A_TURN), trips);
         }
     }
     trips
@@ -120,7 +120,7 @@ fn cell(emulator: &Emulator, bare: &[f64], trips: &[f64], delay_ms: f64, held: H
     if emulator.is_bare() {
         return Cell::without_goal(format!("({:.3}, p99 {:.3} ms)", median(bare), quantile(bare, 0.99)));
     }
-    // Each percentile against the same one of the bare link: its own tail is not the emulator's.
+    // Each percentile against the same one of the unshaped link: its own tail is not the emulator's.
     let [middle, early, late] =
         [0.5, 0.01, 0.99].map(|share| quantile(trips, share) - delay_ms - quantile(bare, share));
     let text = format!("{middle:+.3}, {early:+.3}, {late:+.3} ms (n={})", trips.len());
@@ -132,9 +132,9 @@ fn cell(emulator: &Emulator, bare: &[f64], trips: &[f64], delay_ms: f64, held: H
 }
 
 /// Sends `count` datagrams, some milliseconds apart, and adds what comes back.
-fn measure(lab: &Lab, count: u32, trips: &mut Trips) {
-    let far = Lab::inside(&lab.far, || UdpSocket::bind((FAR, 0)).unwrap());
-    let near = Lab::inside(&lab.near, || UdpSocket::bind((NEAR, 0)).unwrap());
+fn measure(fixture: &Fixture, count: u32, trips: &mut Trips) {
+    let far = Fixture::inside(&fixture.far, || UdpSocket::bind((FAR, 0)).unwrap());
+    let near = Fixture::inside(&fixture.near, || UdpSocket::bind((NEAR, 0)).unwrap());
     setsockopt(&far, sockopt::ReceiveTimestampns, &true).unwrap();
     near.connect(far.local_addr().unwrap()).unwrap();
     for socket in [&near, &far] {

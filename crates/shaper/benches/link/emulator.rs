@@ -1,13 +1,13 @@
-//! What can put a condition on the lab's link.
+//! What can put a condition on the environment's link.
 
 use std::process::Command;
 
 use model::Condition;
 
-use crate::fixture::{BINARY, Lab, Running};
+use crate::fixture::{BINARY, Fixture, Running};
 
 pub(crate) enum Emulator {
-    /// Nothing: the bare link, that all else is compared with.
+    /// Nothing: the unshaped link, that all else is compared with.
     Bare,
     Shaper {
         name: String,
@@ -20,18 +20,18 @@ pub(crate) enum Emulator {
 pub(crate) enum InForce<'a> {
     Bare,
     Shaper(Running),
-    Netem(&'a Lab),
+    Netem(&'a Fixture),
 }
 
 impl Emulator {
-    /// All that there are here, the bare link first; and a sentence on netem where there is none.
-    pub(crate) fn all(lab: &Lab, beside: Option<String>) -> (Vec<Self>, String) {
+    /// All that there are here, the unshaped link first; and a sentence on netem where there is none.
+    pub(crate) fn all(fixture: &Fixture, compare_with: Option<String>) -> (Vec<Self>, String) {
         let mut all = vec![Self::Bare];
-        all.extend(beside.map(|program| Self::Shaper { name: format!("shaper, {program}"), program }));
+        all.extend(compare_with.map(|program| Self::Shaper { name: format!("shaper, {program}"), program }));
         all.push(Self::Shaper { name: "shaper".to_owned(), program: BINARY.to_owned() });
-        let remark = match tc(lab, "qdisc add dev eth0 root netem delay 1ms") {
+        let remark = match tc(fixture, "qdisc add dev eth0 root netem delay 1ms") {
             Ok(()) => {
-                tc(lab, "qdisc del dev eth0 root").unwrap();
+                tc(fixture, "qdisc del dev eth0 root").unwrap();
                 all.push(Self::Netem);
                 String::new()
             }
@@ -42,7 +42,7 @@ impl Emulator {
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Bare => "bare link",
+            Self::Bare => "unshaped link",
             Self::Shaper { name, .. } => name,
             Self::Netem => "netem",
         }
@@ -57,18 +57,19 @@ impl Emulator {
         matches!(self, Self::Shaper { program, .. } if program == BINARY)
     }
 
-    /// Puts a condition in force; the bare link stays bare.
-    pub(crate) fn impose<'a>(&self, lab: &'a Lab, condition: &str, seed: u64) -> InForce<'a> {
+    /// Puts a condition in force; the unshaped link stays bare.
+    pub(crate) fn impose<'a>(&self, fixture: &'a Fixture, condition: &str, seed: u64) -> InForce<'a> {
         let condition: Condition = serde_json::from_str(condition).unwrap();
         match self {
             Self::Bare => InForce::Bare,
             Self::Shaper { program, .. } => {
-                InForce::Shaper(lab.start_program(program, &format!("--seed {seed}{}", options(&condition))))
+                InForce::Shaper(fixture.start_program(program, &format!("--seed {seed}{}", options(&condition))))
             }
             Self::Netem => {
                 // Room enough that the queue is never the bottleneck, as with the shaper.
-                tc(lab, &format!("qdisc add dev eth0 root netem limit 100000{}", netem_options(&condition))).unwrap();
-                InForce::Netem(lab)
+                tc(fixture, &format!("qdisc add dev eth0 root netem limit 100000{}", netem_options(&condition)))
+                    .unwrap();
+                InForce::Netem(fixture)
             }
         }
     }
@@ -90,8 +91,8 @@ impl InForce<'_> {
 
 impl Drop for InForce<'_> {
     fn drop(&mut self) {
-        if let Self::Netem(lab) = self {
-            tc(lab, "qdisc del dev eth0 root").unwrap();
+        if let Self::Netem(fixture) = self {
+            tc(fixture, "qdisc del dev eth0 root").unwrap();
         }
         if let Self::Shaper(shaper) = self {
             shaper.signal(nix::sys::signal::Signal::SIGTERM);
@@ -114,8 +115,8 @@ fn netem_options(condition: &Condition) -> String {
 }
 
 /// Runs `tc` in the near namespace; says why when it does not work.
-pub(crate) fn tc(lab: &Lab, arguments: &str) -> Result<(), String> {
-    let output = Command::new("tc").args(["-n", &lab.near]).args(arguments.split(' ')).output();
+pub(crate) fn tc(fixture: &Fixture, arguments: &str) -> Result<(), String> {
+    let output = Command::new("tc").args(["-n", &fixture.near]).args(arguments.split(' ')).output();
     match output {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("tc failed").to_owned()),

@@ -7,7 +7,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::Effort;
 use crate::emulator::Emulator;
-use crate::fixture::{FAR, Lab, NEAR};
+use crate::fixture::{FAR, Fixture, NEAR};
 use crate::statistics::binomial_interval_99;
 use crate::table::{Cell, Row};
 
@@ -20,12 +20,12 @@ const BURST: u32 = 50;
 const BURST_GAP: Duration = Duration::from_millis(1);
 const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
 
-pub(crate) fn rows(lab: &Lab, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
+pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
     let count = effort.of(PACKETS);
     let (low, high) = binomial_interval_99(count, SHARE);
     let cell = |emulator: &Emulator| {
-        let _in_force = emulator.impose(lab, r#"{"loss":"1%"}"#, SEED);
-        let lost = count - received(lab, count);
+        let _in_force = emulator.impose(fixture, r#"{"loss":"1%"}"#, SEED);
+        let lost = count - received(fixture, count);
         let text = format!("{lost} ({:.3} %)", 100.0 * f64::from(lost) / f64::from(count));
         if emulator.is_bare() { Cell::without_goal(text) } else { Cell::judged(text, (low..=high).contains(&lost)) }
     };
@@ -37,11 +37,11 @@ pub(crate) fn rows(lab: &Lab, emulators: &[Emulator], effort: Effort) -> Vec<Row
 }
 
 /// How many of `count` datagrams arrive.
-fn received(lab: &Lab, count: u32) -> u32 {
-    let far = Lab::inside(&lab.far, || UdpSocket::bind((FAR, 0)).unwrap());
+fn received(fixture: &Fixture, count: u32) -> u32 {
+    let far = Fixture::inside(&fixture.far, || UdpSocket::bind((FAR, 0)).unwrap());
     setsockopt(&far, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).unwrap();
     far.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-    let near = Lab::inside(&lab.near, || UdpSocket::bind((NEAR, 0)).unwrap());
+    let near = Fixture::inside(&fixture.near, || UdpSocket::bind((NEAR, 0)).unwrap());
     near.connect(far.local_addr().unwrap()).unwrap();
     std::thread::scope(|scope| {
         let receiver = scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! `cargo bench -p shaper --bench link`: what the shaper does to a link, beside its goals, the bare link and netem.
+//! `cargo bench -p shaper --bench link`: the shaper compared with its targets, the unshaped link and netem.
 //!
 //! Everything is real: namespaces, sockets, the built binary. The traffic is the bench's own, so nothing but `ip` (and
 //! `tc` for netem) is needed. Prints one Markdown table; what each row means is said where it is measured.
@@ -24,10 +24,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use emulator::Emulator;
-use fixture::Lab;
+use fixture::Fixture;
 use table::Row;
 
-/// Measures the shaper against its goals, beside the bare link and (where the kernel has it) netem.
+/// Measures the shaper against its targets, compared with the unshaped link and, if the kernel has it, netem.
 #[derive(Parser)]
 struct Options {
     /// A fifth of the packets and of the time, for a first look
@@ -36,9 +36,9 @@ struct Options {
     /// Exit with 1 when the shaper misses a goal
     #[arg(long)]
     check: bool,
-    /// Another build of the shaper, measured beside this one
+    /// Another build of the shaper, to be compared with this one
     #[arg(long, value_name = "PROGRAM")]
-    beside: Option<String>,
+    compare_with: Option<String>,
     /// Measure only rows whose group is named: delay, loss, goodput, throughput, switching
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -64,7 +64,7 @@ impl Effort {
     }
 }
 
-type Measure = fn(&Lab, &[Emulator], Effort) -> Vec<Row>;
+type Measure = fn(&Fixture, &[Emulator], Effort) -> Vec<Row>;
 
 const GROUPS: [(&str, Measure); 5] = [
     ("delay", delay::rows),
@@ -76,15 +76,15 @@ const GROUPS: [(&str, Measure); 5] = [
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let Some(lab) = fixture::lab() else { return ExitCode::SUCCESS };
+    let Some(fixture) = fixture::fixture() else { return ExitCode::SUCCESS };
     let effort = if options.quick { Effort::Quick } else { Effort::Full };
-    let (emulators, netem) = Emulator::all(&lab, options.beside);
+    let (emulators, netem) = Emulator::all(&fixture, options.compare_with);
     println!("{}\n", machine::describe());
     let mut rows = Vec::new();
     for (group, measure) in GROUPS {
         if options.only.is_empty() || options.only.iter().any(|name| name == group) {
             eprintln!("measuring {group} …");
-            rows.extend(measure(&lab, &emulators, effort));
+            rows.extend(measure(&fixture, &emulators, effort));
         }
     }
     println!("{}\n{netem}Load average {} after it.", table::markdown(&emulators, &rows), machine::load_average());

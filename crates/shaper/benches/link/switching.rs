@@ -13,7 +13,7 @@ use model::Condition;
 use crate::Effort;
 use crate::delay::now_ns;
 use crate::emulator::{Emulator, options};
-use crate::fixture::{FAR, Lab, NEAR};
+use crate::fixture::{FAR, Fixture, NEAR};
 use crate::statistics::median;
 use crate::table::{Cell, Row};
 
@@ -24,9 +24,9 @@ const SWITCHES_EACH: u32 = 10;
 /// Longer than any delay and any switch.
 const WATCHED: Duration = Duration::from_millis(250);
 
-pub(crate) fn rows(lab: &Lab, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
-    let mut of_emulators: Vec<_> = emulators.iter().map(|emulator| times(lab, emulator, effort)).collect();
-    ["from the bare link to a delay", "from delay to delay", "to the bare link"]
+pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
+    let mut of_emulators: Vec<_> = emulators.iter().map(|emulator| times(fixture, emulator, effort)).collect();
+    ["from the unshaped link to a delay", "from delay to delay", "to the unshaped link"]
         .into_iter()
         .map(|what| Row {
             what: format!("`shaper set` (`tc qdisc`) {what}: median, longest"),
@@ -42,12 +42,12 @@ fn cell(times: Option<Vec<f64>>) -> Cell {
     Cell::judged(format!("{:.1}, {longest:.1} ms (n={})", median(&times), times.len()), longest <= 20.0)
 }
 
-/// Times of the three kinds of switch, in milliseconds, the last kind first; none for the bare link.
-fn times(lab: &Lab, emulator: &Emulator, effort: Effort) -> Vec<Vec<f64>> {
+/// Times of the three kinds of switch, in milliseconds, the last kind first; none for the unshaped link.
+fn times(fixture: &Fixture, emulator: &Emulator, effort: Effort) -> Vec<Vec<f64>> {
     if emulator.is_bare() {
         return Vec::new();
     }
-    let shaper = matches!(emulator, Emulator::Shaper { .. }).then(|| emulator.impose(lab, "{}", 1));
+    let shaper = matches!(emulator, Emulator::Shaper { .. }).then(|| emulator.impose(fixture, "{}", 1));
     let mut kinds = vec![Vec::new(); 3];
     for _ in 0..effort.of(SWITCHES_EACH) {
         let steps = STEPS_MS.iter().chain([&STEPS_MS[0]]);
@@ -59,17 +59,17 @@ fn times(lab: &Lab, emulator: &Emulator, effort: Effort) -> Vec<Vec<f64>> {
             } else {
                 1
             };
-            kinds[kind].push(one(lab, emulator, *from, *to));
+            kinds[kind].push(one(fixture, emulator, *from, *to));
         }
     }
     drop(shaper);
     kinds
 }
 
-fn one(lab: &Lab, emulator: &Emulator, from_ms: u32, to_ms: u32) -> f64 {
-    let far = Lab::inside(&lab.far, || UdpSocket::bind((FAR, 0)).unwrap());
+fn one(fixture: &Fixture, emulator: &Emulator, from_ms: u32, to_ms: u32) -> f64 {
+    let far = Fixture::inside(&fixture.far, || UdpSocket::bind((FAR, 0)).unwrap());
     far.set_read_timeout(Some(WATCHED)).unwrap();
-    let near = Lab::inside(&lab.near, || UdpSocket::bind((NEAR, 0)).unwrap());
+    let near = Fixture::inside(&fixture.near, || UdpSocket::bind((NEAR, 0)).unwrap());
     near.connect(far.local_addr().unwrap()).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -81,15 +81,15 @@ fn one(lab: &Lab, emulator: &Emulator, from_ms: u32, to_ms: u32) -> f64 {
             }
         });
         std::thread::sleep(Duration::from_millis(20));
-        let started = Lab::inside(&lab.near, || switch(emulator, from_ms, to_ms));
-        // What was under way as the switch came has arrived by then.
+        let started = Fixture::inside(&fixture.near, || switch(emulator, from_ms, to_ms));
+        // What was in flight as the switch came has arrived by then.
         std::thread::sleep(Duration::from_millis(30));
         stop.store(true, Ordering::Relaxed);
         first_under(to_ms, started, &watcher.join().unwrap())
     })
 }
 
-/// Sets it; gives the time at which that began.
+/// Sets it; gives the time at which that started.
 fn switch(emulator: &Emulator, from_ms: u32, to_ms: u32) -> u64 {
     let mut command = match emulator {
         Emulator::Shaper { program, .. } => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::Effort;
 use crate::bulk::{Moment, SendBuffer, bits_per_second};
 use crate::emulator::{Emulator, InForce};
-use crate::fixture::Lab;
+use crate::fixture::Fixture;
 use crate::table::{Cell, Row};
 
 /// Streams, what the row says of the packets, and the condition. With a queue limit of its own the shaper handles each
@@ -24,27 +24,27 @@ const GOAL_BITS_PER_SECOND: f64 = 2e9;
 /// So that no window is the limit: 2 Gbit/s over 10 ms are 2.5 MB, and the kernel counts its own overhead in it.
 const BUFFERS: &str = "4096 1048576 67108864";
 
-pub(crate) fn rows(lab: &Lab, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
-    for namespace in [&lab.near, &lab.far] {
-        Lab::inside(namespace, || {
+pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
+    for namespace in [&fixture.near, &fixture.far] {
+        Fixture::inside(namespace, || {
             for name in ["tcp_rmem", "tcp_wmem"] {
                 std::fs::write(format!("/proc/sys/net/ipv4/{name}"), BUFFERS).unwrap();
             }
         });
     }
-    ROWS.into_iter().map(|(streams, how, condition)| row(lab, emulators, streams, how, condition, effort)).collect()
+    ROWS.into_iter().map(|(streams, how, condition)| row(fixture, emulators, streams, how, condition, effort)).collect()
 }
 
-fn row(lab: &Lab, emulators: &[Emulator], streams: u32, how: &str, condition: &str, effort: Effort) -> Row {
+fn row(fixture: &Fixture, emulators: &[Emulator], streams: u32, how: &str, condition: &str, effort: Effort) -> Row {
     let has_goal = how.is_empty();
     let cell = |emulator: &Emulator| {
-        let in_force = emulator.impose(lab, condition, 1);
+        let in_force = emulator.impose(fixture, condition, 1);
         let mut cpu = CpuShare::default();
         let window = [CUT, Duration::from_secs(effort.of(SECONDS).into())];
-        let carried = bits_per_second(lab, streams, SendBuffer::Kernel, window, |moment| {
+        let carried = bits_per_second(fixture, streams, SendBuffer::Kernel, window, |moment| {
             cpu.note(moment, || in_force.cpu_seconds())
         });
-        let unread = if let InForce::Shaper(_) = in_force { lab.status("show").tun_drops } else { 0 };
+        let unread = if let InForce::Shaper(_) = in_force { fixture.status("show").tun_drops } else { 0 };
         drop(in_force);
         let unread = if unread > 0 { format!(", {unread} lost before it") } else { String::new() };
         let text = format!("{:.2} Gbit/s{}{unread}", carried / 1e9, cpu.text());
@@ -55,7 +55,7 @@ fn row(lab: &Lab, emulators: &[Emulator], streams: u32, how: &str, condition: &s
         }
     };
     Row {
-        what: format!("delay 10 ms (bare link: none){how}: throughput, {streams} stream(s); shaper's CPU time"),
+        what: format!("delay 10 ms (unshaped link: none){how}: throughput, {streams} stream(s); shaper's CPU time"),
         goal: if has_goal { "≥ 2 Gbit/s" } else { "" }.to_owned(),
         cells: emulators.iter().map(cell).collect(),
     }

@@ -156,7 +156,7 @@ impl ForwardingLoop {
         self.read_all()?;
         self.schedule.switch(condition, seed);
         let handover = if condition.keeps_gso_packets() { OffloadMode::Bundles } else { OffloadMode::Packets };
-        // A kernel that hands over no bundles has handed over packets from the beginning.
+        // A kernel that hands over no GSO packets has handed over packets from the start.
         let _packets = self.tun.hand_over(handover);
         Ok(())
     }
@@ -228,7 +228,7 @@ impl ForwardingLoop {
     }
 }
 
-/// A bundle that came before the condition changed to one that does not keep bundles is cut here.
+/// A GSO packet that came before the condition changed to one that does not keep GSO packets is cut here.
 fn take_in(schedule: &mut Schedule, arrived: Duration, packet: TunPacket<'_>) {
     if !packet.is_gso() || schedule.condition().keeps_gso_packets() {
         return schedule.accept(arrived, packet);

@@ -68,7 +68,7 @@ fn divert(route: &RouteMessage, addresses: &[AddressMessage], tun: u32) -> Route
         None => builder,
     };
     let mut divert = builder.build();
-    // Windows, MSS and the like, so that TCP behaves as on the bare link.
+    // Windows, MSS and the like, so that TCP behaves as on the unshaped link.
     let metrics = route.attributes.iter().filter(|attribute| matches!(attribute, RouteAttribute::Metrics(_)));
     divert.attributes.extend(metrics.cloned());
     divert

@@ -23,33 +23,33 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_shaper");
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-pub(crate) struct Lab {
+pub(crate) struct Fixture {
     pub(crate) near: String,
     pub(crate) far: String,
 }
 
-/// The lab, or `None` and a line that says why there can be none here.
-pub(crate) fn lab() -> Option<Lab> {
+/// The environment, or `None` and a line that says why there can be none here.
+pub(crate) fn fixture() -> Option<Fixture> {
     if let Some(reason) = obstacle() {
         println!("skipped: {reason}");
         return None;
     }
     let prefix = format!("shaper-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     // Made before the namespaces, so that its drop removes them when a step fails.
-    let lab = Lab { near: format!("{prefix}-near"), far: format!("{prefix}-far") };
-    for (name, address) in [(&lab.near, NEAR), (&lab.far, FAR)] {
+    let fixture = Fixture { near: format!("{prefix}-near"), far: format!("{prefix}-far") };
+    for (name, address) in [(&fixture.near, NEAR), (&fixture.far, FAR)] {
         ip(&format!("netns add {name}"));
         ip(&format!("-n {name} link set lo up"));
-        if *name == lab.far {
-            ip(&format!("link add eth0 netns {} type veth peer name eth0 netns {}", lab.near, lab.far));
-            ip(&format!("-n {} addr add {NEAR}/24 dev eth0", lab.near));
-            ip(&format!("-n {} link set eth0 up", lab.near));
+        if *name == fixture.far {
+            ip(&format!("link add eth0 netns {} type veth peer name eth0 netns {}", fixture.near, fixture.far));
+            ip(&format!("-n {} addr add {NEAR}/24 dev eth0", fixture.near));
+            ip(&format!("-n {} link set eth0 up", fixture.near));
             ip(&format!("-n {name} addr add {address}/24 dev eth0"));
             ip(&format!("-n {name} link set eth0 up"));
         }
     }
-    ip(&format!("-n {} route add default via {FAR}", lab.near));
-    Some(lab)
+    ip(&format!("-n {} route add default via {FAR}", fixture.near));
+    Some(fixture)
 }
 
 fn obstacle() -> Option<&'static str> {
@@ -90,7 +90,7 @@ fn only(cpu: usize) -> CpuSet {
     set
 }
 
-impl Lab {
+impl Fixture {
     /// Runs `work` in a namespace; the sockets that it opens stay there.
     pub(crate) fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/var/run/netns/{namespace}")).unwrap();
@@ -157,7 +157,7 @@ impl Lab {
     }
 }
 
-impl Drop for Lab {
+impl Drop for Fixture {
     fn drop(&mut self) {
         for name in [&self.near, &self.far] {
             let _absent = Command::new("ip").args(["netns", "del", name]).output();

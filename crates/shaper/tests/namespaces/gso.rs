@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use nix::net::if_::if_nametoindex;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::fixture::Lab;
+use crate::fixture::Fixture;
 
 /// TCP segments in one packet.
 #[derive(Clone, Copy)]
@@ -27,8 +27,8 @@ const CHECKSUM_AT: u16 = 16;
 
 impl GsoPacket {
     /// Sends it from the near namespace into the TUN device (packet(7)).
-    pub(crate) fn send(self, lab: &Lab) {
-        Lab::inside(&lab.near, || {
+    pub(crate) fn send(self, fixture: &Fixture) {
+        Fixture::inside(&fixture.near, || {
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))).unwrap();
             let on: libc::c_int = 1;
             let size = size_of_val(&on) as libc::socklen_t;

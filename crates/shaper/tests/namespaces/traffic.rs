@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 
-use crate::fixture::{FAR, Lab, NEAR};
+use crate::fixture::{FAR, Fixture, NEAR};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
@@ -18,8 +18,8 @@ const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 pub(crate) const EARLY_MS: f64 = 0.1;
 
 /// Sends back whatever it gets, in the far namespace, until its thread's process ends.
-pub(crate) fn udp_echo(lab: &Lab, address: Ipv4Addr) -> SocketAddr {
-    let socket = Lab::inside(&lab.far, || UdpSocket::bind((address, 0)).unwrap());
+pub(crate) fn udp_echo(fixture: &Fixture, address: Ipv4Addr) -> SocketAddr {
+    let socket = Fixture::inside(&fixture.far, || UdpSocket::bind((address, 0)).unwrap());
     let local = socket.local_addr().unwrap();
     std::thread::spawn(move || {
         let mut buffer = [0; 65_535];
@@ -31,8 +31,8 @@ pub(crate) fn udp_echo(lab: &Lab, address: Ipv4Addr) -> SocketAddr {
 }
 
 /// Round trips of single datagrams of `bytes` from the near to an echo, in milliseconds, sorted.
-pub(crate) fn round_trips_ms(lab: &Lab, echo: SocketAddr, bytes: usize, count: usize) -> Vec<f64> {
-    let socket = Lab::inside(&lab.near, || UdpSocket::bind("0.0.0.0:0").unwrap());
+pub(crate) fn round_trips_ms(fixture: &Fixture, echo: SocketAddr, bytes: usize, count: usize) -> Vec<f64> {
+    let socket = Fixture::inside(&fixture.near, || UdpSocket::bind("0.0.0.0:0").unwrap());
     socket.connect(echo).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = vec![7; bytes];
@@ -49,8 +49,8 @@ pub(crate) fn round_trips_ms(lab: &Lab, echo: SocketAddr, bytes: usize, count: u
 }
 
 /// Sends `count` numbered datagrams from the near to the far; gives the numbers that arrive within a second.
-pub(crate) fn numbers_received(lab: &Lab, count: u32) -> Vec<u32> {
-    let numbered = Numbered::open(lab);
+pub(crate) fn numbers_received(fixture: &Fixture, count: u32) -> Vec<u32> {
+    let numbered = Numbered::open(fixture);
     numbered.receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     numbered.pass(0..count, usize::MAX)
 }
@@ -62,12 +62,12 @@ pub(crate) struct Numbered {
 }
 
 impl Numbered {
-    pub(crate) fn open(lab: &Lab) -> Self {
-        let receiver = Lab::inside(&lab.far, || UdpSocket::bind((FAR, 0)).unwrap());
+    pub(crate) fn open(fixture: &Fixture) -> Self {
+        let receiver = Fixture::inside(&fixture.far, || UdpSocket::bind((FAR, 0)).unwrap());
         receiver.set_read_timeout(Some(PATIENCE)).unwrap();
         // What the receiver's own buffer loses would look like the link's loss.
         setsockopt(&receiver, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).unwrap();
-        let sender = Lab::inside(&lab.near, || UdpSocket::bind((NEAR, 0)).unwrap());
+        let sender = Fixture::inside(&fixture.near, || UdpSocket::bind((NEAR, 0)).unwrap());
         sender.connect(receiver.local_addr().unwrap()).unwrap();
         Self { sender, receiver }
     }
@@ -99,8 +99,8 @@ impl Numbered {
 }
 
 /// A TCP connection from the near to an echo in the far namespace, Nagle off.
-pub(crate) fn tcp_echo(lab: &Lab) -> TcpStream {
-    let (near, mut far) = tcp_pair(lab);
+pub(crate) fn tcp_echo(fixture: &Fixture) -> TcpStream {
+    let (near, mut far) = tcp_pair(fixture);
     std::thread::spawn(move || {
         let mut byte = [0];
         while far.read_exact(&mut byte).is_ok() && far.write_all(&byte).is_ok() {}
@@ -120,8 +120,8 @@ pub(crate) fn fastest_exchange_ms(stream: &mut TcpStream) -> f64 {
 }
 
 /// Bits a second that arrive in the far namespace while the near one sends `bytes` over TCP.
-pub(crate) fn goodput(lab: &Lab, bytes: usize) -> f64 {
-    let (mut near, mut far) = tcp_pair(lab);
+pub(crate) fn goodput(fixture: &Fixture, bytes: usize) -> f64 {
+    let (mut near, mut far) = tcp_pair(fixture);
     let sender = std::thread::spawn(move || near.write_all(&vec![0; bytes]).unwrap());
     let mut buffer = vec![0; 64 * 1024];
     // The clock starts with the first arrival: connecting and the first packet's way are not the rate.
@@ -142,13 +142,13 @@ pub(crate) fn goodput(lab: &Lab, bytes: usize) -> f64 {
 
 /// Sends bytes that tell their place from the near to the far over TCP for as long as `meanwhile` takes, and at least
 /// `at_least` of them; gives how many arrived, all at their place.
-pub(crate) fn transfer(lab: &Lab, at_least: usize, meanwhile: impl FnOnce()) -> usize {
-    transfer_to(lab, FAR, at_least, meanwhile)
+pub(crate) fn transfer(fixture: &Fixture, at_least: usize, meanwhile: impl FnOnce()) -> usize {
+    transfer_to(fixture, FAR, at_least, meanwhile)
 }
 
 /// The same to another address of the far namespace.
-pub(crate) fn transfer_to(lab: &Lab, address: Ipv4Addr, at_least: usize, meanwhile: impl FnOnce()) -> usize {
-    let (mut near, mut far) = tcp_pair_at(lab, address);
+pub(crate) fn transfer_to(fixture: &Fixture, address: Ipv4Addr, at_least: usize, meanwhile: impl FnOnce()) -> usize {
+    let (mut near, mut far) = tcp_pair_at(fixture, address);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let sender = scope.spawn(|| {
@@ -188,14 +188,14 @@ fn byte_at(place: usize) -> u8 {
     (place % 251 + place / 256) as u8
 }
 
-fn tcp_pair(lab: &Lab) -> (TcpStream, TcpStream) {
-    tcp_pair_at(lab, FAR)
+fn tcp_pair(fixture: &Fixture) -> (TcpStream, TcpStream) {
+    tcp_pair_at(fixture, FAR)
 }
 
-fn tcp_pair_at(lab: &Lab, address: Ipv4Addr) -> (TcpStream, TcpStream) {
-    let listener = Lab::inside(&lab.far, || TcpListener::bind((address, 0)).unwrap());
+fn tcp_pair_at(fixture: &Fixture, address: Ipv4Addr) -> (TcpStream, TcpStream) {
+    let listener = Fixture::inside(&fixture.far, || TcpListener::bind((address, 0)).unwrap());
     let address = listener.local_addr().unwrap();
-    let near = Lab::inside(&lab.near, || TcpStream::connect_timeout(&address, PATIENCE).unwrap());
+    let near = Fixture::inside(&fixture.near, || TcpStream::connect_timeout(&address, PATIENCE).unwrap());
     let (far, _) = listener.accept().unwrap();
     for stream in [&near, &far] {
         stream.set_nodelay(true).unwrap();

@@ -88,7 +88,7 @@ impl DockerHost {
         }
     }
 
-    /// The same engine for another lab, which follows its own commands.
+    /// The same engine for another environment, which follows its own commands.
     pub(crate) fn for_another_environment(&self) -> Self {
         Self {
             url: self.url.clone(),
@@ -105,7 +105,7 @@ impl DockerHost {
         &self.url
     }
 
-    /// What tells it from others, by whatever URL it is reached: machines that were copied from one another may have the
+    /// What tells it from others, by whatever URL it is reached: hosts that were copied from one another may have the
     /// same id, but hardly the same name.
     pub(crate) fn id(&self) -> String {
         format!("{} on {}", self.info.id.as_ref().unwrap_or(&self.url), self.info.name.as_deref().unwrap_or_default())

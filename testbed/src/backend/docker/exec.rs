@@ -104,7 +104,7 @@ async fn follow(mut streams: Streams, mut log: tokio::fs::File, sender: mpsc::Se
                 partial.extend_from_slice(&other.into_bytes());
                 while let Some(end) = partial.iter().position(|byte| *byte == b'\n') {
                     let line: Vec<u8> = partial.drain(..=end).collect();
-                    // Nobody reads any more: go on emptying the stream, so that the process does not block.
+                    // No reader is left: the stream is drained so that the process does not block.
                     let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).await;
                 }
             }

@@ -17,7 +17,8 @@ pub(super) fn labelled(label: &str) -> Option<HashMap<String, Vec<String>>> {
     Some(HashMap::from([("label".to_owned(), vec![label.to_owned()])]))
 }
 
-/// Removes a container, whatever it does, with its anonymous volumes. One that the engine is removing already is left to it.
+/// Removes a container, whatever it does, with its anonymous volumes. One that the engine is removing already is left
+/// to it.
 pub(super) async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<(), Error> {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     match docker.remove_container(name_or_id, Some(options)).await {

@@ -32,7 +32,7 @@ pub(in crate::backend) enum NetworkKind {
     Closed,
     /// The nodes, with a way out and published ports in.
     Open,
-    /// The nodes, on all machines of a Swarm.
+    /// The nodes, on all hosts of a Swarm.
     Overlay {
         /// Its addresses, where the engine's choice would be too small.
         subnet: Option<&'static str>,

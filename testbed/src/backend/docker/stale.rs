@@ -45,7 +45,7 @@ struct Leftover {
 }
 
 impl Leftover {
-    /// Whether its driver ran on this host and lives no more. Nobody here can tell of another host's driver.
+    /// Whether its driver ran on this host and lives no more. Another host's drivers are unknown here.
     fn is_dead(&self, host: &str, is_dead: impl Fn(&Path) -> bool) -> bool {
         let is_ours = self.labels.get(HOST_LABEL).is_some_and(|label| label == host);
         let folder = self.labels.get(LOCK_DIR_LABEL);
@@ -53,7 +53,7 @@ impl Leftover {
     }
 }
 
-/// Removes what the driver made that ran on `host`, this one, and whose folder `is_dead` says so of. Goes on after a
+/// Removes what the driver made that ran on `host`, this one, and whose directory `is_dead` says so of. Goes on after a
 /// failure.
 pub(crate) async fn remove(
     docker_host: &DockerHost,

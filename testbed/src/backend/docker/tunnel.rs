@@ -16,8 +16,8 @@ use crate::store::run_lock::RunLock;
 
 /// The engine's socket there, when the URL does not say.
 const SOCKET: &str = "/var/run/docker.sock";
-/// No questions asked, an end when the engine can't be reached, and none of the user's sharing of connections, which would
-/// leave a process behind that is not ours.
+/// No questions asked, an end when the engine can't be reached, and none of the user's sharing of connections, which
+/// would leave a process behind that is not ours.
 const OPTIONS: [&str; 5] =
     ["BatchMode=yes", "ExitOnForwardFailure=yes", "ServerAliveInterval=5", "ControlMaster=no", "ControlPath=none"];
 /// How long ssh may take to connect.

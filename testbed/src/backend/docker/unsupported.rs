@@ -1,5 +1,5 @@
-//! What an engine's host turns out not to have, learnt from what it complains about: an engine elsewhere can't be looked
-//! into. Pure.
+//! What an engine's host turns out not to have, learnt from what it complains about: an engine elsewhere can't be
+//! looked into. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 

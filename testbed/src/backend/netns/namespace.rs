@@ -21,8 +21,8 @@ impl AsFd for Namespace {
     }
 }
 
-/// Moves the whole process into the lab: a network and a mount namespace of its own and, without root, a user namespace in
-/// which it is root. To be called while the process has one thread only.
+/// Moves the whole process into its own namespaces: a network and a mount namespace of its own and, without root, a
+/// user namespace in which it is root. To be called while the process has one thread only.
 pub(crate) fn enter_namespace() -> anyhow::Result<()> {
     let (user, group) = (geteuid(), getegid());
     let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
@@ -30,7 +30,7 @@ pub(crate) fn enter_namespace() -> anyhow::Result<()> {
         unshare(own).context("making a network and a mount namespace")?;
         return keep_mounts_private();
     }
-    unshare(CloneFlags::CLONE_NEWUSER | own).context("making a user namespace")?;
+    unshare(CloneFlags::CLONE_NEWUSER | own).context("creating a user namespace")?;
     std::fs::write("/proc/self/setgroups", "deny").context("writing /proc/self/setgroups")?;
     std::fs::write("/proc/self/uid_map", format!("0 {user} 1")).context("writing /proc/self/uid_map")?;
     std::fs::write("/proc/self/gid_map", format!("0 {group} 1")).context("writing /proc/self/gid_map")?;
@@ -43,13 +43,13 @@ fn keep_mounts_private() -> anyhow::Result<()> {
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context("making mounts private")
 }
 
-/// Whether the lab is in a user namespace of an ordinary user.
+/// Whether the environment is in a user namespace of an ordinary user.
 pub(crate) fn is_rootless() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().nth(2).is_some_and(|length| length == "1"))
 }
 
-/// Why this process couldn't enter a lab, found out in a child process that tries.
+/// Why this process couldn't enter an environment, found out in a child process that tries.
 pub(crate) fn why_not() -> Option<String> {
     let me = std::env::current_exe().ok()?;
     let tried = std::process::Command::new(me).arg(TRY_NAMESPACE_ARGUMENT).output();
@@ -61,9 +61,10 @@ pub(crate) fn why_not() -> Option<String> {
 }
 
 /// The first argument that makes the driver try [`enter_lab`] and exit.
-const TRY_NAMESPACE_ARGUMENT: &str = "try-lab";
+const TRY_NAMESPACE_ARGUMENT: &str = "try-namespace";
 
-/// Tries to enter a lab and says on stderr what was in the way; `None` when the arguments ask for something else.
+/// Tries to enter an environment and says on stderr what was in the way; `None` when the arguments ask for something
+/// else.
 pub(crate) fn try_namespace_if_requested(arguments: &[OsString]) -> Option<ExitCode> {
     if arguments.get(1)? != TRY_NAMESPACE_ARGUMENT {
         return None;
@@ -117,7 +118,7 @@ async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> +
     std::thread::Builder::new()
         .name("namespace".to_owned())
         .spawn(move || {
-            // The receiver is gone only when nobody wants the answer any more.
+            // The receiver is gone only when the result is not needed any more.
             let _ = sender.send(work());
         })
         .context("starting a thread")?;

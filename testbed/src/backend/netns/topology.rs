@@ -1,4 +1,4 @@
-//! The lab's links, by netlink: a bridge, and a veth pair to each node.
+//! The environment's links, by netlink: a bridge, and a veth pair to each node.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
@@ -12,7 +12,7 @@ use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use crate::backend::DEVICE;
 use crate::backend::netns::namespace::Namespace;
 
-/// Length of the lab network's prefix, bits.
+/// Length of the environment network's prefix, bits.
 const PREFIX_BITS: u8 = 16;
 
 /// How one node hangs on the bridge.
@@ -25,30 +25,30 @@ pub(crate) struct VethLink {
     pub(crate) peers: Vec<Ipv4Addr>,
 }
 
-/// The bridge in the lab's namespace that joins all nodes.
+/// The bridge in the environment's namespace that joins all nodes.
 pub(crate) struct Bridge {
-    /// Netlink in the lab's namespace.
+    /// Netlink in the environment's namespace.
     netlink: Handle,
     /// The bridge's interface index.
     index: u32,
-    /// The lab's namespace, to which nodes send one end of their veth pair.
+    /// The environment's namespace, to which nodes send one end of their veth pair.
     environment: File,
 }
 
 impl Bridge {
-    /// Makes the bridge of this name in the namespace of the calling thread. It has no address: labs whose bridges stand
-    /// beside each other do not reach each other.
+    /// Makes the bridge of this name in the namespace of the calling thread. It has no address: environments whose
+    /// bridges are on the same host do not reach each other.
     pub(crate) async fn make(name: &str) -> anyhow::Result<Self> {
         let netlink = netlink()?;
         netlink.link().add(LinkBridge::new(name).up().build()).execute().await.context("adding the bridge")?;
         let index = index_of(&netlink, name).await?;
-        let environment = File::open("/proc/thread-self/ns/net").context("opening the lab's namespace")?;
+        let environment = File::open("/proc/thread-self/ns/net").context("opening the environment's namespace")?;
         Ok(Self { netlink, index, environment })
     }
 
     /// Makes the veth pair, sets up the end in the node and joins the other to the bridge.
     pub(crate) async fn attach(&self, node: &Namespace, link: VethLink) -> anyhow::Result<()> {
-        let environment = self.environment.try_clone().context("copying the lab's handle")?;
+        let environment = self.environment.try_clone().context("copying the environment's handle")?;
         let lab_end = link.lab_end.clone();
         node.inside(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -92,7 +92,8 @@ async fn set_up_node_end(environment: &File, link: &VethLink) -> anyhow::Result<
     netlink.link().set(up).execute().await.with_context(|| format!("setting {DEVICE} up"))?;
     for peer in peers {
         // The kernel's table of neighbours is one for all namespaces of a host and holds 1024 learnt entries by default
-        // (gc_thresh3), of which a client would need two. Permanent ones are exempt (`neigh_alloc` in net/core/neighbour.c).
+        // (gc_thresh3), of which a client would need two. Permanent ones are exempt (`neigh_alloc` in
+        // net/core/neighbour.c).
         let add = netlink.neighbours().add(index, IpAddr::V4(*peer)).link_layer_address(&hardware_address(*peer));
         let add = add.state(NeighbourState::Permanent);
         add.execute().await.with_context(|| format!("adding the permanent neighbour {peer}"))?;
@@ -100,8 +101,8 @@ async fn set_up_node_end(environment: &File, link: &VethLink) -> anyhow::Result<
     Ok(())
 }
 
-/// A locally administered MAC address that follows from the IP address: a node that is renewed keeps it, and with it the
-/// others' neighbour entries stay right.
+/// A locally administered MAC address that follows from the IP address: a node that is renewed keeps it, and with it
+/// the others' neighbour entries stay right.
 fn hardware_address(address: Ipv4Addr) -> Vec<u8> {
     [&[0x02, 0x00][..], &address.octets()].concat()
 }

@@ -1,4 +1,4 @@
-//! The driver's end of the hub: programs in client nodes on other machines, started and followed through agents there.
+//! The driver's end of the hub: programs in client nodes on other hosts, started and followed through agents there.
 
 mod call;
 
@@ -25,7 +25,7 @@ const START_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 /// An agent that is, or was, connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AgentState {
-    /// The machine it runs on.
+    /// The host it runs on.
     pub(super) machine: String,
     /// The build of its programs.
     pub(super) version: String,
@@ -134,7 +134,7 @@ impl Hub {
         }
     }
 
-    /// Ends everything that runs at an agent and empties its folder.
+    /// Ends everything that runs at an agent and empties its directory.
     pub(super) async fn reset(&self, agent: u32) -> anyhow::Result<()> {
         let mut call = self.call(agent, |id| Request::Reset { id })?;
         call.next().await.map(drop)
@@ -230,7 +230,7 @@ impl Switchboard {
                 }
             }
             event => {
-                // Nobody waits any more for what was given up.
+                // The call was given up: no receiver is left.
                 if let Some(call) = event.id().and_then(|id| self.calls.get(&(from, id))) {
                     let _ = call.send(event);
                 }

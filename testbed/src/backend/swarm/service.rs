@@ -19,7 +19,7 @@ use crate::backend::docker::{
     CLIENT_CAPABILITIES, IMAGES, MAX_MEMORY_BYTES, MAX_PROCESSES, WORK_DIR, capabilities, is_missing, labels, names,
 };
 
-/// How long tasks may take to end; one on a machine that is gone never does.
+/// How long tasks may take to end; one on a host that is gone never does.
 const END_TIMEOUT: Duration = Duration::from_secs(40);
 /// How often they are looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -53,7 +53,7 @@ pub(super) fn description(
             ..TaskSpec::default()
         }),
         mode: Some(replicas(plan.clients)),
-        // Virtual addresses need IPVS, which not every kernel has, and nobody asks for the service by name.
+        // Virtual addresses need IPVS, which not every kernel has, and the service is not addressed by name.
         endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: None }),
         ..ServiceSpec::default()
     }
@@ -130,8 +130,8 @@ pub(super) async fn states(docker: &Docker, service: &str) -> anyhow::Result<Str
     Ok(counts.into_iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", "))
 }
 
-/// Removes the service, after its tasks have ended on all machines: those of a service that is gone are listed no more, and
-/// linger.
+/// Removes the service, after its tasks have ended on all machines: those of a service that is gone are listed no more,
+/// and linger.
 pub(super) async fn remove(docker: &Docker, name: &str) -> anyhow::Result<()> {
     let what = || format!("removing the service {name}");
     let service = match docker.inspect_service(name, None::<InspectServiceOptions>).await {
@@ -163,9 +163,9 @@ fn replicas(count: u32) -> ServiceSpecMode {
     ServiceSpecMode { replicated: Some(replicated), ..ServiceSpecMode::default() }
 }
 
-/// The machines of the Swarm, for the manifest.
+/// The hosts of the Swarm, for the manifest.
 pub(super) async fn machines(docker: &Docker) -> anyhow::Result<Value> {
-    let nodes = docker.list_nodes(None::<ListNodesOptions>).await.context("listing the Swarm's machines")?;
+    let nodes = docker.list_nodes(None::<ListNodesOptions>).await.context("listing the Swarm's hosts")?;
     let machines: Vec<Value> = nodes
         .into_iter()
         .map(|node| {

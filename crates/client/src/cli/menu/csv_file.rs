@@ -22,8 +22,8 @@ pub(super) struct CsvFile {
 }
 
 impl CsvFile {
-    /// Opens `path`, or a path with a number in its name (`session-2.csv`) if that holds something that rows of this build
-    /// cannot be appended to.
+    /// Opens `path`, or a path with a number in its name (`session-2.csv`) if that holds something that rows of this
+    /// build cannot be appended to.
     ///
     /// # Errors
     /// When it cannot be created, read or written, or all numbers are taken.

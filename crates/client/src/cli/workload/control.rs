@@ -52,7 +52,7 @@ fn cpu_since(before: Duration) -> io::Result<Event> {
 fn read_commands(commands: &UnboundedSender<Command>) {
     for line in io::stdin().lock().lines() {
         match line.as_deref().map(str::trim) {
-            // Nobody listens any more: the program is about to end.
+            // Commands are no longer received: the program is about to exit.
             Ok(GO) if commands.send(Command::Go).is_err() => return,
             Ok(GO | "") => {}
             Ok(other) => output::note(&format!("shop-client: line '{other}' on stdin: expected '{GO}' or its end")),

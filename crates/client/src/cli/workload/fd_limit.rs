@@ -8,14 +8,14 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::output;
 use crate::transport::ConnectionMode;
 
-/// For everything that is no shopper's socket: the CSV, the terminal, the runtime, preparing accounts.
+/// For everything that is no virtual user's socket: the CSV, the terminal, the runtime, preparing accounts.
 const OTHERS: u64 = 64;
 
 /// Raises the limit of open files, beyond the hard limit where that is needed and allowed.
 ///
 /// # Errors
 /// When kept connections can't all be open. Where each operation has its own there is only a note, since seldom all
-/// shoppers are at it at once.
+/// virtual users are at it at once.
 pub(super) fn make_room(users: NonZeroU32, mode: ConnectionMode) -> anyhow::Result<()> {
     let needed = u64::from(users.get()) * per_shopper(mode) + OTHERS;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit of open files")?;
@@ -26,18 +26,18 @@ pub(super) fn make_room(users: NonZeroU32, mode: ConnectionMode) -> anyhow::Resu
     let possible = granted.saturating_sub(OTHERS) / per_shopper(mode);
     match mode {
         ConnectionMode::Persistent => anyhow::bail!(
-            "{users} shoppers who keep their connections need {needed} open files, and {granted} are allowed: \
+            "{users} virtual users who keep their connections need {needed} open files, and {granted} are allowed: \
              possible are --users {possible}, or --connection per-request, or a higher limit (ulimit -Hn {needed})"
         ),
         ConnectionMode::PerRequest => output::note(&format!(
-            "{granted} open files are allowed: when more than {possible} of {users} shoppers are served at once, \
+            "{granted} open files are allowed: when more than {possible} of {users} virtual users are served at once, \
              operations end as connect_failed; a higher limit (ulimit -Hn {needed}) prevents it"
         )),
     }
     Ok(())
 }
 
-/// Sockets that a shopper has at once, at most.
+/// Sockets that a virtual user has at once, at most.
 fn per_shopper(mode: ConnectionMode) -> u64 {
     match mode {
         ConnectionMode::PerRequest => 1,

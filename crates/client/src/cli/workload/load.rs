@@ -1,4 +1,4 @@
-//! The options that say when operations begin.
+//! Options of the load: closed or open loop.
 
 use std::time::Duration;
 
@@ -7,30 +7,30 @@ use clap::ValueEnum;
 use crate::cli::duration;
 use crate::workload::{ArrivalProcess, ArrivalRate, Arrivals, Load};
 
-/// When operations begin.
+/// When operations start.
 #[derive(clap::Args)]
-#[command(next_help_heading = "When operations begin")]
+#[command(next_help_heading = "When operations start")]
 pub(super) struct LoadArgs {
-    /// Closed loop: mean pause before an operation; pauses are spread evenly over 0.5 to 1.5 times this.
+    /// Closed loop: mean think time before an operation (uniform from 0.5 to 1.5 times this)
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = duration::parse)]
     think_time: Duration,
-    /// Open loop: so many operations of this process begin, whatever became of those before; a number and one of /s, /m,
-    /// /h, such as 200/s. Latencies count from when an operation should have begun.
+    /// Open loop: start operations at this rate, regardless of response times ('200/s'; /s, /m or /h). Latency counts
+    /// from the intended start
     #[arg(long, value_name = "RATE", conflicts_with = "think_time")]
     arrival_rate: Option<ArrivalRate>,
-    /// How operations of an open loop follow each other.
+    /// Arrival process of an open loop
     #[arg(long, value_enum, default_value = "poisson", requires = "arrival_rate")]
     arrivals: ArrivalProcessArg,
-    /// The first operation of a constant rate begins so long after the start, so that clients can take turns.
+    /// Constant arrivals: delay of the first one, so that clients can be interleaved
     #[arg(long, value_name = "TIME", value_parser = duration::parse, requires = "arrival_rate")]
     arrival_offset: Option<Duration>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ArrivalProcessArg {
-    /// One gap after the other, all alike.
+    /// Equal gaps.
     Constant,
-    /// Independent of each other, as people who don't know each other.
+    /// Exponentially distributed gaps.
     Poisson,
 }
 
@@ -40,10 +40,9 @@ impl LoadArgs {
         let process = match (self.arrivals, self.arrival_offset) {
             (ArrivalProcessArg::Constant, offset) => ArrivalProcess::Constant { offset: offset.unwrap_or_default() },
             (ArrivalProcessArg::Poisson, None) => ArrivalProcess::Poisson,
-            (ArrivalProcessArg::Poisson, Some(_)) => anyhow::bail!(
-                "--arrival-offset shifts a constant rate; clients whose arrivals are random need none. \
-                 Add --arrivals constant, or leave it out"
-            ),
+            (ArrivalProcessArg::Poisson, Some(_)) => {
+                anyhow::bail!("--arrival-offset requires --arrivals constant: random arrivals need no offset; omit it")
+            }
         };
         Ok(Load::Open(Arrivals { rate, process }))
     }

@@ -1,4 +1,4 @@
-//! What a workload came to, in words for people.
+//! Summary of a workload, for people.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) fn ended(elapsed: Duration, event: &Event) -> Option<String> {
         parts.push(format!("{warm_up} of them warm-up"));
     }
     if unfinished > 0 {
-        parts.push(format!("{unfinished} cut off at the end"));
+        parts.push(format!("{unfinished} unfinished"));
     }
     parts.extend(arrivals.map(|arrivals| punctuality(&arrivals)));
     Some(parts.join(" · "))
@@ -29,25 +29,25 @@ fn punctuality(arrivals: &ArrivalReport) -> String {
     let ms = |us: u64| us as f64 / 1e3;
     let ArrivalReport { on_schedule, p50_us, p99_us, max_us, scheduling, .. } = *arrivals;
     if on_schedule == 0 {
-        return "nothing began by the timetable".to_owned();
+        return "no scheduled arrivals".to_owned();
     }
     let scheduling = match scheduling {
-        ThreadScheduling::Realtime => "with real-time priority",
-        ThreadScheduling::Normal => "without real-time priority",
+        ThreadScheduling::Realtime => "with real-time scheduling",
+        ThreadScheduling::Normal => "without real-time scheduling",
     };
     let (p50, p99, max) = (ms(p50_us), ms(p99_us), ms(max_us));
-    format!("began late by p50 {p50:.3}, p99 {p99:.3}, max {max:.3} ms {scheduling}")
+    format!("start lateness p50 {p50:.3}, p99 {p99:.3}, max {max:.3} ms, {scheduling}")
 }
 
-/// What must be said when operations had to wait for a shopper.
+/// What must be said when operations had to wait for a virtual user.
 pub(super) fn backlog(event: &Event) -> Option<String> {
     let Event::Done { arrivals: Some(ArrivalReport { on_schedule, queued, max_backlog, .. }), .. } = *event else {
         return None;
     };
     (queued > 0).then(|| {
         format!(
-            "{queued} of {} operations found no shopper free, up to {max_backlog} at once: latency_ms counts from when \
-             they should have begun, wait_ms says how long they queued. More --users help unless the shop is the limit",
+            "{queued} of {} operations were queued (backlog up to {max_backlog}): latency_ms includes the wait, wait_ms is \
+             the wait; raise --users unless the shop is the bottleneck",
             on_schedule + queued
         )
     })
@@ -76,8 +76,8 @@ mod tests {
         let ten_seconds = Duration::from_secs(10);
         assert_eq!(
             ended(ten_seconds, &done(0, 7, 2)).unwrap(),
-            "10 s · 100 operations · 10/s · 1 errors · 7 of them warm-up · 2 cut off at the end · \
-             began late by p50 0.041, p99 0.190, max 2.002 ms without real-time priority"
+            "10 s · 100 operations · 10/s · 1 errors · 7 of them warm-up · 2 unfinished · \
+             start lateness p50 0.041, p99 0.190, max 2.002 ms, without real-time scheduling"
         );
         let closed = Event::Done { operations: 100, errors: 1, unfinished: 0, warm_up: 0, arrivals: None };
         assert_eq!(ended(ten_seconds, &closed).unwrap(), "10 s · 100 operations · 10/s · 1 errors");
@@ -86,6 +86,6 @@ mod tests {
     #[test]
     fn waiting_is_said_only_when_there_was_some() {
         assert_eq!(backlog(&done(0, 0, 0)), None);
-        assert!(backlog(&done(10, 0, 0)).unwrap().starts_with("10 of 100 operations found no shopper free, up to 4"));
+        assert!(backlog(&done(10, 0, 0)).unwrap().starts_with("10 of 100 operations were queued (backlog up to 4)"));
     }
 }

@@ -68,7 +68,7 @@ pub(super) async fn follow(
             Ok(Event::Stdout { line, continues, .. }) => {
                 partial.push_str(&line);
                 if !continues {
-                    // Nobody reads any more: go on, so that the program does not block.
+                    // No reader is left: go on, so that the program does not block.
                     let _ = sender.send(std::mem::take(&mut partial)).await;
                 }
             }
