@@ -40,7 +40,7 @@ fn a_sweep_in_containers_is_verified_and_leaves_no_stale_resources() {
     let run = finished.run();
     run.assert_has_delay("delay-40ms-r1", 40.0);
     assert_eq!(run.manifest()["order_check"]["consistent"], true);
-    let images = run.manifest()["backend_info"]["engines"][0]["images"].clone();
+    let images = run.manifest()["backend_info"]["docker_hosts"][0]["images"].clone();
     assert!(images.as_object().unwrap().values().all(serde_json::Value::is_string), "{images}");
     assert!(
         run.csv("cells.csv").iter().all(|cell| !cell["host_cpu_percent"].is_empty()),
