@@ -133,7 +133,7 @@ impl<'r> Coordinator<'r> {
         self.directory.write_manifest(&*self.manifest.borrow())
     }
 
-    /// Returns whether the order check ran in all environments and passed, in this and all previous attempts.
+    /// Returns whether the order check ran and passed in all environments, and failed in no previous attempt.
     pub(crate) fn orders_are_consistent(&self) -> bool {
         let manifest = self.manifest.borrow();
         let previous = manifest.previous_attempts.iter().all(orders_are_consistent);
