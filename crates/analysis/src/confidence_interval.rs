@@ -93,14 +93,14 @@ impl Estimate {
 
     /// The share of operations that failed, percent.
     pub(crate) fn error_percent(tallies: &[OutcomeCounts], random: &mut Random) -> Self {
-        let measured: Vec<&OutcomeCounts> = tallies.iter().filter(|counts| counts.tried() > 0).collect();
+        let measured: Vec<&OutcomeCounts> = tallies.iter().filter(|counts| counts.total() > 0).collect();
         let errors: u64 = measured.iter().map(|counts| counts.errors()).sum();
-        let tried: u64 = measured.iter().map(|counts| counts.tried()).sum();
+        let tried: u64 = measured.iter().map(|counts| counts.total()).sum();
         let value = (tried > 0).then(|| 100.0 * errors as f64 / tried as f64);
         let undersampled = errors < MIN_ERRORS || tried - errors < MIN_ERRORS;
         let reason = undersampled.then_some(MissingInterval::FewErrors);
         let interval = usable(value, measured.len(), reason).and_then(|value| {
-            let sums = measured.iter().map(|counts| (100.0 * counts.errors() as f64, counts.tried() as f64));
+            let sums = measured.iter().map(|counts| (100.0 * counts.errors() as f64, counts.total() as f64));
             let interval = of_ratio(&sums.collect::<Vec<_>>(), value, random)?;
             Ok(ConfidenceInterval { high: interval.high.min(100.0), ..interval })
         });

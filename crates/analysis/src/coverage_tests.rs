@@ -90,7 +90,7 @@ fn truths(bank: &[Repetition]) -> [f64; 5] {
     let pooled = Sorted::new(joined(&bank.iter().map(|one| &one.latency_ms).collect::<Vec<_>>()));
     let [p50, p95, p99] = [0.50, 0.95, 0.99].map(|q| percentile(&pooled, q).unwrap());
     let (errors, tried) =
-        bank.iter().fold((0, 0), |sum, one| (sum.0 + one.counts.errors(), sum.1 + one.counts.tried()));
+        bank.iter().fold((0, 0), |sum, one| (sum.0 + one.counts.errors(), sum.1 + one.counts.total()));
     [p50, p95, p99, mean(&pooled).unwrap(), 100.0 * errors as f64 / tried as f64]
 }
 

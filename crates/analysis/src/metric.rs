@@ -1,4 +1,4 @@
-//! The durations of an operation that statistics are made of.
+//! The durations of an operation that statistics are computed from.
 
 use std::fmt;
 
@@ -12,15 +12,15 @@ pub enum Metric {
     Latency,
     /// First byte sent to last byte read.
     Rtt,
-    /// Actual start to decoded response: the latency without waiting for its turn.
+    /// Actual start to decoded response: the latency without the queue wait.
     Service,
 }
 
 impl Metric {
-    /// All metric.
+    /// All metrics.
     pub const ALL: [Metric; 3] = [Metric::Latency, Metric::Rtt, Metric::Service];
 
-    /// The word for it in tables.
+    /// Returns the name used in tables.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl Metric {
         }
     }
 
-    /// Its values, milliseconds.
+    /// Returns the values of this metric, milliseconds.
     #[must_use]
     pub fn of(self, measures: &Measures) -> &Sorted {
         match self {

@@ -9,7 +9,7 @@ use crate::cell::CellInfo;
 use crate::condition_label;
 use crate::confidence_interval::MIN_REPETITIONS;
 use crate::distribution::Distribution;
-use crate::doubt::Doubt;
+use crate::cell_issue::CellIssue;
 use crate::format::Format;
 use crate::metric::Metric;
 use crate::percentile::Sorted;
@@ -32,7 +32,7 @@ pub struct ConditionRow {
     /// How many cells (repetitions) are pooled.
     pub cells: usize,
     /// How many of them were measured without their condition being confirmed.
-    pub not_proved_cells: usize,
+    pub unverified_cells: usize,
     /// How many of them failed.
     pub failed_cells: usize,
     /// How many of them were interrupted.
@@ -92,15 +92,15 @@ impl ConditionRow {
             condition: pool.condition.clone(),
             value: pool.value.clone(),
             cells: pool.cells,
-            not_proved_cells: pool.doubtful(Doubt::Unverified),
-            failed_cells: pool.doubtful(Doubt::Failed),
-            interrupted_cells: pool.doubtful(Doubt::Interrupted),
-            overloaded_cells: pool.doubtful(Doubt::Overloaded),
-            stalled_cells: pool.doubtful(Doubt::Stalled),
-            n: pool.all.pooled.counts.tried(),
+            unverified_cells: pool.doubtful(CellIssue::Unverified),
+            failed_cells: pool.doubtful(CellIssue::Failed),
+            interrupted_cells: pool.doubtful(CellIssue::Interrupted),
+            overloaded_cells: pool.doubtful(CellIssue::Overloaded),
+            stalled_cells: pool.doubtful(CellIssue::ServerStalled),
+            n: pool.all.pooled.counts.total(),
             errors: pool.all.pooled.counts.errors(),
             error_percent: pool.all.pooled.counts.error_percent(),
-            operations_per_s: (pool.measured_s > 0.0).then(|| pool.all.pooled.counts.tried() as f64 / pool.measured_s),
+            operations_per_s: (pool.measured_s > 0.0).then(|| pool.all.pooled.counts.total() as f64 / pool.measured_s),
             slower_than_200_ms_percent: percent_above(&pool.all.pooled.latency_ms, SLOW_MS),
             latency_p50_ms: latency.p50,
             latency_p50_low_ms: interval.map(|interval| interval.low),
@@ -118,19 +118,19 @@ impl ConditionRow {
         }
     }
 
-    fn doubtful_cells(&self, doubt: Doubt) -> usize {
+    fn doubtful_cells(&self, doubt: CellIssue) -> usize {
         match doubt {
-            Doubt::Unverified => self.not_proved_cells,
-            Doubt::Failed => self.failed_cells,
-            Doubt::Interrupted => self.interrupted_cells,
-            Doubt::Overloaded => self.overloaded_cells,
-            Doubt::Stalled => self.stalled_cells,
+            CellIssue::Unverified => self.unverified_cells,
+            CellIssue::Failed => self.failed_cells,
+            CellIssue::Interrupted => self.interrupted_cells,
+            CellIssue::Overloaded => self.overloaded_cells,
+            CellIssue::ServerStalled => self.stalled_cells,
         }
     }
 
     /// What casts doubt on any of its cells.
-    fn doubts(&self) -> impl Iterator<Item = Doubt> {
-        Doubt::ALL.into_iter().filter(|doubt| self.doubtful_cells(*doubt) > 0)
+    fn doubts(&self) -> impl Iterator<Item = CellIssue> {
+        CellIssue::ALL.into_iter().filter(|doubt| self.doubtful_cells(*doubt) > 0)
     }
 
     /// How far the median may be off: the longer side of its interval.
@@ -216,7 +216,7 @@ fn cells_of(row: &ConditionRow) -> [String; COLUMNS.len()] {
 
 /// A mark for each doubt, behind a space; nothing without any.
 fn marks(row: &ConditionRow) -> String {
-    let marks: String = row.doubts().map(Doubt::mark).collect();
+    let marks: String = row.doubts().map(CellIssue::mark).collect();
     if marks.is_empty() { marks } else { format!(" {marks}") }
 }
 
@@ -235,7 +235,7 @@ fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
             [Statistic::P50, Statistic::P95, Statistic::P99].map(|one| format!("{one} {}", one.min_samples()));
         notes.push(format!("* too few values to be trusted (they need: {}).", min_samples.join(", ")));
     }
-    for doubt in Doubt::ALL.into_iter().filter(|doubt| rows.iter().any(|row| row.doubtful_cells(*doubt) > 0)) {
+    for doubt in CellIssue::ALL.into_iter().filter(|doubt| rows.iter().any(|row| row.doubtful_cells(*doubt) > 0)) {
         notes.push(format!("{} {}: {}", doubt.mark(), doubt.words(), doubt.remedy()));
     }
     let baseline = rows.first().filter(|row| row.condition == condition_label::BASELINE);

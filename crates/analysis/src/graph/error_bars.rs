@@ -56,7 +56,7 @@ impl ErrorChart {
         };
         let plot = frame.draw(scene, fonts, outer, sizes);
         if self.failures().next().is_none() {
-            let text = format!("no errors in {} operations", self.tried());
+            let text = format!("no errors in {} operations", self.total());
             let label = Label::new(text, plot.area.center(), 24.0).bold().anchored(Anchor::Middle);
             scene.label(label.colored(GREEN).centred());
         }
@@ -97,7 +97,7 @@ fn draw_count(scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, counts
         return;
     };
     let Some(top) = plot.y(percent) else { return };
-    let counts = format!("{} of {}", counts.errors(), counts.tried());
+    let counts = format!("{} of {}", counts.errors(), counts.total());
     let width = |text: &str, size: f64| fonts.width(text, size, Weight::Regular);
     let mut baseline = top - 8.0;
     if width(&counts, sizes.note) + 8.0 <= plot.slot() {

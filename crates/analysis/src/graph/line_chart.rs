@@ -1,6 +1,6 @@
 //! Lines over categories: a condition's values from left to right, a statistic of each upwards.
 
-use crate::doubt::Doubt;
+use crate::cell_issue::CellIssue;
 use crate::graph::axis::Axis;
 use crate::graph::font::Fonts;
 use crate::graph::legend::{Entry, Key, error_bar, open_bar, whisker};
@@ -131,9 +131,9 @@ impl LineChart {
 
 /// What open markers mean, where there are any.
 fn doubts(categories: &[Category]) -> Option<Entry> {
-    let told = |doubt: &Doubt| {
+    let told = |doubt: &CellIssue| {
         categories.iter().flat_map(|category| &category.doubts).any(|told| told.contains(doubt.words()))
     };
-    let words: Vec<&str> = Doubt::ALL.iter().filter(|doubt| told(doubt)).map(|doubt| doubt.words()).collect();
+    let words: Vec<&str> = CellIssue::ALL.iter().filter(|doubt| told(doubt)).map(|doubt| doubt.words()).collect();
     (!words.is_empty()).then(|| Entry::new(Key::Open, words.join(", ")))
 }

@@ -27,7 +27,7 @@ fn differences_are_against_the_pooled_baseline() {
     assert_eq!((slow.rtt_p50_ms, slow.rtt_p50_delta_ms), (Some(51.0), Some(50.0)));
     let p95_delta = slow.latency_p95_delta_ms.unwrap();
     assert!((p95_delta - (102.9 - 2.9)).abs() < 1e-9, "{p95_delta}");
-    assert_eq!((slow.cells, slow.not_proved_cells, slow.undersampled.as_str()), (1, 1, "p50 p95 p99"));
+    assert_eq!((slow.cells, slow.unverified_cells, slow.undersampled.as_str()), (1, 1, "p50 p95 p99"));
 }
 
 #[test]
