@@ -287,8 +287,6 @@ impl Backend for SwarmBackend {
         let clients = self.machines.borrow().clone().into_iter();
         let clients: BTreeMap<String, Vec<String>> =
             clients.map(|(number, seen)| (Node::Client(number).to_string(), seen)).collect();
-        Ok(
-            serde_json::json!({ "manager": self.docker_host.info().await?, "hosts": machines, "client_hosts": clients }),
-        )
+        Ok(serde_json::json!({ "manager": self.docker_host.info().await?, "hosts": machines, "client_hosts": clients }))
     }
 }
