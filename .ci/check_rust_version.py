@@ -1,7 +1,7 @@
 """Checks that no dependency declares a newer Rust than `rust-version` in Cargo.toml: python3 check_rust_version.py.
 
-One toolchain cannot compile with another. Clippy's lint incompatible_msrv checks the standard library's functions that the
-workspace uses; this checks what dependencies state. Newer syntax is not found.
+Nothing is compiled with that version. Clippy's lint incompatible_msrv checks which functions of the standard library the
+workspace uses; this script checks what dependencies declare. Neither detects newer syntax.
 """
 
 import json
@@ -22,12 +22,12 @@ def main():
     ours = {p["rust_version"] for p in packages if p["id"] in metadata["workspace_members"]}
     if len(ours) != 1:
         sys.exit(f"check_rust_version.py: expected one rust-version in the workspace, got {sorted(ours)}")
-    stated = ours.pop()
-    newer = [p for p in packages if version(p["rust_version"]) > version(stated)]
+    declared = ours.pop()
+    newer = [p for p in packages if version(p["rust_version"]) > version(declared)]
     if newer:
         needs = ", ".join(f"{p['name']} {p['version']} needs {p['rust_version']}" for p in newer)
-        sys.exit(f"check_rust_version.py: Cargo.toml states Rust {stated}, but {needs}: raise rust-version")
-    print(f"no dependency states a newer Rust than {stated}")
+        sys.exit(f"check_rust_version.py: Cargo.toml declares Rust {declared}, but {needs}: raise rust-version")
+    print(f"no dependency declares a newer Rust than {declared}")
 
 
 main()

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Usage: install-ca.sh Directory : lets this image stage trust the directory's *.crt files.
-# Only stages that download run it; the finished images keep Debian's own trust.
+# Usage: install-ca.sh DIR : makes this image stage trust the *.crt files of DIR.
+# Only stages that download run it; the finished images keep Debian's own CA certificates.
 set -eu
 
 found=0
@@ -15,7 +15,7 @@ if [ "$found" -eq 0 ]; then
     exit 0
 fi
 if ! command -v update-ca-certificates >/dev/null; then
-    echo "install-ca.sh: this stage's image has no update-ca-certificates; install its package ca-certificates first" >&2
+    echo "install-ca.sh: this stage has no update-ca-certificates: install the package ca-certificates first" >&2
     exit 1
 fi
 update-ca-certificates

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the images of docker/Dockerfile on a host that cannot pull any: the base comes from Debian
-# packages, the programs from a build on this host. Tags and contents are those of `docker compose build`.
+# Builds the images of docker/Dockerfile on a host that cannot pull images: the base from Debian packages,
+# the programs by cargo on this host. Tags and contents equal those of `docker compose build`.
 set -euo pipefail
 
 usage() {
@@ -8,23 +8,23 @@ usage() {
 Usage: docker/offline.sh [--refresh] [--help]
 
 Builds testbed-shop-client:latest, testbed:latest and testbed-shop-server:latest without pulling an image.
-Needs: a Docker engine, Rust with a C compiler, and root or sudo for debootstrap (first time only).
+Needs: Docker Engine, Rust with a C compiler, and root or sudo for debootstrap (first time only).
 
-  --refresh   make the base image again, although there is one
+  --refresh   rebuild the base image even if it exists
 
 Environment:
   TESTBED_SUITE             Debian suite of the base image. Default: this host's if it is Debian, else bookworm.
-                            Its C library must be at least as new as this host's, where the programs are compiled
+                            Its C library must be at least as new as this host's, which compiles the programs
   TESTBED_MIRROR            Debian mirror. Default: http://deb.debian.org/debian
   TESTBED_SECURITY_MIRROR   mirror of security updates; empty for none.
                             Default: http://deb.debian.org/debian-security
-  CARGO_TARGET_DIR          where cargo builds, as usual
+  CARGO_TARGET_DIR          cargo's target directory, as usual
 
-CA certificates that were added to this host are copied to docker/extra-ca, for the stages that download.
+Copies CA certificates that were added to this host to docker/extra-ca, for the stages that download.
 TEXT
 }
 
-say() { echo "offline.sh: $*"; }
+log() { echo "offline.sh: $*"; }
 die() { echo "offline.sh: $*" >&2; exit 1; }
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -32,7 +32,7 @@ read -ra programs < <("$repository/docker/programs.sh" list)
 refresh=no
 scratch=$(mktemp -d)
 
-# shellcheck disable=SC1091 # the host's
+# shellcheck disable=SC1091 # a file of the host
 host_release() { (. /etc/os-release 2>/dev/null; echo "${!1:-}"); }
 
 default_suite() {
@@ -54,16 +54,16 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo "$@"
     else
-        die "'$1' needs root and there is no sudo: run this script as root once, then $base_image is there"
+        die "'$1' needs root, and sudo is not installed: run this script as root once to create $base_image"
     fi
 }
 
-base= # process that makes the base image
+base_pid= # process that creates the base image
 clean_up() {
-    # It works in the directory that goes.
-    [ -z "$base" ] || wait "$base" || true
+    # It uses the directory that is removed below.
+    [ -z "$base_pid" ] || wait "$base_pid" || true
     if [ -d "$scratch/root" ]; then
-        # An interrupted debootstrap leaves these mounted; rm must not go into them.
+        # An interrupted debootstrap leaves these mounted; rm must not descend into them.
         as_root umount "$scratch/root/proc" "$scratch/root/sys" 2>/dev/null || true
         as_root rm -rf --one-file-system "$scratch/root"
     fi
@@ -72,11 +72,11 @@ clean_up() {
 trap clean_up EXIT
 
 check_tools() {
-    command -v docker >/dev/null || die "there is no 'docker' command: install Docker (Debian: apt-get install docker.io)"
+    command -v docker >/dev/null || die "'docker' is not installed: install Docker (Debian: apt-get install docker.io)"
     docker version --format '{{.Server.Version}}' >/dev/null ||
-        die "the Docker engine does not answer: is it running, and is this user in the group 'docker'?"
-    command -v cargo >/dev/null || die "there is no 'cargo' command: install Rust from https://rustup.rs"
-    command -v strip >/dev/null || die "there is no 'strip' command: install binutils (it comes with a C compiler)"
+        die "cannot reach the Docker daemon: is it running, and is this user in the group 'docker'?"
+    command -v cargo >/dev/null || die "'cargo' is not installed: install Rust from https://rustup.rs"
+    command -v strip >/dev/null || die "'strip' is not installed: install binutils (part of a C compiler's packages)"
 }
 
 ensure_debootstrap() {
@@ -85,15 +85,15 @@ ensure_debootstrap() {
     command -v debootstrap >/dev/null && return
     case " $(host_release ID) $(host_release ID_LIKE) " in
         *" debian "*) ;;
-        *) die "there is no 'debootstrap' command: install it with this system's package manager" ;;
+        *) die "'debootstrap' is not installed: install it with this system's package manager" ;;
     esac
-    say "installing debootstrap"
+    log "installing debootstrap"
     as_root apt-get update -qq
     as_root apt-get install -qq --yes --no-install-recommends debootstrap debian-archive-keyring
 }
 
-# Leaves out what debian:*-slim leaves out: package lists, documents (but licences stay), translations. And like there,
-# packages that are installed later leave out the same, and do not wait for the disk.
+# Removes what debian:*-slim removes: package lists, documents (except licences), translations. As in that image,
+# packages installed later omit the same files, and dpkg does not sync to disk.
 slim() {
     local root=$1
     as_root find "$root/usr/share/doc" -mindepth 1 -not -type d -not -name copyright -delete
@@ -120,14 +120,14 @@ sources() {
 
 has_base() { [ "$refresh" = no ] && docker image inspect "$base_image" >/dev/null 2>&1; }
 
-# Makes the base image, and on it what the server's image has besides programs.
-make_base() {
+# Creates the base image, and on it the stage with everything in the server's image except programs.
+build_base() {
     has_base || bootstrap
     build_stage tcconfig
 }
 
 bootstrap() {
-    say "making $base_image from $mirror (about half a minute)"
+    log "creating $base_image from $mirror (about half a minute)"
     as_root debootstrap --variant=minbase "$suite" "$scratch/root" "$mirror" >"$scratch/log" ||
         { tail -n 20 "$scratch/log" >&2; die "debootstrap failed for suite '$suite' from $mirror: is the mirror right (TESTBED_MIRROR)?"; }
     sources | as_root tee "$scratch/root/etc/apt/sources.list" >/dev/null
@@ -148,7 +148,7 @@ compile_programs() {
     cargo build --release --locked --workspace "${options[@]}"
 }
 
-# Puts them where the Dockerfile takes them from.
+# Writes them to where the Dockerfile copies them from.
 strip_programs() {
     local program target
     target=$(cargo metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
@@ -168,7 +168,7 @@ copy_host_cas() {
 
 # Builds the Dockerfile up to a stage: `build_stage TARGET [OPTION...]`.
 build_stage() {
-    # The engine's own builder has its context's name; other builders do not see the engine's local images.
+    # The daemon's own builder has the name of its context; other builders cannot access the daemon's local images.
     BUILDX_BUILDER=$(docker context show 2>/dev/null || echo default) \
         docker build --quiet --file "$repository/docker/Dockerfile" --target "$@" \
         --build-arg BUILD_IMAGE="$base_image" --build-arg BASE_IMAGE="$base_image" \
@@ -177,10 +177,10 @@ build_stage() {
 
 build_image() {
     local target=$1 tag=$2:latest
-    say "building $tag"
+    log "building $tag"
     build_stage "$target" --tag "$tag"
     docker run --rm --network none "$tag" --version >/dev/null ||
-        die "$tag does not run its program with --version: is this host's C library newer than that of Debian $suite? Set TESTBED_SUITE to a newer one"
+        die "$tag: its program fails with --version: is this host's C library newer than that of Debian $suite? Set TESTBED_SUITE to a newer suite"
 }
 
 for argument in "$@"; do
@@ -193,14 +193,14 @@ done
 
 check_tools
 copy_host_cas
-# In the foreground, where sudo can ask for its password.
+# In the foreground, so that sudo can prompt for a password.
 has_base || { ensure_debootstrap; as_root true; }
-# During compilation: it waits for network and disk most of the time.
-make_base &
-base=$!
+# In parallel with the compiler: it mostly waits for network and disk.
+build_base &
+base_pid=$!
 compile_programs
-wait "$base" || { base=; die "the base image could not be made: the reason is above"; }
-base=
+wait "$base_pid" || { base_pid=; die "creating the base image failed: see the output above"; }
+base_pid=
 strip_programs
 build_image client testbed-shop-client
 build_image testbed testbed

@@ -1,12 +1,12 @@
 #!/bin/sh
-# The build stage's steps, for both ways of getting the programs:
+# The steps of the build stage, for compiled and prebuilt programs:
 #
-#   programs.sh dependencies compile|prebuilt       needs only manifests; its layer is the dependency cache
-#   programs.sh install      compile|prebuilt DIR   puts the finished programs of each image into DIR/TARGET
-#   programs.sh list                                says which programs there are
-#   programs.sh check-version VERSION               stops a build whose labels would be wrong
+#   programs.sh dependencies compile|prebuilt       compiles dependencies, needs only manifests; its layer is the cache
+#   programs.sh install      compile|prebuilt DIR   writes the programs of each image to DIR/TARGET
+#   programs.sh list                                prints the names of all programs
+#   programs.sh check-version VERSION               fails if the image labels would be wrong
 #
-# `compile` compiles here; `prebuilt` takes what docker/offline.sh left in docker/offline/build/bin.
+# `compile` compiles here; `prebuilt` uses the output of docker/offline.sh in docker/offline/build/bin.
 set -eu
 
 # By image.
@@ -16,7 +16,7 @@ server="shop-server shaper"
 programs="$client $testbed $server"
 prebuilt=docker/offline/build/bin
 
-# Line tables and symbols are for profiling on a host; in an image they would be most of a program's size.
+# Line tables and symbols serve profiling on a host; in an image they would be most of a program's size.
 export CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=symbols
 
 compile() {
@@ -28,7 +28,7 @@ compile() {
     cargo build --release --locked --workspace $binaries
 }
 
-# Cargo wants a source file for every manifest; empty ones compile nothing but the dependencies.
+# Cargo requires a source file for every manifest; with empty ones it compiles only the dependencies.
 with_empty_sources() {
     for manifest in crates/*/Cargo.toml testbed/Cargo.toml; do
         source="$(dirname "$manifest")/src"
@@ -40,8 +40,8 @@ with_empty_sources() {
     rm -r crates/*/src testbed/src
 }
 
-# COPY keeps the host's times, which may be older than the empty sources: cargo would see nothing to do.
-as_new() {
+# COPY keeps the host's modification times, which may be older than the empty sources: cargo would rebuild nothing.
+with_new_times() {
     find crates testbed -name '*.rs' -exec touch {} +
     "$@"
 }
@@ -52,7 +52,7 @@ install_image() {
     shift 2
     for program in "$@"; do
         if [ ! -x "$from/$program" ]; then
-            echo "programs.sh: no program $from/$program: for prebuilt images run docker/offline.sh" >&2
+            echo "programs.sh: $from/$program is missing: for prebuilt images run docker/offline.sh" >&2
             exit 1
         fi
         install -D "$from/$program" "$to/$program"
@@ -71,7 +71,7 @@ install_from() {
 check_version() {
     version=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
     if [ "$version" != "$1" ]; then
-        echo "programs.sh: docker/Dockerfile has VERSION=$1, but Cargo.toml has $version: make them equal" >&2
+        echo "programs.sh: docker/Dockerfile has VERSION=$1, Cargo.toml has $version: set both to the same version" >&2
         exit 1
     fi
 }
@@ -86,7 +86,7 @@ case "$*" in
         ;;
     "install prebuilt "*) install_from "$prebuilt" "$3" ;;
     "install compile "*)
-        as_new compile
+        with_new_times compile
         install_from target/release "$3"
         ;;
     *)
