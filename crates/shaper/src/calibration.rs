@@ -18,7 +18,7 @@ use crate::compensation::arrival_cost;
 use crate::tun;
 
 /// The device that probes leave by.
-pub(crate) const EXIT_DEVICE: &str = "lo";
+pub(crate) const EGRESS_DEVICE: &str = "lo";
 
 /// The delay that probes must have in the link: long enough for the packet thread to fall asleep.
 pub(crate) const DELAY: Duration = Duration::from_millis(2);
@@ -27,17 +27,17 @@ pub(crate) const DELAY: Duration = Duration::from_millis(2);
 const PROBES: u8 = 35;
 
 /// The first probes also teach the packet thread how late its timer is.
-const IGNORED: u8 = 10;
+const WARM_UP_PROBES: u8 = 10;
 
 /// Longer than any probe takes on a host that is worth measuring.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// A destination that is nobody's (RFC 5737), for the routing of probes into the TUN device; their headers say loopback.
-const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0);
+const UNUSED_ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0);
 
 /// What to take off the time of a packet that wakes the packet thread.
 ///
-/// The TUN device must be up, and the packet thread must delay by [`DELAY`] and let out by [`EXIT_DEVICE`].
+/// The TUN device must be up, and the packet thread must delay by [`DELAY`] and let out by [`EGRESS_DEVICE`].
 ///
 /// # Errors
 /// When probes cannot be sent or do not come back, as where the loopback device is down.
@@ -45,10 +45,10 @@ pub(crate) fn measure_arrival_cost() -> io::Result<Duration> {
     let probe = Probe::open()?;
     let mut extra = Vec::new();
     for nth in 0..PROBES {
-        let bare = probe.time_bare(nth)?;
+        let direct = probe.time_direct(nth)?;
         let shaped = probe.time_shaped(nth)?;
-        if nth >= IGNORED {
-            extra.push(shaped.saturating_sub(DELAY).saturating_sub(bare));
+        if nth >= WARM_UP_PROBES {
+            extra.push(shaped.saturating_sub(DELAY).saturating_sub(direct));
         }
     }
     arrival_cost(extra).ok_or_else(|| io::Error::other("no probe counted"))
@@ -56,7 +56,7 @@ pub(crate) fn measure_arrival_cost() -> io::Result<Duration> {
 
 /// The sockets of the measurement.
 struct Probe {
-    entrance: Socket,
+    tun_socket: Socket,
     sender: UdpSocket,
     receiver: UdpSocket,
     port: u16,
@@ -67,18 +67,18 @@ const PROBE_BYTES: usize = 20 + 8 + 1;
 
 impl Probe {
     fn open() -> io::Result<Self> {
-        let entrance = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
-        entrance.bind_device(Some(tun::NAME.as_bytes()))?;
+        let tun_socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        tun_socket.bind_device(Some(tun::NAME.as_bytes()))?;
         let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        receiver.set_read_timeout(Some(PATIENCE))?;
+        receiver.set_read_timeout(Some(PROBE_TIMEOUT))?;
         setsockopt(&receiver, sockopt::ReceiveTimestampns, &true)?;
         let address = receiver.local_addr()?;
         let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         sender.connect(address)?;
-        Ok(Self { entrance, sender, receiver, port: address.port() })
+        Ok(Self { tun_socket, sender, receiver, port: address.port() })
     }
 
-    fn time_bare(&self, nth: u8) -> io::Result<Duration> {
+    fn time_direct(&self, nth: u8) -> io::Result<Duration> {
         let sent = now()?;
         self.sender.send(&[nth])?;
         Ok(self.arrival(nth)?.saturating_sub(sent))
@@ -87,7 +87,7 @@ impl Probe {
     fn time_shaped(&self, nth: u8) -> io::Result<Duration> {
         let packet = self.packet(nth);
         let sent = now()?;
-        self.entrance.send_to(&packet, &SockAddr::from(SocketAddr::V4(NOWHERE)))?;
+        self.tun_socket.send_to(&packet, &SockAddr::from(SocketAddr::V4(UNUSED_ADDRESS)))?;
         Ok(self.arrival(nth)?.saturating_sub(sent))
     }
 

@@ -8,15 +8,15 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::control_protocol::{Request, Response, SOCKET_NAME, Status};
 
-/// Sends one request to the shaper of this network namespace and waits for its answer.
-pub(crate) fn ask(request: &Request) -> Result<Status> {
+/// Sends one request to the shaper of this network namespace and waits for its response.
+pub(crate) fn send_request(request: &Request) -> Result<Status> {
     let mut stream = connect()?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).context("cannot send to the shaper")?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).context("cannot read the shaper's answer")?;
-    match serde_json::from_str(&answer).with_context(|| format!("the shaper answered '{}'", answer.trim_end()))? {
+    let mut response = String::new();
+    BufReader::new(stream).read_line(&mut response).context("cannot read the shaper's response")?;
+    match serde_json::from_str(&response).with_context(|| format!("the shaper answered '{}'", response.trim_end()))? {
         Response::Status(status) => Ok(*status),
         Response::Error(error) => bail!(error),
     }

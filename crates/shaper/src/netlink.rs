@@ -33,9 +33,9 @@ pub(crate) struct Interface {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetlinkError {
     #[error("cannot open a netlink socket: {0}")]
-    Active(std::io::Error),
-    #[error("the kernel refused to {order}: {}", reason(error))]
-    Refused { order: String, error: rtnetlink::Error },
+    Open(std::io::Error),
+    #[error("the kernel refused to {operation}: {}", reason(error))]
+    Refused { operation: String, error: rtnetlink::Error },
     #[error("there is no device '{device}' here; there are: {}", present.join(", "))]
     NoDevice { device: String, present: Vec<String> },
 }
@@ -45,18 +45,18 @@ type Result<T> = std::result::Result<T, NetlinkError>;
 impl Netlink {
     /// Opens the socket; must be called in a tokio runtime, which then serves it.
     pub(crate) fn connect() -> Result<Self> {
-        let (connection, handle, _messages) = rtnetlink::new_connection().map_err(NetlinkError::Active)?;
+        let (connection, handle, _messages) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
 
     /// The device of that name.
-    pub(crate) async fn link(&self, name: &str) -> Result<Interface> {
+    pub(crate) async fn interface(&self, name: &str) -> Result<Interface> {
         let links: Vec<_> = collect("list the devices", self.handle.link().get().execute()).await?;
-        let named = links.iter().find(|link| name_of(link) == Some(name));
-        named.map(read_link).ok_or_else(|| NetlinkError::NoDevice {
+        let named = links.iter().find(|link| interface_name(link) == Some(name));
+        named.map(read_interface).ok_or_else(|| NetlinkError::NoDevice {
             device: name.to_owned(),
-            present: links.iter().filter_map(name_of).map(str::to_owned).collect(),
+            present: links.iter().filter_map(interface_name).map(str::to_owned).collect(),
         })
     }
 
@@ -76,8 +76,8 @@ impl Netlink {
 
     /// IPv4 routes of all tables, without cached exceptions for single destinations (such as a path MTU).
     pub(crate) async fn routes(&self) -> Result<Vec<RouteMessage>> {
-        let anything = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let mut routes: Vec<_> = collect("list the routes", self.handle.route().get(anything).execute()).await?;
+        let filter = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut routes: Vec<_> = collect("list the routes", self.handle.route().get(filter).execute()).await?;
         let is_cached = |route: &RouteMessage| route.header.flags.contains(RouteFlags::Cloned);
         routes.retain(|route| route.header.address_family == AddressFamily::Inet && !is_cached(route));
         Ok(routes)
@@ -86,12 +86,12 @@ impl Netlink {
     /// Next hop of packets with `mark` to `destination` by device `index`: the gateway, or the destination if it is on
     /// the link. `None` for a destination that is not unicast or not reached by that device.
     pub(crate) async fn next_hop(&self, destination: Ipv4Addr, index: u32, mark: u32) -> Result<Option<Ipv4Addr>> {
-        let question = RouteMessageBuilder::<Ipv4Addr>::new()
+        let request = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(destination, 32)
             .output_interface(index)
             .mark(mark)
             .build();
-        let routes = collect("find a route", self.handle.route().get(question).execute()).await?;
+        let routes = collect("find a route", self.handle.route().get(request).execute()).await?;
         let by_device = |route: &&RouteMessage| {
             route.header.kind == RouteType::Unicast && route.attributes.contains(&RouteAttribute::Oif(index))
         };
@@ -103,19 +103,19 @@ impl Netlink {
     /// # Errors
     /// Also when the kernel has no entry for it, or is older than Linux 5.0, which can only list all neighbours.
     pub(crate) async fn neighbour(&self, neighbour: Ipv4Addr, index: u32) -> Result<Option<Vec<u8>>> {
-        let mut question = NeighbourMessage::default();
-        question.header.family = AddressFamily::Inet;
-        question.header.ifindex = index;
-        question.attributes = vec![NeighbourAttribute::Destination(neighbour.into())];
+        let mut request = NeighbourMessage::default();
+        request.header.family = AddressFamily::Inet;
+        request.header.ifindex = index;
+        request.attributes = vec![NeighbourAttribute::Destination(neighbour.into())];
         // The crate's own request can only list all neighbours.
-        let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(question));
+        let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(request));
         message.header.flags = NLM_F_REQUEST;
-        let order = || "find a neighbour".to_owned();
-        let mut answers = done(self.handle.clone().request(message), order)?;
-        match answers.next().await.map(|answer| answer.payload) {
+        let operation = || "find a neighbour".to_owned();
+        let mut replies = done(self.handle.clone().request(message), operation)?;
+        match replies.next().await.map(|reply| reply.payload) {
             Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(found))) => Ok(usable_address(found)),
-            Some(NetlinkPayload::Error(error)) => done(Err(rtnetlink::Error::NetlinkError(error)), order),
-            _ => done(Err(rtnetlink::Error::RequestFailed), order),
+            Some(NetlinkPayload::Error(error)) => done(Err(rtnetlink::Error::NetlinkError(error)), operation),
+            _ => done(Err(rtnetlink::Error::RequestFailed), operation),
         }
     }
 
@@ -149,19 +149,19 @@ impl Netlink {
 
 impl fmt::Debug for Netlink {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Kernel")
+        out.write_str("Netlink")
     }
 }
 
 async fn collect<T>(
-    order: &str,
-    answers: impl Stream<Item = std::result::Result<T, rtnetlink::Error>>,
+    operation: &str,
+    replies: impl Stream<Item = std::result::Result<T, rtnetlink::Error>>,
 ) -> Result<Vec<T>> {
-    done(answers.try_collect().await, || order.to_owned())
+    done(replies.try_collect().await, || operation.to_owned())
 }
 
-fn done<T>(result: std::result::Result<T, rtnetlink::Error>, order: impl FnOnce() -> String) -> Result<T> {
-    result.map_err(|error| NetlinkError::Refused { order: order(), error })
+fn done<T>(result: std::result::Result<T, rtnetlink::Error>, operation: impl FnOnce() -> String) -> Result<T> {
+    result.map_err(|error| NetlinkError::Refused { operation: operation(), error })
 }
 
 /// The kernel's own word for it instead of a dump of its message.
@@ -190,22 +190,22 @@ fn usable_address(neighbour: NeighbourMessage) -> Option<Vec<u8>> {
     })
 }
 
-fn name_of(link: &LinkMessage) -> Option<&str> {
+fn interface_name(link: &LinkMessage) -> Option<&str> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.as_str()),
         _ => None,
     })
 }
 
-fn read_link(message: &LinkMessage) -> Interface {
+fn read_interface(message: &LinkMessage) -> Interface {
     let is_up = message.header.flags.contains(LinkFlags::Up);
-    let mut link = Interface { index: message.header.index, mtu: 0, is_up, tx_dropped: 0 };
+    let mut interface = Interface { index: message.header.index, mtu: 0, is_up, tx_dropped: 0 };
     for attribute in &message.attributes {
         match attribute {
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
+            LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+            LinkAttribute::Stats64(stats) => interface.tx_dropped = stats.tx_dropped,
             _ => {}
         }
     }
-    link
+    interface
 }

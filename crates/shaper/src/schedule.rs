@@ -1,6 +1,6 @@
 //! Packets in the link: each goes out by the rules of the condition under which it came in.
 //!
-//! A switch of condition opens a new lane. The lanes before it are delivered by their own times, as netem does when
+//! A switch of condition opens a new queue. The queues before it are delivered by their own times, as netem does when
 //! its qdisc is changed, so a packet that came before a switch may be overtaken by one that came after it. Like the
 //! link, this is pure: no I/O and no clock.
 
@@ -12,13 +12,13 @@ use crate::counters::Counters;
 use crate::link::{Link, Memory, Verdict};
 use crate::tun_packet::TunPacket;
 
-/// All the lanes, the one in force last.
+/// All the queues, the one in force last.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    draining: Vec<Lane>,
-    current: Lane,
-    spare: Vec<Vec<u8>>,
-    /// Bytes used by the packets of all lanes.
+    draining: Vec<PacketQueue>,
+    current: PacketQueue,
+    spare_buffers: Vec<Vec<u8>>,
+    /// Bytes used by the packets of all queues.
     memory_used: u64,
     memory_limit: u64,
     max_lateness: Duration,
@@ -26,26 +26,26 @@ pub(crate) struct Schedule {
 
 /// One condition's link and the bytes of the packets in it, both in order of departure.
 #[derive(Debug)]
-struct Lane {
+struct PacketQueue {
     link: Link,
     packets: VecDeque<Vec<u8>>,
 }
 
 /// Buffers kept for the next packets; beyond it (an 8 MB store) they go back to the allocator.
-const MAX_SPARE: usize = 4_096;
-const MAX_SPARE_BYTES: usize = 2_048;
+const MAX_SPARE_BUFFERS: usize = 4_096;
+const MAX_SPARE_BUFFER_BYTES: usize = 2_048;
 
 /// Memory per packet in addition to its buffer: entries in two queues, which may be half empty, and the allocator's
 /// overhead.
 const OVERHEAD_BYTES: usize = 128;
 
 impl Schedule {
-    /// An empty schedule. `memory_limit` bounds the bytes used by the packets of all lanes, without the spare buffers.
+    /// An empty schedule. `memory_limit` bounds the bytes used by the packets of all queues, without the spare_buffers buffers.
     pub(crate) fn new(condition: Condition, seed: u64, memory_limit: u64) -> Self {
         Self {
             draining: Vec::new(),
-            current: Lane::new(condition, seed),
-            spare: Vec::new(),
+            current: PacketQueue::new(condition, seed),
+            spare_buffers: Vec::new(),
             memory_used: 0,
             memory_limit,
             max_lateness: Duration::ZERO,
@@ -54,22 +54,22 @@ impl Schedule {
 
     /// New packets follow `condition` from now on; counters and lateness restart.
     pub(crate) fn switch(&mut self, condition: Condition, seed: u64) {
-        let old = std::mem::replace(&mut self.current, Lane::new(condition, seed));
+        let old = std::mem::replace(&mut self.current, PacketQueue::new(condition, seed));
         self.max_lateness = Duration::ZERO;
         self.draining.push(old);
-        self.draining.retain(|lane| !lane.packets.is_empty());
+        self.draining.retain(|queue| !queue.packets.is_empty());
     }
 
     /// Takes in a packet that arrived at `now`, or a bundle of them under a condition that keeps bundles.
     pub(crate) fn accept(&mut self, now: Duration, packet: TunPacket<'_>) {
         let length = packet.bytes().len();
-        let capacity = self.spare.last().map_or(length, |spare| spare.capacity().max(length));
+        let capacity = self.spare_buffers.last().map_or(length, |spare_buffers| spare_buffers.capacity().max(length));
         let fits = self.memory_used + memory_of(capacity) <= self.memory_limit;
         let memory = if fits { Memory::Available } else { Memory::Full };
-        let packets = packet.packets().into();
+        let packets = packet.wire_packets().into();
         if let Verdict::SendAt(_) = self.current.link.on_arrival(now, packets, packet.wire_bytes(), memory) {
-            let spare = self.spare.pop().filter(|spare| spare.capacity() >= length);
-            let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(length));
+            let spare_buffers = self.spare_buffers.pop().filter(|spare_buffers| spare_buffers.capacity() >= length);
+            let mut bytes = spare_buffers.unwrap_or_else(|| Vec::with_capacity(length));
             bytes.clear();
             bytes.extend_from_slice(packet.bytes());
             self.memory_used += memory_of(bytes.capacity());
@@ -79,8 +79,8 @@ impl Schedule {
 
     /// When the next packet is due, if any is waiting.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let lanes = self.draining.iter().chain([&self.current]);
-        lanes.filter_map(|lane| lane.link.next_deadline()).min()
+        let queues = self.draining.iter().chain([&self.current]);
+        queues.filter_map(|queue| queue.link.next_deadline()).min()
     }
 
     /// Hands the packets due by `now` to `send`, which returns how many of the parcel's packets could not be sent: they
@@ -92,21 +92,21 @@ impl Schedule {
         mut send: impl FnMut(&[u8]) -> u64,
     ) -> u64 {
         let mut errors = 0;
-        for lane in self.draining.iter_mut().chain([&mut self.current]) {
-            while let Some((due, bytes)) = lane.pop_due(now) {
+        for queue in self.draining.iter_mut().chain([&mut self.current]) {
+            while let Some((due, bytes)) = queue.pop_due(now) {
                 self.max_lateness = self.max_lateness.max(clock().saturating_sub(due));
                 let refused = send(&bytes);
-                lane.link.count_send_errors(refused);
+                queue.link.count_send_errors(refused);
                 errors += refused;
                 self.memory_used -= memory_of(bytes.capacity());
                 // A bundle's buffer is no good for packets: it would keep 64 KiB for each.
-                if self.spare.len() < MAX_SPARE && bytes.capacity() <= MAX_SPARE_BYTES {
-                    self.spare.push(bytes);
+                if self.spare_buffers.len() < MAX_SPARE_BUFFERS && bytes.capacity() <= MAX_SPARE_BUFFER_BYTES {
+                    self.spare_buffers.push(bytes);
                 }
             }
         }
         if !self.draining.is_empty() {
-            self.draining.retain(|lane| !lane.packets.is_empty());
+            self.draining.retain(|queue| !queue.packets.is_empty());
         }
         errors
     }
@@ -126,7 +126,7 @@ impl Schedule {
         self.max_lateness
     }
 
-    /// Bytes used by the packets of all lanes.
+    /// Bytes used by the packets of all queues.
     pub(crate) fn memory_used(&self) -> u64 {
         self.memory_used
     }
@@ -137,7 +137,7 @@ fn memory_of(capacity: usize) -> u64 {
     (capacity + OVERHEAD_BYTES) as u64
 }
 
-impl Lane {
+impl PacketQueue {
     fn new(condition: Condition, seed: u64) -> Self {
         Self { link: Link::new(condition, seed), packets: VecDeque::new() }
     }

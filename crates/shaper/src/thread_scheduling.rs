@@ -20,7 +20,7 @@ pub enum ThreadScheduling {
 }
 
 /// Asks for real-time scheduling of the calling thread; without CAP_SYS_NICE it stays as it is.
-pub(crate) fn ask_for_realtime() -> ThreadScheduling {
+pub(crate) fn request_realtime() -> ThreadScheduling {
     let lowest = libc::sched_param { sched_priority: 1 };
     // SAFETY: 0 is the calling thread, and the kernel only reads the parameter, which outlives the call.
     match unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) } {
@@ -39,37 +39,37 @@ pub(crate) fn has_one_cpu() -> bool {
 /// faster than it forwards them: `shaper show` took 0.3 to 1.5 s, in the 5 % of CPU time that Linux reserves for ordinary
 /// threads. Pure: no clock.
 #[derive(Debug, Default)]
-pub(crate) struct Rests {
+pub(crate) struct CpuYield {
     /// Start of the current period, and the time slept in it.
     since: Duration,
     slept: Duration,
 }
 
 /// Other threads get a tenth of the CPU time, in pauses that delay packets by 0.5 ms at most.
-const PERIOD: Duration = Duration::from_millis(5);
-const REST: Duration = Duration::from_micros(500);
+const YIELD_PERIOD: Duration = Duration::from_millis(5);
+const YIELD_TIME: Duration = Duration::from_micros(500);
 
 /// A shorter wait may not have been a sleep.
 const MIN_SLEEP: Duration = Duration::from_micros(50);
 
-impl Rests {
+impl CpuYield {
     /// Records the length of a wait.
-    pub(crate) fn note(&mut self, waited: Duration) {
+    pub(crate) fn record_wait(&mut self, waited: Duration) {
         if waited >= MIN_SLEEP {
             self.slept += waited;
         }
     }
 
     /// Returns how long the thread must pause at `now`: zero within a period, or if it slept enough in it.
-    pub(crate) fn owed(&mut self, now: Duration) -> Duration {
-        if now.saturating_sub(self.since) < PERIOD {
+    pub(crate) fn due(&mut self, now: Duration) -> Duration {
+        if now.saturating_sub(self.since) < YIELD_PERIOD {
             return Duration::ZERO;
         }
         let slept = std::mem::take(&mut self.slept);
-        let owed = REST.saturating_sub(slept);
+        let due = YIELD_TIME.saturating_sub(slept);
         // The next period starts after the pause.
-        self.since = now + owed;
-        owed
+        self.since = now + due;
+        due
     }
 }
 
@@ -81,28 +81,28 @@ mod tests {
 
     #[test]
     fn a_thread_that_never_sleeps_owes_a_tenth_of_its_time() {
-        let mut rests = Rests::default();
-        let (mut now, mut rested) = (Duration::ZERO, Duration::ZERO);
+        let mut cpu_yield = CpuYield::default();
+        let (mut now, mut yielded) = (Duration::ZERO, Duration::ZERO);
         while now < Duration::from_secs(1) {
             // Too short for a sleep.
-            rests.note(US);
+            cpu_yield.record_wait(US);
             now += 100 * US;
-            let owed = rests.owed(now);
-            now += owed;
-            rested += owed;
+            let due = cpu_yield.due(now);
+            now += due;
+            yielded += due;
         }
-        assert!((0.08..0.1).contains(&rested.as_secs_f64()), "{rested:?} of a second");
+        assert!((0.08..0.1).contains(&yielded.as_secs_f64()), "{yielded:?} of a second");
     }
 
     #[test]
     fn a_thread_that_sleeps_by_itself_owes_nothing_or_the_difference() {
-        let mut rests = Rests::default();
-        rests.note(400 * US);
-        rests.note(200 * US);
-        assert_eq!([rests.owed(PERIOD - US), rests.owed(PERIOD)], [Duration::ZERO; 2]);
-        rests.note(300 * US);
-        assert_eq!(rests.owed(2 * PERIOD), 200 * US);
-        assert_eq!(rests.owed(3 * PERIOD + 199 * US), Duration::ZERO, "the rest is no part of the period");
-        assert_eq!(rests.owed(3 * PERIOD + 200 * US), REST);
+        let mut cpu_yield = CpuYield::default();
+        cpu_yield.record_wait(400 * US);
+        cpu_yield.record_wait(200 * US);
+        assert_eq!([cpu_yield.due(YIELD_PERIOD - US), cpu_yield.due(YIELD_PERIOD)], [Duration::ZERO; 2]);
+        cpu_yield.record_wait(300 * US);
+        assert_eq!(cpu_yield.due(2 * YIELD_PERIOD), 200 * US);
+        assert_eq!(cpu_yield.due(3 * YIELD_PERIOD + 199 * US), Duration::ZERO, "the rest is no part of the period");
+        assert_eq!(cpu_yield.due(3 * YIELD_PERIOD + 200 * US), YIELD_TIME);
     }
 }

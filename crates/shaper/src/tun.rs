@@ -27,9 +27,9 @@ pub(crate) struct Tun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OffloadMode {
     /// As one bundle, checksums only begun.
-    Bundles,
+    Gso,
     /// One by one, as they are on the wire.
-    Packets,
+    WirePackets,
 }
 
 /// Why there is no TUN device.
@@ -38,7 +38,7 @@ pub(crate) enum TunError {
     #[error(
         "cannot open {CLONE_DEVICE}: {0}; the shaper needs it: in a container give --device {CLONE_DEVICE}, else load the kernel module 'tun'"
     )]
-    Active(io::Error),
+    Open(io::Error),
     #[error(
         "cannot create the TUN device {NAME}: {0}; the shaper needs CAP_NET_ADMIN: run it as root, in a container give --cap-add NET_ADMIN"
     )]
@@ -50,16 +50,16 @@ impl Tun {
     pub(crate) fn create() -> Result<Self, TunError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
-        let file = options.open(CLONE_DEVICE).map_err(TunError::Active)?;
+        let file = options.open(CLONE_DEVICE).map_err(TunError::Open)?;
         attach(&file).map_err(TunError::Create)?;
         Ok(Self { file })
     }
 
     /// Changes how packets are handed over from now on; those that wait already come as they are.
-    pub(crate) fn hand_over(&self, handover: OffloadMode) -> io::Result<()> {
-        let offloads = match handover {
-            OffloadMode::Bundles => libc::TUN_F_CSUM | libc::TUN_F_TSO4,
-            OffloadMode::Packets => 0,
+    pub(crate) fn set_offload_mode(&self, mode: OffloadMode) -> io::Result<()> {
+        let offloads = match mode {
+            OffloadMode::Gso => libc::TUN_F_CSUM | libc::TUN_F_TSO4,
+            OffloadMode::WirePackets => 0,
         };
         // SAFETY: the descriptor is open, and TUNSETOFFLOAD takes its argument by value.
         let result = unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };

@@ -15,7 +15,7 @@ use crate::policy_routing::rules::TABLE;
 ///
 /// A route by `device` becomes one by `tun`, with the source address that the kernel would have chosen; any other
 /// becomes a `throw`, which sends the packet on to the main table.
-pub(super) fn detour_routes(
+pub(super) fn required_routes(
     routes: &[RouteMessage],
     addresses: &[AddressMessage],
     device: u32,
@@ -25,7 +25,7 @@ pub(super) fn detour_routes(
     main.map(|route| if leaves_by(route, device) { divert(route, addresses, tun) } else { throw(route) }).collect()
 }
 
-/// Whether two messages are the same route, of whatever else the kernel adds to its answer.
+/// Whether two messages are the same route, of whatever else the kernel adds to its reply.
 fn are_same(one: &RouteMessage, other: &RouteMessage) -> bool {
     let key = |route: &RouteMessage| {
         let header = &route.header;
@@ -172,7 +172,7 @@ mod tests {
     /// Kind, device and source of the one route planned for `route`.
     fn planned(route: RouteMessage) -> (RouteType, Option<u32>, Option<Ipv4Addr>) {
         let addresses = [address([10, 0, 0, 5], 24), address([172, 16, 0, 5], 16)];
-        let routes = detour_routes(&[route], &addresses, DEVICE, TUN);
+        let routes = required_routes(&[route], &addresses, DEVICE, TUN);
         let [route] = routes.as_slice() else { panic!("one route gives one route, not {routes:?}") };
         assert_eq!(table_of(route), TABLE);
         (route.header.kind, output(route), preferred_source(route))
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn other_tables_are_not_copied() {
         let elsewhere = to([10, 0, 0, 0], 24).table_id(255).output_interface(DEVICE).build();
-        assert!(detour_routes(&[elsewhere], &[], DEVICE, TUN).is_empty());
+        assert!(required_routes(&[elsewhere], &[], DEVICE, TUN).is_empty());
     }
 
     #[test]
@@ -214,18 +214,18 @@ mod tests {
         let window = RouteAttribute::Metrics(vec![rtnetlink::packet_route::route::RouteMetric::InitCwnd(30)]);
         let mut route = to([10, 0, 0, 0], 24).output_interface(DEVICE).priority(7).build();
         route.attributes.push(window.clone());
-        let planned = detour_routes(&[route], &[], DEVICE, TUN);
+        let planned = required_routes(&[route], &[], DEVICE, TUN);
         assert_eq!(priority(&planned[0]), Some(7));
         assert!(planned[0].attributes.contains(&window));
     }
 
     #[test]
     fn a_route_is_recognised_among_the_kernels_answers() {
-        let wanted = to([10, 0, 0, 0], 24).table_id(TABLE).output_interface(TUN).build();
-        let mut answer = wanted.clone();
-        answer.attributes.push(RouteAttribute::Uid(0));
-        assert!(are_same(&answer, &wanted));
-        assert!(!are_same(&to([10, 0, 0, 0], 25).output_interface(TUN).build(), &wanted));
-        assert_eq!(describe(&wanted), "route to 10.0.0.0/24");
+        let required = to([10, 0, 0, 0], 24).table_id(TABLE).output_interface(TUN).build();
+        let mut reply = required.clone();
+        reply.attributes.push(RouteAttribute::Uid(0));
+        assert!(are_same(&reply, &required));
+        assert!(!are_same(&to([10, 0, 0, 0], 25).output_interface(TUN).build(), &required));
+        assert_eq!(describe(&required), "route to 10.0.0.0/24");
     }
 }
