@@ -1,7 +1,7 @@
 //! Ethernet address of the next hop of GSO packets: the kernel does not fill in the link header of a packet socket.
 //!
-//! The packet thread sends a request and never waits. A task on the control thread asks the kernel for route and
-//! neighbour by rtnetlink. Without an answer the GSO packet is cut into wire packets, which the kernel routes.
+//! The forwarder sends a request and never waits. A task on the control thread gets route and neighbour from the kernel
+//! over rtnetlink. Until a reply arrives, a GSO packet is segmented into wire packets, which the kernel routes.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -16,7 +16,7 @@ use crate::policy_routing::MARK;
 /// An Ethernet address.
 pub(crate) type Mac = [u8; 6];
 
-/// Answers, as the packet thread knows them.
+/// Addresses that the forwarder has received.
 #[derive(Debug)]
 pub(crate) struct NeighbourCache {
     known: HashMap<Ipv4Addr, Known>,
@@ -24,7 +24,7 @@ pub(crate) struct NeighbourCache {
     replies: mpsc::Receiver<Reply>,
 }
 
-/// A destination and the address of its next hop; `None`: cut GSO packets to it.
+/// A destination and the address of its next hop; `None`: segment GSO packets to it.
 type Reply = (Ipv4Addr, Option<Mac>);
 
 #[derive(Debug)]
@@ -34,8 +34,8 @@ struct Known {
     has_reply: bool,
 }
 
-/// After this the next hop is requested again and one GSO packet is cut: only packets that the kernel routes make it
-/// verify its neighbour.
+/// After this time the next hop is requested again and one GSO packet is segmented: only packets that the kernel routes
+/// make it verify its neighbour.
 const LIFETIME: Duration = Duration::from_secs(1);
 
 /// Maximum number of known destinations. Beyond it all are discarded and requested again.
@@ -56,7 +56,7 @@ impl NeighbourCache {
         (Self { known: HashMap::new(), requests, replies }, asked, sender)
     }
 
-    /// Address to send a GSO packet for `destination` to; `None`: cut it.
+    /// Returns the address to send a GSO packet for `destination` to; `None`: segment it.
     pub(crate) fn find(&mut self, destination: Ipv4Addr, now: Instant) -> Option<Mac> {
         for (destination, mac) in self.replies.try_iter() {
             if let Some(known) = self.known.get_mut(&destination) {
@@ -68,7 +68,7 @@ impl NeighbourCache {
         if let Some(known) = known.filter(|known| now.duration_since(known.asked) < LIFETIME) {
             return known.mac;
         }
-        // The previous answer holds until the new one arrives, for one more lifetime at most.
+        // The previous reply is used until the new one arrives, for one more lifetime at most.
         let mac = known.filter(|known| known.has_reply).and_then(|known| known.mac);
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
@@ -95,7 +95,7 @@ async fn resolve_requests(
     }
 }
 
-/// `None` also on an error: cutting is always right, only slower.
+/// Returns `None` also on an error: segmentation is always correct, only slower.
 async fn mac_towards(netlink: &Netlink, device: u32, destination: Ipv4Addr) -> Option<Mac> {
     let hop = netlink.next_hop(destination, device, MARK).await.ok()??;
     netlink.neighbour(hop, device).await.ok()??.try_into().ok()
@@ -110,16 +110,16 @@ mod tests {
     const NEW_MAC: Mac = [2, 0, 0, 0, 0, 2];
 
     #[test]
-    fn a_next_hop_is_asked_for_once_a_second_and_one_packet_is_cut_each_time() {
+    fn a_next_hop_is_requested_once_per_second_and_one_packet_is_segmented_each_time() {
         let (mut neighbours, mut asked, replies) = NeighbourCache::unconnected();
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
         assert_eq!([0, 1, 2].map(|millis| neighbours.find(THERE, at(millis))), [None; 3]);
-        assert_eq!((asked.try_recv().ok(), asked.try_recv().ok()), (Some(THERE), None), "asked once");
+        assert_eq!((asked.try_recv().ok(), asked.try_recv().ok()), (Some(THERE), None), "requested once");
 
         replies.send((THERE, Some(MAC))).unwrap();
         assert_eq!([3, 999].map(|millis| neighbours.find(THERE, at(millis))), [Some(MAC); 2]);
-        // The second request: one packet is cut, the others use the previous answer.
+        // The second request: one packet is segmented, the others use the previous reply.
         assert_eq!([1_000, 1_001].map(|millis| neighbours.find(THERE, at(millis))), [None, Some(MAC)]);
         assert_eq!(asked.try_recv().ok(), Some(THERE));
         replies.send((THERE, Some(NEW_MAC))).unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_answer_is_not_believed_a_second_time() {
+    fn an_expired_reply_is_used_for_one_more_lifetime_only() {
         let (mut neighbours, _asked, replies) = NeighbourCache::unconnected();
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn without_anyone_to_ask_everything_is_cut_and_nothing_piles_up() {
+    fn without_replies_all_packets_are_segmented_and_memory_is_bounded() {
         let (mut neighbours, asked, _answers) = NeighbourCache::unconnected();
         drop(asked);
         let now = Instant::now();

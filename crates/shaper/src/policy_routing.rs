@@ -1,9 +1,9 @@
-//! The way of packets through the shaper: two rules and a table, put in and taken out as one.
+//! Policy routing of packets into the TUN device: two rules and a routing table, added and removed together.
 //!
-//! The first rule lets the shaper's own, marked packets use the main table; the second sends what this node itself
-//! sends (`iif lo`) to a table that copies the main one, with the TUN device in place of the shaped device. What the
-//! main table sends by another device, and all local traffic, is untouched. So are packets forwarded for others,
-//! sockets bound to the device, multipath routes, and IPv6.
+//! The first rule routes the packets that the shaper itself sends, which are marked, by the main table. The second routes
+//! the packets that this node sends (`iif lo`) by a copy of the main table, with the TUN device in place of the shaped
+//! device. Not affected: packets that the main table routes by another device, local traffic, packets forwarded for other
+//! nodes, sockets bound to the device, multipath routes, and IPv6.
 
 mod routes;
 mod rules;
@@ -16,7 +16,7 @@ use crate::tun;
 
 pub(crate) use rules::MARK;
 
-/// The way from one device through the TUN device.
+/// Policy routing from one device into the TUN device.
 #[derive(Debug)]
 pub(crate) struct PolicyRouting {
     netlink: Netlink,
@@ -27,17 +27,17 @@ pub(crate) struct PolicyRouting {
 type Result<T> = std::result::Result<T, NetlinkError>;
 
 impl PolicyRouting {
-    /// The detour of packets that would leave by `device`; not yet open.
+    /// Creates the policy routing of packets that would leave by `device`, inactive at first.
     pub(crate) fn new(netlink: Netlink, device: Interface, tun: Interface) -> Self {
         Self { netlink, device, tun }
     }
 
-    /// Brings its TUN device up, which alone changes no packet's way.
+    /// Brings the TUN device up. This alone does not change how packets are routed.
     pub(crate) async fn bring_up(&self) -> Result<()> {
         self.netlink.bring_up(self.tun.index, self.device.mtu, tun::QUEUE_PACKETS).await
     }
 
-    /// Makes packets take it. An open one stays as it is; anything else is taken down first and put up whole.
+    /// Routes packets into the TUN device. If the routing is not active, it is removed and added as a whole.
     pub(crate) async fn activate(&self) -> Result<()> {
         if self.status().await?.state == RoutingState::Active {
             return Ok(());
@@ -48,19 +48,19 @@ impl PolicyRouting {
             let name = routes::describe(&route);
             self.netlink.add_route(route, &name).await?;
         }
-        // The mark's rule first: the other alone would send the shaper's own packets back to it.
+        // The rule for the mark first: the other rule alone would route the shaper's own packets back to it.
         for rule in rules::required() {
             self.netlink.add_rule(rule).await?;
         }
         Ok(())
     }
 
-    /// Makes packets take the bare link.
+    /// Routes packets by the unshaped link.
     pub(crate) async fn deactivate(&self) -> Result<()> {
         remove(&self.netlink).await
     }
 
-    /// What of it the kernel has now.
+    /// Returns the routing as the kernel has it.
     pub(crate) async fn status(&self) -> Result<RoutingStatus> {
         let rules = self.netlink.rules().await?;
         let routes = own_routes(self.netlink.routes().await?);
@@ -87,10 +87,10 @@ impl PolicyRouting {
     }
 }
 
-/// Removes every rule and route that is ours by its numbers, whoever put it there: so what a killed shaper left goes too.
+/// Removes every rule and route with the shaper's numbers, also stale ones of a killed shaper.
 pub(crate) async fn remove(netlink: &Netlink) -> Result<()> {
     let rules = netlink.rules().await?;
-    // Last first: the shaper's packets need the mark's rule for as long as the other one is there.
+    // In reverse order: the shaper's packets need the rule for the mark while the other rule is present.
     for rule in rules.into_iter().filter(rules::is_own).rev() {
         netlink.delete_rule(rule).await?;
     }
@@ -101,14 +101,14 @@ pub(crate) async fn remove(netlink: &Netlink) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to shape where somebody routes by policy: our rules come before theirs and copy the main table only, so that
-/// what they send through a VPN, say, would leave by the shaped device in the clear.
-pub(crate) async fn refuse_foreign_rules(netlink: &Netlink) -> anyhow::Result<()> {
+/// Fails if other programs use policy routing: the shaper's rules precede theirs and copy only the main table, so packets
+/// meant for a VPN, for example, would leave by the shaped device unencrypted.
+pub(crate) async fn reject_foreign_rules(netlink: &Netlink) -> anyhow::Result<()> {
     let foreign = rules::foreign(&netlink.rules().await?);
     anyhow::ensure!(
         foreign.is_empty(),
-        "cannot shape where other routing rules are in force ({}; see `ip rule`): the shaper would override them. \
-         Run it in a network namespace or container of its own",
+        "cannot start the shaper: it would override other routing rules ({}; see `ip rule`). \
+         Run it in its own network namespace or container",
         foreign.join(", ")
     );
     Ok(())

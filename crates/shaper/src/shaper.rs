@@ -1,4 +1,4 @@
-//! One shaper: device, forwarder and detour, changed and read back together.
+//! One shaper: device, forwarder and policy routing, changed and read back together.
 
 use anyhow::{Context as _, Result};
 
@@ -39,7 +39,7 @@ impl Shaper {
         let interface =
             netlink.interface(device).await.context("cannot start the shaper; select the device with --device")?;
         policy_routing::remove(&netlink).await.context("cannot remove stale rules and routes of a killed shaper")?;
-        policy_routing::refuse_foreign_rules(&netlink).await?;
+        policy_routing::reject_foreign_rules(&netlink).await?;
         let rp_filter = rp_filter::loosen(device)?;
         let tun = Tun::create()?;
         let tun_interface = netlink.interface(tun::NAME).await?;
@@ -106,11 +106,11 @@ impl Shaper {
     /// Restores the unshaped link. Packets in the shaper are sent immediately; those that cannot be sent are reported.
     pub(crate) async fn stop(self) -> Result<()> {
         let restored = self.routing.deactivate().await.context("cannot restore the routing rules");
-        let lost = self.forwarder.stop().context("the forwarder failed");
+        let unsent = self.forwarder.stop().context("the forwarder failed");
         restored?;
-        match lost? {
+        match unsent? {
             0 => {}
-            lost => output::warning(&format!("{lost} packets could not be sent when the shaper stopped")),
+            unsent => output::warning(&format!("{unsent} packets could not be sent when the shaper stopped")),
         }
         Ok(())
     }

@@ -1,24 +1,24 @@
-//! The two rules, by numbers that are the shaper's own.
+//! The two routing rules, identified by the shaper's own table and mark.
 
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::RouteHeader;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 
-/// The shaper's routing table: "SH" in ASCII.
+/// Number of the shaper's routing table: "SH" in ASCII.
 pub(crate) const TABLE: u32 = 0x5348;
 
-/// The firewall mark on packets that have been shaped: "SHAP" in ASCII.
+/// Firewall mark on packets that have been shaped: "SHAP" in ASCII.
 pub(crate) const MARK: u32 = 0x5348_4150;
 
-/// The tables of the rules that every host has: local, main, default (`enum rt_class_t`, rtnetlink(7)).
+/// Tables of the rules that every host has: local, main, default (`enum rt_class_t`, rtnetlink(7)).
 const LOCAL_TABLE: u32 = 255;
 const STANDARD_TABLES: [u32; 3] = [LOCAL_TABLE, 254, 253];
 
-/// Ahead of the main table (32766) and of what people usually add.
+/// Before the main table (32766) and the priorities that other programs usually use.
 const MARK_PRIORITY: u32 = 100;
 const TUN_PRIORITY: u32 = 101;
 
-/// Both rules, in the order in which they must appear.
+/// Returns both rules, in the order in which they must be added.
 pub(super) fn required() -> [RuleMessage; 2] {
     let main = u32::from(RouteHeader::RT_TABLE_MAIN);
     [
@@ -27,18 +27,18 @@ pub(super) fn required() -> [RuleMessage; 2] {
     ]
 }
 
-/// Whether the rule is one of ours, or leads to our table.
+/// Returns whether the rule has the shaper's mark or table.
 pub(super) fn is_own(rule: &RuleMessage) -> bool {
     table_of(rule) == TABLE || has(rule, &RuleAttribute::FwMark(MARK))
 }
 
-/// The rules in `present` that are neither ours nor among those every host has, in words.
+/// Describes the rules in `present` that are neither the shaper's nor among those that every host has.
 pub(super) fn foreign(present: &[RuleMessage]) -> Vec<String> {
     let foreign = present.iter().filter(|rule| !is_standard(rule) && !is_own(rule));
     foreign.map(|rule| format!("table {}", table_of(rule))).collect()
 }
 
-/// What `present` lacks of the rules, in words.
+/// Describes the rules that `present` lacks.
 pub(super) fn missing(present: &[RuleMessage]) -> Vec<String> {
     let names = ["rule for the shaper's own packets", "rule for this node's packets"];
     let priorities = [MARK_PRIORITY, TUN_PRIORITY];
@@ -49,8 +49,8 @@ pub(super) fn missing(present: &[RuleMessage]) -> Vec<String> {
         .collect()
 }
 
-/// Returns the rules in `present` by which packets may bypass the shaper, in words: rules that not every host has,
-/// rules ahead of ours, and additional rules with our table or mark.
+/// Describes the rules in `present` by which packets may bypass the shaper: rules that not every host has, rules before
+/// the shaper's, and additional rules with its table or mark.
 pub(super) fn surplus(present: &[RuleMessage]) -> Vec<String> {
     let is_required = |rule: &RuleMessage| required().iter().any(|required| are_same(rule, required));
     let is_harmless = |rule: &RuleMessage| {
@@ -69,7 +69,7 @@ fn describe(rule: &RuleMessage) -> String {
     }
 }
 
-/// Whether the rule selects a table that every host has.
+/// Returns whether the rule selects a table that every host has.
 fn is_standard(rule: &RuleMessage) -> bool {
     rule.header.action == RuleAction::ToTable && STANDARD_TABLES.contains(&table_of(rule))
 }
@@ -82,8 +82,8 @@ fn rule(priority: u32, table: u32, selector: RuleAttribute) -> RuleMessage {
     rule
 }
 
-/// Whether `present` matches exactly the packets that `required` matches. The kernel adds attributes without effect; any
-/// other attribute restricts the rule.
+/// Returns whether `present` matches exactly the packets that `required` matches. The kernel adds attributes without
+/// effect; any other attribute restricts the rule.
 fn are_same(present: &RuleMessage, required: &RuleMessage) -> bool {
     let has_no_effect = |attribute: &RuleAttribute| match attribute {
         RuleAttribute::Protocol(_) | RuleAttribute::Table(_) => true,
@@ -104,7 +104,7 @@ fn has(rule: &RuleMessage, attribute: &RuleAttribute) -> bool {
     rule.attributes.contains(attribute)
 }
 
-/// The kernel omits the priority 0.
+/// Returns the priority; the kernel omits 0.
 fn priority_of(rule: &RuleMessage) -> u32 {
     let numbered = rule.attributes.iter().find_map(|attribute| match attribute {
         RuleAttribute::Priority(priority) => Some(*priority),
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_rules_are_told_apart_when_missing() {
+    fn each_missing_rule_is_reported() {
         let [mark, divert] = required();
         assert_eq!(missing(&required()), Vec::<String>::new());
         assert_eq!(missing(&[mark]), ["rule for this node's packets (priority 101)"]);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_catches_less_is_not_the_one_that_is_required() {
+    fn a_rule_that_matches_fewer_packets_is_not_the_required_one() {
         let [mark, divert] = required();
         let mut reply = divert.clone();
         reply.attributes.extend([RuleAttribute::SuppressPrefixLen(u32::MAX), RuleAttribute::FwMask(u32::MAX)]);
@@ -186,9 +186,9 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_of_somebody_else_is_not_ours() {
-        let theirs = rule(MARK_PRIORITY, 254, RuleAttribute::FwMark(1));
-        assert!(!is_own(&theirs));
+    fn a_foreign_rule_with_the_same_priority_is_not_the_shapers_own() {
+        let foreign = rule(MARK_PRIORITY, 254, RuleAttribute::FwMark(1));
+        assert!(!is_own(&foreign));
         assert!(required().iter().all(is_own));
     }
 }
