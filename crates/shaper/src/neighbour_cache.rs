@@ -42,8 +42,8 @@ const LIFETIME: Duration = Duration::from_secs(1);
 const MAX_KNOWN: usize = 4_096;
 
 impl NeighbourCache {
-    /// Next hops by the device with index `device`. Must be called in a tokio runtime, in which a task replies until the
-    /// value is dropped.
+    /// Creates a cache of next hops by the device with index `device`. Must be called in a tokio runtime, in which a task
+    /// serves requests until the cache is dropped.
     pub(crate) fn start(netlink: Netlink, device: u32) -> Self {
         let (neighbours, asked, replies) = Self::unconnected();
         tokio::spawn(resolve_requests(netlink, device, asked, replies));

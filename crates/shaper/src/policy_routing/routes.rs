@@ -25,7 +25,7 @@ pub(super) fn required_routes(
     main.map(|route| if leaves_by(route, device) { divert(route, addresses, tun) } else { throw(route) }).collect()
 }
 
-/// Whether two messages are the same route, of whatever else the kernel adds to its reply.
+/// Returns whether two messages describe the same route. Ignores attributes that the kernel adds to its reply.
 fn are_same(one: &RouteMessage, other: &RouteMessage) -> bool {
     let key = |route: &RouteMessage| {
         let header = &route.header;
