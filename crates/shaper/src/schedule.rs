@@ -54,22 +54,22 @@ impl Schedule {
 
     /// Applies `condition` to packets that arrive from now on; resets counters and lateness.
     pub(crate) fn switch(&mut self, condition: Condition, seed: u64) {
-        let old = std::mem::replace(&mut self.current, PacketQueue::new(condition, seed));
+        let previous = std::mem::replace(&mut self.current, PacketQueue::new(condition, seed));
         self.max_lateness = Duration::ZERO;
-        self.draining.push(old);
+        self.draining.push(previous);
         self.draining.retain(|queue| !queue.packets.is_empty());
     }
 
-    /// Adds a packet that arrived at `now`. Adds GSO packets only under a condition that keeps them.
+    /// Adds a packet that arrived at `now`. A GSO packet requires a condition that keeps them.
     pub(crate) fn accept(&mut self, now: Duration, packet: TunPacket<'_>) {
         let length = packet.bytes().len();
-        let capacity = self.spare_buffers.last().map_or(length, |spare_buffers| spare_buffers.capacity().max(length));
+        let capacity = self.spare_buffers.last().map_or(length, |buffer| buffer.capacity().max(length));
         let fits = self.memory_used + memory_of(capacity) <= self.memory_limit;
         let memory = if fits { Memory::Available } else { Memory::Full };
         let packets = packet.wire_packets().into();
         if let Verdict::SendAt(_) = self.current.link.on_arrival(now, packets, packet.wire_bytes(), memory) {
-            let spare_buffers = self.spare_buffers.pop().filter(|spare_buffers| spare_buffers.capacity() >= length);
-            let mut bytes = spare_buffers.unwrap_or_else(|| Vec::with_capacity(length));
+            let spare = self.spare_buffers.pop().filter(|buffer| buffer.capacity() >= length);
+            let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(length));
             bytes.clear();
             bytes.extend_from_slice(packet.bytes());
             self.memory_used += memory_of(bytes.capacity());

@@ -1,14 +1,14 @@
-//! What can put a condition on the lab's link.
+//! Emulators that set a condition on the fixture's link.
 
 use std::process::Command;
 
 use shaper::Condition;
 
-use crate::fixture::{BINARY, Lab, Running};
+use crate::fixture::{BINARY, Fixture, Running};
 
 pub(crate) enum Emulator {
-    /// Nothing: the bare link, that all else is compared with.
-    Bare,
+    /// Unshaped link, with which the emulators are compared.
+    None,
     Shaper {
         name: String,
         program: String,
@@ -16,66 +16,67 @@ pub(crate) enum Emulator {
     Netem,
 }
 
-/// A condition on the link, until dropped.
+/// Condition on the link, removed when dropped.
 pub(crate) enum InForce<'a> {
-    Bare,
+    None,
     Shaper(Running),
-    Netem(&'a Lab),
+    Netem(&'a Fixture),
 }
 
 impl Emulator {
-    /// All that there are here, the bare link first; and a sentence on netem where there is none.
-    pub(crate) fn all(lab: &Lab, beside: Option<String>) -> (Vec<Self>, String) {
+    /// Returns the available emulators, the unshaped link first, and a note if netem is not available.
+    pub(crate) fn all(fixture: &Fixture, other_build: Option<String>) -> (Vec<Self>, String) {
         let mut all = vec![Self::Bare];
-        all.extend(beside.map(|program| Self::Shaper { name: format!("shaper, {program}"), program }));
+        all.extend(other_build.map(|program| Self::Shaper { name: format!("shaper, {program}"), program }));
         all.push(Self::Shaper { name: "shaper".to_owned(), program: BINARY.to_owned() });
-        let remark = match tc(lab, "qdisc add dev eth0 root netem delay 1ms") {
+        let note = match tc(fixture, "qdisc add dev eth0 root netem delay 1ms") {
             Ok(()) => {
-                tc(lab, "qdisc del dev eth0 root").unwrap();
+                tc(fixture, "qdisc del dev eth0 root").unwrap();
                 all.push(Self::Netem);
                 String::new()
             }
-            Err(reason) => format!("No netem here: {reason}. See tools/netem/boot for a kernel that has it.\n"),
+            Err(reason) => format!("netem is not available: {reason}. tools/netem/boot starts a kernel with netem.\n"),
         };
-        (all, remark)
+        (all, note)
     }
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Bare => "bare link",
+            Self::None => "unshaped link",
             Self::Shaper { name, .. } => name,
             Self::Netem => "netem",
         }
     }
 
-    pub(crate) fn is_bare(&self) -> bool {
-        matches!(self, Self::Bare)
+    pub(crate) fn is_unshaped(&self) -> bool {
+        matches!(self, Self::None)
     }
 
-    /// Whether it is the shaper built with this bench.
-    pub(crate) fn is_ours(&self) -> bool {
+    /// Returns whether it is the shaper built with this bench.
+    pub(crate) fn is_this_build(&self) -> bool {
         matches!(self, Self::Shaper { program, .. } if program == BINARY)
     }
 
-    /// Puts a condition in force; the bare link stays bare.
-    pub(crate) fn impose<'a>(&self, lab: &'a Lab, condition: &str, seed: u64) -> InForce<'a> {
+    /// Sets a condition, except on the unshaped link.
+    pub(crate) fn impose<'a>(&self, fixture: &'a Fixture, condition: &str, seed: u64) -> InForce<'a> {
         let condition: Condition = serde_json::from_str(condition).unwrap();
         match self {
-            Self::Bare => InForce::Bare,
+            Self::None => InForce::None,
             Self::Shaper { program, .. } => {
-                InForce::Shaper(lab.start_program(program, &format!("--seed {seed}{}", options(&condition))))
+                InForce::Shaper(fixture.start_program(program, &format!("--seed {seed}{}", options(&condition))))
             }
             Self::Netem => {
-                // Room enough that the queue is never the bottleneck, as with the shaper.
-                tc(lab, &format!("qdisc add dev eth0 root netem limit 100000{}", netem_options(&condition))).unwrap();
-                InForce::Netem(lab)
+                // The queue must not be the bottleneck, as with the shaper.
+                tc(fixture, &format!("qdisc add dev eth0 root netem limit 100000{}", netem_options(&condition)))
+                    .unwrap();
+                InForce::Netem(fixture)
             }
         }
     }
 }
 
 impl InForce<'_> {
-    /// CPU time that the shaper's process has used, in seconds; none where there is no process.
+    /// Returns the CPU time of the shaper's process in seconds; `None` without a shaper.
     pub(crate) fn cpu_seconds(&self) -> Option<f64> {
         let Self::Shaper(shaper) = self else { return None };
         let tasks = std::fs::read_dir(format!("/proc/{}/task", shaper.pid())).unwrap();
@@ -90,8 +91,8 @@ impl InForce<'_> {
 
 impl Drop for InForce<'_> {
     fn drop(&mut self) {
-        if let Self::Netem(lab) = self {
-            tc(lab, "qdisc del dev eth0 root").unwrap();
+        if let Self::Netem(fixture) = self {
+            tc(fixture, "qdisc del dev eth0 root").unwrap();
         }
         if let Self::Shaper(shaper) = self {
             shaper.signal(nix::sys::signal::Signal::SIGTERM);
@@ -113,9 +114,9 @@ fn netem_options(condition: &Condition) -> String {
     format!(" delay {}us loss {loss}{rate}", delay.as_duration().as_micros())
 }
 
-/// Runs `tc` in the near namespace; says why when it does not work.
-pub(crate) fn tc(lab: &Lab, arguments: &str) -> Result<(), String> {
-    let output = Command::new("tc").args(["-n", &lab.near]).args(arguments.split(' ')).output();
+/// Runs `tc` in the near namespace; the error is its first line on stderr.
+pub(crate) fn tc(fixture: &Fixture, arguments: &str) -> Result<(), String> {
+    let output = Command::new("tc").args(["-n", &fixture.near]).args(arguments.split(' ')).output();
     match output {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => Err(String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("tc failed").to_owned()),

@@ -1,4 +1,4 @@
-//! What the commands say, and their exit codes.
+//! Output and exit codes of the commands.
 
 use std::process::Output;
 
@@ -6,18 +6,18 @@ use shaper::control_protocol::RoutingState;
 use shaper::{Condition, Counters};
 use test_support::{Test, test};
 
-use crate::fixture::{ip, lab};
+use crate::fixture::{fixture, ip};
 use crate::traffic::numbers_received;
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
-        test!(without_a_shaper_the_commands_say_what_to_do),
-        test!(bad_command_lines_and_devices_are_told_apart),
-        test!(a_second_shaper_is_refused_and_the_first_goes_on),
+        test!(without_a_shaper_the_commands_suggest_starting_one),
+        test!(invalid_arguments_and_devices_have_different_exit_codes),
+        test!(a_second_shaper_is_rejected_and_the_first_keeps_running),
         test!(a_set_replaces_the_whole_condition_and_restarts_the_counters),
-        test!(show_sees_what_somebody_else_did_and_set_repairs_it),
-        test!(show_sees_rules_and_routes_by_which_packets_bypass_the_shaper),
-        test!(a_rule_that_catches_less_than_the_shapers_own_does_not_pass_for_it),
+        test!(show_reports_changes_by_other_programs_and_set_repairs_them),
+        test!(show_reports_rules_and_routes_by_which_packets_bypass_the_shaper),
+        test!(a_rule_that_matches_fewer_packets_does_not_replace_the_shapers_own),
     ]
 }
 
@@ -27,46 +27,50 @@ fn assert_fails(output: &Output, code: i32, reason: &str) {
     assert!(stderr.contains(reason), "'{reason}' expected in: {stderr}");
 }
 
-fn without_a_shaper_the_commands_say_what_to_do() {
-    let Some(lab) = lab() else { return };
+fn without_a_shaper_the_commands_suggest_starting_one() {
+    let Some(fixture) = fixture() else { return };
     for command in ["show", "clear", "set --delay 1ms"] {
-        assert_fails(&lab.command(command), 1, "no shaper runs in this network namespace; start one with 'shaper run");
+        assert_fails(
+            &fixture.command(command),
+            1,
+            "no shaper is running in this network namespace: start one with 'shaper run",
+        );
     }
 }
 
-fn bad_command_lines_and_devices_are_told_apart() {
-    let Some(lab) = lab() else { return };
-    assert_fails(&lab.command("set --delay soon"), 2, "delay 'soon': a number and one of");
-    assert_fails(&lab.command("run --jitter 1ms"), 2, "jitter '1ms' is above delay '0'");
-    assert_fails(&lab.command("run --device eth7"), 1, "there is no device 'eth7' here; there are: lo, eth0");
+fn invalid_arguments_and_devices_have_different_exit_codes() {
+    let Some(fixture) = fixture() else { return };
+    assert_fails(&fixture.command("set --delay soon"), 2, "invalid delay 'soon': expected a number with");
+    assert_fails(&fixture.command("run --jitter 1ms"), 2, "invalid jitter '1ms': must not exceed the delay '0'");
+    assert_fails(&fixture.command("run --device eth7"), 1, "device 'eth7' not found; available: lo, eth0");
 }
 
-fn a_second_shaper_is_refused_and_the_first_goes_on() {
-    let Some(lab) = lab() else { return };
-    let _first = lab.start("--delay 50ms");
-    assert_fails(&lab.command("run"), 1, "a shaper already runs in this network namespace");
-    assert_eq!(lab.status("show").routing.state, RoutingState::Active);
+fn a_second_shaper_is_rejected_and_the_first_keeps_running() {
+    let Some(fixture) = fixture() else { return };
+    let _first = fixture.start("--delay 50ms");
+    assert_fails(&fixture.command("run"), 1, "a shaper is already running in this network namespace");
+    assert_eq!(fixture.status("show").routing.state, RoutingState::Active);
 }
 
 fn a_set_replaces_the_whole_condition_and_restarts_the_counters() {
-    let Some(lab) = lab() else { return };
-    let _shaper = lab.start("--loss 1% --seed 1");
-    numbers_received(&lab, 100);
-    assert_eq!(lab.status("show").counters.packets, 100);
+    let Some(fixture) = fixture() else { return };
+    let _shaper = fixture.start("--loss 1% --seed 1");
+    numbers_received(&fixture, 100);
+    assert_eq!(fixture.status("show").counters.packets, 100);
 
-    let asked = Condition { delay: "50ms".parse().unwrap(), ..Condition::BASELINE };
-    let status = lab.status("set --delay 50ms --seed 7");
-    assert!(status.has_in_force(&asked), "{status:?}");
+    let requested = Condition { delay: "50ms".parse().unwrap(), ..Condition::BASELINE };
+    let status = fixture.status("set --delay 50ms --seed 7");
+    assert!(status.has_in_force(&requested), "{status:?}");
     assert_eq!((status.seed, status.counters), (7, Counters::default()));
 
-    let status = lab.status("clear");
+    let status = fixture.status("clear");
     assert!(status.has_in_force(&Condition::BASELINE), "{status:?}");
 }
 
-fn show_sees_what_somebody_else_did_and_set_repairs_it() {
-    let Some(lab) = lab() else { return };
-    let near = &lab.near;
-    let _shaper = lab.start("--delay 50ms");
+fn show_reports_changes_by_other_programs_and_set_repairs_them() {
+    let Some(fixture) = fixture() else { return };
+    let near = &fixture.near;
+    let _shaper = fixture.start("--delay 50ms");
     for (damage, missing) in [
         ("rule del priority 101".to_owned(), "rule for this node's packets (priority 101)"),
         ("rule del priority 100".to_owned(), "rule for the shaper's own packets (priority 100)"),
@@ -74,20 +78,20 @@ fn show_sees_what_somebody_else_did_and_set_repairs_it() {
         ("link set shaper0 down".to_owned(), "device shaper0 is not up"),
     ] {
         ip(&format!("-n {near} {damage}"));
-        let status = lab.status("show");
+        let status = fixture.status("show");
         assert_eq!(status.routing.state, RoutingState::Broken, "{damage}");
         assert!(status.routing.missing.iter().any(|part| part == missing), "{damage}: {:?}", status.routing.missing);
         assert!(!status.has_in_force(&status.condition));
 
-        let repaired = lab.status("set --delay 50ms");
+        let repaired = fixture.status("set --delay 50ms");
         assert!(repaired.has_in_force(&repaired.condition), "{damage}: {repaired:?}");
     }
 }
 
-fn show_sees_rules_and_routes_by_which_packets_bypass_the_shaper() {
-    let Some(lab) = lab() else { return };
-    let near = &lab.near;
-    let _shaper = lab.start("--delay 50ms");
+fn show_reports_rules_and_routes_by_which_packets_bypass_the_shaper() {
+    let Some(fixture) = fixture() else { return };
+    let near = &fixture.near;
+    let _shaper = fixture.start("--delay 50ms");
     for (what, extra, surplus) in [
         ("rule", "priority 50 to 10.77.0.2 lookup main", "rule to table 254 (priority 50)"),
         ("rule", "priority 101 to 10.77.0.2 lookup main", "rule to table 254 (priority 101)"),
@@ -97,25 +101,29 @@ fn show_sees_rules_and_routes_by_which_packets_bypass_the_shaper() {
         ("route", "throw 10.77.0.2 table 21320", "route to 10.77.0.2/32 in table 21320"),
     ] {
         ip(&format!("-n {near} {what} add {extra}"));
-        let status = lab.status("show");
+        let status = fixture.status("show");
         assert_eq!(status.routing.state, RoutingState::Broken, "{extra}");
         assert_eq!((status.routing.surplus, status.routing.missing), (vec![surplus.to_owned()], Vec::new()), "{extra}");
 
         ip(&format!("-n {near} {what} del {extra}"));
-        assert_eq!(lab.status("show").routing.state, RoutingState::Active, "{extra}");
+        assert_eq!(fixture.status("show").routing.state, RoutingState::Active, "{extra}");
     }
 
-    // A route of its table is the shaper's to remove.
+    // The shaper removes additional routes of its own table.
     ip(&format!("-n {near} route add 10.77.0.2 dev eth0 table 21320"));
-    let repaired = lab.status("set --delay 50ms");
+    let repaired = fixture.status("set --delay 50ms");
     assert!(repaired.has_in_force(&repaired.condition), "{repaired:?}");
 }
 
-fn a_rule_that_catches_less_than_the_shapers_own_does_not_pass_for_it() {
-    let Some(lab) = lab() else { return };
-    let _shaper = lab.start("--delay 50ms");
-    ip(&format!("-n {} rule del priority 101", lab.near));
-    ip(&format!("-n {} rule add priority 101 iif lo ipproto udp lookup 21320", lab.near));
-    let path = lab.status("show").routing;
-    assert_eq!((path.state, path.missing.len(), path.surplus.len()), (RoutingState::Broken, 1, 1), "{path:?}");
+fn a_rule_that_matches_fewer_packets_does_not_replace_the_shapers_own() {
+    let Some(fixture) = fixture() else { return };
+    let _shaper = fixture.start("--delay 50ms");
+    ip(&format!("-n {} rule del priority 101", fixture.near));
+    ip(&format!("-n {} rule add priority 101 iif lo ipproto udp lookup 21320", fixture.near));
+    let routing = fixture.status("show").routing;
+    assert_eq!(
+        (routing.state, routing.missing.len(), routing.surplus.len()),
+        (RoutingState::Broken, 1, 1),
+        "{routing:?}"
+    );
 }
