@@ -8,7 +8,7 @@ use crate::fixture::{BINARY, Fixture, Running};
 
 pub(crate) enum Emulator {
     /// Unshaped link, with which the emulators are compared.
-    None,
+    Unshaped,
     Shaper {
         name: String,
         program: String,
@@ -18,7 +18,7 @@ pub(crate) enum Emulator {
 
 /// Condition on the link, removed when dropped.
 pub(crate) enum InForce<'a> {
-    None,
+    Unshaped,
     Shaper(Running),
     Netem(&'a Fixture),
 }
@@ -26,7 +26,7 @@ pub(crate) enum InForce<'a> {
 impl Emulator {
     /// Returns the available emulators, the unshaped link first, and a note if netem is not available.
     pub(crate) fn all(fixture: &Fixture, other_build: Option<String>) -> (Vec<Self>, String) {
-        let mut all = vec![Self::Bare];
+        let mut all = vec![Self::Unshaped];
         all.extend(other_build.map(|program| Self::Shaper { name: format!("shaper, {program}"), program }));
         all.push(Self::Shaper { name: "shaper".to_owned(), program: BINARY.to_owned() });
         let note = match tc(fixture, "qdisc add dev eth0 root netem delay 1ms") {
@@ -42,14 +42,14 @@ impl Emulator {
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::None => "unshaped link",
+            Self::Unshaped => "unshaped link",
             Self::Shaper { name, .. } => name,
             Self::Netem => "netem",
         }
     }
 
     pub(crate) fn is_unshaped(&self) -> bool {
-        matches!(self, Self::None)
+        matches!(self, Self::Unshaped)
     }
 
     /// Returns whether it is the shaper built with this bench.
@@ -61,7 +61,7 @@ impl Emulator {
     pub(crate) fn impose<'a>(&self, fixture: &'a Fixture, condition: &str, seed: u64) -> InForce<'a> {
         let condition: Condition = serde_json::from_str(condition).unwrap();
         match self {
-            Self::None => InForce::None,
+            Self::Unshaped => InForce::Unshaped,
             Self::Shaper { program, .. } => {
                 InForce::Shaper(fixture.start_program(program, &format!("--seed {seed}{}", options(&condition))))
             }
