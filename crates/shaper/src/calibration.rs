@@ -1,8 +1,8 @@
 //! Measures on this host, with the real forwarder, how much longer than its delay a packet takes.
 //!
-//! Probes enter the TUN device like the packets of programs, but the forwarder sends them by the loopback device instead
-//! of the shaped one: no probe appears on the wire. The kernel timestamps their arrival. The same datagrams sent directly
-//! over the loopback device measure the time that a packet takes without the shaper.
+//! Probes enter the TUN device like the packets of programs, but the forwarder sends them by the loopback device
+//! instead of the shaped one: no probe appears on the wire. The kernel timestamps their arrival. The same datagrams
+//! sent directly over the loopback device measure the time that a packet takes without the shaper.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -114,8 +114,8 @@ impl Probe {
         Ok((number[0], stamp))
     }
 
-    /// Builds a datagram from loopback to the receiver (RFC 791, section 3.1; RFC 768). The kernel fills in the IP checksum;
-    /// a UDP checksum of 0 means none.
+    /// Builds a datagram from loopback to the receiver (RFC 791, section 3.1; RFC 768). The kernel fills in the IP
+    /// checksum; a UDP checksum of 0 means none.
     fn packet(&self, nth: u8) -> [u8; PROBE_BYTES] {
         let mut packet = [0; PROBE_BYTES];
         packet[0] = 0x45;

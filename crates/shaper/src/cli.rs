@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_set_command_contains_the_whole_condition() {
-        let set = parsed("shaper set --delay 50 --loss 1% --rate 1Mbit --seed 3");
+        let set = parsed("shaper set --delay 50ms --loss 1% --rate 1Mbit --seed 3");
         let Ok(Resolved::Send(Request::Set { condition, seed })) = set else { panic!("not a set") };
         assert_eq!((condition.to_string().as_str(), seed), ("delay 50ms, loss 1%, rate 1Mbit", Some(3)));
         let Ok(Resolved::Send(Request::Set { condition, .. })) = parsed("shaper set") else { panic!("not a set") };

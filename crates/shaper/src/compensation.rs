@@ -1,8 +1,8 @@
 //! Compensation of the shaper's own cost: the time it adds to a packet is subtracted from the packet's delay.
 //!
-//! Two costs are measured on this host: a packet that wakes the forwarder waits until the thread runs (measured once, see
-//! [`crate::calibration`]), and the thread's timer fires late (measured continuously). Not compensated: the time that a
-//! packet waits behind others, and what an overloaded host adds. Pure: no clock.
+//! Two costs are measured on this host: a packet that wakes the forwarder waits until the thread runs (measured once,
+//! see [`crate::calibration`]), and the thread's timer fires late (measured continuously). Not compensated: the time
+//! that a packet waits behind others, and what an overloaded host adds. Pure: no clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -58,8 +58,8 @@ impl TimerLateness {
     }
 }
 
-/// Returns the compensation for the arrival from the times that packets took in addition to their delay: the median, but
-/// at most [`MAX_EARLINESS`] above the minimum, and at most [`MAX_ARRIVAL_COST`]. `None` without packets.
+/// Returns the compensation for the arrival from the times that packets took in addition to their delay: the median,
+/// but at most [`MAX_EARLINESS`] above the minimum, and at most [`MAX_ARRIVAL_COST`]. `None` without packets.
 pub(crate) fn arrival_cost(mut extra: Vec<Duration>) -> Option<Duration> {
     extra.sort_unstable();
     let fastest = *extra.first()?;

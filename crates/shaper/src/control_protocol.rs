@@ -76,8 +76,8 @@ pub struct Status {
     pub routing: RoutingStatus,
     /// Totals since the condition was set.
     pub counters: Counters,
-    /// Packets that the kernel dropped before the shaper read them, since the condition was set. Not part of the condition:
-    /// a value above 0 means that the host was overloaded. A GSO packet counts as one.
+    /// Packets that the kernel dropped before the shaper read them, since the condition was set. Not part of the
+    /// condition: a value above 0 means that the host was overloaded. A GSO packet counts as one.
     pub tun_drops: u64,
     /// Largest time between a packet's release time and its send since the condition was set, in microseconds. Excludes
     /// the time before the shaper read the packet from the TUN device.
@@ -120,7 +120,8 @@ pub enum RoutingState {
 }
 
 impl Status {
-    /// Returns whether the link has exactly the condition `requested` and the policy routing is in the state it requires.
+    /// Returns whether the link has exactly the condition `requested` and the policy routing is in the state it
+    /// requires.
     pub fn has_in_force(&self, requested: &Condition) -> bool {
         let required = if requested.is_baseline() { RoutingState::Inactive } else { RoutingState::Active };
         self.condition == *requested && self.routing.state == required

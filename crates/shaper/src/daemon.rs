@@ -128,7 +128,8 @@ pub(crate) fn random_seed() -> Result<u64> {
 fn listen() -> Result<UnixListener> {
     UnixListener::bind(format!("\0{SOCKET_NAME}")).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "a shaper is already running in this network namespace: change its condition with 'shaper set', or end it with SIGTERM ('shaper show' prints its pid)"
+            "a shaper is already running in this network namespace: change its condition with 'shaper set', \
+             or end it with SIGTERM ('shaper show' prints its pid)"
         ),
         _ => anyhow::Error::new(error).context(format!("cannot listen on the abstract socket '{SOCKET_NAME}'")),
     })

@@ -1,8 +1,8 @@
 //! Sends shaped packets, marked so that the rules route them by the shaped device and not to the TUN device again.
 //!
-//! The IP header is sent unchanged, except for the checksum, which the kernel fills in. IPv4 only. Raw IP sockets cannot
-//! send GSO packets: a packet socket does, which needs the Ethernet address of the next hop. If that is unknown, the GSO
-//! packet is segmented and its wire packets are sent by the raw socket.
+//! The IP header is sent unchanged, except for the checksum, which the kernel fills in. IPv4 only. Raw IP sockets
+//! cannot send GSO packets: a packet socket does, which needs the Ethernet address of the next hop. If that is unknown,
+//! the GSO packet is segmented and its wire packets are sent by the raw socket.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -23,7 +23,8 @@ use crate::tun_packet::TunPacket;
 #[derive(Debug)]
 pub(crate) struct Egress {
     raw_socket: Socket,
-    /// `None` if the kernel does not support packet sockets or the container may not open them: GSO packets are segmented.
+    /// `None` if the kernel does not support packet sockets or the container may not open them: GSO packets are
+    /// segmented.
     gso_socket: Option<Socket>,
     /// Link-layer address structure of the device.
     device: SockAddr,
@@ -41,19 +42,19 @@ const MIN_IP_HEADER_BYTES: usize = 20;
 const ETHERNET_HEADER_BYTES: usize = 14;
 
 impl Egress {
-    /// Opens the sockets. Sends never block, and leave by `device` only: otherwise a packet would return to the shaper in an
-    /// endless loop if a firewall rewrote its mark or the main table had lost its route.
+    /// Opens the sockets. Sends never block, and leave by `device` only: otherwise a packet would return to the shaper
+    /// in an endless loop if a firewall rewrote its mark or the main table had lost its route.
     pub(crate) fn open(device: &str, neighbours: Option<NeighbourCache>) -> io::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
-        socket.bind_device(Some(device.as_bytes()))?;
-        socket.set_broadcast(true)?;
-        configure(&socket)?;
+        let raw_socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        raw_socket.bind_device(Some(device.as_bytes()))?;
+        raw_socket.set_broadcast(true)?;
+        configure(&raw_socket)?;
         let gso_socket = packet_socket().ok();
         Ok(Self { raw_socket, gso_socket, device: link_layer_address(device)?, source: mac(device)?, neighbours })
     }
 
-    /// Sends a packet read from TUN, a GSO packet whole if possible. Returns the number of wire packets that could not be
-    /// sent.
+    /// Sends a packet read from TUN, a GSO packet whole if possible. Returns the number of wire packets that could not
+    /// be sent.
     pub(crate) fn send(&mut self, packet: &[u8]) -> u64 {
         let Some(packet) = TunPacket::parse(packet) else { return 1 };
         if !packet.is_gso() {

@@ -14,9 +14,10 @@ use model::{Condition, Rate};
 
 /// One direction of a link, under one condition.
 ///
-/// Applies to each packet, in this order: loss (a lost packet takes no link time), the queue limit (packets queued or in
-/// flight), the rate (packets sequentially, bytes counted from the IP header on, no Ethernet header), delay ± jitter.
-/// Packets are never reordered: a packet whose delay would let it overtake its predecessor leaves together with it.
+/// Applies to each packet, in this order: loss (a lost packet takes no link time), the queue limit (packets queued or
+/// in flight), the rate (packets sequentially, bytes counted from the IP header on, no Ethernet header), delay ±
+/// jitter. Packets are never reordered: a packet whose delay would let it overtake its predecessor leaves together with
+/// it.
 #[derive(Debug)]
 pub struct Link {
     condition: Condition,
@@ -94,14 +95,15 @@ impl Link {
         self.on_arrival(now, 1, length as u64, Memory::Available)
     }
 
-    /// Decides about a GSO packet of `packets` wire packets with `bytes` bytes in total that arrives at `now`. It leaves or
-    /// is dropped as a whole; it is dropped if the queue has no room for all of its wire packets. For conditions that
-    /// [keep GSO packets](Condition::keeps_gso_packets).
+    /// Decides about a GSO packet of `packets` wire packets with `bytes` bytes in total that arrives at `now`. It
+    /// leaves or is dropped as a whole; it is dropped if the queue has no room for all of its wire packets. For
+    /// conditions that [keep GSO packets](Condition::keeps_gso_packets).
     pub fn on_gso_packet(&mut self, now: Duration, packets: u32, bytes: u64) -> Verdict {
         self.on_arrival(now, packets.into(), bytes, Memory::Available)
     }
 
-    /// [`Link::on_gso_packet`] with the state of the memory. Full memory drops packets that loss and queue limit do not.
+    /// [`Link::on_gso_packet`] with the state of the memory. Full memory drops packets that loss and queue limit do
+    /// not.
     pub(crate) fn on_arrival(&mut self, now: Duration, packets: u64, bytes: u64, memory: Memory) -> Verdict {
         debug_assert!(
             packets == 1 || self.condition.keeps_gso_packets(),
@@ -137,7 +139,8 @@ impl Link {
         self.departures.front().map(|departure| departure.at)
     }
 
-    /// Removes the oldest packet (or GSO packet) if it is due by `now`, and returns when it was due. It is counted as sent.
+    /// Removes the oldest packet (or GSO packet) if it is due by `now`, and returns when it was due. It is counted as
+    /// sent.
     pub fn pop_due(&mut self, now: Duration) -> Option<Duration> {
         self.next_deadline().filter(|due| *due <= now)?;
         let Departure { at, packets } = self.departures.pop_front()?;

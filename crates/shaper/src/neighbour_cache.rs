@@ -30,7 +30,7 @@ type Reply = (Ipv4Addr, Option<Mac>);
 #[derive(Debug)]
 struct Known {
     mac: Option<Mac>,
-    asked: Instant,
+    requested: Instant,
     has_reply: bool,
 }
 
@@ -42,18 +42,18 @@ const LIFETIME: Duration = Duration::from_secs(1);
 const MAX_KNOWN: usize = 4_096;
 
 impl NeighbourCache {
-    /// Creates a cache of next hops by the device with index `device`. Must be called in a tokio runtime, in which a task
-    /// serves requests until the cache is dropped.
+    /// Creates a cache of next hops by the device with index `device`. Must be called in a tokio runtime, in which a
+    /// task serves requests until the cache is dropped.
     pub(crate) fn start(netlink: Netlink, device: u32) -> Self {
-        let (neighbours, asked, replies) = Self::unconnected();
-        tokio::spawn(resolve_requests(netlink, device, asked, replies));
+        let (neighbours, receiver, replies) = Self::unconnected();
+        tokio::spawn(resolve_requests(netlink, device, receiver, replies));
         neighbours
     }
 
     fn unconnected() -> (Self, requests::Receiver<Ipv4Addr>, mpsc::Sender<Reply>) {
-        let (requests, asked) = requests::channel(MAX_KNOWN);
+        let (requests, receiver) = requests::channel(MAX_KNOWN);
         let (sender, replies) = mpsc::channel();
-        (Self { known: HashMap::new(), requests, replies }, asked, sender)
+        (Self { known: HashMap::new(), requests, replies }, receiver, sender)
     }
 
     /// Returns the address to send a GSO packet for `destination` to; `None`: segment it.
@@ -65,7 +65,7 @@ impl NeighbourCache {
             }
         }
         let known = self.known.get(&destination);
-        if let Some(known) = known.filter(|known| now.duration_since(known.asked) < LIFETIME) {
+        if let Some(known) = known.filter(|known| now.duration_since(known.requested) < LIFETIME) {
             return known.mac;
         }
         // The previous reply is used until the new one arrives, for one more lifetime at most.
@@ -75,7 +75,7 @@ impl NeighbourCache {
         }
         // If the channel is full, the next GSO packet requests it again.
         if self.requests.try_send(destination).is_ok() {
-            self.known.insert(destination, Known { mac, asked: now, has_reply: false });
+            self.known.insert(destination, Known { mac, requested: now, has_reply: false });
         }
         None
     }
@@ -111,17 +111,17 @@ mod tests {
 
     #[test]
     fn a_next_hop_is_requested_once_per_second_and_one_packet_is_segmented_each_time() {
-        let (mut neighbours, mut asked, replies) = NeighbourCache::unconnected();
+        let (mut neighbours, mut receiver, replies) = NeighbourCache::unconnected();
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
         assert_eq!([0, 1, 2].map(|millis| neighbours.find(THERE, at(millis))), [None; 3]);
-        assert_eq!((asked.try_recv().ok(), asked.try_recv().ok()), (Some(THERE), None), "requested once");
+        assert_eq!((receiver.try_recv().ok(), receiver.try_recv().ok()), (Some(THERE), None), "requested once");
 
         replies.send((THERE, Some(MAC))).unwrap();
         assert_eq!([3, 999].map(|millis| neighbours.find(THERE, at(millis))), [Some(MAC); 2]);
         // The second request: one packet is segmented, the others use the previous reply.
         assert_eq!([1_000, 1_001].map(|millis| neighbours.find(THERE, at(millis))), [None, Some(MAC)]);
-        assert_eq!(asked.try_recv().ok(), Some(THERE));
+        assert_eq!(receiver.try_recv().ok(), Some(THERE));
         replies.send((THERE, Some(NEW_MAC))).unwrap();
         assert_eq!(neighbours.find(THERE, at(1_002)), Some(NEW_MAC));
         replies.send((THERE, None)).unwrap();
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn an_expired_reply_is_used_for_one_more_lifetime_only() {
-        let (mut neighbours, _asked, replies) = NeighbourCache::unconnected();
+        let (mut neighbours, _receiver, replies) = NeighbourCache::unconnected();
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
         neighbours.find(THERE, at(0));
@@ -141,13 +141,13 @@ mod tests {
 
     #[test]
     fn without_replies_all_packets_are_segmented_and_memory_is_bounded() {
-        let (mut neighbours, asked, _answers) = NeighbourCache::unconnected();
-        drop(asked);
+        let (mut neighbours, receiver, _replies) = NeighbourCache::unconnected();
+        drop(receiver);
         let now = Instant::now();
         assert_eq!([neighbours.find(THERE, now), neighbours.find(THERE, now)], [None; 2]);
         assert!(neighbours.known.is_empty());
 
-        let (mut neighbours, _asked, _answers) = NeighbourCache::unconnected();
+        let (mut neighbours, _receiver, _replies) = NeighbourCache::unconnected();
         for number in 0..3 * MAX_KNOWN as u32 {
             assert_eq!(neighbours.find(number.into(), now), None);
         }

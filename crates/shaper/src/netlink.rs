@@ -35,7 +35,7 @@ pub(crate) enum NetlinkError {
     #[error("cannot open a netlink socket: {0}")]
     Open(std::io::Error),
     #[error("cannot {operation}: {}", reason(error))]
-    Refused { operation: String, error: rtnetlink::Error },
+    Request { operation: String, error: rtnetlink::Error },
     #[error("device '{device}' not found; available: {}", present.join(", "))]
     NoDevice { device: String, present: Vec<String> },
 }
@@ -83,8 +83,8 @@ impl Netlink {
         Ok(routes)
     }
 
-    /// Returns the next hop of packets with `mark` to `destination` by interface `index`: the gateway, or the destination
-    /// if it is on the link. `None` for a destination that is not unicast or not reached by that interface.
+    /// Returns the next hop of packets with `mark` to `destination` by interface `index`: the gateway, or the
+    /// destination if it is on the link. `None` for a destination that is not unicast or not reached by that interface.
     pub(crate) async fn next_hop(&self, destination: Ipv4Addr, index: u32, mark: u32) -> Result<Option<Ipv4Addr>> {
         let request = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(destination, 32)
@@ -161,7 +161,7 @@ async fn collect<T>(
 }
 
 fn done<T>(result: std::result::Result<T, rtnetlink::Error>, operation: impl FnOnce() -> String) -> Result<T> {
-    result.map_err(|error| NetlinkError::Refused { operation: operation(), error })
+    result.map_err(|error| NetlinkError::Request { operation: operation(), error })
 }
 
 /// Returns the kernel's error text instead of a dump of its message.

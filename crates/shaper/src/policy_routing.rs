@@ -1,9 +1,9 @@
 //! Policy routing of packets into the TUN device: two rules and a routing table, added and removed together.
 //!
-//! The first rule routes the packets that the shaper itself sends, which are marked, by the main table. The second routes
-//! the packets that this node sends (`iif lo`) by a copy of the main table, with the TUN device in place of the shaped
-//! device. Not affected: packets that the main table routes by another device, local traffic, packets forwarded for other
-//! nodes, sockets bound to the device, multipath routes, and IPv6.
+//! The first rule routes the packets that the shaper itself sends, which are marked, by the main table. The second
+//! routes the packets that this node sends (`iif lo`) by a copy of the main table, with the TUN device in place of the
+//! shaped device. Not affected: packets that the main table routes by another device, local traffic, packets forwarded
+//! for other nodes, sockets bound to the device, multipath routes, and IPv6.
 
 mod routes;
 mod rules;
@@ -101,8 +101,8 @@ pub(crate) async fn remove(netlink: &Netlink) -> Result<()> {
     Ok(())
 }
 
-/// Fails if other programs use policy routing: the shaper's rules precede theirs and copy only the main table, so packets
-/// meant for a VPN, for example, would leave by the shaped device unencrypted.
+/// Fails if other programs use policy routing: the shaper's rules precede theirs and copy only the main table, so
+/// packets meant for a VPN, for example, would leave by the shaped device unencrypted.
 pub(crate) async fn reject_foreign_rules(netlink: &Netlink) -> anyhow::Result<()> {
     let foreign = rules::foreign(&netlink.rules().await?);
     anyhow::ensure!(

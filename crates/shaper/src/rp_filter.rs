@@ -1,6 +1,6 @@
-//! Sets reverse-path filtering from strict to loose. While policy routing is active, strict filtering drops every incoming
-//! packet: the kernel looks up the reverse route by the same rules, and the result is the TUN device. Loose filtering
-//! accepts any device.
+//! Sets reverse-path filtering from strict to loose. While policy routing is active, strict filtering drops every
+//! incoming packet: the kernel looks up the reverse route by the same rules, and the result is the TUN device. Loose
+//! filtering accepts any device.
 
 use std::fs;
 use std::io;
@@ -28,7 +28,8 @@ pub(crate) enum RpFilterError {
     #[error("cannot read {file}: {source}; it states whether reverse-path filtering is strict")]
     Read { file: String, source: io::Error },
     #[error(
-        "cannot write {file}: {source}; strict reverse-path filtering of {device} (1) would drop incoming packets while the shaper is active: \
+        "cannot write {file}: {source}; \
+         strict reverse-path filtering of {device} (1) would drop incoming packets while the shaper is active: \
          set net.ipv4.conf.all.rp_filter=2 (in Docker: --sysctl net.ipv4.conf.all.rp_filter=2)"
     )]
     Write { device: String, file: String, source: io::Error },

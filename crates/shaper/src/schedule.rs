@@ -1,8 +1,8 @@
 //! Packets in the link: each leaves at the time that the condition at its arrival determined.
 //!
-//! A switch of the condition creates a new queue. Packets in previous queues keep their times, as in netem when its qdisc
-//! is changed: a packet that arrived before a switch may be overtaken by one that arrived after it. Pure like the link:
-//! no I/O and no clock.
+//! A switch of the condition creates a new queue. Packets in previous queues keep their times, as in netem when its
+//! qdisc is changed: a packet that arrived before a switch may be overtaken by one that arrived after it. Pure like the
+//! link: no I/O and no clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -40,7 +40,8 @@ const MAX_SPARE_BUFFER_BYTES: usize = 2_048;
 const OVERHEAD_BYTES: usize = 128;
 
 impl Schedule {
-    /// Creates an empty schedule. `memory_limit` bounds the bytes used by the packets of all queues, spare buffers excluded.
+    /// Creates an empty schedule. `memory_limit` bounds the bytes used by the packets of all queues, spare buffers
+    /// excluded.
     pub(crate) fn new(condition: Condition, seed: u64, memory_limit: u64) -> Self {
         Self {
             draining: Vec::new(),
@@ -83,8 +84,9 @@ impl Schedule {
         queues.filter_map(|queue| queue.link.next_deadline()).min()
     }
 
-    /// Passes each packet due by `now` to `send`, which returns the number of wire packets that could not be sent: they are
-    /// counted and discarded. `clock` returns the time of each send, for the lateness. Returns the number of send errors.
+    /// Passes each packet due by `now` to `send`, which returns the number of wire packets that could not be sent: they
+    /// are counted and discarded. `clock` returns the time of each send, for the lateness. Returns the number of send
+    /// errors.
     pub(crate) fn release(
         &mut self,
         now: Duration,

@@ -35,9 +35,9 @@ pub(crate) fn has_one_cpu() -> bool {
     (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu) == Ok(true)).count() == 1
 }
 
-/// CPU time that a real-time thread leaves to other threads if it has only one CPU. Otherwise no other thread runs there
-/// while packets arrive faster than it forwards them: `shaper show` took 0.3 to 1.5 s, in the 5 % of CPU time that Linux
-/// reserves for normal threads. Pure: no clock.
+/// CPU time that a real-time thread leaves to other threads if it has only one CPU. Otherwise no other thread runs
+/// there while packets arrive faster than it forwards them: `shaper show` took 0.3 to 1.5 s, in the 5 % of CPU time
+/// that Linux reserves for normal threads. Pure: no clock.
 #[derive(Debug, Default)]
 pub(crate) struct CpuYield {
     /// Start of the current period, and the time slept in it.

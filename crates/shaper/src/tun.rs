@@ -1,7 +1,7 @@
 //! TUN device, from which the shaper reads packets: each read returns one [`crate::tun_packet::TunPacket`].
 //!
-//! Unless GSO packets are requested, the kernel segments packets and completes checksums first, and one read returns one
-//! wire packet. The kernel deletes the device when the process that opened it ends.
+//! Unless GSO packets are requested, the kernel segments packets and completes checksums first, and one read returns
+//! one wire packet. The kernel deletes the device when the process that opened it ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -36,11 +36,13 @@ pub(crate) enum OffloadMode {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TunError {
     #[error(
-        "cannot open {CLONE_DEVICE}: {0}; add --device {CLONE_DEVICE} to a container, otherwise load the kernel module 'tun'"
+        "cannot open {CLONE_DEVICE}: {0}; \
+         add --device {CLONE_DEVICE} to a container, otherwise load the kernel module 'tun'"
     )]
     Open(io::Error),
     #[error(
-        "cannot create the TUN device {NAME}: {0}; the shaper needs CAP_NET_ADMIN: run it as root, or add --cap-add NET_ADMIN to a container"
+        "cannot create the TUN device {NAME}: {0}; the shaper needs CAP_NET_ADMIN: \
+         run it as root, or add --cap-add NET_ADMIN to a container"
     )]
     Create(io::Error),
 }

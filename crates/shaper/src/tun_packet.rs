@@ -1,4 +1,5 @@
-//! Packets read from the TUN device: wire packets, or GSO packets of TCP segments that the kernel has not segmented yet.
+//! Packets read from the TUN device: wire packets, or GSO packets of TCP segments that the kernel has not segmented
+//! yet.
 //!
 //! GSO packets make a bulk transfer ten times cheaper, and the device of an unshaped link receives them, too. The bytes
 //! start with the header in which the kernel describes the packet (`struct virtio_net_hdr`, virtio 1.2, section 5.1.6).

@@ -33,7 +33,7 @@ impl Loss {
     }
 
     /// Returns whether a packet is lost, given a `draw` that is uniform over all `u32` values; exact to 2⁻³².
-    pub(crate) fn takes(self, draw: u32) -> bool {
+    pub fn takes(self, draw: u32) -> bool {
         u64::from(draw) * u64::from(ALL) < u64::from(self.parts_per_billion) << 32
     }
 }

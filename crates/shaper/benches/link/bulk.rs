@@ -63,8 +63,8 @@ pub(crate) enum WindowEdge {
 /// Time and length of a read.
 type Arrival = (Instant, usize);
 
-/// Returns the rate between the first and the last arrival in the window: the bytes after the first, over the time. For a
-/// stream that stopped long before the end of the window, the time is that until its end.
+/// Returns the rate between the first and the last arrival in the window: the bytes after the first, over the time. For
+/// a stream that stopped long before the end of the window, the time is that until its end.
 fn rate_between(arrivals: &[Arrival], from: Instant, to: Instant) -> f64 {
     let in_window: Vec<_> = arrivals.iter().filter(|(at, _)| (from..=to).contains(at)).collect();
     let (Some((first, _)), Some((last, _))) = (in_window.first(), in_window.last()) else { return 0.0 };

@@ -1,9 +1,9 @@
-//! Added delay: the same datagrams over the unshaped link and the emulated one, alternately, so that other load of the host
-//! affects both.
+//! Added delay: the same datagrams over the unshaped link and the emulated one, alternately, so that other load of the
+//! host affects both.
 //!
-//! A datagram carries the time before its `send`; the far node's kernel timestamps its arrival, and the near node receives
-//! its echo. Each datagram results in two times: the one-way time of the link alone, and the round trip of a program, which
-//! includes two wake-ups of programs.
+//! A datagram carries the time before its `send`; the far node's kernel timestamps its arrival, and the near node
+//! receives its echo. Each datagram results in two times: the one-way time of the link alone, and the round trip of a
+//! program, which includes two wake-ups of programs.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::UdpSocket;
@@ -29,8 +29,8 @@ const GAP: Duration = Duration::from_micros(2_300);
 /// Small: its transmission time must be negligible.
 const PACKET_BYTES: usize = 64;
 
-/// Which values of a row have a target. The tail of a round trip is mostly the wake-up of programs, and on an overloaded
-/// host all values depend on the load.
+/// Which values of a row have a target. The tail of a round trip is mostly the wake-up of programs, and on an
+/// overloaded host all values depend on the load.
 #[derive(Clone, Copy)]
 enum Judged {
     /// Median, p1 and p99.

@@ -1,5 +1,5 @@
-//! Goodput: the fraction of a rate that is TCP payload. The shaper counts bytes from the IP header on, so 1448 of each 1500
-//! bytes are payload: 0.965 on a perfect link.
+//! Goodput: the fraction of a rate that is TCP payload. The shaper counts bytes from the IP header on, so 1448 of each
+//! 1500 bytes are payload: 0.965 on a perfect link.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
-//! `cargo bench -p shaper --bench link`: measures the shaper's accuracy against its targets, the unshaped link and netem.
+//! `cargo bench -p shaper --bench link`: measures the shaper's accuracy against its targets, the unshaped link and
+//! netem.
 //!
-//! It runs the built binary in network namespaces and generates its own traffic: it requires only `ip`, and `tc` for netem.
-//! It prints one Markdown table; each row is documented in the module that measures it.
+//! It runs the built binary in network namespaces and generates its own traffic: it requires only `ip`, and `tc` for
+//! netem. It prints one Markdown table; each row is documented in the module that measures it.
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "prints the table and the progress")]
 

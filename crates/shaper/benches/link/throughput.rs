@@ -10,8 +10,8 @@ use crate::emulator::{Emulator, InForce};
 use crate::fixture::Fixture;
 use crate::table::{Cell, Row};
 
-/// Number of streams, note in the row, and condition. With a queue limit the shaper handles each wire packet separately,
-/// as with loss, jitter or a rate.
+/// Number of streams, note in the row, and condition. With a queue limit the shaper handles each wire packet
+/// separately, as with loss, jitter or a rate.
 const ROWS: [(u32, &str, &str); 3] = [
     (1, "", r#"{"delay":"10ms"}"#),
     (4, "", r#"{"delay":"10ms"}"#),

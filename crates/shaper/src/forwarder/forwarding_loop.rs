@@ -94,8 +94,8 @@ impl ForwardingLoop {
         }
     }
 
-    /// Reads queued packets from the TUN device, at most [`READ_BATCH`] so that due packets are not late. Returns whether
-    /// the device is empty.
+    /// Reads queued packets from the TUN device, at most [`READ_BATCH`] so that due packets are not late. Returns
+    /// whether the device is empty.
     fn read_packets(&mut self) -> io::Result<bool> {
         for _ in 0..READ_BATCH {
             let Some(bytes) = self.tun.read(&mut self.buffer)? else { return Ok(true) };
@@ -109,8 +109,8 @@ impl ForwardingLoop {
         Ok(false)
     }
 
-    /// Reads all packets that are queued in the TUN device. Bounded by the queue's length: packets may arrive faster than
-    /// they are read.
+    /// Reads all packets that are queued in the TUN device. Bounded by the queue's length: packets may arrive faster
+    /// than they are read.
     fn read_all(&mut self) -> io::Result<()> {
         for _ in 0..tun::QUEUE_PACKETS.div_ceil(READ_BATCH) {
             let drained = self.read_packets()?;

@@ -110,8 +110,8 @@ fn losses_of_different_seeds_vary_as_the_binomial_distribution_does() {
             !(920..=1_082).contains(&link.counters().dropped_loss)
         })
         .count();
-    // The interval contains 99 % of Binomial(100 000, 1 %): of 100 seeds one is expected outside, and 6 or more in one of
-    // 2000 sets of seeds. The seeds are fixed.
+    // The interval contains 99 % of Binomial(100 000, 1 %): of 100 seeds one is expected outside, and 6 or more in one
+    // of 2000 sets of seeds. The seeds are fixed.
     assert!(outside <= 5, "{outside} of 100");
 }
 

@@ -91,7 +91,8 @@ fn like(route: &RouteMessage) -> RouteMessageBuilder<Ipv4Addr> {
     builder
 }
 
-/// Returns the source address of a packet to `gateway`: the primary address in the gateway's network, otherwise the first.
+/// Returns the source address of a packet to `gateway`: the primary address in the gateway's network, otherwise the
+/// first.
 fn source_towards(gateway: Option<Ipv4Addr>, addresses: &[AddressMessage]) -> Option<Ipv4Addr> {
     let primary = |address: &&AddressMessage| !address.header.flags.contains(AddressHeaderFlags::Secondary);
     let mut candidates = addresses.iter().filter(primary);

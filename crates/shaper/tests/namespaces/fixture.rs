@@ -120,8 +120,8 @@ impl Fixture {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Returns IPv4 rules, IPv4 routes, interfaces and filtering of the near namespace as text. IPv6 routes would differ:
-    /// they appear only after duplicate address detection.
+    /// Returns IPv4 rules, IPv4 routes, interfaces and filtering of the near namespace as text. IPv6 routes would
+    /// differ: they appear only after duplicate address detection.
     pub(crate) fn routing(&self) -> String {
         let near = &self.near;
         let filter = Self::inside(near, || std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth0/rp_filter").unwrap());

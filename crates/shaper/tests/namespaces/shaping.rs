@@ -188,7 +188,8 @@ fn a_transfer_over_a_delay_arrives_unchanged_and_counts_as_wire_packets() {
     let bytes = transfer(&fixture, 40_000_000, || ()) as f64;
     let status = fixture.status("show");
     let counters = status.counters;
-    // A full packet carries 1448 bytes. Some packets are smaller, some are retransmitted if an overloaded host drops them.
+    // A full packet carries 1448 bytes. Some packets are smaller, some are retransmitted if an overloaded host drops
+    // them.
     assert_between(counters.packets as f64, bytes / 1_448.0, bytes / 1_448.0 * 1.2, "packets");
     assert_between(counters.bytes as f64, bytes * 1.035, bytes * 1.2, "bytes with headers");
     assert_eq!((counters.dropped_loss, counters.dropped_queue, counters.send_errors), (0, 0, 0), "{status:?}");

@@ -13,8 +13,8 @@ use crate::fixture::{FAR, Fixture, NEAR};
 const TRAFFIC_TIMEOUT: Duration = Duration::from_secs(10);
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 
-/// Maximum time that a packet may be early. The shaper compensates its own cost, which is lower than measured when a core
-/// is already awake.
+/// Maximum time that a packet may be early. The shaper compensates its own cost, which is lower than measured when a
+/// core is already awake.
 pub(crate) const MAX_EARLINESS_MS: f64 = 0.1;
 
 /// Starts an echo server in the far namespace, which runs until the process ends.
@@ -139,8 +139,8 @@ pub(crate) fn goodput(fixture: &Fixture, bytes: usize) -> f64 {
     received as f64 * 8.0 / elapsed.as_secs_f64()
 }
 
-/// Sends bytes that depend on their position from near to far over TCP while `meanwhile` runs, and at least `at_least` of
-/// them. Checks the received bytes and returns their number.
+/// Sends bytes that depend on their position from near to far over TCP while `meanwhile` runs, and at least `at_least`
+/// of them. Checks the received bytes and returns their number.
 pub(crate) fn transfer(fixture: &Fixture, at_least: usize, meanwhile: impl FnOnce()) -> usize {
     transfer_to(fixture, FAR, at_least, meanwhile)
 }
