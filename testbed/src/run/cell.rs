@@ -21,7 +21,7 @@ use crate::store::cell_row::{CellRow, Verdict};
 use crate::store::run_directory::RunDirectory;
 use crate::store::run_id::UtcTime;
 use crate::verify::overload::{CpuUse, CpuWatch};
-use crate::verify::probe_plan::{Measured, ProbePlan, mismatches};
+use crate::verify::probe_plan::{ProbePlan, ProbeResult, mismatches};
 use crate::verify::{cross_checks, operation_checks, stall};
 use model::Cell;
 
@@ -66,7 +66,7 @@ pub(crate) async fn measure(
 ) -> CellResult {
     let row = CellRow::new(cell, run.baseline.rtt_ms);
     let plan = ProbePlan::for_condition(&cell.condition);
-    let plan = if run.baseline.checks_unrequested_rate { plan.watching_the_rate() } else { plan };
+    let plan = if run.baseline.checks_unrequested_rate { plan.with_rate_check() } else { plan };
     let mut measurement = Measurement {
         environment,
         run,
@@ -146,7 +146,7 @@ impl Measurement<'_, '_> {
     }
 
     /// Reads the condition back and probes it. Mismatches become problems.
-    async fn verify(&mut self, when: &str) -> anyhow::Result<Measured> {
+    async fn verify(&mut self, when: &str) -> anyhow::Result<ProbeResult> {
         let (requested, backend) = (&self.cell.condition, &*self.environment.backend);
         let read =
             self.environment.emulator.read_back(backend, requested).await.context("reading the condition back")?;

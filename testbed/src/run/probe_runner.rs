@@ -7,7 +7,7 @@ use model::Condition;
 use crate::backend::{Backend, Node, NodeCommand};
 use crate::program::Program;
 use crate::verify::probe_plan::{
-    BURST_PAYLOAD_BYTES, ECHO_PAYLOAD_BYTES, Measured, ProbePlan, Spread, Train, shows_unasked_rates,
+    BURST_PAYLOAD_BYTES, ECHO_PAYLOAD_BYTES, ProbePlan, ProbeResult, Spread, Train, can_show_unrequested_rates,
 };
 
 /// Node that runs the probe.
@@ -21,8 +21,12 @@ const HANDSHAKE_TIMEOUT: &str = "3s";
 ///
 /// # Errors
 /// When the probe does not run. Missing replies are no error.
-pub(crate) async fn probe(backend: &dyn Backend, plan: &ProbePlan, requested: &Condition) -> anyhow::Result<Measured> {
-    let timeout = format!("{}ms", plan.patience_ms);
+pub(crate) async fn probe(
+    backend: &dyn Backend,
+    plan: &ProbePlan,
+    requested: &Condition,
+) -> anyhow::Result<ProbeResult> {
+    let timeout = format!("{}ms", plan.reply_timeout_ms);
     let echoes = send(backend, plan.close, &timeout).await?;
     let spaced = match plan.spaced {
         Some(train) => Some(send(backend, train, &timeout).await?),
@@ -42,7 +46,7 @@ pub(crate) async fn probe(backend: &dyn Backend, plan: &ProbePlan, requested: &C
         let round_trips: Vec<f64> = report.rtt_us.iter().flatten().copied().map(milliseconds).collect();
         Spread::of(&round_trips, requested.jitter)
     });
-    Ok(Measured {
+    Ok(ProbeResult {
         sent: echoes.sent + spaced.as_ref().map_or(0, |report| report.sent),
         received: echoes.received + spaced.as_ref().map_or(0, |report| report.received),
         rtt_median_ms: spread.map(|spread| spread.median_ms).or(echoes.median_us.map(milliseconds)),
@@ -70,7 +74,7 @@ pub(crate) async fn measure_baseline(backend: &dyn Backend) -> anyhow::Result<Ba
     let baseline = Condition::BASELINE;
     let is_manual = !backend.has_server();
     let plan = ProbePlan::for_condition(&baseline);
-    let plan = if is_manual { plan.watching_the_rate() } else { plan };
+    let plan = if is_manual { plan.with_rate_check() } else { plan };
     let measured = probe(backend, &plan, &baseline).await?;
     let shop = backend.shop();
     let rtt_ms = measured.rtt_median_ms.with_context(|| match shop.echo_port {
@@ -81,7 +85,7 @@ pub(crate) async fn measure_baseline(backend: &dyn Backend) -> anyhow::Result<Ba
             shop.host
         ),
     })?;
-    Ok(BaselineLink { rtt_ms, checks_unrequested_rate: is_manual && shows_unasked_rates(&measured) })
+    Ok(BaselineLink { rtt_ms, checks_unrequested_rate: is_manual && can_show_unrequested_rates(&measured) })
 }
 
 /// Checks that a port of the shop accepts connections.

@@ -17,7 +17,7 @@ type PrintedVersion = (Node, Program, String);
 /// the others.
 pub(super) async fn check(backend: &dyn Backend) -> anyhow::Result<String> {
     let mut versions = Vec::new();
-    for (node, program) in used(backend.has_server(), &backend.clients_by_machine()) {
+    for (node, program) in used(backend.has_server(), &backend.clients_by_host()) {
         let command = NodeCommand::program(program, ["--version"]);
         let printed = backend.exec(node, &command).await?.success(&command)?.stdout;
         versions.push((node, program, printed.trim().to_owned()));

@@ -56,7 +56,7 @@ impl RunLock {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn note_engines(&self, urls: &[&str]) -> anyhow::Result<()> {
+    pub(crate) fn record_docker_hosts(&self, urls: &[&str]) -> anyhow::Result<()> {
         fs::write(self.directory.join(DOCKER_HOSTS), urls.join("\n")).context("recording the run's Docker hosts")
     }
 }
@@ -96,7 +96,7 @@ pub(crate) fn lock_state(directory: &Path) -> LockState {
 
 /// Removes the temporary directories of dead drivers, except those whose Docker hosts are not all in `checked`. Returns
 /// descriptions of the removed directories and of the failures.
-pub(crate) fn remove_dead_folders(checked: &[&str]) -> (Vec<String>, Vec<String>) {
+pub(crate) fn remove_stale_directories(checked: &[&str]) -> (Vec<String>, Vec<String>) {
     let (mut removed, mut failures) = (Vec::new(), Vec::new());
     let entries = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX)) {
@@ -139,9 +139,9 @@ mod tests {
         fs::write(directory.join(LOCK), "").unwrap();
         assert_eq!(lock_state(&directory), LockState::Dead);
         fs::write(directory.join(DOCKER_HOSTS), "tcp://192.0.2.1:2375").unwrap();
-        let (_, kept) = remove_dead_folders(&[]);
+        let (_, kept) = remove_stale_directories(&[]);
         assert!(directory.exists() && kept.iter().any(|failure| failure.contains("192.0.2.1")), "{kept:?}");
-        let (removed, _) = remove_dead_folders(&["tcp://192.0.2.1:2375"]);
+        let (removed, _) = remove_stale_directories(&["tcp://192.0.2.1:2375"]);
         assert!(!directory.exists() && removed.iter().any(|what| what.contains(&run_id)), "{removed:?}");
     }
 }
