@@ -272,7 +272,7 @@ pub(crate) trait Backend {
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration>;
 
     /// One client of each host that may hold programs of its own.
-    fn clients_by_machine(&self) -> Vec<Node> {
+    fn clients_by_host(&self) -> Vec<Node> {
         vec![Node::Client(1)]
     }
 

@@ -181,7 +181,7 @@ async fn prepared(
 ///
 /// # Errors
 /// Names the part that it cannot express.
-pub(crate) fn check_expressible(choice: EmulatorChoice, is_manual: bool, condition: &Condition) -> anyhow::Result<()> {
+pub(crate) fn check_supported_by(choice: EmulatorChoice, is_manual: bool, condition: &Condition) -> anyhow::Result<()> {
     match choice {
         _ if is_manual => manual::check_supported(condition),
         EmulatorChoice::Tcset => TcsetEmulator.check_supported(condition),

@@ -1,4 +1,4 @@
-//! `testbed run`: from a scenario to a folder of results. The table of contents of the driver.
+//! Runs a scenario: starts environments, measures the cells of the plan in them, and writes the results directory.
 
 mod admission;
 mod cell;
@@ -39,54 +39,57 @@ use coordinator::Coordinator;
 use model::Cell;
 pub(crate) use resume::PreviousRun;
 
-/// A run, resolved.
+/// A resolved run.
 pub(crate) struct RunRequest {
-    /// What to run.
+    /// Scenario.
     pub(crate) scenario: Scenario,
     /// Seed of everything random.
     pub(crate) seed: u64,
     /// The run's id.
     pub(crate) run_id: String,
-    /// The driver's temporary folder, locked while it lives.
+    /// The driver's temporary directory, locked while the driver lives.
     pub(crate) temporary: PathBuf,
-    /// Where run folders go.
+    /// Directory in which results directories are created.
     pub(crate) results: PathBuf,
-    /// The run that is gone on with, if one is.
+    /// The run to resume, if any.
     pub(crate) earlier: Option<PreviousRun>,
-    /// The wanted emulator.
+    /// Requested emulator.
     pub(crate) emulator: EmulatorChoice,
-    /// How many cells may be measured beside each other.
+    /// Maximum number of cells in parallel.
     pub(crate) jobs: Jobs,
-    /// Why this engine.
+    /// Why this backend was selected.
     pub(crate) backend_reason: String,
-    /// Which engines and hosts were named.
+    /// Placement, as requested.
     pub(crate) placement: Placement,
-    /// When the command was given.
+    /// When the command started.
     pub(crate) began: Instant,
 }
 
-/// How a run went, for the exit code.
+/// Outcome of a run, for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RunEnd {
-    /// All cells were measured and proved, on a machine that was not too busy.
+    /// All cells are verified, the host was not overloaded, and the order check passed.
     Verified,
-    /// Some were not.
+    /// A cell is unverified, failed or overloaded, or the order check did not pass.
     NotAllVerified,
-    /// Ctrl-C.
+    /// Interrupted by Ctrl-C.
     Interrupted,
 }
 
-/// A run that has ended, whose results are in its folder.
+/// A run that has ended, with its results saved.
 pub(crate) struct FinishedRun {
-    /// The run's folder.
+    /// Its results directory.
     pub(crate) folder: RunDirectory,
-    /// Whether any operation was measured, so that there is something to report.
+    /// Whether any operation was measured: otherwise there is nothing to report.
     pub(crate) has_operations: bool,
-    /// How it ended.
+    /// Its outcome.
     pub(crate) end: anyhow::Result<RunEnd>,
 }
 
-/// Runs it. Nodes are removed whatever happens, and what was measured is saved and drawn.
+/// Runs the scenario. Nodes are removed and results are saved, also after a failure or an interrupt.
+///
+/// # Errors
+/// When the run cannot start. Later failures are in [`FinishedRun::end`].
 pub(crate) async fn run(
     backends: BackendFactory,
     mut request: RunRequest,
@@ -95,18 +98,18 @@ pub(crate) async fn run(
     let cells = plan::cells(&request.scenario, request.seed);
     let environments = request.jobs.environments(cells.len(), backends.sequential_reason())?;
     let backends = backends.for_environments(environments);
-    let first = backends.first().context("a run needs an engine")?;
+    let first = backends.first().context("no backend")?;
     let (has_server, backend) = (first.has_server(), first.name());
     let manifest = first_manifest(first.as_ref(), &request, &cells).await?;
-    let (folder, manifest, measured) = match request.earlier.take() {
-        Some(earlier) => earlier.resume(manifest)?,
+    let (directory, manifest, prior) = match request.earlier.take() {
+        Some(previous) => previous.resume(manifest)?,
         None => (RunDirectory::create(&request.results, &request.run_id)?, manifest, Default::default()),
     };
-    folder.write_manifest(&manifest)?;
-    log::write_to(&folder.logs())?;
-    let coordinator = Coordinator::new(&request, folder, &cells, manifest, measured, stop.child_token());
+    directory.write_manifest(&manifest)?;
+    log::write_to(&directory.logs())?;
+    let coordinator = Coordinator::new(&request, directory, &cells, manifest, prior, stop.child_token());
     say(&format!("run {}: {} cells", request.run_id, coordinator.left()));
-    say(&format!("engine {backend}"));
+    say(&format!("backend {backend}"));
     tracing::debug!("{}", request.backend_reason);
 
     let ran = tokio::select! {
@@ -122,7 +125,7 @@ pub(crate) async fn run(
             Err(_) => RunStatus::Failed,
         };
         manifest.failure = ran.as_ref().err().map(|error| format!("{error:#}"));
-        manifest.max_parallel_cells = coordinator.admission.most();
+        manifest.max_parallel_cells = coordinator.admission.max_parallel();
     })?;
     let has_operations = coordinator.rows().iter().any(|row| row.operations > 0);
     let end = match ran {
@@ -130,19 +133,19 @@ pub(crate) async fn run(
             ran.err().into_iter().for_each(|error| complain(&format!("{error:#}")));
             Ok(RunEnd::Interrupted)
         }
-        Ok(()) if coordinator.is_all_well() && (!has_server || coordinator.orders_are_consistent()) => {
+        Ok(()) if coordinator.are_all_cells_reliable() && (!has_server || coordinator.orders_are_consistent()) => {
             Ok(RunEnd::Verified)
         }
         Ok(()) => Ok(RunEnd::NotAllVerified),
         Err(error) => Err(error),
     };
-    Ok(FinishedRun { folder: coordinator.folder, has_operations, end })
+    Ok(FinishedRun { folder: coordinator.directory, has_operations, end })
 }
 
-/// Runs all labs to their end; the first failure ends them all.
+/// Runs all environments until they end; a failure of one stops all.
 async fn run_environments(coordinator: &Coordinator<'_>, backends: Vec<Box<dyn Backend>>) -> anyhow::Result<()> {
     let (first, _) = watch::channel(None);
-    let lives = backends.into_iter().zip(1..).map(|(backend, number)| {
+    let runs = backends.into_iter().zip(1..).map(|(backend, number)| {
         let first = &first;
         async move {
             let ended = environment_loop::run_environment(coordinator, backend, number, first).await;
@@ -152,9 +155,9 @@ async fn run_environments(coordinator: &Coordinator<'_>, backends: Vec<Box<dyn B
             ended
         }
     });
-    let mut failures: Vec<anyhow::Error> = join_all(lives).await.into_iter().filter_map(Result::err).collect();
+    let mut failures: Vec<anyhow::Error> = join_all(runs).await.into_iter().filter_map(Result::err).collect();
     coordinator.report_order_check();
-    // One of them is returned, and told by whoever asked.
+    // The caller reports the one that is returned.
     let last = failures.pop();
     failures.iter().for_each(|failure| complain(&format!("{failure:#}")));
     last.map_or(Ok(()), Err)
@@ -173,7 +176,7 @@ async fn first_manifest(backend: &dyn Backend, request: &RunRequest, cells: &[Ce
         scenario: request.scenario.clone(),
         seed: request.seed,
         plan: cells.to_vec(),
-        order: plan::order(cells, request.seed).into_iter().map(|placement| cells[placement].id.clone()).collect(),
+        order: plan::order(cells, request.seed).into_iter().map(|index| cells[index].id.clone()).collect(),
         skipped_cells: Vec::new(),
         max_parallel_cells: 0,
         previous_attempts: Vec::new(),

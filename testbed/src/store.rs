@@ -1,7 +1,8 @@
-//! What a run leaves: its directory, the manifest, `cells.csv`, and the lock that a living driver holds.
+//! Files of a run: results directory, manifest, `cells.csv`, and the lock that its driver holds.
 
 pub(crate) mod cell_row;
 pub(crate) mod manifest;
 pub(crate) mod order_check;
 pub(crate) mod run_directory;
 pub(crate) mod run_id;
+pub(crate) mod run_lock;

@@ -1,4 +1,4 @@
-//! The client's round-trip times compared with those that a packet capture of the same run shows.
+//! Compares the client's RTTs with those of a packet capture of the same run.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
 
@@ -25,8 +25,8 @@ use test_support::{run, test};
 
 fn main() -> ExitCode {
     let tests = [
-        test!(the_round_trips_that_a_client_measures_are_those_on_the_wire).needs(&[netns_as_root]).exclusive(),
-        test!(a_client_adds_less_than_a_tenth_of_a_millisecond_to_a_round_trip)
+        test!(the_rtts_of_a_client_match_a_packet_capture).needs(&[netns_as_root]).exclusive(),
+        test!(a_client_adds_less_than_100_us_to_an_rtt)
             .needs(&[netns_as_root])
             .exclusive()
             .on_request("compares times, so it needs an idle host"),
@@ -34,19 +34,19 @@ fn main() -> ExitCode {
     run(1, tests)
 }
 
-/// What the median may differ by on an idle host, milliseconds. The goal is 0.05; 0.01 to 0.03 is what is seen.
+/// Maximum median difference on an idle host, milliseconds. The target is 0.05; 0.01 to 0.03 are measured.
 const MAX_MEDIAN_MS: f64 = 0.1;
-/// `samples.csv` rounds to a microsecond.
+/// `samples.csv` rounds to microseconds.
 const ROUNDING_MS: f64 = 0.001;
 
-/// One TCP segment with payload, as a capture shows it.
+/// A captured TCP segment with payload.
 struct Segment {
     at: Duration,
     is_from_client: bool,
     client_port: u16,
 }
 
-/// Reads Ethernet, IPv4 and TCP; `None` for anything else, and for segments without payload.
+/// Parses Ethernet, IPv4 and TCP. Returns `None` for anything else, and for segments without payload.
 fn segment(at: Duration, frame: &[u8]) -> Option<Segment> {
     let is_ipv4 = frame.get(12..14)? == [8, 0];
     let ip = frame.get(14..)?;
@@ -66,7 +66,7 @@ fn segment(at: Duration, frame: &[u8]) -> Option<Segment> {
     Some(Segment { at, is_from_client, client_port: if is_from_client { source } else { target } })
 }
 
-/// All packets in a process's network namespace, with the times at which the kernel saw them, until the sender is gone.
+/// Captures all packets in a process's network namespace, with the kernel's timestamps, until the sender is dropped.
 fn capture(process: Pid, until: mpsc::Receiver<()>) -> JoinHandle<Vec<Segment>> {
     let namespace = File::open(format!("/proc/{process}/ns/net")).unwrap();
     let (ready, is_ready) = mpsc::channel();
@@ -100,20 +100,20 @@ fn next(packets: &OwnedFd) -> Option<Segment> {
     segment(at.unwrap(), &frame[..length])
 }
 
-/// First segment of the request to last segment of the response, milliseconds, operation by operation in their order.
-/// Each has a connection of its own and a request of one segment, so one that follows a response on the same port is of
-/// the next connection: ports are used again.
-fn round_trips(segments: &[Segment]) -> Vec<f64> {
+/// Returns the RTT of each operation, milliseconds: first segment of the request to last segment of the response. Each
+/// operation has its own connection and a request of one segment. Ports are reused: a request that follows a response
+/// on the same port belongs to the next connection.
+fn rtts(segments: &[Segment]) -> Vec<f64> {
     let mut operations: Vec<(Duration, Option<Duration>)> = Vec::new();
     let mut latest: BTreeMap<u16, usize> = BTreeMap::new();
     for segment in segments {
         let open = latest.get(&segment.client_port).copied();
         match (segment.is_from_client, open) {
-            (true, open) if open.is_none_or(|placement| operations[placement].1.is_some()) => {
+            (true, open) if open.is_none_or(|index| operations[index].1.is_some()) => {
                 latest.insert(segment.client_port, operations.len());
                 operations.push((segment.at, None));
             }
-            (false, Some(placement)) => operations[placement].1 = Some(segment.at),
+            (false, Some(index)) => operations[index].1 = Some(segment.at),
             _ => {}
         }
     }
@@ -126,61 +126,61 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// What a client measured and what was captured, milliseconds, of each operation.
+/// Times of one operation, milliseconds.
 struct Operation {
     client_rtt: f64,
     wire_rtt: f64,
-    /// From the arrival of the response to its being decoded.
-    after: f64,
+    /// Arrival of the response to the end of its decoding.
+    decoding: f64,
 }
 
-/// Runs a client at two delays and captures its packets, both cells in one capture.
+/// Runs a client in two cells with different delays, and captures its packets in both.
 fn captured_operations() -> Vec<Operation> {
-    let words =
+    let arguments =
         "run --backend netns --emulator shaper --clients 1 --duration 2s --warm-up 0s --think-time 5ms --delay 0,20ms";
-    let running = Running::start(&words.split(' ').collect::<Vec<_>>());
+    let running = Running::start(&arguments.split(' ').collect::<Vec<_>>());
     let client = running.wait_for_child(&["workload", "delay-0-r1"]);
-    let (over, until) = mpsc::channel();
+    let (capturing, until) = mpsc::channel();
     let captured = capture(client, until);
     let finished = running.end();
-    drop(over);
+    drop(capturing);
     // An overloaded host has exit code 3: that does not affect this comparison.
-    assert!(matches!(finished.code(), Some(0 | 3)), "{}", finished.words());
-    let on_the_wire = round_trips(&captured.join().unwrap());
+    assert!(matches!(finished.code(), Some(0 | 3)), "{}", finished.printed());
+    let wire_rtts = rtts(&captured.join().unwrap());
     let samples = finished.run().csv("samples.csv");
-    let of_the_last_cell = samples.iter().filter(|sample| sample["cell"] == "delay-20ms-r1").count();
-    // A capture that started late lacks the first operations, none of the others.
+    let in_last_cell = samples.iter().filter(|sample| sample["cell"] == "delay-20ms-r1").count();
+    // The capture may start late and miss the first operations, but no later ones.
     assert!(
-        (of_the_last_cell + 1..=samples.len()).contains(&on_the_wire.len()),
-        "{} operations of {} were captured, {of_the_last_cell} of them in the last cell",
-        on_the_wire.len(),
+        (in_last_cell + 1..=samples.len()).contains(&wire_rtts.len()),
+        "{} operations of {} captured, {in_last_cell} in the last cell",
+        wire_rtts.len(),
         samples.len()
     );
-    let pairs = samples.iter().rev().zip(on_the_wire.into_iter().rev());
+    let pairs = samples.iter().rev().zip(wire_rtts.into_iter().rev());
     pairs.map(|(sample, wire_rtt)| operation(sample, wire_rtt)).collect()
 }
 
 fn operation(sample: &BTreeMap<String, String>, wire_rtt: f64) -> Operation {
     let number = |column: &str| sample[column].parse::<f64>().unwrap();
     let client_rtt = number("rtt_ms");
-    Operation { client_rtt, wire_rtt, after: number("service_ms") - number("connect_ms") - client_rtt }
+    Operation { client_rtt, wire_rtt, decoding: number("service_ms") - number("connect_ms") - client_rtt }
 }
 
-/// The client starts its clock before it sends and takes the kernel's stamp of the response, as the capture does. So
-/// what it measures is never shorter; what it adds is a system call, which is less than waking up for the response
-/// takes. A slow host stretches both sides of each comparison.
-fn the_round_trips_that_a_client_measures_are_those_on_the_wire() {
+/// The client starts its clock before it sends, and uses the kernel's timestamp of the response, as the capture does.
+/// Its RTT is therefore never shorter. It adds a system call, which is shorter than waking up for the response. A slow
+/// host affects both sides of each comparison.
+fn the_rtts_of_a_client_match_a_packet_capture() {
     let operations = captured_operations();
-    for Operation { client_rtt, wire_rtt, after } in &operations {
+    for Operation { client_rtt, wire_rtt, decoding } in &operations {
         assert!(*client_rtt >= wire_rtt - ROUNDING_MS, "client {client_rtt} ms, wire {wire_rtt} ms");
-        assert!(*after >= -ROUNDING_MS, "the response was decoded {after} ms after it arrived");
+        assert!(*decoding >= -ROUNDING_MS, "the response was decoded {decoding} ms after its arrival");
     }
     let added = median(operations.iter().map(|operation| operation.client_rtt - operation.wire_rtt));
-    let after = median(operations.iter().map(|operation| operation.after));
-    assert!(added < after, "median: the client adds {added:.3} ms, and needs {after:.3} ms to read the response");
+    let decoding = median(operations.iter().map(|operation| operation.decoding));
+    assert!(added < decoding, "median: the client adds {added:.3} ms and decodes a response in {decoding:.3} ms");
 }
 
-fn a_client_adds_less_than_a_tenth_of_a_millisecond_to_a_round_trip() {
+fn a_client_adds_less_than_100_us_to_an_rtt() {
     let added = median(captured_operations().iter().map(|operation| operation.client_rtt - operation.wire_rtt));
     assert!((0.0..MAX_MEDIAN_MS).contains(&added), "median {added:.3} ms, expected less than {MAX_MEDIAN_MS} ms");
 }

@@ -1,22 +1,22 @@
-//! How far the mean of a few values may be off: the symmetric bootstrap-t with beta weights.
+//! Confidence interval of the mean of a few values: the symmetric bootstrap-t with beta weights.
 //!
 //! A percentile bootstrap of five values covers the true mean in 82 % of the cases instead of 95 %, and the usual
-//! bootstrap-t meets resamples of a single value, whose spread is zero. Weighting every value at random instead of
-//! drawing some of them avoids that: Owen, "Better bootstrap t confidence intervals for the mean", arXiv 2508.10083,
-//! 2025, who finds weights from Beta(1/2, 3/2) to be second-order accurate and best in small samples. Taking both sides
-//! together as Hall does ("On Symmetric Bootstrap Confidence Intervals", J. R. Statist. Soc. B 50 (1), 1988) gave the
-//! coverage closest to nominal in our own simulations (`coverage_tests.rs`).
+//! bootstrap-t can draw resamples of a single value, whose spread is zero. Random weights for every value avoid that:
+//! Owen, "Better bootstrap t confidence intervals for the mean", arXiv 2508.10083, 2025, finds weights from Beta(1/2,
+//! 3/2) to be second-order accurate and best in small samples. A symmetric interval (Hall, "On Symmetric Bootstrap
+//! Confidence Intervals", J. R. Statist. Soc. B 50 (1), 1988) gave the coverage closest to nominal in our own
+//! simulations (`coverage_tests.rs`).
 
 use crate::random::Random;
 
-/// Resamples. More change an interval by less than it says.
+/// More resamples change an interval by less than its own uncertainty.
 const RESAMPLES: usize = 1000;
 
-/// The confidence that an interval is made for; nominal, see `coverage_tests.rs` for what comes of it.
+/// Nominal coverage; `coverage_tests.rs` measures the actual coverage.
 pub(crate) const LEVEL: f64 = 0.95;
 
-/// How far on either side of the mean of `values` the true mean may be, at [`LEVEL`]; `None` when the values do not
-/// differ, as then nothing can be said.
+/// Returns the half-width of the confidence interval of the mean of `values`, at [`LEVEL`]; `None` if the values do not
+/// differ: they then show nothing about the spread.
 pub(crate) fn half_width(values: &[f64], random: &mut Random) -> Option<f64> {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
@@ -25,15 +25,15 @@ pub(crate) fn half_width(values: &[f64], random: &mut Random) -> Option<f64> {
     if spread.is_nan() || spread <= f64::EPSILON * mean.abs() {
         return None;
     }
-    // In units of the spread, so that nothing overflows.
+    // In units of the spread, to avoid overflow.
     let scaled: Vec<f64> = offsets.iter().map(|offset| offset / spread).collect();
-    let mut sizes: Vec<f64> = (0..RESAMPLES).map(|_| studentised(&scaled, random).abs()).collect();
+    let mut magnitudes: Vec<f64> = (0..RESAMPLES).map(|_| studentised(&scaled, random).abs()).collect();
     let rank = (LEVEL * RESAMPLES as f64) as usize - 1;
-    let (_, widest, _) = sizes.select_nth_unstable_by(rank, f64::total_cmp);
-    Some(*widest * spread)
+    let (_, half_width, _) = magnitudes.select_nth_unstable_by(rank, f64::total_cmp);
+    Some(*half_width * spread)
 }
 
-/// The weighted mean of `offsets` (whose plain mean is 0) over their weighted spread.
+/// Returns the weighted mean of `offsets` (whose unweighted mean is 0) over their weighted spread.
 fn studentised(offsets: &[f64], random: &mut Random) -> f64 {
     let (mut weights, mut sum, mut squares) = (0.0, 0.0, 0.0);
     for offset in offsets {
@@ -44,7 +44,7 @@ fn studentised(offsets: &[f64], random: &mut Random) -> f64 {
     }
     let mean = sum / weights;
     let variance = squares / weights - mean * mean;
-    // Rounding alone can make a tiny variance vanish: such a resample says that anything is possible.
+    // Rounding can turn a tiny variance into 0: such a resample counts as an unbounded deviation.
     if variance > 0.0 { mean / variance.sqrt() } else { f64::MAX.sqrt() }
 }
 
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_near_students_t_for_even_values() {
+    fn it_is_close_to_students_t_for_evenly_spaced_values() {
         let half = |values: &[f64]| half_width(values, &mut Random::new(1, &[])).unwrap();
         // t of 9 degrees of freedom, 2.262, times the standard deviation 3.028 over √10.
         let ten: Vec<f64> = (1..=10).map(f64::from).collect();
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_do_not_differ_say_nothing() {
+    fn values_that_do_not_differ_have_no_width() {
         assert_eq!(half_width(&[3.3; 7], &mut Random::new(1, &[])), None);
         assert_eq!(half_width(&[], &mut Random::new(1, &[])), None);
     }

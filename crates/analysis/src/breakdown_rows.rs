@@ -1,4 +1,4 @@
-//! The rows of `breakdown.csv`: where the time of each operation went, under each condition.
+//! The rows of `breakdown.csv`: latency breakdown of each operation under each condition.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,70 +8,71 @@ use crate::mean_breakdown::MeanBreakdown;
 use crate::pooled_samples::{PooledSamples, RunSamples};
 use crate::sample::Sample;
 
-/// Means over the successful operations of one kind under one value of a condition. The parts add up to the latency.
+/// Means over the successful operations of one kind under one value of a condition. The components add up to the
+/// latency.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BreakdownRow {
-    /// What is varied; `baseline` for the pooled baseline.
+    /// The swept parameter; `baseline` for the pooled baseline.
     pub condition: String,
-    /// What it is set to, with its unit.
+    /// The parameter's value with its unit.
     pub value: String,
     /// The operation, or `all`.
     pub operation: String,
-    /// `every` operation, or the `slowest`: those that took at least the 95th percentile.
+    /// `all` operations, or the `slowest`: those with a latency of at least the 95th percentile.
     pub subset: String,
-    /// How many operations.
+    /// Number of operations.
     pub n: usize,
     /// Mean latency.
     pub latency_ms: f64,
-    /// … of which waiting for a turn, at the client (open loop) or in the server's queue.
+    /// … of which queue wait, in the client (open loop) and in the server.
     pub queueing_ms: f64,
-    /// … the TCP handshake, without SYNs sent again.
+    /// … the TCP handshake, without retransmitted SYNs.
     pub handshake_ms: f64,
     /// … round trips of request and response.
     pub round_trips_ms: f64,
-    /// … passing a link of a set rate, and queueing before it.
+    /// … transmission over a rate-limited link, and queueing in front of it.
     pub transmission_ms: f64,
-    /// … waiting for what was lost to be sent again.
+    /// … waiting for lost segments to be retransmitted.
     pub retransmission_ms: f64,
-    /// … the server's work, without queue and disk.
+    /// … processing in the server, without queue and database.
     pub server_ms: f64,
-    /// … the server's database.
+    /// … database time in the server.
     pub database_ms: f64,
-    /// … the client's own work, scheduling, and what cannot be told.
+    /// … processing in the client, scheduling on the hosts, and time that cannot be attributed.
     pub other_ms: f64,
 }
 
-/// The rows of the pooled baseline, then of each condition's values from mild to severe. What nothing is known of has
-/// no row.
+/// Returns the rows of the pooled baseline, then of each condition's values from mild to severe. Subsets without
+/// operations have no row.
 #[must_use]
 pub fn breakdown_rows(samples: &[Sample], cells: &[CellInfo]) -> Vec<BreakdownRow> {
     RunSamples::new(samples, cells).all().flat_map(rows_of).collect()
 }
 
-fn rows_of(pool: &PooledSamples) -> Vec<BreakdownRow> {
-    let groups = pool.operations().filter_map(|operation| pool.group(operation).map(|group| (operation, group)));
+fn rows_of(pooled: &PooledSamples) -> Vec<BreakdownRow> {
+    let groups = pooled.operations().filter_map(|operation| pooled.group(operation).map(|group| (operation, group)));
     let subsets = groups.flat_map(|(operation, group)| {
         [("all", group.breakdown.all), ("slowest", group.breakdown.slowest)].map(|subset| (operation, subset))
     });
-    subsets.filter_map(|(operation, (subset, mean))| Some(row(pool, operation, subset, &mean?))).collect()
+    subsets.filter_map(|(operation, (subset, mean))| Some(row(pooled, operation, subset, &mean?))).collect()
 }
 
-fn row(pool: &PooledSamples, operation: &str, subset: &str, mean: &MeanBreakdown) -> BreakdownRow {
-    let part = |part: Component| mean.components.get(part);
+fn row(pooled: &PooledSamples, operation: &str, subset: &str, mean: &MeanBreakdown) -> BreakdownRow {
+    let component = |component: Component| mean.components.get(component);
     BreakdownRow {
-        condition: pool.condition.clone(),
-        value: pool.value.clone(),
+        condition: pooled.condition.clone(),
+        value: pooled.value.clone(),
         operation: operation.to_owned(),
         subset: subset.to_owned(),
         n: mean.n,
         latency_ms: mean.latency_ms,
-        queueing_ms: part(Component::Queueing),
-        handshake_ms: part(Component::Handshake),
-        round_trips_ms: part(Component::RoundTrips),
-        transmission_ms: part(Component::Transmission),
-        retransmission_ms: part(Component::Retransmission),
-        server_ms: part(Component::Server),
-        database_ms: part(Component::Database),
-        other_ms: part(Component::Other),
+        queueing_ms: component(Component::Queueing),
+        handshake_ms: component(Component::Handshake),
+        round_trips_ms: component(Component::RoundTrips),
+        transmission_ms: component(Component::Transmission),
+        retransmission_ms: component(Component::Retransmission),
+        server_ms: component(Component::Server),
+        database_ms: component(Component::Database),
+        other_ms: component(Component::Other),
     }
 }

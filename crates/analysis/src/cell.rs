@@ -1,55 +1,54 @@
-//! What the analysis has to know of a cell beyond its samples: where it stands in the sweep, and whether it was
-//! verified.
+//! What the analysis needs to know about a cell in addition to its samples: its condition and its verdict.
 
 use serde::{Deserialize, Serialize};
 
-use crate::doubt::Doubt;
+use crate::cell_issue::CellIssue;
 
-/// How far a cell's numbers may be trusted.
+/// How far a cell's numbers can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// Measured, and the condition was seen to hold before and after.
+    /// Measured, and the condition was confirmed before and after.
     Verified,
-    /// Measured, but something speaks against the condition.
+    /// Measured, but the condition was not confirmed.
     Unverified,
-    /// A node failed while it was measured.
+    /// A node failed during the measurement.
     Failed,
-    /// The run was stopped while it was measured.
+    /// The run was stopped during the measurement.
     Interrupted,
 }
 
-/// One cell of the run, as the plan and the verification know it.
+/// One cell of the run (one condition × one repetition), as planned and verified.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CellInfo {
-    /// The cell's id, as its samples carry it (`loss-1%-r1`).
+    /// The cell's id, as in its samples (`loss-1%-r1`).
     pub cell: String,
-    /// What is varied: `loss`, `delay`, `rate` …; empty for a cell that varies nothing.
+    /// The swept parameter: `loss`, `delay`, `rate` …; empty for a cell that sweeps none.
     pub condition: String,
-    /// What it is set to, with its unit (`1%`, `50ms`, `100kbit`).
+    /// The parameter's value with its unit (`1%`, `50ms`, `100kbit`).
     pub value: String,
-    /// Which repetition of the cell, from 1.
+    /// Number of the repetition, from 1.
     pub repetition: u32,
-    /// Whether the link was left alone (no condition, or loss 0 %, delay 0): the cell belongs to the baseline.
+    /// Whether the link has no impairment (no condition, or loss 0 %, delay 0): the cell belongs to the baseline.
     pub baseline: bool,
     /// The value as a number for the x axis: percent for loss, milliseconds for delay, kbit/s for rate.
     pub magnitude: f64,
-    /// How far its numbers may be trusted.
+    /// How far the cell's numbers can be trusted.
     pub verdict: Verdict,
-    /// How long operations were measured, seconds, without the warm-up.
+    /// Length of the measurement window, seconds.
     pub measured_s: f64,
-    /// Whether the host was so busy that the cell may have measured it instead of the link.
+    /// Whether the host was overloaded: values may reflect its CPU load, not the link.
     pub overloaded: bool,
-    /// Whether its slow operations were slow in the server.
+    /// Whether slow operations were slow in the server.
     pub stalled: bool,
-    /// The link's rate where one was set, kbit/s.
+    /// Rate limit of the link, kbit/s, if it has one.
     pub rate_kbit: Option<f64>,
 }
 
 impl CellInfo {
-    /// Whether nothing casts doubt on it.
+    /// Returns whether the cell has no [`CellIssue`].
     #[must_use]
     pub fn is_reliable(&self) -> bool {
-        !Doubt::ALL.iter().any(|doubt| doubt.applies(self))
+        !CellIssue::ALL.iter().any(|issue| issue.applies_to(self))
     }
 }

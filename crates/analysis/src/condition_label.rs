@@ -1,42 +1,37 @@
-//! How a condition is named and ordered for people. Conditions that are not listed here work too, under their own name.
+//! Titles, units and order of conditions. A condition that is not listed here keeps its own name.
 
-/// What people read instead of a condition's name.
 struct ConditionLabel {
     condition: &'static str,
     title: &'static str,
     unit: &'static str,
 }
 
-const LABELS: [ConditionLabel; 9] = [
+const LABELS: [ConditionLabel; 5] = [
     ConditionLabel { condition: "loss", title: "Packet loss", unit: "%" },
     ConditionLabel { condition: "delay", title: "Delay", unit: "ms" },
     ConditionLabel { condition: "rate", title: "Link rate", unit: "kbit/s" },
     ConditionLabel { condition: "combined", title: "Combined conditions", unit: "" },
-    ConditionLabel { condition: "jitter", title: "Jitter", unit: "ms" },
-    ConditionLabel { condition: "duplicate", title: "Duplicated packets", unit: "%" },
-    ConditionLabel { condition: "corrupt", title: "Corrupted packets", unit: "%" },
-    ConditionLabel { condition: "reorder", title: "Reordered packets", unit: "%" },
     ConditionLabel { condition: BASELINE, title: "Baseline", unit: "" },
 ];
 
-/// The name under which the baseline is listed and drawn.
+/// Name of the baseline in tables and graphs.
 pub(crate) const BASELINE: &str = "baseline";
 
-fn wording(condition: &str) -> Option<&'static ConditionLabel> {
-    LABELS.iter().find(|wording| wording.condition == condition)
+fn label_of(condition: &str) -> Option<&'static ConditionLabel> {
+    LABELS.iter().find(|label| label.condition == condition)
 }
 
-/// The condition in words (`Packet loss`); an unknown one keeps its name.
+/// Returns the condition's title (`Packet loss`), or its name if it is not listed.
 pub(crate) fn title(condition: &str) -> &str {
-    wording(condition).map_or(condition, |wording| wording.title)
+    label_of(condition).map_or(condition, |label| label.title)
 }
 
-/// The unit of the condition's magnitude, if it is known and has one.
+/// Returns the unit of the condition's magnitude, if it has one.
 pub(crate) fn unit(condition: &str) -> Option<&'static str> {
-    wording(condition).map(|wording| wording.unit).filter(|unit| !unit.is_empty())
+    label_of(condition).map(|label| label.unit).filter(|unit| !unit.is_empty())
 }
 
-/// What an axis of the condition's values is called (`Packet loss (%)`).
+/// Returns the name of an axis of the condition's values (`Packet loss (%)`).
 pub(crate) fn axis_name(condition: &str) -> String {
     match unit(condition) {
         Some(unit) => format!("{} ({unit})", title(condition)),
@@ -44,14 +39,14 @@ pub(crate) fn axis_name(condition: &str) -> String {
     }
 }
 
-/// Sorts values from mild to severe: a narrow rate is the severe one, else the larger value is.
+/// Returns the key that sorts values from mild to severe: a lower rate is more severe, otherwise a larger value is.
 pub(crate) fn severity(condition: &str, magnitude: f64) -> f64 {
     if condition == "rate" { -magnitude } else { magnitude }
 }
 
-/// Where a condition stands among the others: those with a wording first, in its order.
+/// Returns the condition's position among the others: listed ones first, in the order of the list.
 pub(crate) fn rank(condition: &str) -> usize {
-    LABELS.iter().position(|wording| wording.condition == condition).unwrap_or(LABELS.len())
+    LABELS.iter().position(|label| label.condition == condition).unwrap_or(LABELS.len())
 }
 
 #[cfg(test)]
@@ -66,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrow_rate_is_severe() {
+    fn a_low_rate_is_severe() {
         assert!(severity("rate", 1000.0) < severity("rate", 100.0));
         assert!(severity("delay", 50.0) < severity("delay", 100.0));
     }

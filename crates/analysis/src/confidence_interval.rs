@@ -1,8 +1,9 @@
-//! Estimates with their intervals over repetitions.
+//! Estimates with their confidence intervals (CIs) over repetitions.
 //!
-//! The unit is the repetition: operations of one cell share a server, a moment and a queue, so that a thousand of them
-//! say less than their number. An estimate is taken over the operations of all repetitions together, so that it is the
-//! number in the table and on the curve; how far it may be off is told by how the repetitions differ.
+//! The unit is the repetition: operations of one cell share a server, a queue and a period of time, so a thousand of
+//! them contain less information than a thousand independent ones. An estimate is computed from the pooled operations
+//! of all repetitions: it equals the number in the table and on the curve. Its CI is computed from the differences
+//! between repetitions.
 
 use std::fmt;
 
@@ -12,38 +13,38 @@ use crate::percentile::{Sorted, mean, percentile};
 use crate::random::Random;
 use crate::statistic::Statistic;
 
-/// Fewer repetitions than this give no interval. From three on one could be computed, but of the percentiles' only the
-/// lucky narrow ones would have two ends, and those cover too rarely (see docs/measuring.md).
-pub const MIN_REPETITIONS: usize = 5;
+/// Minimum number of repetitions for a CI. It could be computed from three, but of the percentiles' CIs only those that
+/// are narrow by chance would have an upper bound, and their coverage is too low (docs/measuring.md).
+pub(crate) const MIN_REPETITIONS: usize = 5;
 
-/// Fewer failed (or fewer successful) operations than this are too few for an interval of the error rate.
-pub const MIN_ERRORS: u64 = 10;
+/// Minimum number of failed and of successful operations for a CI of the error rate.
+pub(crate) const MIN_ERRORS: u64 = 10;
 
-/// A nominal 95 % interval.
+/// A nominal 95 % confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConfidenceInterval {
-    /// Lower end.
+    /// Lower bound.
     pub low: f64,
-    /// Upper end.
+    /// Upper bound.
     pub high: f64,
 }
 
-/// Why there is no interval, or no upper end.
+/// Why an estimate has no CI, or one without an upper bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum MissingInterval {
-    /// Nothing was measured.
-    Nothing,
-    /// There are fewer repetitions with a value than [`MIN_REPETITIONS`].
+    /// There are no samples.
+    NoSamples,
+    /// Fewer repetitions have samples than [`MIN_REPETITIONS`].
     FewRepetitions(usize),
-    /// There are too few values for this statistic: [`Statistic::needs`].
-    FewValues,
-    /// Fewer operations failed, or fewer succeeded, than [`MIN_ERRORS`].
+    /// There are fewer samples than [`Statistic::min_samples`].
+    Undersampled,
+    /// Fewer than [`MIN_ERRORS`] operations failed, or fewer than [`MIN_ERRORS`] succeeded.
     FewErrors,
-    /// The repetitions do not differ, so that they say nothing of what another one would do.
-    Alike,
-    /// The repetitions differ so much that the percentile may lie beyond all that was measured.
+    /// The repetitions do not differ: they show nothing about the spread.
+    NoVariation,
+    /// The repetitions differ so much that the percentile may lie beyond all samples.
     Unbounded {
-        /// The lower end, which is known.
+        /// Lower bound.
         low: f64,
     },
 }
@@ -51,12 +52,12 @@ pub enum MissingInterval {
 impl fmt::Display for MissingInterval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            MissingInterval::Nothing => f.write_str("nothing measured"),
-            MissingInterval::FewRepetitions(n) => write!(f, "{n} repetitions; {MIN_REPETITIONS} are needed"),
-            MissingInterval::FewValues => f.write_str("too few values"),
-            MissingInterval::FewErrors => write!(f, "fewer than {MIN_ERRORS} errors, or than {MIN_ERRORS} successes"),
-            MissingInterval::Alike => f.write_str("the repetitions do not differ"),
-            MissingInterval::Unbounded { .. } => f.write_str("no upper bound: the repetitions differ too much"),
+            MissingInterval::NoSamples => f.write_str("no samples"),
+            MissingInterval::FewRepetitions(n) => write!(f, "{n} repetitions (minimum: {MIN_REPETITIONS})"),
+            MissingInterval::Undersampled => f.write_str("undersampled"),
+            MissingInterval::FewErrors => write!(f, "fewer than {MIN_ERRORS} errors or successes"),
+            MissingInterval::NoVariation => f.write_str("repetitions do not differ"),
+            MissingInterval::Unbounded { .. } => f.write_str("no upper bound: repetitions differ too much"),
         }
     }
 }
@@ -64,18 +65,18 @@ impl fmt::Display for MissingInterval {
 /// A statistic over all repetitions of a condition's value.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// The statistic of all operations together; `None` when nothing was measured.
+    /// The statistic of all operations, pooled; `None` without samples.
     pub value: Option<f64>,
-    /// How many repetitions measured something.
+    /// Number of repetitions with samples.
     pub repetitions: usize,
-    /// Whether it stands on too few values to be trusted.
+    /// Whether there are too few samples for the value to be reliable.
     pub undersampled: bool,
-    /// How far it may be off.
+    /// The CI of the value.
     pub interval: Result<ConfidenceInterval, MissingInterval>,
 }
 
 impl Estimate {
-    /// `statistic` of `pooled`, the values of all `repetitions` together.
+    /// Estimates `statistic` from `pooled`, the values of all `repetitions`.
     pub(crate) fn of(pooled: &Sorted, repetitions: &[&Sorted], statistic: Statistic, random: &mut Random) -> Self {
         let measured: Vec<&Sorted> = repetitions.iter().copied().filter(|values| !values.is_empty()).collect();
         let value = match statistic.quantile() {
@@ -83,31 +84,31 @@ impl Estimate {
             None => mean(pooled),
         };
         let undersampled = statistic.is_undersampled(pooled.len());
-        let reason = undersampled.then_some(MissingInterval::FewValues);
-        let interval = usable(value, measured.len(), reason).and_then(|value| match statistic.quantile() {
+        let reason = undersampled.then_some(MissingInterval::Undersampled);
+        let interval = check_sufficiency(value, measured.len(), reason).and_then(|value| match statistic.quantile() {
             Some(q) => of_percentile(pooled, &measured, q, value, random),
             None => of_mean(&measured, value, random),
         });
         Estimate { value, repetitions: measured.len(), undersampled, interval }
     }
 
-    /// The share of operations that failed, percent.
-    pub(crate) fn error_percent(tallies: &[OutcomeCounts], random: &mut Random) -> Self {
-        let measured: Vec<&OutcomeCounts> = tallies.iter().filter(|counts| counts.tried() > 0).collect();
+    /// Estimates the percentage of failed operations.
+    pub(crate) fn error_percent(repetitions: &[OutcomeCounts], random: &mut Random) -> Self {
+        let measured: Vec<&OutcomeCounts> = repetitions.iter().filter(|counts| counts.total() > 0).collect();
         let errors: u64 = measured.iter().map(|counts| counts.errors()).sum();
-        let tried: u64 = measured.iter().map(|counts| counts.tried()).sum();
-        let value = (tried > 0).then(|| 100.0 * errors as f64 / tried as f64);
-        let undersampled = errors < MIN_ERRORS || tried - errors < MIN_ERRORS;
+        let total: u64 = measured.iter().map(|counts| counts.total()).sum();
+        let value = (total > 0).then(|| 100.0 * errors as f64 / total as f64);
+        let undersampled = errors < MIN_ERRORS || total - errors < MIN_ERRORS;
         let reason = undersampled.then_some(MissingInterval::FewErrors);
-        let interval = usable(value, measured.len(), reason).and_then(|value| {
-            let sums = measured.iter().map(|counts| (100.0 * counts.errors() as f64, counts.tried() as f64));
+        let interval = check_sufficiency(value, measured.len(), reason).and_then(|value| {
+            let sums = measured.iter().map(|counts| (100.0 * counts.errors() as f64, counts.total() as f64));
             let interval = of_ratio(&sums.collect::<Vec<_>>(), value, random)?;
             Ok(ConfidenceInterval { high: interval.high.min(100.0), ..interval })
         });
         Estimate { value, repetitions: measured.len(), undersampled, interval }
     }
 
-    /// Half the interval's width over the value.
+    /// Returns the half-width of the CI divided by the value.
     #[must_use]
     pub fn relative_half_width(&self) -> Option<f64> {
         let interval = self.interval.ok()?;
@@ -115,25 +116,25 @@ impl Estimate {
     }
 }
 
-/// The value, unless there is a reason to make no interval: too few repetitions, or that it is undersampled.
-fn usable(
+/// Returns the value if a CI can be computed: there are enough repetitions, and `undersampled` is `None`.
+fn check_sufficiency(
     value: Option<f64>,
     repetitions: usize,
     undersampled: Option<MissingInterval>,
 ) -> Result<f64, MissingInterval> {
-    let value = value.ok_or(MissingInterval::Nothing)?;
+    let value = value.ok_or(MissingInterval::NoSamples)?;
     if repetitions < MIN_REPETITIONS {
         return Err(MissingInterval::FewRepetitions(repetitions));
     }
     undersampled.map_or(Ok(value), Err)
 }
 
-/// A percentile's interval: how far the share of values below the estimate may be off, and the percentiles that far up
-/// and down.
+/// Computes the CI of a percentile: the CI of the fraction of values below the estimate, and the percentiles at its
+/// bounds.
 ///
 /// Woodruff, "Confidence Intervals for Medians and Other Position Measures", J. Am. Statist. Assoc. 47 (260), 1952. The
-/// shares vary evenly even where the percentiles themselves leap, as between operations with and without a
-/// retransmission timeout. The mean of the repetitions' percentiles is then neither the one nor the other.
+/// fractions vary smoothly even where the percentiles jump, as between operations with and without a retransmission
+/// timeout. The mean of the repetitions' percentiles would then be close to neither value.
 fn of_percentile(
     pooled: &Sorted,
     repetitions: &[&Sorted],
@@ -143,8 +144,8 @@ fn of_percentile(
 ) -> Result<ConfidenceInterval, MissingInterval> {
     let below = |values: &Sorted| values.values().partition_point(|one| *one <= value) as f64;
     let sums: Vec<(f64, f64)> = repetitions.iter().map(|values| (below(values), values.len() as f64)).collect();
-    let half = half_width(&linearised(&sums), random).ok_or(MissingInterval::Alike)?;
-    let low = percentile(pooled, (q - half).max(0.0)).ok_or(MissingInterval::Nothing)?;
+    let half = half_width(&linearised(&sums), random).ok_or(MissingInterval::NoVariation)?;
+    let low = percentile(pooled, (q - half).max(0.0)).ok_or(MissingInterval::NoSamples)?;
     let high = percentile(pooled, q + half).ok_or(MissingInterval::Unbounded { low })?;
     Ok(ConfidenceInterval { low, high })
 }
@@ -154,28 +155,28 @@ fn of_mean(repetitions: &[&Sorted], value: f64, random: &mut Random) -> Result<C
     of_ratio(&sums.collect::<Vec<_>>(), value, random)
 }
 
-/// The interval of a ratio of sums, which cannot be negative: made on a logarithmic scale (delta method), on which it
-/// covers better when the repetitions are skewed.
+/// Computes the CI of a ratio of sums, which cannot be negative, on a logarithmic scale (delta method): the coverage is
+/// better if the repetitions are skewed.
 fn of_ratio(sums: &[(f64, f64)], value: f64, random: &mut Random) -> Result<ConfidenceInterval, MissingInterval> {
-    let half = half_width(&linearised(sums), random).ok_or(MissingInterval::Alike)?;
+    let half = half_width(&linearised(sums), random).ok_or(MissingInterval::NoVariation)?;
     Ok(logarithmic(value, half))
 }
 
-/// `value` ± `half` to the first order, but never below zero.
-pub(crate) fn logarithmic(value: f64, half: f64) -> ConfidenceInterval {
+/// Returns `value` ± `half` to the first order, but never below zero.
+fn logarithmic(value: f64, half: f64) -> ConfidenceInterval {
     if value <= 0.0 {
         return ConfidenceInterval { low: value - half, high: value + half };
     }
     ConfidenceInterval { low: value * (-half / value).exp(), high: value * (half / value).exp() }
 }
 
-/// What each repetition adds to the error of the ratio of sums, in the ratio's own unit (Taylor linearisation, as for
-/// any ratio estimator: Cochran, "Sampling Techniques", 3rd ed., 1977, §6.3). Repetitions need not have equally many
-/// operations.
+/// Returns the contribution of each repetition to the error of the ratio of sums, in the unit of the ratio (Taylor
+/// linearisation, as for any ratio estimator: Cochran, "Sampling Techniques", 3rd ed., 1977, §6.3). Repetitions may
+/// have different numbers of operations.
 fn linearised(sums: &[(f64, f64)]) -> Vec<f64> {
-    let (above, below) = sums.iter().fold((0.0, 0.0), |all, one| (all.0 + one.0, all.1 + one.1));
-    let (ratio, mean) = (above / below, below / sums.len() as f64);
-    sums.iter().map(|(above, below)| (above - ratio * below) / mean).collect()
+    let (numerator, denominator) = sums.iter().fold((0.0, 0.0), |all, one| (all.0 + one.0, all.1 + one.1));
+    let (ratio, mean) = (numerator / denominator, denominator / sums.len() as f64);
+    sums.iter().map(|(numerator, denominator)| (numerator - ratio * denominator) / mean).collect()
 }
 
 #[cfg(test)]
@@ -189,13 +190,13 @@ mod tests {
         Estimate::of(&pooled, &sorted.iter().collect::<Vec<_>>(), statistic, &mut Random::new(1, &[]))
     }
 
-    /// `n` repetitions of 1 to 300, each shifted by its number.
+    /// Returns `n` repetitions of the values 1 to 300, each shifted by its index.
     fn shifted(n: u32) -> Vec<Vec<f64>> {
         (0..n).map(|shift| (1..=300).map(|value| f64::from(value + shift)).collect()).collect()
     }
 
     #[test]
-    fn the_interval_holds_the_estimate_and_fewer_than_five_repetitions_have_none() {
+    fn the_interval_contains_the_estimate_and_fewer_than_five_repetitions_have_none() {
         for statistic in Statistic::ALL {
             let got = estimate(&shifted(5), statistic);
             let (value, interval) = (got.value.unwrap(), got.interval.unwrap());
@@ -206,24 +207,24 @@ mod tests {
     }
 
     #[test]
-    fn empty_repetitions_do_not_count() {
+    fn empty_repetitions_are_ignored() {
         let mut repetitions = shifted(4);
         repetitions.push(Vec::new());
         assert_eq!(estimate(&repetitions, Statistic::P50).interval, Err(MissingInterval::FewRepetitions(4)));
-        assert_eq!(estimate(&[], Statistic::P50).interval, Err(MissingInterval::Nothing));
+        assert_eq!(estimate(&[], Statistic::P50).interval, Err(MissingInterval::NoSamples));
     }
 
     #[test]
-    fn thin_percentiles_and_repetitions_that_do_not_differ_have_no_interval() {
+    fn undersampled_percentiles_and_repetitions_that_do_not_differ_have_no_interval() {
         let few: Vec<Vec<f64>> = (0..5).map(|shift| (0..39).map(|value| f64::from(value + shift)).collect()).collect();
-        assert_eq!(estimate(&few, Statistic::P95).interval, Err(MissingInterval::FewValues));
+        assert_eq!(estimate(&few, Statistic::P95).interval, Err(MissingInterval::Undersampled));
         assert!(estimate(&few, Statistic::P50).interval.is_ok());
-        assert_eq!(estimate(&vec![vec![5.0; 300]; 5], Statistic::P50).interval, Err(MissingInterval::Alike));
-        assert_eq!(estimate(&vec![vec![5.0; 300]; 5], Statistic::Mean).interval, Err(MissingInterval::Alike));
+        assert_eq!(estimate(&vec![vec![5.0; 300]; 5], Statistic::P50).interval, Err(MissingInterval::NoVariation));
+        assert_eq!(estimate(&vec![vec![5.0; 300]; 5], Statistic::Mean).interval, Err(MissingInterval::NoVariation));
     }
 
     #[test]
-    fn a_percentile_that_one_repetition_decides_is_open_above() {
+    fn a_percentile_that_depends_on_one_repetition_has_no_upper_bound() {
         let mut repetitions = shifted(6);
         repetitions[0].iter_mut().for_each(|value| *value += 10_000.0);
         let got = estimate(&repetitions, Statistic::P99);

@@ -1,8 +1,8 @@
-//! Whether nominal 95 % intervals cover what they say: made-up runs of which the truth is known, thousands of times.
+//! Coverage of the nominal 95 % confidence intervals (CIs), in thousands of synthetic runs with known statistics.
 //!
-//! A world is a large bank of repetitions. An experiment draws a few of them, as a run does, and asks whether the
-//! interval made of these holds the figure of the whole bank. Repetitions differ in level, in how often they stall and
-//! fail and in how many operations they hold; operations of one are correlated.
+//! A population is a large set of repetitions. An experiment draws a few of them, as a run does, and checks whether
+//! their CI contains the statistic of the whole population. Repetitions differ in latency level, in the rates of stalls
+//! and failures and in the number of operations; operations of one repetition are correlated.
 
 use std::fmt::Write;
 
@@ -13,30 +13,30 @@ use crate::random::Random;
 use crate::sample::Outcome;
 use crate::statistic::Statistic;
 
-const BANK: usize = 500;
+const POPULATION: usize = 500;
 const OPERATIONS: f64 = 500.0;
-/// What nominal 95 % must come to.
-const BOUND: f64 = 93.0;
-/// The numbers of repetitions that are tried, and in how many experiments; the least is where intervals start.
-/// With so few the bounds are 88 to 90 % in one world and 91 % over all worlds; [`times`] multiplies them.
-const TRIED: [(usize, usize); 3] = [(MIN_REPETITIONS, 250), (10, 250), (20, 125)];
+/// Minimum coverage of nominal 95 %, percent.
+const MIN_COVERAGE: f64 = 93.0;
+/// Numbers of repetitions and of experiments. With so few experiments the bounds are 88 to 90 % in one population and
+/// 91 % over all populations; [`experiment_factor`] multiplies their number.
+const EXPERIMENTS: [(usize, usize); 3] = [(MIN_REPETITIONS, 250), (10, 250), (20, 125)];
 
-/// What the operations of a world look like.
-struct World {
+/// Parameters of a population's operations.
+struct PopulationModel {
     name: &'static str,
     base_ms: f64,
-    /// Standard deviation of the logarithm between repetitions, and within one.
+    /// Standard deviation of the logarithm between repetitions and within one.
     spreads: (f64, f64),
-    /// Mean share of operations that wait for a retransmission timeout.
+    /// Mean fraction of operations that wait for a retransmission timeout.
     stalled: f64,
     failed: f64,
 }
 
-const WORLDS: [World; 4] = [
-    World { name: "unshaped link", base_ms: 2.0, spreads: (0.1, 0.4), stalled: 0.0, failed: 0.02 },
-    World { name: "p95 at a leap", base_ms: 2.0, spreads: (0.1, 0.4), stalled: 0.05, failed: 0.02 },
-    World { name: "delay, 20 % stalls", base_ms: 50.0, spreads: (0.18, 0.4), stalled: 0.2, failed: 0.05 },
-    World { name: "delay, drifting", base_ms: 100.0, spreads: (0.03, 0.03), stalled: 0.0, failed: 0.02 },
+const MODELS: [PopulationModel; 4] = [
+    PopulationModel { name: "unshaped link", base_ms: 2.0, spreads: (0.1, 0.4), stalled: 0.0, failed: 0.02 },
+    PopulationModel { name: "p95 at a jump", base_ms: 2.0, spreads: (0.1, 0.4), stalled: 0.05, failed: 0.02 },
+    PopulationModel { name: "delay, 20 % stalls", base_ms: 50.0, spreads: (0.18, 0.4), stalled: 0.2, failed: 0.05 },
+    PopulationModel { name: "delay, drifting", base_ms: 100.0, spreads: (0.03, 0.03), stalled: 0.0, failed: 0.02 },
 ];
 
 struct Repetition {
@@ -44,15 +44,15 @@ struct Repetition {
     counts: OutcomeCounts,
 }
 
-impl World {
+impl PopulationModel {
     fn repetition(&self, random: &mut Random) -> Repetition {
-        let mut around = |spread: f64| (spread * random.normal()).exp();
-        let (level, n) = (self.base_ms * around(self.spreads.0), (OPERATIONS * around(0.05)) as usize);
-        let (stalled, failed) = (self.stalled * around(0.3), self.failed * around(0.4));
+        let mut factor = |spread: f64| (spread * random.normal()).exp();
+        let (level, n) = (self.base_ms * factor(self.spreads.0), (OPERATIONS * factor(0.05)) as usize);
+        let (stalled, failed) = (self.stalled * factor(0.3), self.failed * factor(0.4));
         let mut slow = random.normal();
         let (mut latency_ms, mut outcomes) = (Vec::with_capacity(n), Vec::with_capacity(n));
         for _ in 0..n {
-            // An autoregressive process: neighbours are slow together.
+            // Autoregressive process: consecutive operations are correlated.
             slow = 0.5 * slow + 0.75_f64.sqrt() * random.normal();
             let stall = if random.uniform() < stalled { self.stall(random) } else { 0.0 };
             if random.uniform() < failed {
@@ -65,65 +65,65 @@ impl World {
         Repetition { latency_ms: Sorted::new(latency_ms), counts: outcomes.into_iter().collect() }
     }
 
-    /// One retransmission timeout, or two.
+    /// Returns the length of one or two retransmission timeouts.
     fn stall(&self, random: &mut Random) -> f64 {
-        let twice = if random.uniform() < 0.15 { 400.0 } else { 0.0 };
-        205.0 * (0.1 * random.normal()).exp() + twice
+        let second = if random.uniform() < 0.15 { 400.0 } else { 0.0 };
+        205.0 * (0.1 * random.normal()).exp() + second
     }
 }
 
-/// The estimates of some repetitions: each statistic's, and at last the error rate's.
+/// Returns the estimates of each statistic, then of the error rate.
 fn estimates(repetitions: &[&Repetition], random: &mut Random) -> [Estimate; 5] {
     let each: Vec<&Sorted> = repetitions.iter().map(|one| &one.latency_ms).collect();
     let pooled = Sorted::new(joined(&each));
-    let tallies: Vec<OutcomeCounts> = repetitions.iter().map(|one| one.counts).collect();
+    let counts: Vec<OutcomeCounts> = repetitions.iter().map(|one| one.counts).collect();
     let [p50, p95, p99, mean] = Statistic::ALL.map(|statistic| Estimate::of(&pooled, &each, statistic, random));
-    [p50, p95, p99, mean, Estimate::error_percent(&tallies, random)]
+    [p50, p95, p99, mean, Estimate::error_percent(&counts, random)]
 }
 
-fn draw<'a>(bank: &'a [Repetition], n: usize, random: &mut Random) -> Vec<&'a Repetition> {
-    (0..n).map(|_| &bank[(random.uniform() * bank.len() as f64) as usize]).collect()
+fn draw<'a>(population: &'a [Repetition], n: usize, random: &mut Random) -> Vec<&'a Repetition> {
+    (0..n).map(|_| &population[(random.uniform() * population.len() as f64) as usize]).collect()
 }
 
-/// The figures of the whole bank, in the order of [`estimates`].
-fn truths(bank: &[Repetition]) -> [f64; 5] {
-    let pooled = Sorted::new(joined(&bank.iter().map(|one| &one.latency_ms).collect::<Vec<_>>()));
+/// Returns the statistics of the whole population, in the order of [`estimates`].
+fn true_values(population: &[Repetition]) -> [f64; 5] {
+    let pooled = Sorted::new(joined(&population.iter().map(|one| &one.latency_ms).collect::<Vec<_>>()));
     let [p50, p95, p99] = [0.50, 0.95, 0.99].map(|q| percentile(&pooled, q).unwrap());
-    let (errors, tried) =
-        bank.iter().fold((0, 0), |sum, one| (sum.0 + one.counts.errors(), sum.1 + one.counts.tried()));
-    [p50, p95, p99, mean(&pooled).unwrap(), 100.0 * errors as f64 / tried as f64]
+    let (errors, total) =
+        population.iter().fold((0, 0), |sum, one| (sum.0 + one.counts.errors(), sum.1 + one.counts.total()));
+    [p50, p95, p99, mean(&pooled).unwrap(), 100.0 * errors as f64 / total as f64]
 }
 
-/// What the coverage came to, percent, and how many intervals of a thousand were open above.
+/// Returns the coverage, percent, and how many of a thousand CIs had no upper bound.
 fn coverage(
-    (bank, truths): (&[Repetition], &[f64; 5]),
+    (population, true_values): (&[Repetition], &[f64; 5]),
     (n, experiments): (usize, usize),
     random: &mut Random,
 ) -> ([f64; 5], [usize; 5]) {
-    let (mut covered, mut open) = ([0_usize; 5], [0; 5]);
+    let (mut covered, mut unbounded) = ([0_usize; 5], [0; 5]);
     for _ in 0..experiments {
-        for (index, got) in estimates(&draw(bank, n, random), random).into_iter().enumerate() {
-            let truth = truths[index];
+        for (index, got) in estimates(&draw(population, n, random), random).into_iter().enumerate() {
+            let true_value = true_values[index];
             covered[index] += usize::from(match got.interval {
-                Ok(ConfidenceInterval { low, high }) => low <= truth && truth <= high,
+                Ok(ConfidenceInterval { low, high }) => low <= true_value && true_value <= high,
                 Err(MissingInterval::Unbounded { low }) => {
-                    open[index] += 1;
-                    low <= truth
+                    unbounded[index] += 1;
+                    low <= true_value
                 }
-                Err(other) => panic!("no interval of {n} repetitions: {other}"),
+                Err(other) => panic!("no CI of {n} repetitions: {other}"),
             });
         }
     }
-    (covered.map(|count| percent(count, experiments)), open.map(|count| count * 1000 / experiments))
+    (covered.map(|count| percent(count, experiments)), unbounded.map(|count| count * 1000 / experiments))
 }
 
 fn percent(count: usize, of: usize) -> f64 {
     100.0 * count as f64 / of as f64
 }
 
-/// Two standard errors of a share at the bound, percent: how far below it so many experiments may come by chance.
-fn chance(experiments: usize) -> f64 {
-    2.0 * (BOUND * (100.0 - BOUND) / experiments as f64).sqrt()
+/// Returns two standard errors of the coverage at [`MIN_COVERAGE`], percent: the deviation that chance explains.
+fn random_error(experiments: usize) -> f64 {
+    2.0 * (MIN_COVERAGE * (100.0 - MIN_COVERAGE) / experiments as f64).sqrt()
 }
 
 fn from_environment(variable: &str) -> u64 {
@@ -131,53 +131,53 @@ fn from_environment(variable: &str) -> u64 {
 }
 
 fn seed() -> u64 {
-    // Other seeds, to see that the bound does not hold by luck: COVERAGE_SEED=2 cargo test coverage -- --nocapture
+    // Other seeds show that the bound does not hold by chance: COVERAGE_SEED=2 cargo test coverage -- --nocapture
     from_environment("COVERAGE_SEED")
 }
 
-/// Multiplies the experiments. The figures in docs/measuring.md are those of `COVERAGE_TIMES=4`.
-fn times() -> usize {
+/// Returns the factor of the number of experiments. The figures in docs/measuring.md are those of `COVERAGE_TIMES=4`.
+fn experiment_factor() -> usize {
     usize::try_from(from_environment("COVERAGE_TIMES")).unwrap()
 }
 
-/// [`TRIED`], multiplied.
-fn tried() -> [(usize, usize); 3] {
-    TRIED.map(|(n, experiments)| (n, experiments * times()))
+/// Returns [`EXPERIMENTS`] multiplied by [`experiment_factor`].
+fn scaled_experiments() -> [(usize, usize); 3] {
+    EXPERIMENTS.map(|(n, experiments)| (n, experiments * experiment_factor()))
 }
 
-/// The coverage in one world, for each number of repetitions in [`TRIED`].
-fn in_world(world: &World) -> [([f64; 5], [usize; 5]); 3] {
-    let mut random = Random::new(seed(), &["coverage", world.name]);
-    let bank: Vec<Repetition> = (0..BANK).map(|_| world.repetition(&mut random)).collect();
-    let truths = truths(&bank);
-    tried().map(|tried| coverage((&bank, &truths), tried, &mut random))
+/// Measures the coverage in one population, for each number of repetitions in [`EXPERIMENTS`].
+fn coverage_in(model: &PopulationModel) -> [([f64; 5], [usize; 5]); 3] {
+    let mut random = Random::new(seed(), &["coverage", model.name]);
+    let population: Vec<Repetition> = (0..POPULATION).map(|_| model.repetition(&mut random)).collect();
+    let true_values = true_values(&population);
+    scaled_experiments().map(|experiments| coverage((&population, &true_values), experiments, &mut random))
 }
 
 #[test]
-#[allow(clippy::print_stdout, reason = "the table is what a reader of the test's output wants")]
+#[allow(clippy::print_stdout, reason = "prints the table of results")]
 fn nominal_95_percent_intervals_cover_at_least_93_percent() {
     let results = std::thread::scope(|scope| {
-        let threads = WORLDS.each_ref().map(|world| scope.spawn(|| in_world(world)));
+        let threads = MODELS.each_ref().map(|model| scope.spawn(|| coverage_in(model)));
         threads.map(|thread| thread.join().unwrap())
     });
-    let mut table = format!("{:20}  n     p50     p95     p99    mean   errors  (of 1000 open above)\n", "");
-    for (world, result) in WORLDS.iter().zip(&results) {
-        for ((n, experiments), (covered, open)) in tried().iter().zip(result) {
-            writeln!(table, "{:20} {n:2}{}  {open:?}", world.name, figures(covered)).unwrap();
-            assert!(covered.iter().all(|percent| *percent >= BOUND - chance(*experiments)), "{table}");
+    let mut table = format!("{:20}  n     p50     p95     p99    mean   errors  (of 1000 without upper bound)\n", "");
+    for (model, result) in MODELS.iter().zip(&results) {
+        for ((n, experiments), (covered, unbounded)) in scaled_experiments().iter().zip(result) {
+            writeln!(table, "{:20} {n:2}{}  {unbounded:?}", model.name, format_percents(covered)).unwrap();
+            assert!(covered.iter().all(|percent| *percent >= MIN_COVERAGE - random_error(*experiments)), "{table}");
         }
     }
-    for (index, (n, experiments)) in tried().iter().enumerate() {
-        let mean = |one: usize| results.iter().map(|result| result[index].0[one]).sum::<f64>() / WORLDS.len() as f64;
+    for (index, (n, experiments)) in scaled_experiments().iter().enumerate() {
+        let mean = |one: usize| results.iter().map(|result| result[index].0[one]).sum::<f64>() / MODELS.len() as f64;
         let covered: [f64; 5] = std::array::from_fn(mean);
-        writeln!(table, "{:20} {n:2}{}", "all", figures(&covered)).unwrap();
-        let bound = BOUND - chance(WORLDS.len() * experiments);
+        writeln!(table, "{:20} {n:2}{}", "all", format_percents(&covered)).unwrap();
+        let bound = MIN_COVERAGE - random_error(MODELS.len() * experiments);
         assert!(covered.iter().all(|percent| *percent >= bound), "{table}");
     }
     println!("{table}");
 }
 
-fn figures(percents: &[f64]) -> String {
+fn format_percents(percents: &[f64]) -> String {
     percents.iter().map(|percent| format!("{percent:6.1} %")).collect()
 }
 
@@ -185,13 +185,14 @@ fn joined(repetitions: &[&Sorted]) -> Vec<f64> {
     repetitions.iter().flat_map(|values| values.values()).copied().collect()
 }
 
-/// Repeats until the median is known to `target`, at most 40 times; what the interval then is.
-fn stopped(bank: &[Repetition], target: f64, random: &mut Random) -> (usize, Estimate) {
+/// Adds repetitions until the relative half-width of the median's CI is at most `target`, or there are 40; returns
+/// their number and the estimate.
+fn repeat_until(population: &[Repetition], target: f64, random: &mut Random) -> (usize, Estimate) {
     let (mut each, mut pooled) = (Vec::new(), Sorted::default());
     loop {
-        let more = if each.is_empty() { MIN_REPETITIONS } else { 1 };
-        let drawn: Vec<&Sorted> = draw(bank, more, random).into_iter().map(|one| &one.latency_ms).collect();
-        // Merges two sorted sets: sorting all repetitions again took most of this test's time.
+        let added = if each.is_empty() { MIN_REPETITIONS } else { 1 };
+        let drawn: Vec<&Sorted> = draw(population, added, random).into_iter().map(|one| &one.latency_ms).collect();
+        // Joins two sorted sets: sorting all repetitions again took most of this test's time.
         pooled = Sorted::new([pooled.values(), &joined(&drawn)].concat());
         each.extend(drawn);
         let got = Estimate::of(&pooled, &each, Statistic::P50, random);
@@ -201,34 +202,31 @@ fn stopped(bank: &[Repetition], target: f64, random: &mut Random) -> (usize, Est
     }
 }
 
-/// Stopping when an interval happens to be narrow favours those that are too narrow. This much it may cost.
+/// Stopping when a CI happens to be narrow favours CIs that are too narrow; the test limits the loss of coverage.
 #[test]
-#[allow(clippy::print_stdout, reason = "the figures are what a reader of the test's output wants")]
-fn stopping_when_precise_enough_costs_little_coverage() {
-    const EXPERIMENTS: usize = 500;
+#[allow(clippy::print_stdout, reason = "prints the results")]
+fn the_stopping_rule_costs_little_coverage() {
+    const RUNS: usize = 500;
     let mut random = Random::new(seed(), &["stopping"]);
-    let bank: Vec<Repetition> = (0..BANK).map(|_| WORLDS[0].repetition(&mut random)).collect();
-    let truth = percentile(&bank.iter().flat_map(|one| one.latency_ms.values()).copied().collect(), 0.5).unwrap();
+    let population: Vec<Repetition> = (0..POPULATION).map(|_| MODELS[0].repetition(&mut random)).collect();
+    let true_value =
+        percentile(&population.iter().flat_map(|one| one.latency_ms.values()).copied().collect(), 0.5).unwrap();
     for target in [0.10, 0.07] {
         let (mut covered, mut repetitions) = (0, 0);
-        for _ in 0..EXPERIMENTS {
-            let (n, got) = stopped(&bank, target, &mut random);
+        for _ in 0..RUNS {
+            let (n, got) = repeat_until(&population, target, &mut random);
             let ConfidenceInterval { low, high } = got.interval.unwrap();
-            covered += usize::from(low <= truth && truth <= high);
+            covered += usize::from(low <= true_value && true_value <= high);
             repetitions += n;
         }
-        let mean = repetitions as f64 / EXPERIMENTS as f64;
-        println!(
-            "until {:.0} %: {:.1} % covered, {mean:.1} repetitions",
-            100.0 * target,
-            percent(covered, EXPERIMENTS)
-        );
-        assert!(percent(covered, EXPERIMENTS) >= 91.0, "until {target}: {} %", percent(covered, EXPERIMENTS));
+        let mean = repetitions as f64 / RUNS as f64;
+        println!("until {:.0} %: {:.1} % covered, {mean:.1} repetitions", 100.0 * target, percent(covered, RUNS));
+        assert!(percent(covered, RUNS) >= 91.0, "until {target}: {} %", percent(covered, RUNS));
     }
 }
 
-/// The percentile bootstrap of the mean of the repetitions' medians: whole repetitions drawn again, the middle 95 %.
-fn naive(medians: &[f64], random: &mut Random) -> ConfidenceInterval {
+/// Computes the percentile bootstrap CI of the mean of the repetitions' medians: the middle 95 % of resampled means.
+fn percentile_bootstrap(medians: &[f64], random: &mut Random) -> ConfidenceInterval {
     let n = medians.len();
     let resample = |random: &mut Random| -> f64 {
         (0..n).map(|_| medians[(random.uniform() * n as f64) as usize]).sum::<f64>() / n as f64
@@ -238,17 +236,17 @@ fn naive(medians: &[f64], random: &mut Random) -> ConfidenceInterval {
 }
 
 #[test]
-fn a_plain_percentile_bootstrap_would_fail_the_same_bound() {
-    const EXPERIMENTS: usize = 1000;
-    let mut random = Random::new(seed(), &["naive"]);
-    let bank: Vec<Repetition> = (0..BANK).map(|_| WORLDS[0].repetition(&mut random)).collect();
+fn a_percentile_bootstrap_would_miss_the_minimum_coverage() {
+    const RUNS: usize = 1000;
+    let mut random = Random::new(seed(), &["percentile bootstrap"]);
+    let population: Vec<Repetition> = (0..POPULATION).map(|_| MODELS[0].repetition(&mut random)).collect();
     let median = |one: &Repetition| percentile(&one.latency_ms, 0.5).unwrap();
-    let truth = bank.iter().map(median).sum::<f64>() / BANK as f64;
+    let true_value = population.iter().map(median).sum::<f64>() / POPULATION as f64;
     let covers = |random: &mut Random| {
-        let medians: Vec<f64> = draw(&bank, 5, random).into_iter().map(median).collect();
-        let ConfidenceInterval { low, high } = naive(&medians, random);
-        low <= truth && truth <= high
+        let medians: Vec<f64> = draw(&population, 5, random).into_iter().map(median).collect();
+        let ConfidenceInterval { low, high } = percentile_bootstrap(&medians, random);
+        low <= true_value && true_value <= high
     };
-    let covered = percent((0..EXPERIMENTS).filter(|_| covers(&mut random)).count(), EXPERIMENTS);
-    assert!(covered < BOUND - 5.0, "{covered} %");
+    let covered = percent((0..RUNS).filter(|_| covers(&mut random)).count(), RUNS);
+    assert!(covered < MIN_COVERAGE - 5.0, "{covered} %");
 }

@@ -1,12 +1,12 @@
-//! The handful of numbers by which a set of durations is told.
+//! The statistics that summarise a set of durations.
 
 use crate::percentile::{Sorted, mean, percentile};
 use crate::statistic::Statistic;
 
-/// Statistics of a set of durations, all in milliseconds. `None` where there was nothing to measure.
+/// Statistics of a set of durations, milliseconds; `None` without values.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Distribution {
-    /// How many values it stands on.
+    /// Number of values.
     pub n: usize,
     /// Arithmetic mean.
     pub mean: Option<f64>,
@@ -21,7 +21,7 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// The statistics of `values`.
+    /// Computes the statistics of `values`.
     #[must_use]
     pub fn of(values: &Sorted) -> Self {
         Distribution {
@@ -34,7 +34,7 @@ impl Distribution {
         }
     }
 
-    /// A statistic, whether or not it stands on enough values.
+    /// Returns a statistic, even if it is undersampled.
     #[must_use]
     pub fn get(&self, statistic: Statistic) -> Option<f64> {
         match statistic {
@@ -45,7 +45,7 @@ impl Distribution {
         }
     }
 
-    /// A statistic where there are enough values for it.
+    /// Returns a statistic, unless it is undersampled.
     #[must_use]
     pub fn reliable(&self, statistic: Statistic) -> Option<f64> {
         if statistic.is_undersampled(self.n) { None } else { self.get(statistic) }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_of_too_few_values_is_not_solid() {
+    fn an_undersampled_percentile_is_not_reliable() {
         let with = |n: u32| Distribution::of(&(0..n).map(f64::from).collect());
         let reliable = |n: u32| Statistic::ALL.map(|statistic| with(n).reliable(statistic).is_some());
         assert_eq!(reliable(19), [false, false, false, true]);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_not_zero() {
+    fn no_values_have_no_statistics() {
         assert_eq!(Distribution::of(&Sorted::default()), Distribution::default());
     }
 }

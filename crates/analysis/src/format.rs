@@ -1,9 +1,9 @@
-//! The forms in which a table can be printed.
+//! The output formats of a table.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How a table is written.
+/// Output format of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// Aligned columns for a terminal.
@@ -18,10 +18,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// All form.
+    /// All formats.
     pub const ALL: [Format; 4] = [Format::Table, Format::Markdown, Format::Csv, Format::Json];
 
-    /// The word for it on the command line.
+    /// Returns the name used on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl FromStr for Format {
         Format::ALL
             .into_iter()
             .find(|format| format.as_str() == text)
-            .ok_or_else(|| format!("format '{text}': one of table, markdown, csv, json"))
+            .ok_or_else(|| format!("invalid format '{text}': expected table, markdown, csv or json"))
     }
 }
 
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_round_trip() {
+    fn names_round_trip() {
         for format in Format::ALL {
             assert_eq!(format.to_string().parse(), Ok(format));
         }

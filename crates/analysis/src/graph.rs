@@ -121,11 +121,11 @@ fn lay_out(
 
 /// The varied conditions with at least one sample; the baseline alone where nothing else is there.
 fn drawn(values: &RunSamples) -> Vec<SweepSamples> {
-    let has_samples = |of: &&SweepSamples| of.values.iter().any(|pool| pool.all.pooled.counts.tried() > 0);
+    let has_samples = |of: &&SweepSamples| of.values.iter().any(|pool| pool.all.pooled.counts.total() > 0);
     let varied: Vec<SweepSamples> = values.conditions.iter().filter(has_samples).cloned().collect();
     if !varied.is_empty() {
         return varied;
     }
-    let baseline = values.baseline.iter().filter(|pool| pool.all.pooled.counts.tried() > 0);
+    let baseline = values.baseline.iter().filter(|pool| pool.all.pooled.counts.total() > 0);
     baseline.map(|pool| SweepSamples { condition: pool.condition.clone(), values: vec![pool.clone()] }).collect()
 }

@@ -1,4 +1,4 @@
-//! The rows of `intervals.csv`: every statistic of every condition and operation, and how far it may be off.
+//! The rows of `intervals.csv`: every statistic of every condition and operation with its confidence interval.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,55 +13,54 @@ use crate::statistic::Statistic;
 /// One statistic of one operation under one value of a condition.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IntervalRow {
-    /// What is varied; `baseline` for the pooled baseline.
+    /// The swept parameter; `baseline` for the pooled baseline.
     pub condition: String,
-    /// What it is set to, with its unit.
+    /// The parameter's value with its unit.
     pub value: String,
     /// The operation, or `all`.
     pub operation: String,
-    /// `latency`, `rtt` or `service` of successful operations; `errors` of all that were tried.
+    /// `latency`, `rtt` or `service` of successful operations; `errors` of all operations.
     pub metric: String,
-    /// `p50`, `p95`, `p99`, `mean`; `rate` of errors.
+    /// `p50`, `p95`, `p99` or `mean`; `rate` for errors.
     pub statistic: String,
-    /// What the next three are in: `ms` or `percent`.
+    /// Unit of the next three columns: `ms` or `percent`.
     pub unit: String,
-    /// The statistic over all repetitions together.
+    /// The statistic over all repetitions, pooled.
     pub estimate: Option<f64>,
-    /// Lower end of the interval.
+    /// Lower bound of the confidence interval.
     pub low: Option<f64>,
-    /// Upper end; empty if the interval has no upper bound.
+    /// Upper bound; `None` with a lower bound if the interval has no upper bound.
     pub high: Option<f64>,
-    /// The nominal confidence of the interval.
+    /// Nominal coverage of the confidence interval.
     pub level: f64,
-    /// How many repetitions measured something.
+    /// Number of repetitions with samples.
     pub repetitions: usize,
-    /// Whether the estimate stands on too few values to be trusted.
+    /// Whether the estimate has too few samples to be reliable.
     pub undersampled: bool,
-    /// Why there is no interval, or no upper end; else empty.
+    /// Why there is no confidence interval or no upper bound; otherwise empty.
     pub note: String,
 }
 
-/// The rows of the pooled baseline, then of each condition's values from mild to severe. The same `seed` gives the same
-/// rows.
+/// Returns the rows of the pooled baseline, then of each condition's values from mild to severe. The same `seed` gives
+/// the same rows.
 #[must_use]
 pub fn interval_rows(samples: &[Sample], cells: &[CellInfo], seed: u64) -> Vec<IntervalRow> {
-    let values = RunSamples::new(samples, cells);
-    values.all().flat_map(|pool| rows_of(pool, seed)).collect()
+    RunSamples::new(samples, cells).all().flat_map(|pooled| rows_of(pooled, seed)).collect()
 }
 
-fn rows_of(pool: &PooledSamples, seed: u64) -> Vec<IntervalRow> {
+fn rows_of(pooled: &PooledSamples, seed: u64) -> Vec<IntervalRow> {
     let statistics = Metric::ALL.into_iter().flat_map(|metric| Statistic::ALL.map(|statistic| (metric, statistic)));
     let mut rows = Vec::new();
-    for operation in pool.operations() {
+    for operation in pooled.operations() {
         let mut add = |metric: &str, statistic: &str, unit: &str, estimate: Option<Estimate>| {
-            let names = [&pool.condition, &pool.value, operation, metric, statistic, unit];
+            let names = [&pooled.condition, &pooled.value, operation, metric, statistic, unit];
             rows.extend(estimate.map(|estimate| row(names, &estimate)));
         };
         for (metric, statistic) in statistics.clone() {
-            let estimate = pool.estimate(operation, metric, statistic, seed);
+            let estimate = pooled.estimate(operation, metric, statistic, seed);
             add(metric.as_str(), statistic.as_str(), "ms", estimate);
         }
-        add("errors", "rate", "percent", pool.error_percent(operation, seed));
+        add("errors", "rate", "percent", pooled.error_percent(operation, seed));
     }
     rows
 }

@@ -1,54 +1,51 @@
-//! What the samples of a run say: statistics, the table of conditions, and the graphs.
+//! Statistics, tables and graphs of the samples of a run.
 //!
-//! Everything here is pure: samples, cells and a seed come in, numbers, text and encoded graphs go out. No files, no
-//! clock, no randomness but the seed's; who calls decides where the results are written. Nothing here knows engines or
-//! emulators.
+//! Everything here is pure: the input is samples, cells and a seed, the output is numbers, text and encoded graphs.
+//! There is no file access, no clock and no randomness other than the seed's; the caller decides where results are
+//! written. Nothing here depends on backends or emulators.
 
 mod bootstrap;
-pub mod breakdown;
-pub mod breakdown_rows;
-pub mod cell;
+mod breakdown;
+mod breakdown_rows;
+mod cell;
+mod cell_issue;
 mod condition_label;
-pub mod confidence_interval;
+mod confidence_interval;
 #[cfg(test)]
 mod coverage_tests;
-pub mod distribution;
-pub mod doubt;
-pub mod ecdf;
-pub mod format;
+mod distribution;
+mod ecdf;
+mod format;
 pub mod graph;
-pub mod interval_rows;
-pub mod mean_breakdown;
+mod interval_rows;
+mod mean_breakdown;
 pub mod measures;
-pub mod metric;
-pub mod operation_samples;
-pub mod outcome_counts;
-pub mod percentile;
-pub mod pooled_samples;
-pub mod precision;
+mod metric;
+mod operation_samples;
+mod outcome_counts;
+mod percentile;
+mod pooled_samples;
+mod precision;
 mod random;
 pub mod sample;
-pub mod statistic;
-pub mod summary;
-pub mod table;
+mod statistic;
+mod summary;
+mod table;
 
-// The made-up run of the tests names this crate as its users do.
+// The tests' synthetic run refers to this crate by the name that its users have for it.
 #[cfg(test)]
 extern crate self as analysis;
 
-pub use breakdown::{Component, Components, LinkParameters};
 pub use breakdown_rows::{BreakdownRow, breakdown_rows};
 pub use cell::{CellInfo, Verdict};
-pub use confidence_interval::{ConfidenceInterval, Estimate, MIN_REPETITIONS, MissingInterval};
+pub use confidence_interval::{ConfidenceInterval, Estimate, MissingInterval};
 pub use distribution::Distribution;
-pub use doubt::Doubt;
-pub use ecdf::Ecdf;
 pub use format::Format;
 pub use graph::{Graph, GraphError, RunTitle, draw_all};
 pub use interval_rows::{IntervalRow, interval_rows};
+pub use outcome_counts::OutcomeCounts;
 pub use percentile::{Sorted, mean, percentile};
-pub use pooled_samples::{PooledSamples, RunSamples, SweepSamples};
-pub use precision::{Precision, relative_half_width};
+pub use precision::Precision;
 pub use statistic::Statistic;
 pub use summary::{SummaryRow, summarise};
 pub use table::{ConditionRow, condition_rows, condition_table, condition_table_within};

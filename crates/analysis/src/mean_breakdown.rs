@@ -1,21 +1,21 @@
-//! Where the time of many operations went: means of the parts of their latencies.
+//! Latency breakdown of many operations: means of the components of their latencies.
 //!
-//! Means, because those of the parts add up to that of the whole; percentiles of parts do not. So that the tail is seen
-//! all the same, the slowest operations have means of their own.
+//! The means of the components add up to the mean latency; percentiles of components do not add up. The slowest
+//! operations have separate means, to show the tail.
 
 use crate::breakdown::{Components, LinkParameters};
 use crate::percentile::{Sorted, percentile};
 use crate::sample::{Outcome, Sample};
 use crate::statistic::Statistic;
 
-/// The mean latency of some operations and the means of its parts.
+/// Mean latency of a set of operations and the means of its components.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MeanBreakdown {
-    /// How many operations.
+pub(crate) struct MeanBreakdown {
+    /// Number of operations.
     pub n: usize,
-    /// Their mean latency, milliseconds.
+    /// Mean latency, milliseconds.
     pub latency_ms: f64,
-    /// The means of its parts; they add up to it.
+    /// Means of the components; they add up to the mean latency.
     pub components: Components,
 }
 
@@ -31,25 +31,28 @@ impl MeanBreakdown {
     }
 }
 
-/// Where the time of a set of operations went. Failed ones are left out, as in all durations.
+/// Latency breakdown of a set of operations. Failed operations are ignored, as in all durations.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Breakdown {
-    /// Of all of them.
+pub(crate) struct Breakdown {
+    /// All operations.
     pub all: Option<MeanBreakdown>,
-    /// Of those that took at least the 95th percentile; `None` when there are too few for one.
+    /// Operations with a latency of at least the 95th percentile; `None` if that percentile is undersampled.
     pub slowest: Option<MeanBreakdown>,
 }
 
 impl Breakdown {
-    /// The breakdown of samples, each with its link.
+    /// Computes the breakdown of samples, each with its link.
     pub(crate) fn of<'a>(samples: impl IntoIterator<Item = (&'a Sample, LinkParameters)>) -> Self {
         let ok = samples.into_iter().filter(|(sample, _)| sample.outcome == Outcome::Ok);
         let split: Vec<(f64, Components)> =
             ok.map(|(sample, link)| (sample.latency_ms, Components::of(sample, link))).collect();
         let latencies: Sorted = split.iter().map(|(latency, _)| *latency).collect();
-        let slow = percentile(&latencies, 0.95).filter(|_| !Statistic::P95.is_undersampled(latencies.len()));
-        let slowest: Vec<(f64, Components)> =
-            split.iter().filter(|(latency, _)| slow.is_some_and(|slow| *latency >= slow)).copied().collect();
+        let threshold_ms = percentile(&latencies, 0.95).filter(|_| !Statistic::P95.is_undersampled(latencies.len()));
+        let slowest: Vec<(f64, Components)> = split
+            .iter()
+            .filter(|(latency, _)| threshold_ms.is_some_and(|threshold| *latency >= threshold))
+            .copied()
+            .collect();
         Breakdown { all: MeanBreakdown::of(&split), slowest: MeanBreakdown::of(&slowest) }
     }
 }
@@ -59,18 +62,18 @@ mod tests {
     use super::*;
     use crate::breakdown::Component;
 
-    fn operation(latency_ms: f64, resent: u32) -> Sample {
+    fn operation(latency_ms: f64, retransmits: u32) -> Sample {
         Sample {
             rtt_ms: Some(latency_ms),
             server_ms: Some(1.0),
             tcp_min_rtt_ms: Some(2.0),
-            tcp_retransmits: Some(resent),
+            tcp_retransmits: Some(retransmits),
             ..Sample::tried("login", Outcome::Ok, latency_ms)
         }
     }
 
     #[test]
-    fn means_of_parts_add_up_and_the_slowest_show_the_stalls() {
+    fn means_of_components_add_up_and_the_slowest_show_the_stalls() {
         let mut samples: Vec<Sample> = (0..190).map(|_| operation(3.0, 0)).collect();
         samples.extend((0..10).map(|_| operation(203.0, 1)));
         samples.push(Sample { outcome: Outcome::Timeout, ..operation(5000.0, 3) });
@@ -84,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn few_operations_have_no_slowest() {
+    fn an_undersampled_p95_gives_no_slowest_operations() {
         let samples: Vec<Sample> = (0..199).map(|_| operation(3.0, 0)).collect();
         let got = Breakdown::of(samples.iter().map(|sample| (sample, LinkParameters::default())));
         assert!(got.all.is_some() && got.slowest.is_none());

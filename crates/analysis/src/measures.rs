@@ -1,4 +1,4 @@
-//! What a set of samples measured: outcomes of all of them, durations of those that succeeded.
+//! Outcomes of all operations of a set of samples, durations of the successful ones.
 
 use crate::outcome_counts::OutcomeCounts;
 use crate::percentile::Sorted;
@@ -6,11 +6,11 @@ use crate::sample::{Outcome, Sample};
 
 /// Outcomes and durations of a set of samples.
 ///
-/// Durations are those of `ok` samples only: a refused connection is quick and a timeout is as long as it was set to
-/// be, so that mixing them in would say more of settings than of the network. Errors are counted separately.
+/// Durations are those of `ok` samples only: a refused connection is quick and a timeout has its configured length, so
+/// including them would measure settings instead of the network. Errors are in `counts`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Measures {
-    /// How the operations ended, all of them.
+    /// Outcomes of all operations.
     pub counts: OutcomeCounts,
     /// `latency_ms` of `ok` samples.
     pub latency_ms: Sorted,
@@ -20,7 +20,7 @@ pub struct Measures {
     pub service_ms: Sorted,
     /// `server_ms` of `ok` samples that have one.
     pub server_ms: Sorted,
-    /// `connect_ms` of `ok` samples that made a connection.
+    /// `connect_ms` of `ok` samples that opened a connection.
     pub connect_ms: Sorted,
 }
 

@@ -1,4 +1,4 @@
-//! The durations of an operation that statistics are made of.
+//! The durations of an operation that statistics are computed from.
 
 use std::fmt;
 
@@ -7,22 +7,22 @@ use crate::percentile::Sorted;
 
 /// A duration that every successful operation has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Metric {
+pub(crate) enum Metric {
     /// Intended start to decoded response.
     Latency,
     /// First byte sent to last byte read.
     Rtt,
-    /// Actual start to decoded response: the latency without waiting for its turn.
+    /// Actual start to decoded response: the latency without the queue wait.
     Service,
 }
 
 impl Metric {
-    /// All metric.
-    pub const ALL: [Metric; 3] = [Metric::Latency, Metric::Rtt, Metric::Service];
+    /// All metrics.
+    pub(crate) const ALL: [Metric; 3] = [Metric::Latency, Metric::Rtt, Metric::Service];
 
-    /// The word for it in tables.
+    /// Returns the name used in tables.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Metric::Latency => "latency",
             Metric::Rtt => "rtt",
@@ -30,9 +30,9 @@ impl Metric {
         }
     }
 
-    /// Its values, milliseconds.
+    /// Returns the values of this metric, milliseconds.
     #[must_use]
-    pub fn of(self, measures: &Measures) -> &Sorted {
+    pub(crate) fn of(self, measures: &Measures) -> &Sorted {
         match self {
             Metric::Latency => &measures.latency_ms,
             Metric::Rtt => &measures.rtt_ms,

@@ -1,4 +1,4 @@
-//! The samples of one operation, or of all, under one value of a condition: pooled, and apart for each repetition.
+//! The samples of one operation, or of all, under one value of a condition: pooled, and separately per repetition.
 
 use crate::breakdown::LinkParameters;
 use crate::confidence_interval::Estimate;
@@ -10,19 +10,19 @@ use crate::random::Random;
 use crate::sample::Sample;
 use crate::statistic::Statistic;
 
-/// What the samples of some cells measured.
+/// Results of one operation, or of all operations, in a set of cells.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct OperationSamples {
-    /// All cells together.
+pub(crate) struct OperationSamples {
+    /// All cells pooled.
     pub pooled: Measures,
-    /// Each cell for itself.
+    /// Each cell separately.
     pub repetitions: Vec<Measures>,
-    /// Where the time went, in all cells together.
+    /// Latency breakdown of all cells pooled.
     pub breakdown: Breakdown,
 }
 
 impl OperationSamples {
-    /// The samples of several cells, each with its link.
+    /// Pools the samples of several cells, each with its link.
     pub(crate) fn new(cells: &[(LinkParameters, Vec<&Sample>)]) -> Self {
         let linked = cells.iter().flat_map(|(link, samples)| samples.iter().map(|sample| (*sample, *link)));
         OperationSamples {
@@ -32,15 +32,15 @@ impl OperationSamples {
         }
     }
 
-    /// A statistic with its interval over the cells.
+    /// Returns a statistic with its confidence interval over the cells.
     pub(crate) fn estimate(&self, metric: Metric, statistic: Statistic, random: &mut Random) -> Estimate {
         let each: Vec<_> = self.repetitions.iter().map(|measures| metric.of(measures)).collect();
         Estimate::of(metric.of(&self.pooled), &each, statistic, random)
     }
 
-    /// The share of operations that failed, percent, with its interval over the cells.
+    /// Returns the percentage of failed operations with its confidence interval over the cells.
     pub(crate) fn error_percent(&self, random: &mut Random) -> Estimate {
-        let tallies: Vec<OutcomeCounts> = self.repetitions.iter().map(|measures| measures.counts).collect();
-        Estimate::error_percent(&tallies, random)
+        let counts: Vec<OutcomeCounts> = self.repetitions.iter().map(|measures| measures.counts).collect();
+        Estimate::error_percent(&counts, random)
     }
 }

@@ -1,8 +1,8 @@
-//! How operations ended: one count for each outcome.
+//! The number of operations with each outcome.
 
 use crate::sample::Outcome;
 
-/// Operations counted by outcome.
+/// Number of operations per outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OutcomeCounts {
     counts: [u64; Outcome::ALL.len()],
@@ -14,39 +14,39 @@ impl OutcomeCounts {
         self.counts[outcome as usize] += 1;
     }
 
-    /// How many ended in `outcome`.
+    /// Returns the number of operations with `outcome`.
     #[must_use]
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.counts[outcome as usize]
     }
 
-    /// How many were tried.
+    /// Returns the number of all operations.
     #[must_use]
-    pub fn tried(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How many ended in anything but [`Outcome::Ok`].
+    /// Returns the number of operations with an outcome other than [`Outcome::Ok`].
     #[must_use]
     pub fn errors(&self) -> u64 {
-        self.tried() - self.of(Outcome::Ok)
+        self.total() - self.of(Outcome::Ok)
     }
 
-    /// Which percentage of the operations that were tried ended in `outcome`; `None` when none was tried.
+    /// Returns the percentage of operations with `outcome`; `None` without operations.
     #[must_use]
     pub fn percent_of(&self, outcome: Outcome) -> Option<f64> {
         self.percent(self.of(outcome))
     }
 
-    /// Which percentage of the operations that were tried failed; `None` when none was tried.
+    /// Returns the percentage of failed operations; `None` without operations.
     #[must_use]
     pub fn error_percent(&self) -> Option<f64> {
         self.percent(self.errors())
     }
 
-    fn percent(&self, part: u64) -> Option<f64> {
-        let tried = self.tried();
-        (tried > 0).then(|| 100.0 * part as f64 / tried as f64)
+    fn percent(&self, count: u64) -> Option<f64> {
+        let total = self.total();
+        (total > 0).then(|| 100.0 * count as f64 / total as f64)
     }
 }
 
@@ -65,13 +65,13 @@ mod tests {
     #[test]
     fn everything_but_ok_is_an_error() {
         let counts: OutcomeCounts = Outcome::ALL.into_iter().chain([Outcome::Ok, Outcome::Timeout]).collect();
-        assert_eq!((counts.tried(), counts.of(Outcome::Ok), counts.errors()), (8, 2, 6));
+        assert_eq!((counts.total(), counts.of(Outcome::Ok), counts.errors()), (8, 2, 6));
         assert_eq!(counts.percent_of(Outcome::Timeout), Some(25.0));
         assert_eq!(counts.error_percent(), Some(75.0));
     }
 
     #[test]
-    fn each_outcome_has_a_count_of_its_own() {
+    fn each_outcome_has_its_own_count() {
         for outcome in Outcome::ALL {
             let counts: OutcomeCounts = [outcome].into_iter().collect();
             assert_eq!(
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_tried_has_no_percentage() {
+    fn no_operations_have_no_percentage() {
         assert_eq!(OutcomeCounts::default().error_percent(), None);
     }
 }

@@ -1,44 +1,44 @@
-//! Percentiles and means of values that may be missing or unusable: nothing comes out of nothing, and NaN never does.
+//! Percentiles and means of values that may be missing or not finite. The result is never NaN.
 
-/// Finite values in ascending order; the only thing a percentile is taken of.
+/// Finite values in ascending order, as percentiles require.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sorted(Vec<f64>);
 
 impl Sorted {
-    /// Sorts `values`. Values that are not finite cannot have been measured and are left out.
+    /// Sorts `values` and removes those that are not finite.
     #[must_use]
     pub fn new(values: impl IntoIterator<Item = f64>) -> Self {
         let mut kept: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
-        // The stable sort, which is quick on what is mostly sorted: often several sorted sets are joined.
+        // The stable sort is fast on mostly sorted input: often several sorted sets are joined.
         kept.sort_by(f64::total_cmp);
         Sorted(kept)
     }
 
-    /// The values, smallest first.
+    /// Returns the values, smallest first.
     #[must_use]
     pub fn values(&self) -> &[f64] {
         &self.0
     }
 
-    /// How many there are.
+    /// Returns the number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The smallest.
+    /// Returns the smallest value.
     #[must_use]
     pub fn min(&self) -> Option<f64> {
         self.0.first().copied()
     }
 
-    /// The largest.
+    /// Returns the largest value.
     #[must_use]
     pub fn max(&self) -> Option<f64> {
         self.0.last().copied()
@@ -51,10 +51,11 @@ impl FromIterator<f64> for Sorted {
     }
 }
 
-/// The sample quantile at `q` (0 to 1); `None` when there are no values, or `q` is no such number.
+/// Returns the sample quantile at `q`; `None` without values, or if `q` is not in 0 to 1.
 ///
 /// Definition 7 of Hyndman and Fan, "Sample Quantiles in Statistical Packages", The American Statistician 50 (4),
-/// 1996: linear between the order statistics around position `(n − 1)·q`. It is the default of R, `NumPy` and Excel.
+/// 1996: linear interpolation between the order statistics around position `(n − 1)·q`. It is the default of R, `NumPy`
+/// and Excel.
 #[must_use]
 pub fn percentile(sorted: &Sorted, q: f64) -> Option<f64> {
     let values = sorted.values();
@@ -65,11 +66,11 @@ pub fn percentile(sorted: &Sorted, q: f64) -> Option<f64> {
     let below = position.floor() as usize;
     let low = values[below];
     let high = values[(below + 1).min(values.len() - 1)];
-    // The clamp keeps rounding from leaving the two neighbours, so that q ≤ r gives percentile(q) ≤ percentile(r).
+    // Rounding must not leave the range of the two neighbours: q ≤ r must give percentile(q) ≤ percentile(r).
     Some((low + (high - low) * (position - position.floor())).clamp(low, high))
 }
 
-/// The arithmetic mean; `None` of nothing.
+/// Returns the arithmetic mean; `None` without values.
 #[must_use]
 pub fn mean(sorted: &Sorted) -> Option<f64> {
     let (min, max) = (sorted.min()?, sorted.max()?);
@@ -84,13 +85,13 @@ mod tests {
 
     use super::*;
 
-    fn check(values: &[f64], q: f64, expect: Option<f64>) {
+    fn check(values: &[f64], q: f64, expected: Option<f64>) {
         let got = percentile(&values.iter().copied().collect(), q);
-        let close = match (got, expect) {
-            (Some(got), Some(expect)) => (got - expect).abs() < 1e-9,
-            (got, expect) => got == expect,
+        let close = match (got, expected) {
+            (Some(got), Some(expected)) => (got - expected).abs() < 1e-9,
+            (got, expected) => got == expected,
         };
-        assert!(close, "percentile({values:?}, {q}) = {got:?}, expected {expect:?}");
+        assert!(close, "percentile({values:?}, {q}) = {got:?}, expected {expected:?}");
     }
 
     #[test]
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gives_nothing() {
+    fn no_values_or_an_invalid_quantile_give_none() {
         check(&[], 0.5, None);
         check(&[f64::NAN, f64::INFINITY], 0.5, None);
         check(&[1.0], 1.1, None);
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_left_out() {
+    fn values_that_are_not_finite_are_removed() {
         check(&[f64::NAN, 1.0, f64::NEG_INFINITY, 3.0], 0.5, Some(2.0));
         assert_eq!(mean(&Sorted::new([f64::NAN, 1.0, 3.0])), Some(2.0));
     }

@@ -1,12 +1,12 @@
-//! Samples pooled over the repetitions of a condition's value, and the baseline they are compared with.
+//! Samples pooled over the repetitions of each value of a condition, and the pooled baseline.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::breakdown::LinkParameters;
 use crate::cell::{CellInfo, Verdict};
+use crate::cell_issue::CellIssue;
 use crate::condition_label;
 use crate::confidence_interval::Estimate;
-use crate::doubt::Doubt;
 use crate::metric::Metric;
 use crate::operation_samples::OperationSamples;
 use crate::random::Random;
@@ -16,75 +16,81 @@ use crate::summary::ALL_OPERATIONS;
 
 /// The samples of all repetitions of one value of one condition.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PooledSamples {
-    /// What is varied; `baseline` for the pooled baseline.
+pub(crate) struct PooledSamples {
+    /// The swept parameter; `baseline` for the pooled baseline.
     pub condition: String,
-    /// What it is set to, with its unit; empty for the pooled baseline.
+    /// The parameter's value with its unit; empty for the pooled baseline.
     pub value: String,
     /// The value in the unit of the condition's axis (percent, ms, kbit/s).
     pub magnitude: f64,
     /// Whether all its cells belong to the baseline.
     pub baseline: bool,
-    /// How many cells it has.
+    /// Number of pooled cells.
     pub cells: usize,
-    /// How many of them are in doubt, for each reason that applies to any.
-    pub doubtful_cells: BTreeMap<Doubt, usize>,
-    /// How long operations were measured in all of them together, seconds.
+    /// Number of cells with each issue; issues without cells are absent.
+    pub cells_by_issue: BTreeMap<CellIssue, usize>,
+    /// Total length of the measurement windows, seconds.
     pub measured_s: f64,
     /// All operations.
     pub all: OperationSamples,
-    /// By operation, as the protocol names them.
+    /// Samples per operation, by its name in the protocol.
     pub by_operation: BTreeMap<String, OperationSamples>,
 }
 
-/// A cell and its measured samples.
 type CellSamples<'a> = (&'a CellInfo, Vec<&'a Sample>);
 
 impl PooledSamples {
-    /// Whether nothing casts doubt on any cell.
+    /// Returns whether no cell has an issue.
     #[must_use]
-    pub fn is_reliable(&self) -> bool {
-        self.doubts().is_empty()
+    pub(crate) fn is_reliable(&self) -> bool {
+        self.cells_by_issue.is_empty()
     }
 
-    /// What casts doubt on its cells, for people: `not verified`, `1 of 3 overloaded`; empty when nothing does.
+    /// Describes the issues of the cells: `unverified`, `1 of 3 overloaded`.
     #[must_use]
-    pub fn doubts(&self) -> Vec<String> {
-        let tell = |(doubt, count): (&Doubt, &usize)| match *count {
-            all if all == self.cells => doubt.words().to_owned(),
-            some => format!("{some} of {} {}", self.cells, doubt.words()),
+    pub(crate) fn issues(&self) -> Vec<String> {
+        let describe = |(issue, count): (&CellIssue, &usize)| match *count {
+            all if all == self.cells => issue.label().to_owned(),
+            some => format!("{some} of {} {}", self.cells, issue.label()),
         };
-        self.doubtful_cells.iter().map(tell).collect()
+        self.cells_by_issue.iter().map(describe).collect()
     }
 
-    /// How many of its cells are in doubt for this reason.
+    /// Returns the number of cells with `issue`.
     #[must_use]
-    pub fn doubtful(&self, doubt: Doubt) -> usize {
-        self.doubtful_cells.get(&doubt).copied().unwrap_or(0)
+    pub(crate) fn cells_with(&self, issue: CellIssue) -> usize {
+        self.cells_by_issue.get(&issue).copied().unwrap_or(0)
     }
 
-    /// A statistic of `operation` ([`ALL_OPERATIONS`] for all) with its interval over the repetitions; `None` when the
-    /// operation was not tried here. The same `seed` gives the same interval, in every table and graph.
+    /// Returns a statistic of `operation` ([`ALL_OPERATIONS`] for all) with its confidence interval over the
+    /// repetitions; `None` without samples of the operation. The same `seed` gives the same interval in every table and
+    /// graph.
     #[must_use]
-    pub fn estimate(&self, operation: &str, metric: Metric, statistic: Statistic, seed: u64) -> Option<Estimate> {
+    pub(crate) fn estimate(
+        &self,
+        operation: &str,
+        metric: Metric,
+        statistic: Statistic,
+        seed: u64,
+    ) -> Option<Estimate> {
         let mut random = self.random(seed, operation, &[metric.as_str(), statistic.as_str()]);
         self.group(operation).map(|group| group.estimate(metric, statistic, &mut random))
     }
 
-    /// The share of failed operations, percent, like [`PooledSamples::estimate`].
+    /// Returns the percentage of failed operations, like [`PooledSamples::estimate`].
     #[must_use]
-    pub fn error_percent(&self, operation: &str, seed: u64) -> Option<Estimate> {
+    pub(crate) fn error_percent(&self, operation: &str, seed: u64) -> Option<Estimate> {
         let mut random = self.random(seed, operation, &["errors"]);
         self.group(operation).map(|group| group.error_percent(&mut random))
     }
 
-    /// The samples of `operation`, or of all.
+    /// Returns the samples of `operation`, or of all operations for [`ALL_OPERATIONS`].
     #[must_use]
-    pub fn group(&self, operation: &str) -> Option<&OperationSamples> {
+    pub(crate) fn group(&self, operation: &str) -> Option<&OperationSamples> {
         if operation == ALL_OPERATIONS { Some(&self.all) } else { self.by_operation.get(operation) }
     }
 
-    /// The names of all groups: [`ALL_OPERATIONS`], then each operation.
+    /// Returns the names of all groups: [`ALL_OPERATIONS`], then each operation.
     pub(crate) fn operations(&self) -> impl Iterator<Item = &str> {
         std::iter::once(ALL_OPERATIONS).chain(self.by_operation.keys().map(String::as_str))
     }
@@ -94,7 +100,7 @@ impl PooledSamples {
     }
 
     fn new(name: (&str, &str), cells: &[CellSamples]) -> Self {
-        let count = |doubt: Doubt| cells.iter().filter(|(cell, _)| doubt.applies(cell)).count();
+        let count = |issue: CellIssue| cells.iter().filter(|(cell, _)| issue.applies_to(cell)).count();
         let operations: BTreeSet<&str> =
             cells.iter().flat_map(|(_, samples)| samples).map(|sample| sample.operation.as_str()).collect();
         PooledSamples {
@@ -103,7 +109,11 @@ impl PooledSamples {
             magnitude: cells.first().map_or(0.0, |(cell, _)| cell.magnitude),
             baseline: cells.iter().all(|(cell, _)| cell.baseline),
             cells: cells.len(),
-            doubtful_cells: Doubt::ALL.map(|doubt| (doubt, count(doubt))).into_iter().filter(|(_, n)| *n > 0).collect(),
+            cells_by_issue: CellIssue::ALL
+                .map(|issue| (issue, count(issue)))
+                .into_iter()
+                .filter(|(_, n)| *n > 0)
+                .collect(),
             measured_s: cells.iter().map(|(cell, _)| cell.measured_s).sum(),
             all: group(cells, |_| true),
             by_operation: operations
@@ -114,54 +124,54 @@ impl PooledSamples {
     }
 }
 
-fn group(cells: &[CellSamples], which: impl Fn(&Sample) -> bool) -> OperationSamples {
+fn group(cells: &[CellSamples], is_included: impl Fn(&Sample) -> bool) -> OperationSamples {
     let cells: Vec<_> = cells
         .iter()
         .map(|(cell, samples)| {
-            let chosen = samples.iter().copied().filter(|sample| which(sample)).collect();
-            (LinkParameters::of(samples, cell.rate_kbit), chosen)
+            let included = samples.iter().copied().filter(|sample| is_included(sample)).collect();
+            (LinkParameters::of(samples, cell.rate_kbit), included)
         })
         .collect();
     OperationSamples::new(&cells)
 }
 
-/// One condition's values, from mild to severe.
+/// Pooled samples of one condition's values, from mild to severe.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SweepSamples {
-    /// What is varied.
+pub(crate) struct SweepSamples {
+    /// The swept parameter.
     pub condition: String,
-    /// One pool a value.
+    /// Pooled samples of each value.
     pub values: Vec<PooledSamples>,
 }
 
 /// A run's samples, pooled.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RunSamples {
-    /// The pooled baseline cells; `None` when the run has none.
+pub(crate) struct RunSamples {
+    /// The pooled baseline cells; `None` if the run has none.
     pub baseline: Option<PooledSamples>,
-    /// The varied conditions.
+    /// The conditions of the sweep.
     pub conditions: Vec<SweepSamples>,
-    /// Samples of cells that are not listed. They are not pooled; tables and graphs state their number.
+    /// Number of samples of unlisted cells. They are ignored; tables and graphs must report them.
     pub unlisted_samples: usize,
 }
 
 impl RunSamples {
-    /// RunSamples `samples` by what `cells` say of their cells. Warm-up is left out. A cell without samples makes an
-    /// empty pool.
+    /// Pools `samples` by the conditions of `cells`. Warm-up samples are ignored. Cells without samples give empty
+    /// pooled samples.
     #[must_use]
-    pub fn new(samples: &[Sample], cells: &[CellInfo]) -> Self {
-        let mut of_cell: HashMap<&str, Vec<&Sample>> = HashMap::new();
+    pub(crate) fn new(samples: &[Sample], cells: &[CellInfo]) -> Self {
+        let mut by_cell: HashMap<&str, Vec<&Sample>> = HashMap::new();
         for sample in samples.iter().filter(|sample| sample.phase == Phase::Measured) {
-            of_cell.entry(&sample.cell).or_default().push(sample);
+            by_cell.entry(&sample.cell).or_default().push(sample);
         }
         let pool = |name: (&str, &str), cells: &[&CellInfo]| {
-            let samples = |cell: &CellInfo| of_cell.get(cell.cell.as_str()).cloned().unwrap_or_default();
+            let samples = |cell: &CellInfo| by_cell.get(cell.cell.as_str()).cloned().unwrap_or_default();
             let cells: Vec<CellSamples> = cells.iter().map(|&cell| (cell, samples(cell))).collect();
             PooledSamples::new(name, &cells)
         };
         let baseline = baseline_cells(cells);
         let listed: HashSet<&str> = cells.iter().map(|cell| cell.cell.as_str()).collect();
-        let unlisted = of_cell.iter().filter(|(cell, _)| !listed.contains(*cell));
+        let unlisted = by_cell.iter().filter(|(cell, _)| !listed.contains(*cell));
         RunSamples {
             baseline: (!baseline.is_empty()).then(|| pool((condition_label::BASELINE, ""), &baseline)),
             conditions: conditions(cells, pool),
@@ -169,27 +179,27 @@ impl RunSamples {
         }
     }
 
-    /// The pooled baseline, then each condition's values from mild to severe.
+    /// Returns the pooled baseline, then each condition's values from mild to severe.
     pub(crate) fn all(&self) -> impl Iterator<Item = &PooledSamples> {
         self.baseline.iter().chain(self.conditions.iter().flat_map(|condition| &condition.values))
     }
 
-    /// The pools to show for a condition: its values, after the pooled baseline where no value of its own is one.
+    /// Returns the values of a sweep, after the pooled baseline if the sweep has no baseline value.
     #[must_use]
-    pub fn with_baseline<'a>(&'a self, of: &'a SweepSamples) -> Vec<&'a PooledSamples> {
-        let own = of.values.iter().any(|pool| pool.baseline);
-        let borrowed = self.baseline.iter().filter(|_| !own);
-        borrowed.chain(&of.values).collect()
+    pub(crate) fn with_baseline<'a>(&'a self, sweep: &'a SweepSamples) -> Vec<&'a PooledSamples> {
+        let has_own = sweep.values.iter().any(|pooled| pooled.baseline);
+        let baseline = self.baseline.iter().filter(|_| !has_own);
+        baseline.chain(&sweep.values).collect()
     }
 }
 
-/// The cells that everything is compared with: of those of the unshaped link the ones without any doubt; where there is
-/// none the verified ones, else all (the pool then says so).
+/// Returns the baseline cells without issues; if there are none, the verified ones; otherwise all (the pooled samples
+/// then report the issues).
 fn baseline_cells(cells: &[CellInfo]) -> Vec<&CellInfo> {
-    let of = |which: fn(&CellInfo) -> bool| -> Vec<&CellInfo> {
-        cells.iter().filter(|cell| cell.baseline && which(cell)).collect()
+    let tier = |is_included: fn(&CellInfo) -> bool| -> Vec<&CellInfo> {
+        cells.iter().filter(|cell| cell.baseline && is_included(cell)).collect()
     };
-    let tiers = [of(CellInfo::is_reliable), of(|cell| cell.verdict == Verdict::Verified), of(|_| true)];
+    let tiers = [tier(CellInfo::is_reliable), tier(|cell| cell.verdict == Verdict::Verified), tier(|_| true)];
     tiers.into_iter().find(|tier| !tier.is_empty()).unwrap_or_default()
 }
 
@@ -205,7 +215,7 @@ fn conditions(cells: &[CellInfo], pool: impl Fn((&str, &str), &[&CellInfo]) -> P
     by_condition
         .into_iter()
         .map(|((_, name), mut values)| {
-            let severity = |pool: &PooledSamples| condition_label::severity(name, pool.magnitude);
+            let severity = |pooled: &PooledSamples| condition_label::severity(name, pooled.magnitude);
             values.sort_by(|a, b| severity(a).total_cmp(&severity(b)));
             SweepSamples { condition: name.to_owned(), values }
         })
@@ -247,68 +257,68 @@ mod tests {
     }
 
     #[test]
-    fn values_go_from_mild_to_severe() {
-        let values = RunSamples::new(&[], &cells());
+    fn values_are_sorted_from_mild_to_severe() {
+        let run = RunSamples::new(&[], &cells());
         let order: Vec<Vec<&str>> =
-            values.conditions.iter().map(|c| c.values.iter().map(|p| p.value.as_str()).collect()).collect();
+            run.conditions.iter().map(|c| c.values.iter().map(|p| p.value.as_str()).collect()).collect();
         assert_eq!(order, [vec!["0%"], vec!["0", "50ms", "100ms"], vec!["1Mbit", "100kbit"]]);
     }
 
     #[test]
-    fn repetitions_are_pooled_and_doubts_kept() {
+    fn repetitions_are_pooled_and_issues_kept() {
         let samples = [
             sample("delay-50ms-r1", "login", Outcome::Ok, 1.0),
             sample("delay-50ms-r2", "login", Outcome::Ok, 2.0),
             sample("loss-0%-r1", "login", Outcome::Ok, 3.0),
             sample("delay-0-r1", "login", Outcome::Reset, 4.0),
-            sample("elsewhere", "login", Outcome::Ok, 5.0),
+            sample("unlisted", "login", Outcome::Ok, 5.0),
         ];
-        let values = RunSamples::new(&samples, &cells());
-        let pool = &values.conditions[1].values[1];
+        let run = RunSamples::new(&samples, &cells());
+        let pooled = &run.conditions[1].values[1];
         assert_eq!(
-            (pool.all.pooled.latency_ms.values(), pool.doubts()),
+            (pooled.all.pooled.latency_ms.values(), pooled.issues()),
             ([1.0, 2.0].as_slice(), vec!["1 of 2 unverified".to_owned()])
         );
-        let baseline = values.baseline.as_ref().unwrap();
+        let baseline = run.baseline.as_ref().unwrap();
         assert_eq!(
-            (baseline.cells, baseline.all.pooled.counts.tried(), baseline.all.pooled.latency_ms.values()),
+            (baseline.cells, baseline.all.pooled.counts.total(), baseline.all.pooled.latency_ms.values()),
             (2, 2, [3.0].as_slice())
         );
-        assert_eq!(values.unlisted_samples, 1);
+        assert_eq!(run.unlisted_samples, 1);
     }
 
     #[test]
-    fn overload_is_a_doubt_of_its_own_and_no_baseline_where_there_is_another() {
+    fn overload_is_a_separate_issue_and_excludes_a_cell_from_the_baseline_if_another_remains() {
         let mut cells = cells();
         for cell in cells.iter_mut().filter(|cell| cell.value == "50ms" || cell.value == "0%") {
             cell.overloaded = true;
             cell.verdict = if cell.value == "0%" { Verdict::Verified } else { Verdict::Failed };
         }
-        let values = RunSamples::new(&[], &cells);
-        assert_eq!(values.conditions[1].values[1].doubts(), ["failed", "overloaded"]);
-        assert_eq!(values.conditions[0].values[0].doubts(), ["overloaded"]);
+        let run = RunSamples::new(&[], &cells);
+        assert_eq!(run.conditions[1].values[1].issues(), ["failed", "overloaded"]);
+        assert_eq!(run.conditions[0].values[0].issues(), ["overloaded"]);
         let baseline =
-            |cells: &[CellInfo]| RunSamples::new(&[], cells).baseline.map(|pool| (pool.cells, pool.doubts()));
+            |cells: &[CellInfo]| RunSamples::new(&[], cells).baseline.map(|pooled| (pooled.cells, pooled.issues()));
         assert_eq!(baseline(&cells), Some((1, Vec::new())));
         cells.retain(|cell| cell.value != "0");
         assert_eq!(baseline(&cells), Some((1, vec!["overloaded".to_owned()])));
     }
 
     #[test]
-    fn warm_up_is_in_no_pool() {
+    fn warm_up_samples_are_not_pooled() {
         let warm_up = |cell: &str| Sample { phase: Phase::WarmUp, ..sample(cell, "login", Outcome::Ok, 9.0) };
-        let samples = [warm_up("loss-0%-r1"), warm_up("elsewhere"), sample("loss-0%-r1", "login", Outcome::Ok, 3.0)];
-        let values = RunSamples::new(&samples, &cells());
-        let pool = &values.conditions[0].values[0];
-        assert_eq!((pool.all.pooled.latency_ms.values(), values.unlisted_samples), ([3.0].as_slice(), 0));
-        assert_eq!(pool.all.breakdown.all.map(|mean| mean.n), Some(1));
+        let samples = [warm_up("loss-0%-r1"), warm_up("unlisted"), sample("loss-0%-r1", "login", Outcome::Ok, 3.0)];
+        let run = RunSamples::new(&samples, &cells());
+        let pooled = &run.conditions[0].values[0];
+        assert_eq!((pooled.all.pooled.latency_ms.values(), run.unlisted_samples), ([3.0].as_slice(), 0));
+        assert_eq!(pooled.all.breakdown.all.map(|mean| mean.n), Some(1));
     }
 
     #[test]
-    fn a_condition_without_a_baseline_of_its_own_borrows_the_pooled_one() {
-        let values = RunSamples::new(&[], &cells());
+    fn a_condition_without_a_baseline_value_gets_the_pooled_baseline() {
+        let run = RunSamples::new(&[], &cells());
         let shown = |index: usize| -> Vec<&str> {
-            values.with_baseline(&values.conditions[index]).iter().map(|pool| pool.condition.as_str()).collect()
+            run.with_baseline(&run.conditions[index]).iter().map(|pooled| pooled.condition.as_str()).collect()
         };
         assert_eq!(shown(2), ["baseline", "rate", "rate"]);
         assert_eq!(shown(1), ["delay", "delay", "delay"]);

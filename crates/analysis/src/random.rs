@@ -1,14 +1,13 @@
-//! Random numbers from a seed that comes in: the same seed and names give the same numbers in every version of a
-//! library.
+//! Random numbers from a given seed: the same seed and names give the same numbers, whatever the versions of libraries.
 
 /// `SplitMix64`: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {
-    /// A stream of its own for each list of names.
+    /// Creates a separate stream for each list of names.
     pub(crate) fn new(seed: u64, names: &[&str]) -> Self {
-        // FNV-1a, with a byte between names that is in none of them.
+        // FNV-1a; names are separated by a byte that UTF-8 text does not contain.
         let bytes = names.iter().flat_map(|name| name.bytes().chain([0xff]));
         let hash =
             bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -22,16 +21,16 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Evenly spread from 0 up to, but not including, 1.
+    /// Draws from the uniform distribution on 0 to 1, 1 excluded.
     #[cfg(test)]
     pub(crate) fn uniform(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A point in the unit disc, evenly spread.
+    /// Draws a point from the uniform distribution on the unit disc.
     fn in_disc(&mut self) -> (f64, f64) {
         loop {
-            // Both coordinates of one draw: resampling takes most of the time of a report.
+            // Both coordinates come from one draw: resampling takes most of the time of a report.
             let bits = self.next();
             let coordinate = |bits: u32| f64::from(bits) / f64::from(1_u32 << 31) - 1.0;
             let (x, y) = (coordinate((bits >> 32) as u32), coordinate(bits as u32));
@@ -41,19 +40,19 @@ impl Random {
         }
     }
 
-    /// A number of the distribution Beta(1/2, 3/2): the square of a coordinate of a point in the unit disc, because
-    /// that coordinate's density is a semicircle.
+    /// Draws from the distribution Beta(1/2, 3/2): the square of a coordinate of a point in the unit disc, because the
+    /// density of that coordinate is a semicircle.
     pub(crate) fn beta(&mut self) -> f64 {
         let (x, _) = self.in_disc();
         x * x
     }
 
-    /// A number of the standard normal distribution (Marsaglia's polar method).
+    /// Draws from the standard normal distribution (Marsaglia's polar method).
     #[cfg(test)]
     pub(crate) fn normal(&mut self) -> f64 {
         let (x, y) = self.in_disc();
-        let size = (x * x + y * y).max(f64::MIN_POSITIVE);
-        x * (-2.0 * size.ln() / size).sqrt()
+        let square = (x * x + y * y).max(f64::MIN_POSITIVE);
+        x * (-2.0 * square.ln() / square).sqrt()
     }
 }
 
@@ -69,15 +68,15 @@ mod tests {
     }
 
     #[test]
-    fn distributions_have_their_moments() {
+    fn distributions_have_the_expected_moments() {
         let mut random = Random::new(1, &[]);
-        let close = |(mean, variance): (f64, f64), expect: (f64, f64)| {
-            assert!((mean - expect.0).abs() < 0.01 && (variance - expect.1).abs() < 0.01, "{mean} {variance}");
+        let check = |(mean, variance): (f64, f64), expected: (f64, f64)| {
+            assert!((mean - expected.0).abs() < 0.01 && (variance - expected.1).abs() < 0.01, "{mean} {variance}");
         };
-        close(moments(|| random.uniform()), (0.5, 1.0 / 12.0));
+        check(moments(|| random.uniform()), (0.5, 1.0 / 12.0));
         // Beta(a, b): mean a/(a + b), variance ab/((a + b)²(a + b + 1)).
-        close(moments(|| random.beta()), (0.25, 0.0625));
-        close(moments(|| random.normal()), (0.0, 1.0));
+        check(moments(|| random.beta()), (0.25, 0.0625));
+        check(moments(|| random.normal()), (0.0, 1.0));
     }
 
     #[test]

@@ -1,3 +1,3 @@
-//! The sample, as the client defines it. The columns have one owner, `shop-client`; here they only get a short name.
+//! The sample as `shop-client` defines it, under a short path.
 
 pub use model::sample::{Outcome, Phase, Sample};

@@ -1,4 +1,4 @@
-//! The statistics by which a set of durations is told, and how many values each of them needs.
+//! The statistics of durations, and the minimum number of samples of each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,10 +17,10 @@ pub enum Statistic {
 }
 
 impl Statistic {
-    /// All statistic.
+    /// All statistics.
     pub const ALL: [Statistic; 4] = [Statistic::P50, Statistic::P95, Statistic::P99, Statistic::Mean];
 
-    /// The word for it in tables and on the command line.
+    /// Returns the name used in tables and on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Statistic {
         }
     }
 
-    /// Which share of the values is at most this; `None` for what is no percentile.
+    /// Returns the fraction of the values that are at most this statistic; `None` for the mean.
     #[must_use]
     pub fn quantile(self) -> Option<f64> {
         match self {
@@ -42,11 +42,12 @@ impl Statistic {
         }
     }
 
-    /// Fewer values than this are too few for it: it is marked in tables, not drawn, and gets no interval.
+    /// Returns the minimum number of samples. With fewer, the statistic is undersampled: it is marked in tables, not
+    /// drawn, and has no confidence interval.
     ///
-    /// A percentile needs ten values beyond it. How many lie beyond the true one varies by about the square root of
-    /// their number (binomial), so with ten the share beyond is known to a third: a "p99" is then between p98.7 and
-    /// p99.3 twice in three times. With one value beyond it, it is little else than the maximum.
+    /// A percentile needs ten values beyond it. The number of values beyond the true percentile varies by about its
+    /// square root (binomial). Ten values determine the fraction beyond to within a third: a "p99" then lies between
+    /// p98.7 and p99.3 in two of three cases. With one value beyond it, a percentile is close to the maximum.
     #[must_use]
     pub fn min_samples(self) -> usize {
         match self {
@@ -57,18 +58,18 @@ impl Statistic {
         }
     }
 
-    /// Whether `n` values are too few for it.
+    /// Returns whether `n` samples are fewer than the minimum.
     #[must_use]
     pub fn is_undersampled(self, n: usize) -> bool {
         n < self.min_samples()
     }
 }
 
-/// The statistics for which `n` values are too few, as tables list them: `p95 p99`, or nothing.
+/// Returns the statistics that `n` samples leave undersampled, separated by spaces (`p95 p99`); empty without samples.
 pub(crate) fn undersampled(n: usize) -> String {
-    let few: Vec<&str> =
+    let names: Vec<&str> =
         Statistic::ALL.into_iter().filter(|one| one.is_undersampled(n)).map(Statistic::as_str).collect();
-    if n == 0 { String::new() } else { few.join(" ") }
+    if n == 0 { String::new() } else { names.join(" ") }
 }
 
 impl fmt::Display for Statistic {
@@ -84,7 +85,7 @@ impl FromStr for Statistic {
         Statistic::ALL
             .into_iter()
             .find(|statistic| statistic.as_str() == text)
-            .ok_or_else(|| format!("statistic '{text}': one of p50, p95, p99, mean"))
+            .ok_or_else(|| format!("invalid statistic '{text}': expected p50, p95, p99 or mean"))
     }
 }
 
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn words_round_trip() {
+    fn names_round_trip() {
         for statistic in Statistic::ALL {
             assert_eq!(statistic.to_string().parse(), Ok(statistic));
         }

@@ -1,4 +1,4 @@
-//! The rows of `summary.csv`: one for each cell and operation, and one for all operations of the cell.
+//! The rows of `summary.csv`: one per cell and operation, and one for all operations of the cell.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,41 +10,41 @@ use crate::sample::{Outcome, Phase, Sample};
 use crate::statistic::undersampled;
 
 /// The `operation` of the row that covers all operations of a cell.
-pub const ALL_OPERATIONS: &str = "all";
+pub(crate) const ALL_OPERATIONS: &str = "all";
 
 /// Statistics of one operation in one cell, or of all operations in it.
 ///
-/// Durations are milliseconds and stand on `ok` samples only; how many failed, and how, is in other columns. What could
-/// not be measured is `None`, an empty field in the CSV.
+/// Durations are milliseconds, of `ok` samples only; failures are counted per outcome. A value that could not be
+/// measured is `None`, an empty field in the CSV.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SummaryRow {
     /// The run's id.
     pub run_id: String,
     /// The cell's id.
     pub cell: String,
-    /// What is varied in the cell.
+    /// The swept parameter.
     pub condition: String,
-    /// What it is set to, with its unit.
+    /// The parameter's value with its unit.
     pub value: String,
-    /// Which repetition of the cell, from 1.
+    /// Number of the repetition, from 1.
     pub repetition: Option<u32>,
     /// The operation, or [`ALL_OPERATIONS`].
     pub operation: String,
-    /// Operations tried.
+    /// Number of operations.
     pub n: u64,
     /// … that succeeded.
     pub ok: u64,
-    /// … that ended in anything else: the sum of the next five.
+    /// … that failed: the sum of the next five.
     pub errors: u64,
     /// … that the shop refused.
     pub refused: u64,
-    /// … without a complete answer in time.
+    /// … without a complete response in time.
     pub timeout: u64,
-    /// … whose connection could not be made.
+    /// … whose connection could not be opened.
     pub connect_failed: u64,
-    /// … whose connection broke.
+    /// … whose connection was reset.
     pub reset: u64,
-    /// … whose answer was not what the protocol allows.
+    /// … whose response violated the protocol.
     pub protocol: u64,
     /// Mean latency.
     pub latency_mean_ms: Option<f64>,
@@ -66,26 +66,26 @@ pub struct SummaryRow {
     pub rtt_p99_ms: Option<f64>,
     /// Largest RTT of a request.
     pub rtt_max_ms: Option<f64>,
-    /// Mean handling time of the server.
+    /// Mean server time.
     pub server_mean_ms: Option<f64>,
-    /// Median handling time of the server.
+    /// Median server time.
     pub server_p50_ms: Option<f64>,
-    /// 95th percentile of the server's handling time.
+    /// 95th percentile of the server time.
     pub server_p95_ms: Option<f64>,
-    /// 99th percentile of the server's handling time; see `undersampled`.
+    /// 99th percentile of the server time; see `undersampled`.
     pub server_p99_ms: Option<f64>,
-    /// Largest handling time of the server.
+    /// Largest server time.
     pub server_max_ms: Option<f64>,
-    /// Median time of the TCP handshakes.
+    /// Median connect time.
     pub connect_p50_ms: Option<f64>,
-    /// The percentiles for which `ok` operations are too few ([`crate::Statistic::needs`]), as in `p95 p99`.
+    /// The percentiles with fewer `ok` operations than [`crate::Statistic::min_samples`], as in `p95 p99`.
     pub undersampled: String,
 }
 
-/// One row per cell and operation, after the one for all operations of the cell.
+/// Returns one row per cell and operation, after the row for all operations of the cell.
 ///
-/// Cells come in the order in which they first appear in `samples`, operations by name. Warm-up does not count; a cell
-/// without any other sample has no row.
+/// Cells come in the order in which they first appear in `samples`, operations by name. Warm-up samples are ignored; a
+/// cell with no other samples has no row.
 #[must_use]
 pub fn summarise(samples: &[Sample]) -> Vec<SummaryRow> {
     let mut position: HashMap<(&str, &str), usize> = HashMap::new();
@@ -123,7 +123,7 @@ fn row(operation: &str, samples: &[&Sample]) -> Option<SummaryRow> {
         value: first.value.clone(),
         repetition: first.repetition,
         operation: operation.to_owned(),
-        n: counts.tried(),
+        n: counts.total(),
         ok: counts.of(Outcome::Ok),
         errors: counts.errors(),
         refused: counts.of(Outcome::Refused),
@@ -155,7 +155,7 @@ fn row(operation: &str, samples: &[&Sample]) -> Option<SummaryRow> {
 pub(crate) mod tests {
     use super::*;
 
-    /// A sample of `cell`, of which only what the statistics use is set.
+    /// Returns a sample of `cell` in which only the fields that statistics use are set.
     pub(crate) fn sample(cell: &str, operation: &str, outcome: Outcome, latency_ms: f64) -> Sample {
         Sample {
             run_id: "run".to_owned(),
@@ -183,14 +183,14 @@ pub(crate) mod tests {
         let rows = summarise(&three_and_a_timeout());
         let got: Vec<_> =
             rows.iter().map(|row| (row.cell.as_str(), row.operation.as_str(), row.n, row.errors)).collect();
-        let expect = [
+        let expected = [
             ("a", "all", 5, 2),
             ("a", "login", 4, 1),
             ("a", "place_order", 1, 1),
             ("b", "all", 1, 0),
             ("b", "login", 1, 0),
         ];
-        assert_eq!(got, expect);
+        assert_eq!(got, expected);
     }
 
     #[test]
@@ -208,16 +208,16 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn warm_up_is_left_out() {
+    fn warm_up_is_ignored() {
         let mut samples = three_and_a_timeout();
-        let expect = summarise(&samples);
+        let expected = summarise(&samples);
         samples.insert(0, Sample { phase: Phase::WarmUp, ..sample("a", "login", Outcome::Ok, 900.0) });
         samples.push(Sample { phase: Phase::WarmUp, ..sample("c", "login", Outcome::Reset, 1.0) });
-        assert_eq!(summarise(&samples), expect);
+        assert_eq!(summarise(&samples), expected);
     }
 
     #[test]
-    fn the_csv_carries_units_and_leaves_missing_values_empty() {
+    fn the_csv_has_units_and_empty_fields_for_missing_values() {
         let rows = summarise(&three_and_a_timeout());
         let mut writer = csv::Writer::from_writer(Vec::new());
         rows.iter().for_each(|row| writer.serialize(row).unwrap());

@@ -1,15 +1,15 @@
-//! The table of conditions: what each value of each condition did, against the baseline.
+//! The table of conditions: statistics of each value of each condition, compared with the baseline.
 
-mod for_people;
+mod human_readable;
 
 use comfy_table::presets;
 use serde::{Deserialize, Serialize};
 
 use crate::cell::CellInfo;
+use crate::cell_issue::CellIssue;
 use crate::condition_label;
 use crate::confidence_interval::MIN_REPETITIONS;
 use crate::distribution::Distribution;
-use crate::doubt::Doubt;
 use crate::format::Format;
 use crate::metric::Metric;
 use crate::percentile::Sorted;
@@ -17,91 +17,93 @@ use crate::pooled_samples::{PooledSamples, RunSamples};
 use crate::sample::Sample;
 use crate::statistic::{Statistic, undersampled};
 use crate::summary::ALL_OPERATIONS;
-use for_people::{COLUMNS, for_people};
+use human_readable::{COLUMNS, human_readable};
 
-/// Operations with a latency above this are slow, milliseconds.
+/// Threshold of the column of slow operations, milliseconds.
 const SLOW_MS: f64 = 200.0;
 
-/// One value of one condition over all its repetitions. Durations are milliseconds and stand on `ok` samples only.
+/// Statistics of one value of one condition over all its repetitions. Durations are milliseconds, of `ok` samples only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConditionRow {
-    /// What is varied; `baseline` in the row of the pooled baseline.
+    /// The swept parameter; `baseline` in the row of the pooled baseline.
     pub condition: String,
-    /// What it is set to, with its unit.
+    /// The parameter's value with its unit.
     pub value: String,
-    /// How many cells (repetitions) are pooled.
+    /// Number of pooled cells (repetitions).
     pub cells: usize,
-    /// How many of them were measured without their condition being confirmed.
-    pub not_proved_cells: usize,
-    /// How many of them failed.
+    /// … whose condition was not confirmed.
+    pub unverified_cells: usize,
+    /// … that failed.
     pub failed_cells: usize,
-    /// How many of them were interrupted.
+    /// … that were interrupted.
     pub interrupted_cells: usize,
-    /// How many of them were measured on a host too busy for it.
+    /// … during which the host was overloaded.
     pub overloaded_cells: usize,
-    /// In how many of them the server was slow itself.
+    /// … whose slow operations were slow in the server.
     pub stalled_cells: usize,
-    /// Operations tried.
+    /// Number of operations.
     pub n: u64,
-    /// … that did not succeed.
+    /// … that failed.
     pub errors: u64,
-    /// … the same in percent.
+    /// … that failed, percent.
     pub error_percent: Option<f64>,
-    /// Operations tried per second of the measured time, all clients together; `None` when there was no such time.
+    /// Operations per second of the measurement window, over all clients; `None` without a measurement window.
     pub operations_per_s: Option<f64>,
-    /// Subset of the operations that succeeded whose latency was above 200 ms, percent.
+    /// Percentage of successful operations with a latency above 200 ms.
     pub slower_than_200_ms_percent: Option<f64>,
     /// Median latency.
     pub latency_p50_ms: Option<f64>,
-    /// Lower end of the median's 95 % interval over repetitions; `intervals.csv` has those of all statistics.
+    /// Lower bound of the median's 95 % confidence interval over repetitions; `intervals.csv` contains those of all
+    /// statistics.
     pub latency_p50_low_ms: Option<f64>,
-    /// Upper end of it.
+    /// Upper bound of the same interval.
     pub latency_p50_high_ms: Option<f64>,
-    /// Median latency less the pooled baseline's. In a baseline row of a condition it shows how far baselines differ.
+    /// Median latency minus the pooled baseline's. In a baseline row of a condition it shows how far baselines differ.
     pub latency_p50_delta_ms: Option<f64>,
     /// 95th percentile of the latency.
     pub latency_p95_ms: Option<f64>,
-    /// 95th percentile of the latency less the pooled baseline's.
+    /// 95th percentile of the latency minus the pooled baseline's.
     pub latency_p95_delta_ms: Option<f64>,
     /// 99th percentile of the latency; see `undersampled`.
     pub latency_p99_ms: Option<f64>,
     /// Median RTT of the requests.
     pub rtt_p50_ms: Option<f64>,
-    /// Median RTT less the pooled baseline's.
+    /// Median RTT minus the pooled baseline's.
     pub rtt_p50_delta_ms: Option<f64>,
     /// 95th percentile of the RTT of the requests.
     pub rtt_p95_ms: Option<f64>,
-    /// 95th percentile of the RTT less the pooled baseline's.
+    /// 95th percentile of the RTT minus the pooled baseline's.
     pub rtt_p95_delta_ms: Option<f64>,
     /// 99th percentile of the RTT of the requests; see `undersampled`.
     pub rtt_p99_ms: Option<f64>,
-    /// The percentiles for which `n − errors` operations are too few ([`Statistic::needs`]), as in `p95 p99`.
+    /// The percentiles with fewer successful operations than [`Statistic::min_samples`], as in `p95 p99`.
     pub undersampled: String,
 }
 
 impl ConditionRow {
-    fn new(pool: &PooledSamples, baseline: Option<&PooledSamples>, seed: u64) -> Self {
-        let told = |pool: &PooledSamples, metric: Metric| Distribution::of(metric.of(&pool.all.pooled));
-        let (latency, rtt) = (told(pool, Metric::Latency), told(pool, Metric::Rtt));
-        let base = |metric| baseline.map(|pool| told(pool, metric)).unwrap_or_default();
+    fn new(pooled: &PooledSamples, baseline: Option<&PooledSamples>, seed: u64) -> Self {
+        let distribution = |of: &PooledSamples, metric: Metric| Distribution::of(metric.of(&of.all.pooled));
+        let (latency, rtt) = (distribution(pooled, Metric::Latency), distribution(pooled, Metric::Rtt));
+        let base = |metric| baseline.map(|baseline| distribution(baseline, metric)).unwrap_or_default();
         let (base_latency, base_rtt) = (base(Metric::Latency), base(Metric::Rtt));
-        let median = pool.estimate(ALL_OPERATIONS, Metric::Latency, Statistic::P50, seed);
+        let median = pooled.estimate(ALL_OPERATIONS, Metric::Latency, Statistic::P50, seed);
         let interval = median.and_then(|median| median.interval.ok());
         let delta = |value: Option<f64>, base: Option<f64>| Some(value? - base?);
         ConditionRow {
-            condition: pool.condition.clone(),
-            value: pool.value.clone(),
-            cells: pool.cells,
-            not_proved_cells: pool.doubtful(Doubt::Unverified),
-            failed_cells: pool.doubtful(Doubt::Failed),
-            interrupted_cells: pool.doubtful(Doubt::Interrupted),
-            overloaded_cells: pool.doubtful(Doubt::Overloaded),
-            stalled_cells: pool.doubtful(Doubt::Stalled),
-            n: pool.all.pooled.counts.tried(),
-            errors: pool.all.pooled.counts.errors(),
-            error_percent: pool.all.pooled.counts.error_percent(),
-            operations_per_s: (pool.measured_s > 0.0).then(|| pool.all.pooled.counts.tried() as f64 / pool.measured_s),
-            slower_than_200_ms_percent: percent_above(&pool.all.pooled.latency_ms, SLOW_MS),
+            condition: pooled.condition.clone(),
+            value: pooled.value.clone(),
+            cells: pooled.cells,
+            unverified_cells: pooled.cells_with(CellIssue::Unverified),
+            failed_cells: pooled.cells_with(CellIssue::Failed),
+            interrupted_cells: pooled.cells_with(CellIssue::Interrupted),
+            overloaded_cells: pooled.cells_with(CellIssue::Overloaded),
+            stalled_cells: pooled.cells_with(CellIssue::ServerStalled),
+            n: pooled.all.pooled.counts.total(),
+            errors: pooled.all.pooled.counts.errors(),
+            error_percent: pooled.all.pooled.counts.error_percent(),
+            operations_per_s: (pooled.measured_s > 0.0)
+                .then(|| pooled.all.pooled.counts.total() as f64 / pooled.measured_s),
+            slower_than_200_ms_percent: percent_above(&pooled.all.pooled.latency_ms, SLOW_MS),
             latency_p50_ms: latency.p50,
             latency_p50_low_ms: interval.map(|interval| interval.low),
             latency_p50_high_ms: interval.map(|interval| interval.high),
@@ -118,23 +120,22 @@ impl ConditionRow {
         }
     }
 
-    fn doubtful_cells(&self, doubt: Doubt) -> usize {
-        match doubt {
-            Doubt::Unverified => self.not_proved_cells,
-            Doubt::Failed => self.failed_cells,
-            Doubt::Interrupted => self.interrupted_cells,
-            Doubt::Overloaded => self.overloaded_cells,
-            Doubt::Stalled => self.stalled_cells,
+    fn cells_with(&self, issue: CellIssue) -> usize {
+        match issue {
+            CellIssue::Unverified => self.unverified_cells,
+            CellIssue::Failed => self.failed_cells,
+            CellIssue::Interrupted => self.interrupted_cells,
+            CellIssue::Overloaded => self.overloaded_cells,
+            CellIssue::ServerStalled => self.stalled_cells,
         }
     }
 
-    /// What casts doubt on any of its cells.
-    fn doubts(&self) -> impl Iterator<Item = Doubt> {
-        Doubt::ALL.into_iter().filter(|doubt| self.doubtful_cells(*doubt) > 0)
+    fn issues(&self) -> impl Iterator<Item = CellIssue> {
+        CellIssue::ALL.into_iter().filter(|issue| self.cells_with(*issue) > 0)
     }
 
-    /// How far the median may be off: the longer side of its interval.
-    fn median_off_ms(&self) -> Option<f64> {
+    /// The larger half-width of the median's confidence interval.
+    fn median_half_width_ms(&self) -> Option<f64> {
         let (value, low, high) = (self.latency_p50_ms?, self.latency_p50_low_ms?, self.latency_p50_high_ms?);
         Some(f64::max(high - value, value - low))
     }
@@ -144,46 +145,46 @@ impl ConditionRow {
     }
 }
 
-/// The rows of the table: the pooled baseline first, then each condition's values from mild to severe.
+/// Returns the rows of the table: the pooled baseline, then each condition's values from mild to severe.
 ///
-/// The same `seed` gives the same intervals.
+/// The same `seed` gives the same confidence intervals.
 #[must_use]
 pub fn condition_rows(samples: &[Sample], cells: &[CellInfo], seed: u64) -> Vec<ConditionRow> {
     rows_of(&RunSamples::new(samples, cells), seed)
 }
 
-/// The table of conditions in `format`; ends in a newline. The forms for people round and carry notes, CSV and JSON
-/// carry every digit and no note. The same `seed` gives the same intervals.
+/// Returns the table of conditions in `format`, with a final newline. The human-readable formats round numbers and
+/// contain notes; CSV and JSON have full precision and no notes. The same `seed` gives the same confidence intervals.
 #[must_use]
 pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format, seed: u64) -> String {
-    let values = RunSamples::new(samples, cells);
-    let rows = rows_of(&values, seed);
+    let run = RunSamples::new(samples, cells);
+    let rows = rows_of(&run, seed);
     match format {
-        Format::Table => for_people(&rows, values.unlisted_samples, (presets::NOTHING, 0), None),
-        Format::Markdown => for_people(&rows, values.unlisted_samples, (presets::ASCII_MARKDOWN, 1), None),
+        Format::Table => human_readable(&rows, run.unlisted_samples, (presets::NOTHING, 0), None),
+        Format::Markdown => human_readable(&rows, run.unlisted_samples, (presets::ASCII_MARKDOWN, 1), None),
         Format::Csv => as_csv(&rows),
         Format::Json => as_json(&rows),
     }
 }
 
-/// The table for a terminal of `width` columns. Columns that do not fit are omitted, those of the RTT first and those
-/// of the latency last; a note names them. Lines of notes may be longer.
+/// Returns the table for a terminal of `width` columns. Columns that do not fit are omitted, those of the RTT first and
+/// those of the latency last; a note lists them. Notes may be wider than `width`.
 #[must_use]
 pub fn condition_table_within(samples: &[Sample], cells: &[CellInfo], seed: u64, width: usize) -> String {
-    let values = RunSamples::new(samples, cells);
-    for_people(&rows_of(&values, seed), values.unlisted_samples, (presets::NOTHING, 0), Some(width))
+    let run = RunSamples::new(samples, cells);
+    human_readable(&rows_of(&run, seed), run.unlisted_samples, (presets::NOTHING, 0), Some(width))
 }
 
-fn rows_of(values: &RunSamples, seed: u64) -> Vec<ConditionRow> {
-    let baseline = values.baseline.as_ref();
-    let values = values.conditions.iter().flat_map(|condition| &condition.values);
-    let first = baseline.map(|pool| ConditionRow::new(pool, None, seed));
-    first.into_iter().chain(values.map(|pool| ConditionRow::new(pool, baseline, seed))).collect()
+fn rows_of(run: &RunSamples, seed: u64) -> Vec<ConditionRow> {
+    let baseline = run.baseline.as_ref();
+    let values = run.conditions.iter().flat_map(|condition| &condition.values);
+    let first = baseline.map(|baseline| ConditionRow::new(baseline, None, seed));
+    first.into_iter().chain(values.map(|pooled| ConditionRow::new(pooled, baseline, seed))).collect()
 }
 
-/// Which percentage of the values is above `limit`; `None` when there are none.
-fn percent_above(values: &Sorted, limit: f64) -> Option<f64> {
-    let above = values.len() - values.values().partition_point(|value| *value <= limit);
+/// Returns the percentage of the values above `threshold`; `None` without values.
+fn percent_above(values: &Sorted, threshold: f64) -> Option<f64> {
+    let above = values.len() - values.values().partition_point(|value| *value <= threshold);
     (!values.is_empty()).then(|| 100.0 * above as f64 / values.len() as f64)
 }
 
@@ -201,7 +202,7 @@ fn cells_of(row: &ConditionRow) -> [String; COLUMNS.len()] {
         short(row.operations_per_s),
         row.slower_than_200_ms_percent.map_or_else(String::new, |percent| format!("{percent:.1}")),
         percentile(row.latency_p50_ms, Statistic::P50),
-        short(row.median_off_ms()),
+        short(row.median_half_width_ms()),
         signed(row.latency_p50_delta_ms),
         percentile(row.latency_p95_ms, Statistic::P95),
         signed(row.latency_p95_delta_ms),
@@ -214,44 +215,44 @@ fn cells_of(row: &ConditionRow) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// A mark for each doubt, behind a space; nothing without any.
+/// Returns the marks of all issues after a space; empty without issues.
 fn marks(row: &ConditionRow) -> String {
-    let marks: String = row.doubts().map(Doubt::mark).collect();
+    let marks: String = row.issues().map(CellIssue::mark).collect();
     if marks.is_empty() { marks } else { format!(" {marks}") }
 }
 
 fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
-    let mut notes = vec!["Times in ms, successful operations only; Δ: difference from the baseline.".to_owned()];
-    notes.push(">200 ms: percentage of successful operations with a latency above 200 ms.".to_owned());
-    notes.push(if rows.iter().any(|row| row.median_off_ms().is_some()) {
-        "±: larger half-width of the p50's 95 % CI over repetitions; all CIs: intervals.csv.".to_owned()
+    let mut notes = vec!["Times in ms, successful operations only; Δ: difference from the baseline".to_owned()];
+    notes.push(">200 ms: percentage of successful operations with a latency above 200 ms".to_owned());
+    notes.push(if rows.iter().any(|row| row.median_half_width_ms().is_some()) {
+        "±: larger half-width of the p50's 95 % CI over repetitions; all CIs: intervals.csv".to_owned()
     } else {
-        format!("No ±: a CI needs at least {MIN_REPETITIONS} differing repetitions.")
+        format!("No ±: a CI needs at least {MIN_REPETITIONS} differing repetitions")
     });
     if rows.iter().any(|row| !row.undersampled.is_empty()) {
         let min_samples =
             [Statistic::P50, Statistic::P95, Statistic::P99].map(|one| format!("{one} {}", one.min_samples()));
-        notes.push(format!("* undersampled (minimum: {}).", min_samples.join(", ")));
+        notes.push(format!("* undersampled (minimum: {})", min_samples.join(", ")));
     }
-    for doubt in Doubt::ALL.into_iter().filter(|doubt| rows.iter().any(|row| row.doubtful_cells(*doubt) > 0)) {
-        notes.push(format!("{} {}: {}", doubt.mark(), doubt.words(), doubt.remedy()));
+    for issue in CellIssue::ALL.into_iter().filter(|issue| rows.iter().any(|row| row.cells_with(*issue) > 0)) {
+        notes.push(format!("{} {}: {}", issue.mark(), issue.label(), issue.advice()));
     }
     let baseline = rows.first().filter(|row| row.condition == condition_label::BASELINE);
-    if let Some(doubt) = baseline.and_then(|row| row.doubts().find(|doubt| row.doubtful_cells(*doubt) == row.cells)) {
-        notes.push(format!("Δ unreliable: every baseline cell is {}.", doubt.words()));
+    if let Some(issue) = baseline.and_then(|row| row.issues().find(|issue| row.cells_with(*issue) == row.cells)) {
+        notes.push(format!("Δ unreliable: every baseline cell is marked {} ({})", issue.mark(), issue.label()));
     }
     if unlisted > 0 {
-        notes.push(format!("{unlisted} samples of cells not in cells.csv ignored."));
+        notes.push(format!("{unlisted} samples of cells not in cells.csv ignored"));
     }
     notes
 }
 
-/// Three digits that count; nothing where nothing was measured.
+/// Formats a value with three significant digits; empty without a value.
 fn short(value: Option<f64>) -> String {
     let Some(value) = value else { return String::new() };
     match value.abs() {
-        size if size < 9.995 => format!("{value:.2}"),
-        size if size < 99.95 => format!("{value:.1}"),
+        magnitude if magnitude < 9.995 => format!("{value:.2}"),
+        magnitude if magnitude < 99.95 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
     }
 }
@@ -268,9 +269,9 @@ fn signed(value: Option<f64>) -> String {
 fn as_csv(rows: &[ConditionRow]) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
-        writer.serialize(row).expect("a flat row is written to memory");
+        writer.serialize(row).expect("a flat row can be written to memory");
     }
-    let bytes = writer.into_inner().expect("memory is flushed");
+    let bytes = writer.into_inner().expect("memory can be flushed");
     String::from_utf8(bytes).expect("strings and numbers are UTF-8")
 }
 
@@ -284,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_keep_three_digits_and_differences_a_sign() {
+    fn numbers_have_three_digits_and_differences_a_sign() {
         let values = [0.004, 1.234, 9.996, 45.678, 99.96, 1234.5];
         assert_eq!(values.map(|value| short(Some(value))), ["0.00", "1.23", "10.0", "45.7", "100", "1234"]);
         let differences = [Some(0.001), Some(-0.001), Some(99.7), Some(-3.0), None];

@@ -1,6 +1,7 @@
-//! What a link is set to. Pure values: text in, text out, no I/O.
+//! Condition of a link: its settings and their text form. Pure: no I/O.
 //!
-//! Left out on purpose: direction. A shaper shapes what its own node sends; who wants both ways runs one at each end.
+//! A condition has no direction. A shaper shapes the packets that its own node sends; to shape both directions, run one
+//! shaper at each end.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Delay, Loss, QueueLimit, Rate};
 
-/// What a link does to the packets that pass it. The empty condition is the baseline.
+/// All settings of a link. The empty condition is the baseline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Condition {
@@ -17,39 +18,37 @@ pub struct Condition {
     pub delay: Delay,
     /// Half-width of the uniform spread around `delay`; never above it.
     pub jitter: Delay,
-    /// Share of packets lost.
+    /// Fraction of packets lost.
     pub loss: Loss,
-    /// Bits per second, without which the link is as fast as the host.
+    /// Rate limit; `None`: the link is as fast as the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
-    /// Packets that may be in the link at once, without which [`Condition::effective_queue_limit`] sizes it.
+    /// Maximum number of packets in the link; `None`: [`Condition::effective_queue_limit`] derives it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_limit: Option<QueueLimit>,
 }
 
-/// Parts of a condition that contradict each other.
+/// Contradiction between settings of a condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
-    /// A packet would have to leave before it came.
-    #[error(
-        "jitter '{jitter}' is above delay '{delay}': jitter spreads around the delay, so it can be at most as long"
-    )]
+    /// A packet would have to leave before it arrived.
+    #[error("invalid jitter '{jitter}': must not exceed the delay '{delay}'")]
     JitterAboveDelay {
-        /// The jitter asked for.
+        /// The requested jitter.
         jitter: Delay,
-        /// The delay asked for.
+        /// The requested delay.
         delay: Delay,
     },
 }
 
-/// Size that the bandwidth-delay product is counted in: a full Ethernet frame's IP packet.
+/// Packet size for the bandwidth-delay product: the IP packet of a full Ethernet frame.
 const FULL_PACKET_BITS: u128 = 1_500 * 8;
 
-/// What one emulator thread forwards in GSO packets at best, 12 Gbit/s. The stall comes on top of it, so that without a
-/// rate the queue is never the bottleneck.
+/// Maximum that one emulator thread forwards, in GSO packets: 12 Gbit/s. With [`MAX_STALL`] in addition, the queue is never
+/// the bottleneck of a link without a rate limit.
 const MAX_PACKETS_PER_SECOND: u128 = 1_000_000;
 
-/// How long a busy host may keep the emulator from letting packets out before that costs packets.
+/// Maximum time that an overloaded host may prevent the emulator from sending before packets are dropped.
 const MAX_STALL: Duration = Duration::from_millis(50);
 
 impl Condition {
@@ -57,21 +56,21 @@ impl Condition {
     pub const BASELINE: Self =
         Self { delay: Delay::ZERO, jitter: Delay::ZERO, loss: Loss::NONE, rate: None, queue_limit: None };
 
-    /// Whether this is the unshaped link.
+    /// Returns whether this is the baseline.
     pub fn is_baseline(&self) -> bool {
         *self == Self::BASELINE
     }
 
-    /// Whether packets that arrive together leave together, so that nothing is lost by handling them as one: a delay
-    /// and nothing else. All else is decided for each packet.
+    /// Returns whether GSO packets may stay whole: with a delay alone, packets that arrive together leave together. All
+    /// other settings apply to each wire packet.
     pub fn keeps_gso_packets(&self) -> bool {
         *self == Self { delay: self.delay, ..Self::BASELINE }
     }
 
-    /// Checks that the parts fit together.
+    /// Checks that the settings are consistent.
     ///
     /// # Errors
-    /// When jitter is above delay.
+    /// The jitter exceeds the delay.
     pub fn validate(self) -> Result<Self, ConditionError> {
         if self.jitter > self.delay {
             return Err(ConditionError::JitterAboveDelay { jitter: self.jitter, delay: self.delay });
@@ -79,8 +78,9 @@ impl Condition {
         Ok(self)
     }
 
-    /// The queue limit asked for, else the larger of netem's 1000 packets and the bandwidth-delay product in packets
-    /// of 1500 bytes. Without a rate no real link has a queue, so it is more than the emulator could fill.
+    /// Returns the requested queue limit, otherwise the larger of netem's 1000 packets and the bandwidth-delay product in
+    /// packets of 1500 bytes. A real link without a rate limit has no queue, so the limit is then more than the emulator can
+    /// fill.
     pub fn effective_queue_limit(&self) -> QueueLimit {
         self.queue_limit.unwrap_or_else(|| {
             let in_flight = u32::try_from(self.packets_in_flight()).unwrap_or(u32::MAX);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_reads_as_a_person_would_say_it() {
+    fn a_condition_is_displayed_as_a_list_of_its_settings() {
         for (json, expected) in [
             ("{}", "baseline"),
             (r#"{"delay":"50ms","loss":"1%"}"#, "delay 50ms, loss 1%"),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn json_round_trips_and_unknown_parts_are_refused() {
+    fn json_round_trips_and_unknown_settings_are_rejected() {
         let full = condition(r#"{"delay":"50ms","jitter":"5ms","loss":"0.5%","rate":"1.5Mbit","queue_limit":"7"}"#);
         assert_eq!(condition(&serde_json::to_string(&full).unwrap()), full);
         assert_eq!(serde_json::from_str::<Condition>("{}").unwrap(), Condition::BASELINE);
@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn jitter_above_delay_is_refused() {
+    fn jitter_above_delay_is_rejected() {
         assert!(condition(r#"{"delay":"5ms","jitter":"5ms"}"#).validate().is_ok());
         let error = condition(r#"{"delay":"5ms","jitter":"6ms"}"#).validate().unwrap_err();
-        assert!(error.to_string().starts_with("jitter '6ms' is above delay '5ms'"), "{error}");
+        assert!(error.to_string().starts_with("invalid jitter '6ms': must not exceed the delay '5ms'"), "{error}");
     }
 
     #[test]
-    fn only_a_delay_alone_keeps_bundles() {
+    fn only_a_delay_alone_keeps_gso_packets() {
         for (json, expected) in [
             ("{}", true),
             (r#"{"delay":"50ms"}"#, true),

@@ -204,7 +204,7 @@ mod tests {
             connection.busy_handler(Some(wait)).unwrap();
         });
         let lock = Connection::open(folder.path().join("shop.db")).unwrap();
-        lock.execute_batch("Start IMMEDIATE").unwrap();
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
         let write = |name: &'static str| store.write(move |connection| insert(connection, name));
         let start = Instant::now();
         let ((_, first), (behind, queued, released)) = tokio::join!(write("first"), async {

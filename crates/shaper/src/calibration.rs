@@ -1,8 +1,8 @@
-//! Measures, on this host and through the real packet thread, how much longer than its delay a packet takes.
+//! Measures on this host, with the real forwarder, how much longer than its delay a packet takes.
 //!
-//! Probes go into the TUN device as packets of programs do, but the packet thread lets them out by the loopback device
-//! instead of the shaped one: nothing of it is seen on the wire. The kernel stamps their arrival. The same datagrams
-//! sent straight over the loopback device say what of that time any packet takes, shaper or not.
+//! Probes enter the TUN device like the packets of programs, but the forwarder sends them by the loopback device
+//! instead of the shaped one: no probe appears on the wire. The kernel timestamps their arrival. The same datagrams
+//! sent directly over the loopback device measure the time that a packet takes without the shaper.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -17,47 +17,46 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::compensation::arrival_cost;
 use crate::tun;
 
-/// The device that probes leave by.
-pub(crate) const EXIT_DEVICE: &str = "lo";
+/// Device that probes are sent by.
+pub(crate) const EGRESS_DEVICE: &str = "lo";
 
-/// The delay that probes must have in the link: long enough for the packet thread to fall asleep.
+/// Delay of probes in the link: long enough for the forwarder to fall asleep.
 pub(crate) const DELAY: Duration = Duration::from_millis(2);
 
-/// A tenth of a second in all.
+/// They take a tenth of a second in total.
 const PROBES: u8 = 35;
 
-/// The first probes also teach the packet thread how late its timer is.
-const IGNORED: u8 = 10;
+/// Not counted: the forwarder measures the lateness of its timer first.
+const WARM_UP_PROBES: u8 = 10;
 
-/// Longer than any probe takes on a host that is worth measuring.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// Longer than any probe takes on a host that is not overloaded.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// An unassigned destination (RFC 5737), for the routing of probes into the TUN device; their headers say
-/// loopback.
-const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0);
+/// Reserved address (RFC 5737) that routes probes into the TUN device; the destination in their headers is loopback.
+const UNUSED_ADDRESS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 0);
 
-/// What to take off the time of a packet that wakes the packet thread.
+/// Measures the compensation of a packet that wakes the forwarder.
 ///
-/// The TUN device must be up, and the packet thread must delay by [`DELAY`] and let out by [`EXIT_DEVICE`].
+/// The TUN device must be up, and the forwarder must delay packets by [`DELAY`] and send by [`EGRESS_DEVICE`].
 ///
 /// # Errors
-/// When probes cannot be sent or do not come back, as where the loopback device is down.
+/// Probes cannot be sent or do not arrive, for example because the loopback device is down.
 pub(crate) fn measure_arrival_cost() -> io::Result<Duration> {
     let probe = Probe::open()?;
     let mut extra = Vec::new();
     for nth in 0..PROBES {
-        let bare = probe.time_bare(nth)?;
+        let direct = probe.time_direct(nth)?;
         let shaped = probe.time_shaped(nth)?;
-        if nth >= IGNORED {
-            extra.push(shaped.saturating_sub(DELAY).saturating_sub(bare));
+        if nth >= WARM_UP_PROBES {
+            extra.push(shaped.saturating_sub(DELAY).saturating_sub(direct));
         }
     }
-    arrival_cost(extra).ok_or_else(|| io::Error::other("no probe counted"))
+    arrival_cost(extra).ok_or_else(|| io::Error::other("no probe was measured"))
 }
 
-/// The sockets of the measurement.
+/// Sockets of the measurement.
 struct Probe {
-    entrance: Socket,
+    tun_socket: Socket,
     sender: UdpSocket,
     receiver: UdpSocket,
     port: u16,
@@ -68,18 +67,18 @@ const PROBE_BYTES: usize = 20 + 8 + 1;
 
 impl Probe {
     fn open() -> io::Result<Self> {
-        let entrance = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
-        entrance.bind_device(Some(tun::NAME.as_bytes()))?;
+        let tun_socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(libc::IPPROTO_RAW)))?;
+        tun_socket.bind_device(Some(tun::NAME.as_bytes()))?;
         let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        receiver.set_read_timeout(Some(PATIENCE))?;
+        receiver.set_read_timeout(Some(PROBE_TIMEOUT))?;
         setsockopt(&receiver, sockopt::ReceiveTimestampns, &true)?;
         let address = receiver.local_addr()?;
         let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         sender.connect(address)?;
-        Ok(Self { entrance, sender, receiver, port: address.port() })
+        Ok(Self { tun_socket, sender, receiver, port: address.port() })
     }
 
-    fn time_bare(&self, nth: u8) -> io::Result<Duration> {
+    fn time_direct(&self, nth: u8) -> io::Result<Duration> {
         let sent = now()?;
         self.sender.send(&[nth])?;
         Ok(self.arrival(nth)?.saturating_sub(sent))
@@ -88,16 +87,16 @@ impl Probe {
     fn time_shaped(&self, nth: u8) -> io::Result<Duration> {
         let packet = self.packet(nth);
         let sent = now()?;
-        self.entrance.send_to(&packet, &SockAddr::from(SocketAddr::V4(NOWHERE)))?;
+        self.tun_socket.send_to(&packet, &SockAddr::from(SocketAddr::V4(UNUSED_ADDRESS)))?;
         Ok(self.arrival(nth)?.saturating_sub(sent))
     }
 
-    /// When the kernel got probe `nth`; others that are still about are not it.
+    /// Returns when the kernel received probe `nth`; ignores late arrivals of previous probes.
     fn arrival(&self, nth: u8) -> io::Result<Duration> {
         loop {
             let (number, stamp) = self.receive()?;
             if number == nth {
-                return stamp.ok_or_else(|| io::Error::other("the kernel stamps no arrivals"));
+                return stamp.ok_or_else(|| io::Error::other("the kernel does not timestamp arrivals"));
             }
         }
     }
@@ -115,8 +114,8 @@ impl Probe {
         Ok((number[0], stamp))
     }
 
-    /// A datagram from loopback to the receiver (RFC 791, section 3.1; RFC 768); the kernel fills in the IP checksum,
-    /// and a UDP checksum of 0 is none.
+    /// Builds a datagram from loopback to the receiver (RFC 791, section 3.1; RFC 768). The kernel fills in the IP
+    /// checksum; a UDP checksum of 0 means none.
     fn packet(&self, nth: u8) -> [u8; PROBE_BYTES] {
         let mut packet = [0; PROBE_BYTES];
         packet[0] = 0x45;
@@ -133,7 +132,7 @@ impl Probe {
     }
 }
 
-/// On the clock of the kernel's stamps.
+/// Returns the time on the clock of the kernel's timestamps.
 fn now() -> io::Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_REALTIME)?.into())
 }

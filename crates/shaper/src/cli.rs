@@ -1,4 +1,4 @@
-//! The command line: what was typed, and which module does it.
+//! Command line: parses the arguments and calls the module that executes the command.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -13,10 +13,10 @@ use crate::daemon::Lifetime;
 use crate::{control_client, output};
 use model::{Condition, Delay, Loss, QueueLimit, Rate};
 
-/// Emulates a link for the IPv4 packets that this network namespace sends by one device.
+/// Emulate a link for the IPv4 packets that this network namespace sends by one device.
 ///
-/// The shaper passes each packet through a TUN device of its own and lets it out when the condition says. Packets that
-/// come in are not shaped: for both ways run one at each end.
+/// The shaper receives each packet from its own TUN device and sends it, delays it or drops it as the condition
+/// requires. Incoming packets are not shaped: to shape both directions, run one shaper at each end.
 #[derive(Debug, Parser)]
 #[command(name = "shaper", version = protocol::VERSION, max_term_width = 100)]
 struct Cli {
@@ -26,13 +26,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Shape until SIGTERM or SIGINT, then restore everything; prints one line of JSON when ready
+    /// Shape packets until SIGTERM, SIGINT or SIGHUP, then restore the routing; print one line of JSON when ready
     Run(RunArgs),
     /// Replace the condition (omitted settings are cleared) and print the status
     Set(SetArgs),
     /// Remove the condition, keep running, print the status
     Clear,
-    /// Print the status as JSON, read back from the link and the kernel
+    /// Print the running shaper's status as JSON, read back from the link and the kernel
     Show,
 }
 
@@ -45,7 +45,7 @@ struct RunArgs {
     condition: ConditionArgs,
     #[command(flatten)]
     seed: SeedArgs,
-    /// Limit the memory for packets in the link (MiB); packets beyond it count as 'dropped_memory'
+    /// Limit the memory for packets in the link (MiB); packets above it count as 'dropped_memory'
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     memory_limit_mib: u32,
     /// Exit when stdin closes
@@ -63,40 +63,40 @@ struct SetArgs {
 
 #[derive(Debug, Args)]
 struct ConditionArgs {
-    /// Time added to each packet, such as 50ms
+    /// Delay each packet by this time (50ms)
     #[arg(long, default_value_t)]
     delay: Delay,
-    /// Uniform spread around the delay, such as 5ms for ±5 ms; packets keep their order
+    /// Vary the delay uniformly by up to this time (5ms for ±5 ms); packets keep their order
     #[arg(long, default_value_t)]
     jitter: Delay,
-    /// Share of packets lost, such as 1%
+    /// Drop this percentage of the packets (1%)
     #[arg(long, default_value_t)]
     loss: Loss,
-    /// Bits per second, such as 1Mbit, counted from the IP header on
+    /// Limit the rate (1Mbit per second); counts bytes from the IP header on
     #[arg(long)]
     rate: Option<Rate>,
-    /// Packets that may be in the link at once [default: sized from the condition, at least 1000]
+    /// Limit the number of packets in the link [default: derived from the condition, at least 1000]
     #[arg(long)]
     queue_limit: Option<QueueLimit>,
 }
 
 #[derive(Debug, Args)]
 struct SeedArgs {
-    /// What loss and jitter follow from: the same seed loses the same packets [default: random, see 'show']
+    /// Seed of loss and jitter: the same seed drops the same packets [default: random, printed by 'show']
     #[arg(long)]
     seed: Option<u64>,
 }
 
-/// Everything that the binary does; `args` starts with the program's name.
+/// Runs the program; `args` starts with the program's name.
 ///
-/// Exit codes: 0 done, 1 failed, 2 the command line was wrong.
+/// Exit codes: 0 success, 1 error, 2 usage error.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
     let command = match parse(args) {
         Ok(command) => command,
-        Err(error) => return refuse(&error),
+        Err(error) => return report_usage(&error),
     };
     match execute(command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -107,10 +107,10 @@ where
     }
 }
 
-/// A command line after checking.
+/// A checked command line.
 enum Resolved {
     Run { device: String, condition: Condition, seed: Option<u64>, memory_limit: u64, lifetime: Lifetime },
-    Ask(Request),
+    Send(Request),
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Resolved, clap::Error> {
@@ -122,9 +122,9 @@ fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Resolved, clap::Err
             memory_limit: u64::from(run.memory_limit_mib) << 20,
             lifetime: if run.exit_on_stdin_eof { Lifetime::UntilStdinEof } else { Lifetime::UntilSignal },
         },
-        Command::Set(set) => Resolved::Ask(Request::Set { condition: set.condition.resolve()?, seed: set.seed.seed }),
-        Command::Clear => Resolved::Ask(Request::Set { condition: Condition::BASELINE, seed: None }),
-        Command::Show => Resolved::Ask(Request::Show),
+        Command::Set(set) => Resolved::Send(Request::Set { condition: set.condition.resolve()?, seed: set.seed.seed }),
+        Command::Clear => Resolved::Send(Request::Set { condition: Condition::BASELINE, seed: None }),
+        Command::Show => Resolved::Send(Request::Show),
     })
 }
 
@@ -137,8 +137,8 @@ impl ConditionArgs {
     }
 }
 
-fn refuse(error: &clap::Error) -> ExitCode {
-    // Help and version come here too, with code 0; a closed pipe is no reason to fail.
+fn report_usage(error: &clap::Error) -> ExitCode {
+    // Also help and version, with exit code 0. A closed pipe is not an error.
     let _closed = error.print();
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
@@ -156,7 +156,7 @@ fn execute(command: Resolved) -> Result<()> {
                 lifetime,
             }))
         }
-        Resolved::Ask(request) => Ok(output::line(&control_client::ask(&request)?)?),
+        Resolved::Send(request) => Ok(output::line(&control_client::send_request(&request)?)?),
     }
 }
 
@@ -169,25 +169,25 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_valid() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_set_names_the_whole_condition() {
+    fn a_set_command_contains_the_whole_condition() {
         let set = parsed("shaper set --delay 50ms --loss 1% --rate 1Mbit --seed 3");
-        let Ok(Resolved::Ask(Request::Set { condition, seed })) = set else { panic!("not a set") };
+        let Ok(Resolved::Send(Request::Set { condition, seed })) = set else { panic!("not a set") };
         assert_eq!((condition.to_string().as_str(), seed), ("delay 50ms, loss 1%, rate 1Mbit", Some(3)));
-        let Ok(Resolved::Ask(Request::Set { condition, .. })) = parsed("shaper set") else { panic!("not a set") };
+        let Ok(Resolved::Send(Request::Set { condition, .. })) = parsed("shaper set") else { panic!("not a set") };
         assert!(condition.is_baseline());
     }
 
     #[test]
-    fn bad_conditions_are_refused_with_the_accepted_form() {
+    fn invalid_conditions_are_rejected_with_the_accepted_form() {
         for (line, expected) in [
-            ("shaper set --rate 1Mps", "rate '1Mps': a number and one of bit, kbit, Mbit, Gbit"),
-            ("shaper set --delay 5ms --jitter 6ms", "jitter '6ms' is above delay '5ms'"),
-            ("shaper run --loss 101%", "loss '101%': a percentage from 0 to 100"),
+            ("shaper set --rate 1Mps", "invalid rate '1Mps': expected a number with bit, kbit, Mbit or Gbit"),
+            ("shaper set --delay 5ms --jitter 6ms", "invalid jitter '6ms': must not exceed the delay '5ms'"),
+            ("shaper run --loss 101%", "invalid loss '101%': expected a percentage from 0 to 100"),
         ] {
             let error = parsed(line).err().unwrap_or_default();
             assert!(error.contains(expected), "{line}: {error}");

@@ -1,6 +1,6 @@
-//! What a shaper and its commands say to each other: one JSON object a line, over an abstract Unix socket.
+//! Protocol between a shaper and its commands: one JSON object per line, over an abstract Unix socket.
 //!
-//! Abstract names belong to the network namespace, so that there is one shaper for each and no file is left behind.
+//! Abstract names belong to the network namespace: there is one shaper in each, and no file to remove.
 //! A program that runs `shaper show` parses its output as a [`Status`].
 
 use serde::{Deserialize, Serialize};
@@ -14,50 +14,50 @@ pub use crate::thread_scheduling::ThreadScheduling;
 /// Abstract name of the socket, without the leading zero byte.
 pub(crate) const SOCKET_NAME: &str = "testbed-shaper";
 
-/// What a command asks of the running shaper. Each answer is a [`Response`].
+/// Request of a command to the running shaper, which replies with a [`Response`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Replace the condition, all of it. The baseline takes the shaper out of the packets' way.
+    /// Replace the whole condition. With the baseline, packets bypass the shaper.
     Set {
         /// The new condition.
         condition: Condition,
-        /// What its random decisions follow from; without it the shaper draws one.
+        /// Seed of its random decisions; `None`: the shaper generates one.
         seed: Option<u64>,
     },
-    /// Tell the state.
+    /// Return the status.
     Show,
 }
 
-/// The shaper's answer.
+/// Response of the shaper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Response {
-    /// It was done; this is the state as read back after it.
+    /// The request succeeded; the status was read back afterwards.
     Status(Box<Status>),
-    /// It was not done, and why.
+    /// The request failed, with the reason.
     Error(String),
 }
 
-/// The line that `shaper run` prints on stdout once it is ready for commands and its condition is in force.
+/// Line that `shaper run` prints on stdout when it accepts commands and its condition is active.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// What happened.
+    /// Kind of event.
     pub event: EventKind,
-    /// The state as read back.
+    /// Status as read back.
     #[serde(flatten)]
     pub status: Status,
 }
 
-/// What a running shaper tells unasked.
+/// Kind of event that a shaper prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {
-    /// Commands are answered and the condition asked for is in force.
+    /// The shaper accepts commands, and the requested condition is active.
     Ready,
 }
 
-/// State of a running shaper, read back from the link and from the kernel.
+/// Status of a running shaper, read back from the link and the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Process id of the shaper.
@@ -66,18 +66,18 @@ pub struct Status {
     pub device: String,
     /// The shaper's own TUN device.
     pub tun: String,
-    /// The condition that new packets meet in the link.
+    /// Condition that the link applies to new packets.
     pub condition: Condition,
-    /// Packets that may be in the link at once.
+    /// Maximum number of packets in the link.
     pub queue_limit: QueueLimit,
-    /// What the link's random decisions follow from.
+    /// Seed of the link's random decisions.
     pub seed: u64,
-    /// Whether packets really take the way through the shaper.
+    /// Whether the kernel routes packets through the shaper.
     pub routing: RoutingStatus,
     /// Totals since the condition was set.
     pub counters: Counters,
-    /// Packets since the condition was set that the kernel dropped before the shaper could read them: not part of the
-    /// condition, so anything but 0 means that the host was too busy. A GSO packet of TCP segments counts as one.
+    /// Packets that the kernel dropped before the shaper read them, since the condition was set. Not part of the
+    /// condition: a value above 0 means that the host was overloaded. A GSO packet counts as one.
     pub tun_drops: u64,
     /// Largest time between a packet's release time and its send since the condition was set, in microseconds. Excludes
     /// the time before the shaper read the packet from the TUN device.
@@ -85,45 +85,46 @@ pub struct Status {
     /// Memory used by the packets in the link, in bytes.
     #[serde(default)]
     pub memory_used_bytes: u64,
-    /// Limit of `memory_used_bytes`. Packets beyond it are dropped and counted as `dropped_memory`.
+    /// Limit of `memory_used_bytes`. Packets above it are dropped and counted as `dropped_memory`.
     #[serde(default)]
     pub memory_limit_bytes: u64,
-    /// How the packet thread is scheduled, which decides how late packets get on a busy host.
+    /// Scheduling of the forwarder. It determines how late packets are on an overloaded host.
     pub scheduling: ThreadScheduling,
-    /// What is taken off the times of packets because the shaper's own way costs it.
+    /// Times that are subtracted from packets' delays because the shaper itself adds them.
     #[serde(default)]
     pub compensation: Compensation,
 }
 
-/// The way of packets through the shaper, as the kernel has it now.
+/// State of the policy routing through the shaper, read from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoutingStatus {
-    /// How much of it is there.
+    /// Whether packets are routed through the shaper.
     pub state: RoutingState,
-    /// The parts that are not there, in words; empty when the way is open.
+    /// Descriptions of missing rules, routes and devices; empty when active.
     pub missing: Vec<String>,
-    /// Additional rules and routes by which packets may bypass the shaper, in words; empty when the way is open.
+    /// Descriptions of additional rules and routes by which packets may bypass the shaper; empty when active.
     #[serde(default)]
     pub surplus: Vec<String>,
 }
 
-/// How much of the way through the shaper is there.
+/// Whether packets are routed through the shaper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoutingState {
-    /// All of it: packets are shaped.
+    /// All rules and routes are present: packets are shaped.
     Active,
-    /// Nothing of it: packets take the unshaped link.
+    /// No rule or route is present: packets use the unshaped link.
     Inactive,
     /// A rule or route is missing or surplus: packets may bypass the shaper.
     Broken,
 }
 
 impl Status {
-    /// Whether the link has exactly the condition `asked` and packets really take the way that it needs.
-    pub fn has_in_force(&self, asked: &Condition) -> bool {
-        let needed = if asked.is_baseline() { RoutingState::Inactive } else { RoutingState::Active };
-        self.condition == *asked && self.routing.state == needed
+    /// Returns whether the link has exactly the condition `requested` and the policy routing is in the state it
+    /// requires.
+    pub fn has_in_force(&self, requested: &Condition) -> bool {
+        let required = if requested.is_baseline() { RoutingState::Inactive } else { RoutingState::Active };
+        self.condition == *requested && self.routing.state == required
     }
 }
 
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_survive_the_wire() {
+    fn messages_are_the_same_after_serialisation() {
         let ready = Event { event: EventKind::Ready, status: status(RoutingState::Active) };
         let line = serde_json::to_string(&ready).unwrap();
         assert!(line.starts_with(r#"{"event":"ready","#), "{line}");
@@ -163,16 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_is_in_force_only_on_an_open_path() {
-        let asked = status(RoutingState::Active).condition;
+    fn a_condition_is_in_force_only_with_active_routing() {
+        let requested = status(RoutingState::Active).condition;
         for (state, expected) in
             [(RoutingState::Active, true), (RoutingState::Inactive, false), (RoutingState::Broken, false)]
         {
-            assert_eq!(status(state).has_in_force(&asked), expected, "{state:?}");
+            assert_eq!(status(state).has_in_force(&requested), expected, "{state:?}");
         }
         assert!(!status(RoutingState::Active).has_in_force(&Condition::BASELINE));
         assert!(!status(RoutingState::Inactive).has_in_force(&Condition::BASELINE));
-        let bare = Status { condition: Condition::BASELINE, ..status(RoutingState::Inactive) };
-        assert!(bare.has_in_force(&Condition::BASELINE));
+        let unshaped = Status { condition: Condition::BASELINE, ..status(RoutingState::Inactive) };
+        assert!(unshaped.has_in_force(&Condition::BASELINE));
     }
 }

@@ -1,10 +1,10 @@
-//! What a link did with its packets, as totals since the condition was set.
+//! Packet counters of a link.
 
 use serde::{Deserialize, Serialize};
 
-/// Totals since the condition in force was set.
+/// Totals since the current condition was set.
 ///
-/// They always add up: `packets == sent + send_errors + dropped_loss + dropped_queue + dropped_memory + queued`.
+/// Invariant: `packets == sent + send_errors + dropped_loss + dropped_queue + dropped_memory + queued`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Packets that entered the link.
@@ -13,15 +13,15 @@ pub struct Counters {
     pub bytes: u64,
     /// Packets that left the link.
     pub sent: u64,
-    /// Packets that the kernel refused when they were to leave.
+    /// Packets that the kernel could not send.
     pub send_errors: u64,
-    /// Packets dropped by the condition's loss.
+    /// Packets dropped because of the condition's loss.
     pub dropped_loss: u64,
     /// Packets dropped because the queue was full.
     pub dropped_queue: u64,
     /// Packets dropped because the shaper's memory limit was reached. Not part of the condition.
     #[serde(default)]
     pub dropped_memory: u64,
-    /// Packets in the link at this moment, waiting or in flight.
+    /// Packets in the link now, queued or in flight.
     pub queued: u64,
 }

@@ -1,4 +1,4 @@
-//! `shaper run`: holds a shaper until it is told to end, and answers the other commands meanwhile.
+//! `shaper run`: runs a shaper until a signal or the end of stdin, and serves the other commands.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::output;
 use crate::shaper::Shaper;
 use model::Condition;
 
-/// How `shaper run` was asked to run.
+/// Options of `shaper run`.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub(crate) device: String,
@@ -25,47 +25,52 @@ pub(crate) struct Options {
     pub(crate) lifetime: Lifetime,
 }
 
-/// What ends the shaper besides SIGTERM, SIGINT and SIGHUP.
+/// What ends the shaper in addition to SIGTERM, SIGINT and SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifetime {
     /// Nothing.
     UntilSignal,
-    /// The end of standard input, so that it can't outlive who started it.
+    /// The end of stdin: the shaper does not outlive the process that started it.
     UntilStdinEof,
 }
 
-/// Longest that one command may keep the others waiting with its request.
+/// For one command: the others wait until its request has been read and its response written.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Time between attempts after `accept` failed, as it does while no file descriptor is left.
-const ACCEPT_INTERVAL: Duration = Duration::from_millis(100);
+/// Time between attempts after `accept` failed, for example because no file descriptor is free.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 const MAX_REQUEST_BYTES: u64 = 64 * 1024;
 
-/// Runs until told to end; whatever ends it, the unshaped link is restored first.
+/// Runs the shaper until it must stop. Restores the unshaped link before it returns, also after an error.
 pub(crate) async fn run(options: Options) -> Result<()> {
-    // The socket comes first: who has it may touch rules, so no two shapers ever do.
+    // The socket comes first: only the process that holds it changes rules.
     let listener = listen()?;
     let mut stop = Stop::install(options.lifetime)?;
     let mut shaper = Shaper::start(&options.device, options.memory_limit).await?;
-    let outcome = live(&mut shaper, &options, &listener, &mut stop).await;
+    let outcome = serve_commands(&mut shaper, &options, &listener, &mut stop).await;
     let restored = shaper.stop().await;
     outcome.and(restored)
 }
 
-async fn live(shaper: &mut Shaper, options: &Options, listener: &UnixListener, stop: &mut Stop) -> Result<()> {
+async fn serve_commands(
+    shaper: &mut Shaper,
+    options: &Options,
+    listener: &UnixListener,
+    stop: &mut Stop,
+) -> Result<()> {
     shaper.set(options.condition, options.seed).await?;
     output::line(&Event { event: EventKind::Ready, status: shaper.status().await? })?;
     loop {
         tokio::select! {
             () = stop.requested() => return Ok(()),
-            () = shaper.failed() => bail!("the packet thread ended; was the TUN device deleted?"),
-            stream = accept(listener) => serve(shaper, stream).await,
+            () = shaper.failed() => bail!("the forwarder stopped unexpectedly: was the TUN device deleted?"),
+            stream = accept(listener) => handle(shaper, stream).await,
         }
     }
 }
 
-/// Waits for the next client. Errors do not end the shaper: a new one is reported, then `accept` is retried.
+/// Waits for the next client. Errors do not end the shaper: a new error is reported, then `accept` is retried.
 async fn accept(listener: &UnixListener) -> UnixStream {
     let mut reported = None;
     loop {
@@ -75,16 +80,16 @@ async fn accept(listener: &UnixListener) -> UnixStream {
                 if reported.replace(error.raw_os_error()) != Some(error.raw_os_error()) {
                     output::warning(&format!("cannot accept a command: {error}; retrying"));
                 }
-                tokio::time::sleep(ACCEPT_INTERVAL).await;
+                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
             }
         }
     }
 }
 
-/// One request, one answer. A client that misbehaves harms only itself.
-async fn serve(shaper: &mut Shaper, mut stream: UnixStream) {
-    let response = match request(&mut stream).await {
-        Ok(request) => match carry_out(shaper, request).await {
+/// Reads one request and writes one response. Errors of a client do not end the shaper.
+async fn handle(shaper: &mut Shaper, mut stream: UnixStream) {
+    let response = match read_request(&mut stream).await {
+        Ok(request) => match execute(shaper, request).await {
             Ok(status) => Response::Status(Box::new(status)),
             Err(error) => Response::Error(format!("{error:#}")),
         },
@@ -92,15 +97,15 @@ async fn serve(shaper: &mut Shaper, mut stream: UnixStream) {
     };
     if let Ok(mut line) = serde_json::to_vec(&response) {
         line.push(b'\n');
-        // Who asked may be gone; the next `show` tells the state.
+        // The client may have exited; the next `show` reports the status.
         let _gone = tokio::time::timeout(REQUEST_TIMEOUT, stream.write_all(&line)).await;
     }
 }
 
-async fn request(stream: &mut UnixStream) -> Result<Request> {
+async fn read_request(stream: &mut UnixStream) -> Result<Request> {
     let peer = stream.peer_cred()?.uid();
     if peer != 0 && peer != nix::unistd::geteuid().as_raw() {
-        bail!("user {peer} may not command this shaper: only root and the user who started it may");
+        bail!("user {peer} is not permitted to control this shaper: only root and the user who started it are");
     }
     let mut line = String::new();
     let mut reader = BufReader::new(stream.take(MAX_REQUEST_BYTES));
@@ -108,14 +113,14 @@ async fn request(stream: &mut UnixStream) -> Result<Request> {
     Ok(serde_json::from_str(&line)?)
 }
 
-async fn carry_out(shaper: &mut Shaper, request: Request) -> Result<Status> {
+async fn execute(shaper: &mut Shaper, request: Request) -> Result<Status> {
     if let Request::Set { condition, seed } = request {
         shaper.set(condition, seed.map_or_else(random_seed, Ok)?).await?;
     }
     shaper.status().await
 }
 
-/// A seed for who gave none; `shaper show` tells it, so that the run can be repeated.
+/// Returns a random seed, for a command without one. `shaper show` prints it, so the run can be repeated.
 pub(crate) fn random_seed() -> Result<u64> {
     Ok(getrandom::u64()?)
 }
@@ -123,13 +128,14 @@ pub(crate) fn random_seed() -> Result<u64> {
 fn listen() -> Result<UnixListener> {
     UnixListener::bind(format!("\0{SOCKET_NAME}")).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
-            "a shaper already runs in this network namespace; change it with 'shaper set' or end it with SIGTERM ('shaper show' tells its pid)"
+            "a shaper is already running in this network namespace: change its condition with 'shaper set', \
+             or end it with SIGTERM ('shaper show' prints its pid)"
         ),
         _ => anyhow::Error::new(error).context(format!("cannot listen on the abstract socket '{SOCKET_NAME}'")),
     })
 }
 
-/// Everything that ends a shaper in order.
+/// What ends a shaper gracefully.
 struct Stop {
     signals: [Signal; 3],
     stdin_closed: Option<oneshot::Receiver<()>>,
@@ -150,7 +156,7 @@ impl Stop {
         let [terminate, interrupt, hangup] = &mut self.signals;
         let stdin_closed = async {
             match &mut self.stdin_closed {
-                // The sender's drop is the message.
+                // The sender never sends; its drop is the signal.
                 Some(closed) => drop(closed.await),
                 None => std::future::pending().await,
             }
@@ -164,7 +170,7 @@ impl Stop {
     }
 }
 
-/// A thread of its own: tokio would wait for a blocked read of standard input before it lets the process end.
+/// A separate thread: at exit, tokio would wait for a blocked read of stdin.
 fn watch_stdin() -> Result<oneshot::Receiver<()>> {
     let (open, closed) = oneshot::channel::<()>();
     std::thread::Builder::new().name("shaper-stdin".to_owned()).spawn(move || {

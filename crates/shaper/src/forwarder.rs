@@ -1,4 +1,4 @@
-//! Handle of the packet thread: commands to it and reports from it.
+//! Handle of the forwarder, the thread that delays packets: commands to it and reports from it.
 
 mod forwarding_loop;
 
@@ -19,7 +19,7 @@ use model::Condition;
 
 use forwarding_loop::ForwardingLoop;
 
-/// A running engine. Dropping it without [`Forwarder::stop`] leaves the thread running.
+/// A running forwarder. Dropping it without [`Forwarder::stop`] leaves the thread running.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     commands: mpsc::Sender<Command>,
@@ -28,7 +28,7 @@ pub(crate) struct Forwarder {
     ended: oneshot::Receiver<()>,
 }
 
-/// What the link says of itself.
+/// State of the link and its forwarder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Report {
     pub(crate) condition: Condition,
@@ -44,79 +44,79 @@ enum Command {
         condition: Condition,
         seed: u64,
     },
-    /// Let packets out by another way from now on.
-    Exit(Box<Egress>),
-    /// What to take off the time of a packet that wakes the thread.
-    ArrivalCost(Duration),
+    /// Replaces the sockets that packets are sent by.
+    SetEgress(Box<Egress>),
+    /// Sets the time that is subtracted from the delay of a packet that wakes the thread.
+    SetArrivalCost(Duration),
     Report(oneshot::Sender<Report>),
     Stop,
 }
 
-/// The engine's thread has ended, which it does only by an error.
+/// The forwarder has stopped because of an error.
 #[derive(Debug, thiserror::Error)]
-#[error("the shaper's packet thread has ended")]
+#[error("the shaper's forwarder has stopped")]
 pub(crate) struct ForwarderStopped;
 
 impl Forwarder {
-    /// Starts the thread under the baseline. `memory_limit` is in bytes, for the packets in the link.
+    /// Starts the thread with the baseline. `memory_limit` is in bytes, for the packets in the link.
     pub(crate) fn start(tun: Tun, egress: Egress, memory_limit: u64) -> io::Result<Self> {
         let (commands, inbox) = mpsc::channel();
-        let (wake, woken) = UnixStream::pair()?;
+        let (wake, wakeups) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        woken.set_nonblocking(true)?;
+        wakeups.set_nonblocking(true)?;
         let (alive, ended) = oneshot::channel();
-        let mover = ForwardingLoop::new(tun, egress, woken, inbox, memory_limit);
+        let forwarding_loop = ForwardingLoop::new(tun, egress, wakeups, inbox, memory_limit);
         let body = move || {
             let _alive: oneshot::Sender<()> = alive;
-            mover.run()
+            forwarding_loop.run()
         };
         let thread = std::thread::Builder::new().name("shaper-packets".to_owned()).spawn(body)?;
         Ok(Self { commands, wake, thread, ended })
     }
 
-    /// New packets follow `condition`; counters restart.
+    /// Applies `condition` to new packets and resets the counters.
     pub(crate) fn switch(&self, condition: Condition, seed: u64) -> Result<(), ForwarderStopped> {
-        self.tell(Command::Switch { condition, seed })
+        self.send(Command::Switch { condition, seed })
     }
 
-    /// Packets leave by `egress` from now on.
-    pub(crate) fn let_out_by(&self, egress: Egress) -> Result<(), ForwarderStopped> {
-        self.tell(Command::Exit(Box::new(egress)))
+    /// Sends packets by `egress` from now on.
+    pub(crate) fn set_egress(&self, egress: Egress) -> Result<(), ForwarderStopped> {
+        self.send(Command::SetEgress(Box::new(egress)))
     }
 
-    /// From now on `cost` is taken off the time of each packet that wakes the thread.
-    pub(crate) fn take_off(&self, cost: Duration) -> Result<(), ForwarderStopped> {
-        self.tell(Command::ArrivalCost(cost))
+    /// Subtracts `cost` from the delay of each packet that wakes the thread, from now on.
+    pub(crate) fn set_arrival_cost(&self, cost: Duration) -> Result<(), ForwarderStopped> {
+        self.send(Command::SetArrivalCost(cost))
     }
 
-    /// The state after all commands before.
+    /// Returns the state after all previous commands.
     pub(crate) async fn report(&self) -> Result<Report, ForwarderStopped> {
         let (reply, report) = oneshot::channel();
-        self.tell(Command::Report(reply))?;
+        self.send(Command::Report(reply))?;
         report.await.map_err(|_closed| ForwarderStopped)
     }
 
-    /// Waits until the thread ends by itself, which is never good.
+    /// Waits until the thread ends, which it does only because of an error.
     pub(crate) async fn ended(&mut self) {
-        // Nothing is ever sent: the sender's drop is the message.
+        // The sender never sends; its drop is the signal.
         let _closed = (&mut self.ended).await;
     }
 
-    /// Sends all packets at once, also those queued in the TUN device, and ends the thread. Returns how many packets
-    /// could not be sent.
+    /// Sends all packets immediately, also those queued in the TUN device, and ends the thread. Returns the number of
+    /// packets that could not be sent.
     ///
     /// # Errors
     /// The error that ended the thread.
     pub(crate) fn stop(self) -> io::Result<u64> {
-        // A thread that has ended already needs no telling.
-        let _gone = self.tell(Command::Stop);
-        self.thread.join().unwrap_or_else(|_panic| Err(io::Error::other("the packet thread panicked")))
+        // The thread may have ended already.
+        let _gone = self.send(Command::Stop);
+        self.thread.join().unwrap_or_else(|_panic| Err(io::Error::other("the forwarder panicked")))
     }
 
-    fn tell(&self, command: Command) -> Result<(), ForwarderStopped> {
+    fn send(&self, command: Command) -> Result<(), ForwarderStopped> {
         self.commands.send(command).map_err(|_closed| ForwarderStopped)?;
         match (&self.wake).write(&[0]) {
-            // Full means that the thread is about to wake anyway.
+            // A full socket wakes the thread, too.
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(ForwarderStopped),
             _ => Ok(()),
         }

@@ -1,8 +1,8 @@
 //! A user-space link emulator: delay, jitter, loss, rate and queue limit for the IPv4 packets that a node sends.
 //!
-//! It needs no netem in the kernel, only TUN: rules send this network namespace's outgoing packets into a TUN device,
-//! [`link::Link`] decides for each whether and when it leaves, and a marked raw socket puts it back on the real
-//! device. The condition, the core and the schedule are pure; everything that touches the kernel is behind
+//! It requires TUN in the kernel, but not netem. Policy routing sends the outgoing packets of this network namespace
+//! into a TUN device, [`link::Link`] decides for each packet whether and when it leaves, and a marked raw socket sends
+//! it by the shaped device. Condition, link and schedule are pure; everything that calls the kernel is behind
 //! [`cli::main_from`].
 
 mod calibration;

@@ -1,7 +1,7 @@
-//! The link itself: which packet is lost, and when each of the others leaves.
+//! The emulated link: decides which packets are lost and when each of the others leaves.
 //!
-//! No I/O and no clock: times come in as durations since any fixed start and decisions go out, so the same seed and the
-//! same arrivals always give the same link. Packet bytes are none of its business.
+//! Pure: no I/O and no clock. Times are durations since a fixed start, so the same seed and the same arrivals always
+//! result in the same decisions. It does not read the bytes of packets.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -14,20 +14,21 @@ use model::{Condition, Rate};
 
 /// One direction of a link, under one condition.
 ///
-/// Each packet meets, in this order: loss (a lost packet takes no link time), the queue limit (packets waiting or in
-/// flight), the rate (one packet after the other, bytes counted from the IP header on, no Ethernet header), then
-/// delay ± jitter. Packets never overtake each other: one that drew less jitter than its predecessor leaves with it.
+/// Applies to each packet, in this order: loss (a lost packet takes no link time), the queue limit (packets queued or
+/// in flight), the rate (packets sequentially, bytes counted from the IP header on, no Ethernet header), delay ±
+/// jitter. Packets are never reordered: a packet whose delay would let it overtake its predecessor leaves together with
+/// it.
 #[derive(Debug)]
 pub struct Link {
     condition: Condition,
     queue_limit: u64,
     loss_draws: ChaCha8Rng,
     jitter_draws: ChaCha8Rng,
-    /// When the rate has finished with the packets before.
+    /// When the last bit of the previous packets has passed the rate limit.
     free_at: Duration,
     last_departure: Duration,
     departures: VecDeque<Departure>,
-    /// Packets of the last departure that count as sent.
+    /// Packets of the last departure that are counted as sent.
     last_packets: u64,
     counters: Counters,
 }
@@ -39,19 +40,19 @@ struct Departure {
     packets: u64,
 }
 
-/// What becomes of a packet.
+/// Decision about a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It leaves at this time, on the clock of `now`.
+    /// The packet leaves at this time, on the clock of `now`.
     SendAt(Duration),
-    /// It never leaves.
+    /// The packet is dropped.
     Drop(DropReason),
 }
 
-/// Why a packet never leaves.
+/// Why a packet is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
-    /// The condition's loss took it.
+    /// Loss of the condition.
     Loss,
     /// The queue was full.
     QueueFull,
@@ -59,18 +60,18 @@ pub enum DropReason {
     MemoryFull,
 }
 
-/// Whether the shaper's memory limit leaves room for a packet.
+/// Whether a packet fits into the shaper's memory limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Memory {
     Available,
     Full,
 }
 
-/// Jitter has a random stream of its own, so that switching it on does not change which packets are lost.
+/// Jitter has a separate random stream: enabling it does not change which packets are lost.
 const JITTER_STREAM: u64 = 1;
 
 impl Link {
-    /// An empty link. All its decisions follow from `seed` and the packets' arrivals.
+    /// Creates an empty link. All its decisions follow from `seed` and the packets' arrivals.
     pub fn new(condition: Condition, seed: u64) -> Self {
         let mut jitter_draws = ChaCha8Rng::seed_from_u64(seed);
         jitter_draws.set_stream(JITTER_STREAM);
@@ -87,25 +88,31 @@ impl Link {
         }
     }
 
-    /// Takes a packet of `length` bytes, IP header included, that arrives at `now`.
+    /// Decides about a packet of `length` bytes, IP header included, that arrives at `now`.
     ///
-    /// Departures that are due by `now` leave room in the queue only after [`Link::pop_due`] took them.
+    /// Packets that are due by `now` count against the queue limit until [`Link::pop_due`] removes them.
     pub fn on_packet(&mut self, now: Duration, length: usize) -> Verdict {
         self.on_arrival(now, 1, length as u64, Memory::Available)
     }
 
-    /// Takes `packets` packets, of `bytes` bytes in all, that arrive at `now` as one and leave as one: all of them, or
-    /// none when the queue has no room for all. For conditions that [keep GSO packets](Condition::keeps_bundles).
+    /// Decides about a GSO packet of `packets` wire packets with `bytes` bytes in total that arrives at `now`. It
+    /// leaves or is dropped as a whole; it is dropped if the queue has no room for all of its wire packets. For
+    /// conditions that [keep GSO packets](Condition::keeps_gso_packets).
     pub fn on_gso_packet(&mut self, now: Duration, packets: u32, bytes: u64) -> Verdict {
         self.on_arrival(now, packets.into(), bytes, Memory::Available)
     }
 
-    /// [`Link::on_bundle`] with the state of the memory. Full memory drops what loss and queue limit let pass.
+    /// [`Link::on_gso_packet`] with the state of the memory. Full memory drops packets that loss and queue limit do
+    /// not.
     pub(crate) fn on_arrival(&mut self, now: Duration, packets: u64, bytes: u64, memory: Memory) -> Verdict {
-        debug_assert!(packets == 1 || self.condition.keeps_gso_packets(), "each packet must meet {}", self.condition);
+        debug_assert!(
+            packets == 1 || self.condition.keeps_gso_packets(),
+            "GSO packet under a condition for wire packets: {}",
+            self.condition
+        );
         self.counters.packets += packets;
         self.counters.bytes += bytes;
-        // Both streams advance with every packet, whatever becomes of it: packet n always meets the same draws.
+        // Both streams advance with every packet, also a dropped one: the draws of packet n are always the same.
         let lost = self.condition.loss.takes(self.loss_draws.next_u32());
         let propagation = self.draw_propagation();
         if lost {
@@ -127,12 +134,13 @@ impl Link {
         Verdict::SendAt(departure)
     }
 
-    /// When the next packet is due, if any is in the link.
+    /// Returns when the next packet is due, if any is in the link.
     pub fn next_deadline(&self) -> Option<Duration> {
         self.departures.front().map(|departure| departure.at)
     }
 
-    /// Lets the oldest packet (or GSO packet) out if it is due by `now`, and tells when it was due. It counts as sent.
+    /// Removes the oldest packet (or GSO packet) if it is due by `now`, and returns when it was due. It is counted as
+    /// sent.
     pub fn pop_due(&mut self, now: Duration) -> Option<Duration> {
         self.next_deadline().filter(|due| *due <= now)?;
         let Departure { at, packets } = self.departures.pop_front()?;
@@ -142,7 +150,7 @@ impl Link {
         Some(at)
     }
 
-    /// Counts `packets` of the last departure as send errors instead of as sent, at most all of it.
+    /// Counts `packets` of the last departure as send errors instead of as sent, at most all of them.
     pub fn count_send_errors(&mut self, packets: u64) {
         let packets = packets.min(self.last_packets);
         self.last_packets -= packets;
@@ -150,17 +158,17 @@ impl Link {
         self.counters.send_errors += packets;
     }
 
-    /// The condition that the link was made with.
+    /// Returns the condition that the link was created with.
     pub fn condition(&self) -> Condition {
         self.condition
     }
 
-    /// Totals since the link was made.
+    /// Returns the totals since the link was created.
     pub fn counters(&self) -> Counters {
         self.counters
     }
 
-    /// When the last bit of a packet has passed the rate.
+    /// Returns when the last bit of a packet has passed the rate limit.
     fn serialise(&mut self, now: Duration, bytes: u64) -> Duration {
         let start = self.free_at.max(now);
         self.free_at = match self.condition.rate {
@@ -170,7 +178,7 @@ impl Link {
         self.free_at
     }
 
-    /// Delay ± jitter, uniform over every nanosecond between.
+    /// Draws delay ± jitter, uniform over every nanosecond in between.
     fn draw_propagation(&mut self) -> Duration {
         let delay = self.condition.delay.as_duration();
         let jitter = self.condition.jitter.as_duration();
@@ -179,13 +187,13 @@ impl Link {
         }
         let choices = jitter.as_nanos() * 2 + 1;
         let offset = (u128::from(self.jitter_draws.next_u64()) * choices) >> 64;
-        // At most twice the longest delay, an hour: fits.
+        // At most two hours, twice the maximum delay: fits.
         let offset = Duration::from_nanos(u64::try_from(offset).unwrap_or(u64::MAX));
         (delay + offset).saturating_sub(jitter)
     }
 }
 
-/// Length over rate, rounded up to a nanosecond.
+/// Returns length over rate, rounded up to a nanosecond.
 fn transmission_time(rate: Rate, bytes: u64) -> Duration {
     let nanosecond_bits = u128::from(bytes) * 8 * 1_000_000_000;
     let nanoseconds = nanosecond_bits.div_ceil(u128::from(rate.bits_per_second()));

@@ -1,4 +1,4 @@
-//! The `shaper` program; all of it is in the library.
+//! The `shaper` program. The code is in the library.
 
 fn main() -> std::process::ExitCode {
     shaper::cli::main_from(std::env::args_os())

@@ -1,14 +1,14 @@
 //! Ethernet address of the next hop of GSO packets: the kernel does not fill in the link header of a packet socket.
 //!
-//! The packet thread sends a request and never waits. A task on the control thread asks the kernel for route and
-//! neighbour by rtnetlink. Without an answer the GSO packet is cut into wire packets, which the kernel routes.
+//! The forwarder sends a request and never waits. A task on the control thread gets route and neighbour from the kernel
+//! over rtnetlink. Until a reply arrives, a GSO packet is segmented into wire packets, which the kernel routes.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc as questions;
+use tokio::sync::mpsc as requests;
 
 use crate::netlink::Netlink;
 use crate::policy_routing::MARK;
@@ -16,84 +16,89 @@ use crate::policy_routing::MARK;
 /// An Ethernet address.
 pub(crate) type Mac = [u8; 6];
 
-/// Answers, as the packet thread knows them.
+/// Addresses that the forwarder has received.
 #[derive(Debug)]
 pub(crate) struct NeighbourCache {
     known: HashMap<Ipv4Addr, Known>,
-    questions: questions::Sender<Ipv4Addr>,
-    answers: mpsc::Receiver<Answer>,
+    requests: requests::Sender<Ipv4Addr>,
+    replies: mpsc::Receiver<Reply>,
 }
 
-/// A destination and the address of its next hop; `None`: cut GSO packets to it.
-type Answer = (Ipv4Addr, Option<Mac>);
+/// A destination and the address of its next hop; `None`: segment GSO packets to it.
+type Reply = (Ipv4Addr, Option<Mac>);
 
 #[derive(Debug)]
 struct Known {
     mac: Option<Mac>,
-    asked: Instant,
-    is_answered: bool,
+    requested: Instant,
+    has_reply: bool,
 }
 
-/// After this the next hop is requested again and one GSO packet is cut: only packets that the kernel routes make it
-/// verify its neighbour.
+/// After this time the next hop is requested again and one GSO packet is segmented: only packets that the kernel routes
+/// make it verify its neighbour.
 const LIFETIME: Duration = Duration::from_secs(1);
 
 /// Maximum number of known destinations. Beyond it all are discarded and requested again.
 const MAX_KNOWN: usize = 4_096;
 
 impl NeighbourCache {
-    /// Next hops by the device with index `device`. Must be called in a tokio runtime, in which a task answers until
-    /// the value is dropped.
-    pub(crate) fn by(kernel: Netlink, device: u32) -> Self {
-        let (neighbours, asked, answers) = Self::unanswered();
-        tokio::spawn(answer(kernel, device, asked, answers));
+    /// Creates a cache of next hops by the device with index `device`. Must be called in a tokio runtime, in which a
+    /// task serves requests until the cache is dropped.
+    pub(crate) fn start(netlink: Netlink, device: u32) -> Self {
+        let (neighbours, receiver, replies) = Self::unconnected();
+        tokio::spawn(resolve_requests(netlink, device, receiver, replies));
         neighbours
     }
 
-    fn unanswered() -> (Self, questions::Receiver<Ipv4Addr>, mpsc::Sender<Answer>) {
-        let (questions, asked) = questions::channel(MAX_KNOWN);
-        let (sender, answers) = mpsc::channel();
-        (Self { known: HashMap::new(), questions, answers }, asked, sender)
+    fn unconnected() -> (Self, requests::Receiver<Ipv4Addr>, mpsc::Sender<Reply>) {
+        let (requests, receiver) = requests::channel(MAX_KNOWN);
+        let (sender, replies) = mpsc::channel();
+        (Self { known: HashMap::new(), requests, replies }, receiver, sender)
     }
 
-    /// Address to send a GSO packet for `destination` to; `None`: cut it.
+    /// Returns the address to send a GSO packet for `destination` to; `None`: segment it.
     pub(crate) fn find(&mut self, destination: Ipv4Addr, now: Instant) -> Option<Mac> {
-        for (destination, mac) in self.answers.try_iter() {
+        for (destination, mac) in self.replies.try_iter() {
             if let Some(known) = self.known.get_mut(&destination) {
                 known.mac = mac;
-                known.is_answered = true;
+                known.has_reply = true;
             }
         }
         let known = self.known.get(&destination);
-        if let Some(known) = known.filter(|known| now.duration_since(known.asked) < LIFETIME) {
+        if let Some(known) = known.filter(|known| now.duration_since(known.requested) < LIFETIME) {
             return known.mac;
         }
-        // The previous answer holds until the new one arrives, for one more lifetime at most.
-        let mac = known.filter(|known| known.is_answered).and_then(|known| known.mac);
+        // The previous reply is used until the new one arrives, for one more lifetime at most.
+        let mac = known.filter(|known| known.has_reply).and_then(|known| known.mac);
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();
         }
         // If the channel is full, the next GSO packet requests it again.
-        if self.questions.try_send(destination).is_ok() {
-            self.known.insert(destination, Known { mac, asked: now, is_answered: false });
+        if self.requests.try_send(destination).is_ok() {
+            self.known.insert(destination, Known { mac, requested: now, has_reply: false });
         }
         None
     }
 }
 
-async fn answer(kernel: Netlink, device: u32, mut asked: questions::Receiver<Ipv4Addr>, answers: mpsc::Sender<Answer>) {
-    while let Some(destination) = asked.recv().await {
-        let mac = mac_towards(&kernel, device, destination).await;
-        if answers.send((destination, mac)).is_err() {
+async fn resolve_requests(
+    netlink: Netlink,
+    device: u32,
+    mut receiver: requests::Receiver<Ipv4Addr>,
+    replies: mpsc::Sender<Reply>,
+) {
+    while let Some(destination) = receiver.recv().await {
+        let mac = mac_towards(&netlink, device, destination).await;
+        if replies.send((destination, mac)).is_err() {
             return;
         }
     }
 }
 
-/// `None` also on an error: cutting is always right, only slower.
-async fn mac_towards(kernel: &Netlink, device: u32, destination: Ipv4Addr) -> Option<Mac> {
-    let hop = kernel.next_hop(destination, device, MARK).await.ok()??;
-    kernel.neighbour(hop, device).await.ok()??.try_into().ok()
+/// Returns `None` also on an error: segmentation is always correct, only slower.
+async fn mac_towards(netlink: &Netlink, device: u32, destination: Ipv4Addr) -> Option<Mac> {
+    let hop = netlink.next_hop(destination, device, MARK).await.ok()??;
+    netlink.neighbour(hop, device).await.ok()??.try_into().ok()
 }
 
 #[cfg(test)]
@@ -105,44 +110,44 @@ mod tests {
     const NEW_MAC: Mac = [2, 0, 0, 0, 0, 2];
 
     #[test]
-    fn a_next_hop_is_asked_for_once_a_second_and_one_packet_is_cut_each_time() {
-        let (mut neighbours, mut asked, answers) = NeighbourCache::unanswered();
+    fn a_next_hop_is_requested_once_per_second_and_one_packet_is_segmented_each_time() {
+        let (mut neighbours, mut receiver, replies) = NeighbourCache::unconnected();
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
         assert_eq!([0, 1, 2].map(|millis| neighbours.find(THERE, at(millis))), [None; 3]);
-        assert_eq!((asked.try_recv().ok(), asked.try_recv().ok()), (Some(THERE), None), "asked once");
+        assert_eq!((receiver.try_recv().ok(), receiver.try_recv().ok()), (Some(THERE), None), "requested once");
 
-        answers.send((THERE, Some(MAC))).unwrap();
+        replies.send((THERE, Some(MAC))).unwrap();
         assert_eq!([3, 999].map(|millis| neighbours.find(THERE, at(millis))), [Some(MAC); 2]);
-        // The second request: one packet is cut, the others use the previous answer.
+        // The second request: one packet is segmented, the others use the previous reply.
         assert_eq!([1_000, 1_001].map(|millis| neighbours.find(THERE, at(millis))), [None, Some(MAC)]);
-        assert_eq!(asked.try_recv().ok(), Some(THERE));
-        answers.send((THERE, Some(NEW_MAC))).unwrap();
+        assert_eq!(receiver.try_recv().ok(), Some(THERE));
+        replies.send((THERE, Some(NEW_MAC))).unwrap();
         assert_eq!(neighbours.find(THERE, at(1_002)), Some(NEW_MAC));
-        answers.send((THERE, None)).unwrap();
+        replies.send((THERE, None)).unwrap();
         assert_eq!(neighbours.find(THERE, at(1_003)), None);
     }
 
     #[test]
-    fn an_old_answer_is_not_believed_a_second_time() {
-        let (mut neighbours, _asked, answers) = NeighbourCache::unanswered();
+    fn an_expired_reply_is_used_for_one_more_lifetime_only() {
+        let (mut neighbours, _receiver, replies) = NeighbourCache::unconnected();
         let start = Instant::now();
         let at = |millis: u64| start + Duration::from_millis(millis);
         neighbours.find(THERE, at(0));
-        answers.send((THERE, Some(MAC))).unwrap();
+        replies.send((THERE, Some(MAC))).unwrap();
         assert_eq!([1, 1_000, 1_001].map(|millis| neighbours.find(THERE, at(millis))), [Some(MAC), None, Some(MAC)]);
         assert_eq!([2_000, 2_001].map(|millis| neighbours.find(THERE, at(millis))), [None; 2]);
     }
 
     #[test]
-    fn without_anyone_to_ask_everything_is_cut_and_nothing_piles_up() {
-        let (mut neighbours, asked, _answers) = NeighbourCache::unanswered();
-        drop(asked);
+    fn without_replies_all_packets_are_segmented_and_memory_is_bounded() {
+        let (mut neighbours, receiver, _replies) = NeighbourCache::unconnected();
+        drop(receiver);
         let now = Instant::now();
         assert_eq!([neighbours.find(THERE, now), neighbours.find(THERE, now)], [None; 2]);
         assert!(neighbours.known.is_empty());
 
-        let (mut neighbours, _asked, _answers) = NeighbourCache::unanswered();
+        let (mut neighbours, _receiver, _replies) = NeighbourCache::unconnected();
         for number in 0..3 * MAX_KNOWN as u32 {
             assert_eq!(neighbours.find(number.into(), now), None);
         }

@@ -1,4 +1,4 @@
-//! The few questions and orders for the kernel's routing that the shaper needs, each as one call. IPv4 only.
+//! Requests to the kernel over rtnetlink, each as one call: interfaces, routes, rules and neighbours. IPv4 only.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -19,54 +19,54 @@ pub(crate) struct Netlink {
     handle: Handle,
 }
 
-/// What the shaper needs to know of a device.
+/// Properties of a network interface that the shaper uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub(crate) index: u32,
     pub(crate) mtu: u32,
     pub(crate) is_up: bool,
-    /// Packets that the kernel wanted to send by it and dropped, since it was made.
+    /// Outgoing packets that the kernel dropped since the interface was created.
     pub(crate) tx_dropped: u64,
 }
 
-/// Something that the kernel would not do.
+/// Failed request to the kernel.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NetlinkError {
     #[error("cannot open a netlink socket: {0}")]
-    Active(std::io::Error),
-    #[error("the kernel refused to {order}: {}", reason(error))]
-    Refused { order: String, error: rtnetlink::Error },
-    #[error("there is no device '{device}' here; there are: {}", present.join(", "))]
+    Open(std::io::Error),
+    #[error("cannot {operation}: {}", reason(error))]
+    Request { operation: String, error: rtnetlink::Error },
+    #[error("device '{device}' not found; available: {}", present.join(", "))]
     NoDevice { device: String, present: Vec<String> },
 }
 
 type Result<T> = std::result::Result<T, NetlinkError>;
 
 impl Netlink {
-    /// Opens the socket; must be called in a tokio runtime, which then serves it.
+    /// Opens the socket. Must be called in a tokio runtime.
     pub(crate) fn connect() -> Result<Self> {
-        let (connection, handle, _messages) = rtnetlink::new_connection().map_err(NetlinkError::Active)?;
+        let (connection, handle, _messages) = rtnetlink::new_connection().map_err(NetlinkError::Open)?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
 
-    /// The device of that name.
-    pub(crate) async fn link(&self, name: &str) -> Result<Interface> {
-        let links: Vec<_> = collect("list the devices", self.handle.link().get().execute()).await?;
-        let named = links.iter().find(|link| name_of(link) == Some(name));
-        named.map(read_link).ok_or_else(|| NetlinkError::NoDevice {
+    /// Returns the interface with this name.
+    pub(crate) async fn interface(&self, name: &str) -> Result<Interface> {
+        let links: Vec<_> = collect("list the interfaces", self.handle.link().get().execute()).await?;
+        let named = links.iter().find(|link| interface_name(link) == Some(name));
+        named.map(read_interface).ok_or_else(|| NetlinkError::NoDevice {
             device: name.to_owned(),
-            present: links.iter().filter_map(name_of).map(str::to_owned).collect(),
+            present: links.iter().filter_map(interface_name).map(str::to_owned).collect(),
         })
     }
 
-    /// Sets a device's MTU in bytes and queue length in packets, and brings it up.
+    /// Sets an interface's MTU in bytes and queue length in packets, and brings it up.
     pub(crate) async fn bring_up(&self, index: u32, mtu: u32, queue_length: u32) -> Result<()> {
         let message = LinkUnspec::new_with_index(index).mtu(mtu).txqueuelen(queue_length).up().build();
-        done(self.handle.link().set(message).execute().await, || format!("bring device {index} up with MTU {mtu}"))
+        done(self.handle.link().set(message).execute().await, || format!("bring interface {index} up with MTU {mtu}"))
     }
 
-    /// IPv4 addresses of a device.
+    /// Returns the IPv4 addresses of an interface.
     pub(crate) async fn addresses(&self, index: u32) -> Result<Vec<AddressMessage>> {
         let request = self.handle.address().get().set_link_index_filter(index);
         let mut addresses: Vec<_> = collect("list the addresses", request.execute()).await?;
@@ -74,52 +74,52 @@ impl Netlink {
         Ok(addresses)
     }
 
-    /// IPv4 routes of all tables, without cached exceptions for single destinations (such as a path MTU).
+    /// Returns the IPv4 routes of all tables, without cached exceptions for single destinations (such as a path MTU).
     pub(crate) async fn routes(&self) -> Result<Vec<RouteMessage>> {
-        let anything = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let mut routes: Vec<_> = collect("list the routes", self.handle.route().get(anything).execute()).await?;
+        let filter = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut routes: Vec<_> = collect("list the routes", self.handle.route().get(filter).execute()).await?;
         let is_cached = |route: &RouteMessage| route.header.flags.contains(RouteFlags::Cloned);
         routes.retain(|route| route.header.address_family == AddressFamily::Inet && !is_cached(route));
         Ok(routes)
     }
 
-    /// Next hop of packets with `mark` to `destination` by device `index`: the gateway, or the destination if it is on
-    /// the link. `None` for a destination that is not unicast or not reached by that device.
+    /// Returns the next hop of packets with `mark` to `destination` by interface `index`: the gateway, or the
+    /// destination if it is on the link. `None` for a destination that is not unicast or not reached by that interface.
     pub(crate) async fn next_hop(&self, destination: Ipv4Addr, index: u32, mark: u32) -> Result<Option<Ipv4Addr>> {
-        let question = RouteMessageBuilder::<Ipv4Addr>::new()
+        let request = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(destination, 32)
             .output_interface(index)
             .mark(mark)
             .build();
-        let routes = collect("find a route", self.handle.route().get(question).execute()).await?;
-        let by_device = |route: &&RouteMessage| {
+        let routes = collect("find a route", self.handle.route().get(request).execute()).await?;
+        let by_interface = |route: &&RouteMessage| {
             route.header.kind == RouteType::Unicast && route.attributes.contains(&RouteAttribute::Oif(index))
         };
-        Ok(routes.iter().find(by_device).map(|route| gateway(route).unwrap_or(destination)))
+        Ok(routes.iter().find(by_interface).map(|route| gateway(route).unwrap_or(destination)))
     }
 
-    /// Interface-layer address of a neighbour by device `index`; `None` while the kernel has not resolved it.
+    /// Returns the link-layer address of a neighbour by interface `index`; `None` while the kernel has not resolved it.
     ///
     /// # Errors
-    /// Also when the kernel has no entry for it, or is older than Linux 5.0, which can only list all neighbours.
+    /// Also if the kernel has no entry for it, or is older than Linux 5.0, which can only list all neighbours.
     pub(crate) async fn neighbour(&self, neighbour: Ipv4Addr, index: u32) -> Result<Option<Vec<u8>>> {
-        let mut question = NeighbourMessage::default();
-        question.header.family = AddressFamily::Inet;
-        question.header.ifindex = index;
-        question.attributes = vec![NeighbourAttribute::Destination(neighbour.into())];
-        // The crate's own request can only list all neighbours.
-        let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(question));
+        let mut request = NeighbourMessage::default();
+        request.header.family = AddressFamily::Inet;
+        request.header.ifindex = index;
+        request.attributes = vec![NeighbourAttribute::Destination(neighbour.into())];
+        // `rtnetlink`'s own request can only list all neighbours.
+        let mut message = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(request));
         message.header.flags = NLM_F_REQUEST;
-        let order = || "find a neighbour".to_owned();
-        let mut answers = done(self.handle.clone().request(message), order)?;
-        match answers.next().await.map(|answer| answer.payload) {
+        let operation = || "find a neighbour".to_owned();
+        let mut replies = done(self.handle.clone().request(message), operation)?;
+        match replies.next().await.map(|reply| reply.payload) {
             Some(NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(found))) => Ok(usable_address(found)),
-            Some(NetlinkPayload::Error(error)) => done(Err(rtnetlink::Error::NetlinkError(error)), order),
-            _ => done(Err(rtnetlink::Error::RequestFailed), order),
+            Some(NetlinkPayload::Error(error)) => done(Err(rtnetlink::Error::NetlinkError(error)), operation),
+            _ => done(Err(rtnetlink::Error::RequestFailed), operation),
         }
     }
 
-    /// IPv4 rules.
+    /// Returns the IPv4 rules.
     pub(crate) async fn rules(&self) -> Result<Vec<RuleMessage>> {
         collect("list the rules", self.handle.rule().get(IpVersion::V4).execute()).await
     }
@@ -149,22 +149,22 @@ impl Netlink {
 
 impl fmt::Debug for Netlink {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Kernel")
+        out.write_str("Netlink")
     }
 }
 
 async fn collect<T>(
-    order: &str,
-    answers: impl Stream<Item = std::result::Result<T, rtnetlink::Error>>,
+    operation: &str,
+    replies: impl Stream<Item = std::result::Result<T, rtnetlink::Error>>,
 ) -> Result<Vec<T>> {
-    done(answers.try_collect().await, || order.to_owned())
+    done(replies.try_collect().await, || operation.to_owned())
 }
 
-fn done<T>(result: std::result::Result<T, rtnetlink::Error>, order: impl FnOnce() -> String) -> Result<T> {
-    result.map_err(|error| NetlinkError::Refused { order: order(), error })
+fn done<T>(result: std::result::Result<T, rtnetlink::Error>, operation: impl FnOnce() -> String) -> Result<T> {
+    result.map_err(|error| NetlinkError::Request { operation: operation(), error })
 }
 
-/// The kernel's own word for it instead of a dump of its message.
+/// Returns the kernel's error text instead of a dump of its message.
 fn reason(error: &rtnetlink::Error) -> String {
     match error {
         rtnetlink::Error::NetlinkError(message) => message.to_io().to_string(),
@@ -172,7 +172,7 @@ fn reason(error: &rtnetlink::Error) -> String {
     }
 }
 
-/// The route's gateway, if it has one.
+/// Returns the route's gateway, if it has one.
 pub(crate) fn gateway(route: &RouteMessage) -> Option<Ipv4Addr> {
     route.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Gateway(RouteAddress::Inet(address)) => Some(*address),
@@ -180,7 +180,7 @@ pub(crate) fn gateway(route: &RouteMessage) -> Option<Ipv4Addr> {
     })
 }
 
-/// The neighbour's address, in the states in which the kernel itself uses it (`NUD_VALID`).
+/// Returns the neighbour's address if the kernel itself uses it in this state (`NUD_VALID`).
 fn usable_address(neighbour: NeighbourMessage) -> Option<Vec<u8>> {
     use NeighbourState::{Delay, Permanent, Probe, Reachable, Stale};
     let is_usable = matches!(neighbour.header.state, Permanent | Probe | Reachable | Stale | Delay);
@@ -190,22 +190,22 @@ fn usable_address(neighbour: NeighbourMessage) -> Option<Vec<u8>> {
     })
 }
 
-fn name_of(link: &LinkMessage) -> Option<&str> {
+fn interface_name(link: &LinkMessage) -> Option<&str> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.as_str()),
         _ => None,
     })
 }
 
-fn read_link(message: &LinkMessage) -> Interface {
+fn read_interface(message: &LinkMessage) -> Interface {
     let is_up = message.header.flags.contains(LinkFlags::Up);
-    let mut link = Interface { index: message.header.index, mtu: 0, is_up, tx_dropped: 0 };
+    let mut interface = Interface { index: message.header.index, mtu: 0, is_up, tx_dropped: 0 };
     for attribute in &message.attributes {
         match attribute {
-            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::Stats64(stats) => link.tx_dropped = stats.tx_dropped,
+            LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+            LinkAttribute::Stats64(stats) => interface.tx_dropped = stats.tx_dropped,
             _ => {}
         }
     }
-    link
+    interface
 }

@@ -1,11 +1,11 @@
-//! The only place that prints.
+//! Output of the commands. Only this module prints.
 #![allow(clippy::print_stderr, reason = "this is the commands' output module")]
 
 use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-/// One line of JSON on standard output, there for a reader at once.
+/// Prints one line of JSON on stdout and flushes it.
 pub(crate) fn line(value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
@@ -14,12 +14,12 @@ pub(crate) fn line(value: &impl Serialize) -> io::Result<()> {
     stdout.flush()
 }
 
-/// One line on standard error for a problem that does not end the program.
+/// Prints one line on stderr about a problem that does not end the program.
 pub(crate) fn warning(text: &str) {
     eprintln!("shaper: {text}");
 }
 
-/// One line on standard error, with all that led to it.
+/// Prints one line on stderr with an error and its causes.
 pub(crate) fn problem(error: &anyhow::Error) {
     eprintln!("shaper: {error:#}");
 }

@@ -1,5 +1,6 @@
-//! Strict reverse-path filtering would drop every packet that comes in while the shaper is in the way: the kernel asks
-//! the same rules where an answer would go, and hears "the TUN device". Loose filtering is content with that.
+//! Sets reverse-path filtering from strict to loose. While policy routing is active, strict filtering drops every
+//! incoming packet: the kernel looks up the reverse route by the same rules, and the result is the TUN device. Loose
+//! filtering accepts any device.
 
 use std::fs;
 use std::io;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 const STRICT: u8 = 1;
 const LOOSE: u8 = 2;
 
-/// Filtering that the shaper can live with; what it changed comes back when this is dropped.
+/// Keeps filtering loose. Restores the previous setting when dropped.
 #[derive(Debug)]
 pub(crate) struct RpFilterGuard {
     changed: Option<Setting>,
@@ -21,21 +22,22 @@ struct Setting {
     before: u8,
 }
 
-/// Why incoming packets would be dropped.
+/// Why reverse-path filtering could not be made loose.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RpFilterError {
-    #[error("cannot read {file}: {source}; the shaper must know whether strict reverse-path filtering is on")]
+    #[error("cannot read {file}: {source}; it states whether reverse-path filtering is strict")]
     Read { file: String, source: io::Error },
     #[error(
-        "reverse-path filtering of {device} is strict (1), which drops what comes in while the shaper is in the way, and {file} cannot be written: {source}; \
-         set net.ipv4.conf.all.rp_filter=2 from outside (in Docker: --sysctl net.ipv4.conf.all.rp_filter=2)"
+        "cannot write {file}: {source}; \
+         strict reverse-path filtering of {device} (1) would drop incoming packets while the shaper is active: \
+         set net.ipv4.conf.all.rp_filter=2 (in Docker: --sysctl net.ipv4.conf.all.rp_filter=2)"
     )]
     Write { device: String, file: String, source: io::Error },
 }
 
 /// Makes filtering on `device` loose if it is strict.
 ///
-/// A shaper that is killed (not stopped) leaves it loose.
+/// After a shaper was killed, it stays loose.
 pub(crate) fn loosen(device: &str) -> Result<RpFilterGuard, RpFilterError> {
     let own = file_of(device);
     let before = read(own.clone())?;
@@ -50,7 +52,7 @@ pub(crate) fn loosen(device: &str) -> Result<RpFilterGuard, RpFilterError> {
     Ok(RpFilterGuard { changed: Some(Setting { file: own, before }) })
 }
 
-/// The larger of the setting for all devices and the device's own counts.
+/// The kernel uses the larger of the setting for all devices and the device's own.
 fn effective(all: u8, own: u8) -> u8 {
     all.max(own)
 }
@@ -69,8 +71,8 @@ fn read(file: PathBuf) -> Result<u8, RpFilterError> {
 impl Drop for RpFilterGuard {
     fn drop(&mut self) {
         if let Some(Setting { file, before }) = &self.changed {
-            // The device may be gone, and its setting with it.
-            let _gone = fs::write(file, before.to_string());
+            // The device may have been deleted, and its setting with it.
+            let _deleted = fs::write(file, before.to_string());
         }
     }
 }

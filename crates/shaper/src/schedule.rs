@@ -1,8 +1,8 @@
-//! Packets in the link: each goes out by the rules of the condition under which it came in.
+//! Packets in the link: each leaves at the time that the condition at its arrival determined.
 //!
-//! A switch of condition opens a new lane. The lanes before it are delivered by their own times, as netem does when
-//! its qdisc is changed, so a packet that came before a switch may be overtaken by one that came after it. Like the
-//! link, this is pure: no I/O and no clock.
+//! A switch of the condition creates a new queue. Packets in previous queues keep their times, as in netem when its
+//! qdisc is changed: a packet that arrived before a switch may be overtaken by one that arrived after it. Pure like the
+//! link: no I/O and no clock.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,63 +12,64 @@ use crate::link::{Link, Memory, Verdict};
 use crate::tun_packet::TunPacket;
 use model::Condition;
 
-/// All the lanes, the one in force last.
+/// The queues of all conditions that still have packets in the link.
 #[derive(Debug)]
 pub(crate) struct Schedule {
-    draining: Vec<Lane>,
-    current: Lane,
-    spare: Vec<Vec<u8>>,
-    /// Bytes used by the packets of all lanes.
+    draining: Vec<PacketQueue>,
+    current: PacketQueue,
+    spare_buffers: Vec<Vec<u8>>,
+    /// Bytes used by the packets of all queues.
     memory_used: u64,
     memory_limit: u64,
     max_lateness: Duration,
 }
 
-/// One condition's link and the bytes of the packets in it, both in order of departure.
+/// Link of one condition and the bytes of the packets in it, both in order of departure.
 #[derive(Debug)]
-struct Lane {
+struct PacketQueue {
     link: Link,
     packets: VecDeque<Vec<u8>>,
 }
 
-/// Buffers kept for the next packets; beyond it (an 8 MB store) they go back to the allocator.
-const MAX_SPARE: usize = 4_096;
-const MAX_SPARE_BYTES: usize = 2_048;
+/// Maximum number and size of buffers kept for the next packets (8 MB in total); others are freed.
+const MAX_SPARE_BUFFERS: usize = 4_096;
+const MAX_SPARE_BUFFER_BYTES: usize = 2_048;
 
 /// Memory per packet in addition to its buffer: entries in two queues, which may be half empty, and the allocator's
 /// overhead.
 const OVERHEAD_BYTES: usize = 128;
 
 impl Schedule {
-    /// An empty schedule. `memory_limit` bounds the bytes used by the packets of all lanes, without the spare buffers.
+    /// Creates an empty schedule. `memory_limit` bounds the bytes used by the packets of all queues, spare buffers
+    /// excluded.
     pub(crate) fn new(condition: Condition, seed: u64, memory_limit: u64) -> Self {
         Self {
             draining: Vec::new(),
-            current: Lane::new(condition, seed),
-            spare: Vec::new(),
+            current: PacketQueue::new(condition, seed),
+            spare_buffers: Vec::new(),
             memory_used: 0,
             memory_limit,
             max_lateness: Duration::ZERO,
         }
     }
 
-    /// New packets follow `condition` from now on; counters and lateness restart.
+    /// Applies `condition` to packets that arrive from now on; resets counters and lateness.
     pub(crate) fn switch(&mut self, condition: Condition, seed: u64) {
-        let old = std::mem::replace(&mut self.current, Lane::new(condition, seed));
+        let previous = std::mem::replace(&mut self.current, PacketQueue::new(condition, seed));
         self.max_lateness = Duration::ZERO;
-        self.draining.push(old);
-        self.draining.retain(|lane| !lane.packets.is_empty());
+        self.draining.push(previous);
+        self.draining.retain(|queue| !queue.packets.is_empty());
     }
 
-    /// Takes in a packet that arrived at `now`, or a GSO packet of them under a condition that keeps GSO packets.
+    /// Adds a packet that arrived at `now`. A GSO packet requires a condition that keeps them.
     pub(crate) fn accept(&mut self, now: Duration, packet: TunPacket<'_>) {
         let length = packet.bytes().len();
-        let capacity = self.spare.last().map_or(length, |spare| spare.capacity().max(length));
+        let capacity = self.spare_buffers.last().map_or(length, |buffer| buffer.capacity().max(length));
         let fits = self.memory_used + memory_of(capacity) <= self.memory_limit;
         let memory = if fits { Memory::Available } else { Memory::Full };
-        let packets = packet.packets().into();
+        let packets = packet.wire_packets().into();
         if let Verdict::SendAt(_) = self.current.link.on_arrival(now, packets, packet.wire_bytes(), memory) {
-            let spare = self.spare.pop().filter(|spare| spare.capacity() >= length);
+            let spare = self.spare_buffers.pop().filter(|buffer| buffer.capacity() >= length);
             let mut bytes = spare.unwrap_or_else(|| Vec::with_capacity(length));
             bytes.clear();
             bytes.extend_from_slice(packet.bytes());
@@ -77,14 +78,15 @@ impl Schedule {
         }
     }
 
-    /// When the next packet is due, if any is waiting.
+    /// Returns when the next packet is due, if any is in a queue.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let lanes = self.draining.iter().chain([&self.current]);
-        lanes.filter_map(|lane| lane.link.next_deadline()).min()
+        let queues = self.draining.iter().chain([&self.current]);
+        queues.filter_map(|queue| queue.link.next_deadline()).min()
     }
 
-    /// Hands the packets due by `now` to `send`, which returns how many of the packet's packets could not be sent: they
-    /// are counted and discarded. `clock` returns the time of each send, for the lateness. Returns the send errors.
+    /// Passes each packet due by `now` to `send`, which returns the number of wire packets that could not be sent: they
+    /// are counted and discarded. `clock` returns the time of each send, for the lateness. Returns the number of send
+    /// errors.
     pub(crate) fn release(
         &mut self,
         now: Duration,
@@ -92,57 +94,57 @@ impl Schedule {
         mut send: impl FnMut(&[u8]) -> u64,
     ) -> u64 {
         let mut errors = 0;
-        for lane in self.draining.iter_mut().chain([&mut self.current]) {
-            while let Some((due, bytes)) = lane.pop_due(now) {
+        for queue in self.draining.iter_mut().chain([&mut self.current]) {
+            while let Some((due, bytes)) = queue.pop_due(now) {
                 self.max_lateness = self.max_lateness.max(clock().saturating_sub(due));
-                let refused = send(&bytes);
-                lane.link.count_send_errors(refused);
-                errors += refused;
+                let unsent = send(&bytes);
+                queue.link.count_send_errors(unsent);
+                errors += unsent;
                 self.memory_used -= memory_of(bytes.capacity());
-                // A GSO packet's buffer is no good for packets: it would keep 64 KiB for each.
-                if self.spare.len() < MAX_SPARE && bytes.capacity() <= MAX_SPARE_BYTES {
-                    self.spare.push(bytes);
+                // The buffer of a GSO packet (up to 64 KiB) is too large to keep for a wire packet.
+                if self.spare_buffers.len() < MAX_SPARE_BUFFERS && bytes.capacity() <= MAX_SPARE_BUFFER_BYTES {
+                    self.spare_buffers.push(bytes);
                 }
             }
         }
         if !self.draining.is_empty() {
-            self.draining.retain(|lane| !lane.packets.is_empty());
+            self.draining.retain(|queue| !queue.packets.is_empty());
         }
         errors
     }
 
-    /// The condition in force.
+    /// Returns the current condition.
     pub(crate) fn condition(&self) -> Condition {
         self.current.link.condition()
     }
 
-    /// Totals since the condition in force was set.
+    /// Returns the totals since the current condition was set.
     pub(crate) fn counters(&self) -> Counters {
         self.current.link.counters()
     }
 
-    /// Largest lateness of a send since the condition in force was set.
+    /// Returns the largest lateness of a send since the current condition was set.
     pub(crate) fn max_lateness(&self) -> Duration {
         self.max_lateness
     }
 
-    /// Bytes used by the packets of all lanes.
+    /// Returns the bytes used by the packets of all queues.
     pub(crate) fn memory_used(&self) -> u64 {
         self.memory_used
     }
 }
 
-/// Bytes used by a packet in a buffer of `capacity` bytes.
+/// Returns the bytes used by a packet in a buffer of `capacity` bytes.
 fn memory_of(capacity: usize) -> u64 {
     (capacity + OVERHEAD_BYTES) as u64
 }
 
-impl Lane {
+impl PacketQueue {
     fn new(condition: Condition, seed: u64) -> Self {
         Self { link: Link::new(condition, seed), packets: VecDeque::new() }
     }
 
-    /// Takes out the next packet due by `now`, with the time it was due at.
+    /// Removes the next packet due by `now`. Returns it and its due time.
     fn pop_due(&mut self, now: Duration) -> Option<(Duration, Vec<u8>)> {
         let due = self.link.pop_due(now)?;
         Some((due, self.packets.pop_front()?))
@@ -162,7 +164,7 @@ mod tests {
         Condition { delay: delay.parse().unwrap(), ..Condition::BASELINE }
     }
 
-    /// A packet of 20 bytes that is known by its last one.
+    /// Adds a packet of 20 bytes, identified by the last one.
     fn accept(schedule: &mut Schedule, now: Duration, name: u8) {
         let mut bytes = [0; HEADER_BYTES + 20];
         bytes[HEADER_BYTES] = 0x45;
@@ -171,20 +173,20 @@ mod tests {
     }
 
     fn released(schedule: &mut Schedule, now: Duration) -> Vec<u8> {
-        let mut out = Vec::new();
+        let mut sent = Vec::new();
         schedule.release(
             now,
             || now,
             |packet| {
-                out.push(packet[HEADER_BYTES + 19]);
+                sent.push(packet[HEADER_BYTES + 19]);
                 0
             },
         );
-        out
+        sent
     }
 
     #[test]
-    fn packets_come_out_in_order_when_due() {
+    fn packets_leave_in_order_when_due() {
         let mut schedule = Schedule::new(delayed("10ms"), 0, u64::MAX);
         accept(&mut schedule, Duration::ZERO, 1);
         accept(&mut schedule, MS, 2);
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_switch_old_packets_keep_their_times_and_counters_restart() {
+    fn after_a_switch_previous_packets_keep_their_times_and_counters_restart() {
         let mut schedule = Schedule::new(delayed("100ms"), 0, u64::MAX);
         accept(&mut schedule, Duration::ZERO, 1);
         schedule.switch(delayed("10ms"), 0);
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_that_cannot_be_sent_is_counted_and_gone() {
+    fn a_packet_that_cannot_be_sent_is_counted_and_discarded() {
         let mut schedule = Schedule::new(Condition::BASELINE, 0, u64::MAX);
         accept(&mut schedule, MS, 1);
         assert_eq!(schedule.release(MS, || MS, |_| 1), 1);
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_bounds_the_packets_of_all_conditions_together() {
+    fn the_memory_limit_applies_to_the_packets_of_all_conditions_together() {
         let one = memory_of(HEADER_BYTES + 20);
         let mut schedule = Schedule::new(delayed("3600s"), 0, 3 * one);
         (1..=2).for_each(|name| accept(&mut schedule, Duration::ZERO, name));
@@ -254,13 +256,13 @@ mod tests {
         assert_eq!((schedule.counters().queued, schedule.counters().dropped_memory), (1, 2));
         assert_eq!(released(&mut schedule, 3 * MS), [3]);
         accept(&mut schedule, 3 * MS, 6);
-        assert_eq!(schedule.counters().dropped_memory, 2, "a packet that left made room");
+        assert_eq!(schedule.counters().dropped_memory, 2, "a sent packet freed memory");
         assert_eq!(released(&mut schedule, Duration::MAX), [1, 2, 6]);
         assert_eq!(schedule.memory_used(), 0);
     }
 
     #[test]
-    fn a_small_packet_in_a_large_spare_buffer_counts_as_the_buffer() {
+    fn a_small_packet_in_a_large_spare_buffer_uses_the_memory_of_the_buffer() {
         let mut schedule = Schedule::new(delayed("1ms"), 0, u64::MAX);
         let mut large = [0; HEADER_BYTES + 1_500];
         large[HEADER_BYTES] = 0x45;

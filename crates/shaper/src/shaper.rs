@@ -1,4 +1,4 @@
-//! One shaper: device, engine and policy routing, changed and read back together.
+//! One shaper: device, forwarder and policy routing, changed and read back together.
 
 use anyhow::{Context as _, Result};
 
@@ -17,68 +17,69 @@ use crate::tun;
 use crate::tun::Tun;
 use model::{Condition, Delay};
 
-/// A shaper of one device, at first under the baseline.
+/// Shaper of one device. It starts with the baseline.
 #[derive(Debug)]
 pub(crate) struct Shaper {
     device: String,
-    kernel: Netlink,
+    netlink: Netlink,
     routing: PolicyRouting,
-    engine: Forwarder,
+    forwarder: Forwarder,
     seed: u64,
     memory_limit: u64,
-    /// The TUN device's count when the condition was set.
-    unread_drops_before: u64,
+    /// The TUN device's drop counter when the condition was set.
+    tun_drops_before: u64,
     _rp_filter: RpFilterGuard,
 }
 
 impl Shaper {
-    /// Makes everything ready but leaves packets alone; removes what a killed shaper left here. `memory_limit` is in
-    /// bytes, for the packets in the link.
+    /// Creates the shaper without routing packets to it; removes stale rules and routes of a killed shaper.
+    /// `memory_limit` is in bytes, for the packets in the link.
     pub(crate) async fn start(device: &str, memory_limit: u64) -> Result<Self> {
-        let kernel = Netlink::connect()?;
-        let link = kernel.link(device).await.context("cannot shape; name the device with --device")?;
-        policy_routing::remove(&kernel).await.context("cannot remove what an earlier shaper left")?;
-        policy_routing::refuse_foreign_rules(&kernel).await?;
+        let netlink = Netlink::connect()?;
+        let interface =
+            netlink.interface(device).await.context("cannot start the shaper; select the device with --device")?;
+        policy_routing::remove(&netlink).await.context("cannot remove stale rules and routes of a killed shaper")?;
+        policy_routing::reject_foreign_rules(&netlink).await?;
         let rp_filter = rp_filter::loosen(device)?;
         let tun = Tun::create()?;
-        let tun_link = kernel.link(tun::NAME).await?;
-        let neighbours = NeighbourCache::by(kernel.clone(), link.index);
+        let tun_interface = netlink.interface(tun::NAME).await?;
+        let neighbours = NeighbourCache::start(netlink.clone(), interface.index);
         let egress = Egress::open(device, Some(neighbours))
             .context("cannot open a raw socket (needs CAP_NET_RAW and CAP_NET_ADMIN)")?;
-        let routing = PolicyRouting::new(kernel.clone(), link, tun_link);
+        let routing = PolicyRouting::new(netlink.clone(), interface, tun_interface);
         routing.bring_up().await?;
-        let engine = calibrated(tun, egress, memory_limit).await.context("cannot start the packet thread")?;
+        let forwarder = start_calibrated(tun, egress, memory_limit).await.context("cannot start the forwarder")?;
         Ok(Self {
             device: device.to_owned(),
             routing,
-            kernel,
-            engine,
+            netlink,
+            forwarder,
             seed: 0,
             memory_limit,
-            unread_drops_before: 0,
+            tun_drops_before: 0,
             _rp_filter: rp_filter,
         })
     }
 
-    /// Puts a condition in force, whole: packets that come from now on meet it, those in the link keep their times.
+    /// Replaces the condition. It applies to packets that arrive from now on; those in the link keep their times.
     pub(crate) async fn set(&mut self, condition: Condition, seed: u64) -> Result<()> {
         let condition = condition.validate()?;
         if condition.is_baseline() {
-            self.routing.close().await?;
+            self.routing.deactivate().await?;
         }
-        self.engine.switch(condition, seed)?;
+        self.forwarder.switch(condition, seed)?;
         self.seed = seed;
-        self.unread_drops_before = self.kernel.link(tun::NAME).await?.tx_dropped;
+        self.tun_drops_before = self.netlink.interface(tun::NAME).await?.tx_dropped;
         if !condition.is_baseline() {
-            self.routing.open().await?;
+            self.routing.activate().await?;
         }
         Ok(())
     }
 
-    /// The state, read from the link and the kernel and not from memory.
+    /// Returns the status, read back from the link and the kernel.
     pub(crate) async fn status(&self) -> Result<Status> {
-        let report = self.engine.report().await?;
-        let tx_dropped = self.kernel.link(tun::NAME).await?.tx_dropped;
+        let report = self.forwarder.report().await?;
+        let tx_dropped = self.netlink.interface(tun::NAME).await?.tx_dropped;
         Ok(Status {
             pid: std::process::id(),
             device: self.device.clone(),
@@ -86,9 +87,9 @@ impl Shaper {
             condition: report.condition,
             queue_limit: report.condition.effective_queue_limit(),
             seed: self.seed,
-            routing: self.routing.routing().await?,
+            routing: self.routing.status().await?,
             counters: report.counters,
-            tun_drops: tx_dropped.saturating_sub(self.unread_drops_before),
+            tun_drops: tx_dropped.saturating_sub(self.tun_drops_before),
             scheduling: report.scheduling,
             compensation: report.compensation,
             max_lateness_us: u64::try_from(report.max_lateness.as_micros()).unwrap_or(u64::MAX),
@@ -97,35 +98,35 @@ impl Shaper {
         })
     }
 
-    /// Waits until the engine fails, if it ever does.
+    /// Waits until the forwarder fails; never returns if it does not.
     pub(crate) async fn failed(&mut self) {
-        self.engine.ended().await;
+        self.forwarder.ended().await;
     }
 
-    /// Restores the unshaped link; packets in the shaper leave at once. Reports packets that could not be sent.
+    /// Restores the unshaped link. Packets in the shaper are sent immediately; those that cannot be sent are reported.
     pub(crate) async fn stop(self) -> Result<()> {
-        let closed = self.routing.close().await.context("cannot restore the routing rules");
-        let lost = self.engine.stop().context("the packet thread failed");
-        closed?;
-        match lost? {
+        let restored = self.routing.deactivate().await.context("cannot restore the routing rules");
+        let unsent = self.forwarder.stop().context("the forwarder failed");
+        restored?;
+        match unsent? {
             0 => {}
-            lost => output::warning(&format!("{lost} packets could not be sent when the shaper stopped")),
+            unsent => output::warning(&format!("{unsent} packets could not be sent when the shaper stopped")),
         }
         Ok(())
     }
 }
 
-/// A forwarder that sends by `egress` and, if this can be measured here, knows its own processing time.
-async fn calibrated(tun: Tun, egress: Egress, memory_limit: u64) -> Result<Forwarder> {
-    let engine = Forwarder::start(tun, Egress::open(calibration::EXIT_DEVICE, None)?, memory_limit)?;
+/// Starts a forwarder that sends by `egress` and compensates its own cost, if that can be measured on this host.
+async fn start_calibrated(tun: Tun, egress: Egress, memory_limit: u64) -> Result<Forwarder> {
+    let forwarder = Forwarder::start(tun, Egress::open(calibration::EGRESS_DEVICE, None)?, memory_limit)?;
     let delay = Delay::try_from(calibration::DELAY)?;
-    engine.switch(Condition { delay, ..Condition::BASELINE }, 0)?;
+    forwarder.switch(Condition { delay, ..Condition::BASELINE }, 0)?;
     let measured = tokio::task::spawn_blocking(calibration::measure_arrival_cost).await?;
-    engine.switch(Condition::BASELINE, 0)?;
-    engine.let_out_by(egress)?;
-    // What cannot be measured is not taken off; `shaper show` tells.
+    forwarder.switch(Condition::BASELINE, 0)?;
+    forwarder.set_egress(egress)?;
+    // A cost that cannot be measured is not compensated; `shaper show` reports it.
     if let Ok(cost) = measured {
-        engine.take_off(cost)?;
+        forwarder.set_arrival_cost(cost)?;
     }
-    Ok(engine)
+    Ok(forwarder)
 }

@@ -1,18 +1,18 @@
-//! The TUN device: where the kernel hands over each packet that is to be shaped, one [`crate::tun_packet`] a read.
+//! TUN device, from which the shaper reads packets: each read returns one [`crate::tun_packet::TunPacket`].
 //!
-//! Unless GSO packets are asked for, the kernel cuts segments and finishes checksums before the packet gets here, and
-//! one read is one packet of the wire. The device vanishes with the process that opened it.
+//! Unless GSO packets are requested, the kernel segments packets and completes checksums first, and one read returns
+//! one wire packet. The kernel deletes the device when the process that opened it ends.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-/// Name of the shaper's device; one a network namespace.
+/// Name of the shaper's device; one in each network namespace.
 pub(crate) const NAME: &str = "shaper0";
 
-/// Packets that wait for the engine while the workload has its core: 60 ms of full packets at 1 Gbit/s.
-/// The kernel's default, 500, loses packets that the condition never asked to lose.
+/// Queue length for packets that wait for the forwarder while the workload uses its core: 60 ms of full packets at
+/// 1 Gbit/s. The kernel's default, 500, drops packets that the condition does not drop.
 pub(crate) const QUEUE_PACKETS: u32 = 5_000;
 
 const CLONE_DEVICE: &str = "/dev/net/tun";
@@ -23,24 +23,26 @@ pub(crate) struct Tun {
     file: File,
 }
 
-/// How the kernel is to hand over TCP segments that were sent together.
+/// How the kernel delivers TCP segments that were sent together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OffloadMode {
-    /// As one GSO packet, checksums only started.
-    Bundles,
-    /// One by one, as they are on the wire.
-    Packets,
+    /// As one GSO packet, with a partial checksum.
+    Gso,
+    /// Each as a wire packet.
+    WirePackets,
 }
 
-/// Why there is no TUN device.
+/// Why the TUN device could not be created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TunError {
     #[error(
-        "cannot open {CLONE_DEVICE}: {0}; the shaper needs it: in a container give --device {CLONE_DEVICE}, else load the kernel module 'tun'"
+        "cannot open {CLONE_DEVICE}: {0}; \
+         add --device {CLONE_DEVICE} to a container, otherwise load the kernel module 'tun'"
     )]
-    Active(io::Error),
+    Open(io::Error),
     #[error(
-        "cannot create the TUN device {NAME}: {0}; the shaper needs CAP_NET_ADMIN: run it as root, in a container give --cap-add NET_ADMIN"
+        "cannot create the TUN device {NAME}: {0}; the shaper needs CAP_NET_ADMIN: \
+         run it as root, or add --cap-add NET_ADMIN to a container"
     )]
     Create(io::Error),
 }
@@ -50,26 +52,26 @@ impl Tun {
     pub(crate) fn create() -> Result<Self, TunError> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
-        let file = options.open(CLONE_DEVICE).map_err(TunError::Active)?;
+        let file = options.open(CLONE_DEVICE).map_err(TunError::Open)?;
         attach(&file).map_err(TunError::Create)?;
         Ok(Self { file })
     }
 
-    /// Changes how packets are handed over from now on; those that wait already come as they are.
-    pub(crate) fn hand_over(&self, handover: OffloadMode) -> io::Result<()> {
-        let offloads = match handover {
-            OffloadMode::Bundles => libc::TUN_F_CSUM | libc::TUN_F_TSO4,
-            OffloadMode::Packets => 0,
+    /// Changes how packets are delivered from now on; packets already queued do not change.
+    pub(crate) fn set_offload_mode(&self, mode: OffloadMode) -> io::Result<()> {
+        let offloads = match mode {
+            OffloadMode::Gso => libc::TUN_F_CSUM | libc::TUN_F_TSO4,
+            OffloadMode::WirePackets => 0,
         };
         // SAFETY: the descriptor is open, and TUNSETOFFLOAD takes its argument by value.
         let result = unsafe { libc::ioctl(self.file.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Reads the next packet into `buffer`; `None` when none is waiting.
+    /// Reads the next packet into `buffer`; `None` if none is queued.
     ///
     /// # Errors
-    /// When the device is gone.
+    /// The device was deleted.
     pub(crate) fn read<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<&'a mut [u8]>> {
         loop {
             match self.file.read(buffer) {

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-/// Asserts that `actual` is the content of the golden file at `path`. With `TESTBED_UPDATE_GOLDEN` in the environment
-/// the file is written instead.
+/// Asserts that `actual` is the content of the golden file at `path`. If the environment variable `TESTBED_UPDATE_GOLDEN`
+/// is set, writes the file instead.
 ///
 /// # Panics
-/// When the contents differ, or the file cannot be read or written.
+/// The contents differ, or the file cannot be read or written.
 pub fn assert_golden(path: impl AsRef<Path>, actual: &str) {
     let path = path.as_ref();
     if std::env::var_os("TESTBED_UPDATE_GOLDEN").is_some() {

@@ -1,4 +1,4 @@
-//! A lock between all test processes of a host.
+//! Lock between all test processes of a host.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 const NAME: &str = "testbed-tests.lock";
 
-/// The host, reserved for tests that measure or shared by tests that do not. Released when dropped and when the process
+/// Lock on the host: exclusive for tests that measure, shared for other tests. Released when dropped and when the process
 /// ends. Child processes do not inherit it.
 #[derive(Debug)]
 pub struct HostLock {
@@ -14,7 +14,7 @@ pub struct HostLock {
 }
 
 impl HostLock {
-    /// Waits until no other test holds the host in any way.
+    /// Waits until no other test holds the lock.
     ///
     /// # Errors
     ///
@@ -23,7 +23,7 @@ impl HostLock {
         Self::take(&std::env::temp_dir(), File::lock)
     }
 
-    /// Waits until no test holds the host exclusively.
+    /// Waits until no test holds the lock exclusively.
     ///
     /// # Errors
     ///
@@ -42,16 +42,15 @@ impl HostLock {
 }
 
 impl Drop for HostLock {
-    /// Closing would not be enough: a child process that another thread is starting has a copy of the file until its
-    /// exec.
+    /// Unlocks explicitly: until its exec, a child process that another thread starts has a copy of the open file.
     fn drop(&mut self) {
-        // Should it fail, the end of the process releases the lock.
+        // If it fails, the end of the process releases the lock.
         let _ = self.file.unlock();
     }
 }
 
 /// Opens without `O_CREAT` where possible: Linux refuses that flag, even to root, for another user's file in a sticky
-/// directory (`fs.protected_regular`). A lock needs no right to write.
+/// directory (`fs.protected_regular`). A lock does not require write permission.
 fn open(path: &Path) -> Result<File> {
     match File::open(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

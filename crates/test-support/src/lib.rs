@@ -1,7 +1,7 @@
-//! Harness of the tests that need something of their host: root, network namespaces, Docker, open files.
+//! Harness of tests with requirements on their host: root, network namespaces, Docker, open files.
 //!
-//! A test binary with `harness = false` lists its tests in `main` and hands them to [`run`]. It accepts the arguments
-//! of Rust's own harness, so `cargo test` and `cargo nextest run` both work. A test whose [`Requirement`] is not met is
+//! A test binary with `harness = false` lists its tests in `main` and passes them to [`run`]. It accepts the arguments of
+//! Rust's own harness, so `cargo test` and `cargo nextest run` both work. A test whose [`Requirement`] is not met is
 //! reported as ignored, with the reason; with `TESTBED_REQUIRE_ALL=1` it fails.
 //!
 //! A test function that is not listed is dead code, which the compiler reports. `#[test]` has no effect in such a
@@ -17,7 +17,7 @@ pub use host_lock::HostLock;
 pub use requirements::Requirement;
 pub use runner::{Test, run};
 
-/// Creates a [`Test`] from a path to a function `fn()`, named by that path.
+/// Creates a [`Test`] from the path of a function `fn()`; the path is its name.
 #[macro_export]
 macro_rules! test {
     ($($path:ident)::+) => {

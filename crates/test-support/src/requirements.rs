@@ -1,27 +1,27 @@
-//! What tests need of their host.
+//! Requirements of tests on their host.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Checks one need of a test.
+/// Checks one requirement of a test.
 ///
 /// # Errors
 ///
-/// Why the host does not meet it, and what to do; shown as the reason of the skip.
+/// Why the host does not meet it, and what to do; printed as the reason of the skipped test.
 pub type Requirement = fn() -> Result<(), String>;
 
-/// Effective user id 0.
+/// Checks that the effective user id is 0.
 ///
 /// # Errors
 ///
-/// The user is another one.
+/// The user is not root.
 pub fn root() -> Result<(), String> {
     nix::unistd::geteuid().is_root().then_some(()).ok_or_else(|| "needs root: run as root".to_owned())
 }
 
-/// A TUN device that this process may open.
+/// Checks that this process may open a TUN device.
 ///
 /// # Errors
 ///
@@ -31,7 +31,7 @@ pub fn tun() -> Result<(), String> {
     opened.map(|_| ()).map_err(|error| format!("needs /dev/net/tun ({error}): run 'modprobe tun', or run as root"))
 }
 
-/// Named network namespaces: root, the program `ip`, and the permission to create them, which root may lack in a
+/// Checks for named network namespaces: root, the program `ip`, and the permission to create them, which root may lack in a
 /// container.
 ///
 /// # Errors
@@ -44,7 +44,7 @@ pub fn named_namespaces() -> Result<(), String> {
         .map_err(|reason| format!("needs network namespaces ({reason}): run with CAP_SYS_ADMIN"))
 }
 
-/// A program that succeeds with `arguments`; `package` is what to install.
+/// Checks that a program succeeds with `arguments`; `package` is the package to install.
 ///
 /// # Errors
 ///
@@ -61,7 +61,8 @@ pub fn program(name: &str, arguments: &[&str], package: &str) -> Result<(), Stri
     }
 }
 
-/// `count` open files in each process. Raises this process's limit to the hard limit; child processes inherit it.
+/// Checks that each process may open `count` files. Raises this process's limit to the hard limit; child processes inherit
+/// it.
 ///
 /// # Errors
 ///
@@ -80,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_named_with_what_to_do() {
+    fn a_missing_requirement_is_reported_with_what_to_do() {
         let missing = program("no-such-program", &["--version"], "no-such-package").unwrap_err();
         assert!(
             missing.contains("'no-such-program'") && missing.contains("install package no-such-package"),

@@ -1,4 +1,4 @@
-//! Runs listed tests with the arguments and the output of Rust's own harness.
+//! Runs the listed tests with the arguments and the output of Rust's own harness.
 
 use std::env::{VarError, var};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use crate::{HostLock, Requirement};
 const REQUIRE_ALL: &str = "TESTBED_REQUIRE_ALL";
 const THREADS: &str = "RUST_TEST_THREADS";
 
-/// A test and what it needs. Created by [`test!`](crate::test!).
+/// A test and its requirements. Created by [`test!`](crate::test!).
 pub struct Test {
     name: String,
     body: fn(),
@@ -20,7 +20,7 @@ pub struct Test {
 }
 
 impl Test {
-    /// A test that needs nothing. It passes unless `body` panics.
+    /// Creates a test without requirements. It passes unless `body` panics.
     pub fn new(name: &str, body: fn()) -> Self {
         Self { name: name.replace(' ', ""), body, needs: Vec::new(), lock: None, on_request: None }
     }
@@ -32,19 +32,19 @@ impl Test {
         self
     }
 
-    /// Holds the host exclusively: for tests that measure.
+    /// Locks the host exclusively: for tests that measure.
     #[must_use]
     pub fn exclusive(self) -> Self {
         Self { lock: Some(HostLock::exclusive), ..self }
     }
 
-    /// Shares the host with other such tests: for tests that load the host and would disturb those that measure.
+    /// Locks the host together with other such tests: for tests whose load would disturb those that measure.
     #[must_use]
     pub fn shared(self) -> Self {
         Self { lock: Some(HostLock::shared), ..self }
     }
 
-    /// Runs only with `--ignored` or `--include-ignored`. Without them it is ignored with this reason, also when
+    /// Runs the test only with `--ignored` or `--include-ignored`. Otherwise it is ignored with this reason, also with
     /// `TESTBED_REQUIRE_ALL=1`.
     #[must_use]
     pub fn on_request(self, reason: &'static str) -> Self {
@@ -68,14 +68,14 @@ impl Test {
     }
 
     fn into_trial(self, arguments: &Arguments, settings: Settings) -> Trial {
-        // A plain ignored flag would lose the reason, so it is set only where it decides what is selected.
+        // The ignored flag alone has no reason, so it is set only where it selects tests.
         let selects = arguments.list || arguments.ignored;
         let is_ignored = selects && (self.on_request.is_some() || (!settings.requires_all && self.unmet().is_some()));
-        let held_back = self.on_request.filter(|_| !arguments.ignored && !arguments.include_ignored);
-        // Who runs ignored tests wants them to run. cargo-nextest takes exit code 0 for a pass, so a test that it did
-        // not skip by the list must not end as ignored.
+        let not_requested = self.on_request.filter(|_| !arguments.ignored && !arguments.include_ignored);
+        // Ignored tests that are run explicitly must not be skipped. For cargo-nextest, exit code 0 is a pass: a test that it
+        // did not skip by the list must not end as ignored.
         let fails_unmet = settings.requires_all || settings.is_nextest || arguments.ignored;
-        Trial::ignorable_test(self.name.clone(), move || match held_back {
+        Trial::ignorable_test(self.name.clone(), move || match not_requested {
             Some(reason) => Ok(Completion::ignored_with(reason)),
             None => self.run(fails_unmet),
         })
@@ -83,8 +83,8 @@ impl Test {
     }
 }
 
-/// Runs the tests that the command line selects, `threads` at once unless `--test-threads` or `RUST_TEST_THREADS` is
-/// given. Reports them as Rust's own harness does.
+/// Runs the tests that the command line selects, `threads` in parallel unless `--test-threads` or `RUST_TEST_THREADS` is given.
+/// Reports them as Rust's own harness does.
 ///
 /// Returns the exit code for `main`: 101 when a test failed, 2 when an environment variable is invalid.
 pub fn run(threads: usize, tests: impl IntoIterator<Item = Test>) -> ExitCode {
@@ -108,9 +108,9 @@ pub fn run(threads: usize, tests: impl IntoIterator<Item = Test>) -> ExitCode {
 /// Settings from environment variables.
 #[derive(Clone, Copy)]
 struct Settings {
-    /// A test that cannot run fails.
+    /// Tests with unmet requirements fail.
     requires_all: bool,
-    /// cargo-nextest runs each test in a process of its own.
+    /// cargo-nextest runs each test in a separate process.
     is_nextest: bool,
     threads: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! The harness as `cargo test` and cargo-nextest call it. With `SAMPLE` set, this program is a suite to look at.
+//! Tests of the harness as `cargo test` and cargo-nextest call it. With `SAMPLE` set, this program is the tested suite.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
@@ -11,13 +11,13 @@ fn main() -> ExitCode {
         return run(2, sample::tests());
     }
     let tests = [
-        test!(a_test_that_cannot_run_is_reported_as_ignored_with_the_reason),
-        test!(a_test_that_cannot_run_fails_where_all_must_run),
-        test!(nextest_skips_what_cannot_run_and_never_sees_it_pass),
+        test!(a_test_with_an_unmet_requirement_is_reported_as_ignored_with_the_reason),
+        test!(a_test_with_an_unmet_requirement_fails_if_all_are_required),
+        test!(nextest_skips_tests_with_unmet_requirements_and_never_reports_them_as_passed),
         test!(a_test_on_request_runs_only_with_ignored),
         test!(one_failure_does_not_stop_the_others),
         test!(an_invalid_environment_variable_is_an_error),
-        test!(no_test_attribute_is_in_a_binary_without_the_usual_harness),
+        test!(a_binary_with_its_own_harness_has_no_test_attributes),
     ];
     run(2, tests)
 }
@@ -26,23 +26,23 @@ mod sample {
     use test_support::{Test, test};
 
     pub(crate) fn tests() -> [Test; 4] {
-        let unmet = || Err("needs the moon".to_owned());
+        let unmet = || Err("needs an unavailable feature".to_owned());
         [
             test!(fails),
             test!(passes).exclusive(),
             test!(unmet_test).needs(&[unmet]),
-            test!(requested).on_request("has a step of its own"),
+            test!(requested).on_request("has a separate step"),
         ]
     }
 
     fn fails() {
-        panic!("as it should");
+        panic!("expected failure");
     }
 
     fn passes() {}
 
     fn unmet_test() {
-        panic!("it ran");
+        panic!("test with an unmet requirement ran");
     }
 
     fn requested() {}
@@ -54,7 +54,7 @@ fn sample(arguments: &str, environment: &[(&str, &str)]) -> (Option<i32>, String
     for variable in ["TESTBED_REQUIRE_ALL", "RUST_TEST_THREADS", "NEXTEST"] {
         command.env_remove(variable);
     }
-    // Its own lock: the sample need not wait for tests that measure.
+    // A separate lock: the sample does not wait for tests that measure.
     command.env("TMPDIR", env!("CARGO_TARGET_TMPDIR"));
     command.args(arguments.split_whitespace()).env("SAMPLE", "1").envs(environment.iter().copied());
     let output = command.output().unwrap();
@@ -70,19 +70,25 @@ fn assert_contains(text: &str, parts: &[&str]) {
     }
 }
 
-fn a_test_that_cannot_run_is_reported_as_ignored_with_the_reason() {
+fn a_test_with_an_unmet_requirement_is_reported_as_ignored_with_the_reason() {
     let (code, text) = sample("--skip fails", &[]);
     assert_eq!(code, Some(0), "{text}");
-    assert_contains(&text, &["test unmet_test ... ignored (needs the moon)", "1 passed; 0 failed; 2 ignored"]);
+    assert_contains(
+        &text,
+        &["test unmet_test ... ignored (needs an unavailable feature)", "1 passed; 0 failed; 2 ignored"],
+    );
 }
 
-fn a_test_that_cannot_run_fails_where_all_must_run() {
+fn a_test_with_an_unmet_requirement_fails_if_all_are_required() {
     let (code, text) = sample("--skip fails", &ALL);
     assert_eq!(code, Some(101), "{text}");
-    assert_contains(&text, &["test unmet_test ... FAILED", "but needs the moon", "1 passed; 1 failed; 1 ignored"]);
+    assert_contains(
+        &text,
+        &["test unmet_test ... FAILED", "but needs an unavailable feature", "1 passed; 1 failed; 1 ignored"],
+    );
 }
 
-fn nextest_skips_what_cannot_run_and_never_sees_it_pass() {
+fn nextest_skips_tests_with_unmet_requirements_and_never_reports_them_as_passed() {
     assert_eq!(
         sample("--list --format terse", &[]).1,
         "fails: test\npasses: test\nunmet_test: test\nrequested: test\n"
@@ -97,7 +103,7 @@ fn nextest_skips_what_cannot_run_and_never_sees_it_pass() {
 fn a_test_on_request_runs_only_with_ignored() {
     let (code, text) = sample("--exact requested", &ALL);
     assert_eq!(code, Some(0), "{text}");
-    assert_contains(&text, &["test requested ... ignored (has a step of its own)"]);
+    assert_contains(&text, &["test requested ... ignored (has a separate step)"]);
     for request in ["--ignored", "--include-ignored"] {
         assert_contains(&sample(&format!("--exact requested {request}"), &ALL).1, &["test requested ... ok"]);
     }
@@ -107,7 +113,7 @@ fn one_failure_does_not_stop_the_others() {
     for threads in ["--test-threads 1", "--test-threads 3"] {
         let (code, text) = sample(threads, &[]);
         assert_eq!(code, Some(101), "{text}");
-        assert_contains(&text, &["as it should", "1 passed; 1 failed; 2 ignored"]);
+        assert_contains(&text, &["expected failure", "1 passed; 1 failed; 2 ignored"]);
     }
 }
 
@@ -119,11 +125,11 @@ fn an_invalid_environment_variable_is_an_error() {
     }
 }
 
-/// The compiler removes `#[test]` functions from such a binary without a word: they would never run.
-fn no_test_attribute_is_in_a_binary_without_the_usual_harness() {
+/// The compiler silently removes `#[test]` functions from such a binary: they would never run.
+fn a_binary_with_its_own_harness_has_no_test_attributes() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
     let crates = std::fs::read_dir(workspace.join("crates")).unwrap().map(|entry| entry.unwrap().path());
-    let mut looked_at = 0;
+    let mut checked_files = 0;
     for package in crates.chain([workspace.join("testbed")]) {
         let manifest = std::fs::read_to_string(package.join("Cargo.toml")).unwrap();
         let manifest: toml::Table = manifest.parse().unwrap();
@@ -131,15 +137,15 @@ fn no_test_attribute_is_in_a_binary_without_the_usual_harness() {
             if target.get("harness").and_then(toml::Value::as_bool) == Some(false) {
                 let name = target["name"].as_str().unwrap();
                 let tests = package.join("tests");
-                looked_at += reject_test_attributes(&tests.join(format!("{name}.rs")))
+                checked_files += reject_test_attributes(&tests.join(format!("{name}.rs")))
                     + reject_test_attributes(&tests.join(name));
             }
         }
     }
-    assert!(looked_at > 1, "no source files found below {}", workspace.display());
+    assert!(checked_files > 1, "no source files found below {}", workspace.display());
 }
 
-/// Returns how many files were read: a source file, or those in a directory; none if it does not exist.
+/// Returns the number of files read: a source file, or those in a directory; 0 if it does not exist.
 fn reject_test_attributes(path: &Path) -> usize {
     if path.is_dir() {
         return std::fs::read_dir(path).unwrap().map(|entry| reject_test_attributes(&entry.unwrap().path())).sum();

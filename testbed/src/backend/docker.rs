@@ -209,7 +209,7 @@ impl Backend for DockerBackend {
         self.docker_host(node).cpu_time(&self.container(node)?).await
     }
 
-    fn clients_by_machine(&self) -> Vec<Node> {
+    fn clients_by_host(&self) -> Vec<Node> {
         let clients = self.plan.as_ref().map_or(0, |plan| plan.clients);
         let machines = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
         (1..=clients.min(machines)).map(Node::Client).collect()

@@ -29,7 +29,7 @@ use crate::backend::{
 use crate::scenario::Storage;
 use memory::MemoryDirectory;
 use namespace::Namespace;
-pub(crate) use namespace::{enter_namespace, try_namespace_if_requested, why_not};
+pub(crate) use namespace::{enter_namespace, try_namespace_if_requested, unavailable_reason};
 use topology::{Bridge, VethLink};
 
 /// The network of the environments: its own address space, so it can't collide with anything.

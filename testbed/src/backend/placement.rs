@@ -8,7 +8,7 @@ use crate::backend::docker;
 use crate::store::manifest::{Manifest, Placement};
 use crate::usage::{bail_usage, usage};
 
-/// Why cells cannot run in parallel: with --server, in a Swarm, and behind published ports.
+/// Why cells cannot run in parallel: with --external-server, in a Swarm, and behind published ports.
 pub(crate) const ONE_LINK: &str = "there is one link, and its conditions are set manually";
 pub(crate) const ONE_SWARM: &str = "a Swarm's tasks share all its hosts";
 pub(crate) const PUBLISHED_ONCE: &str = "the server's ports are published once";
@@ -22,7 +22,7 @@ pub(crate) enum BackendChoice {
     Docker,
     /// Network namespaces on this host.
     Netns,
-    /// Tasks on all hosts of the Swarm that the Docker engine (or --server-docker-host) is a manager of.
+    /// Tasks on all hosts of the Swarm that the Docker host (or --server-docker-host) manages.
     Swarm,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct PlacementArgs {
     pub(crate) backend: Option<BackendChoice>,
     #[command(flatten)]
     pub(crate) urls: DockerHostArgs,
-    /// Where clients reach the server's published ports; else the host in --server-docker-host's URL
+    /// Address of the server's published ports [default: the host in --server-docker-host]
     #[arg(long, value_name = "HOST")]
     server_address: Option<String>,
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_533), help = format!("First of the three published ports: accounts, shop, and UDP echo \
@@ -147,7 +147,7 @@ impl PlacementArgs {
         }
         if self.server_address.is_some() || self.publish_port.is_some() {
             bail_usage!(
-                "--server-address and --publish-port require --client-docker-host or --server: otherwise no port is published"
+                "--server-address and --publish-port require --client-docker-host or --external-server: otherwise no port is published"
             );
         }
         Ok(())
@@ -156,12 +156,13 @@ impl PlacementArgs {
     /// Where clients reach the server's published ports.
     ///
     /// # Errors
-    /// When neither --server-address nor the URL of the server's engine states it.
+    /// When neither --server-address nor the URL of the server's Docker host contains it.
     pub(crate) fn published_address(&self) -> anyhow::Result<String> {
         let url = docker::url_or_default(self.urls.server_docker_host.as_deref());
-        self.server_address.clone().or_else(|| host_in(&url)).with_context(|| {
-            format!("{url}: no address under which clients reach the server's ports: give --server-address")
-        })
+        self.server_address
+            .clone()
+            .or_else(|| host_in(&url))
+            .with_context(|| format!("{url}: the address of the server's ports is unknown: give --server-address"))
     }
 }
 

@@ -194,8 +194,8 @@ fn check_build(holder: &str, version: &str) -> anyhow::Result<()> {
     if !protocol::is_same_build(version) {
         let expected = protocol::VERSION;
         bail!(
-            "{holder} holds another build than this driver: got '{version}', expected '{expected}'; make the images \
-             there again: {HOW_TO_BUILD_IMAGES}"
+            "{holder}: image built from other sources: got '{version}', expected '{expected}'; rebuild the images \
+             there: {HOW_TO_BUILD_IMAGES}"
         );
     }
     Ok(())
@@ -287,8 +287,6 @@ impl Backend for SwarmBackend {
         let clients = self.machines.borrow().clone().into_iter();
         let clients: BTreeMap<String, Vec<String>> =
             clients.map(|(number, seen)| (Node::Client(number).to_string(), seen)).collect();
-        Ok(
-            serde_json::json!({ "manager": self.docker_host.info().await?, "hosts": machines, "client_hosts": clients }),
-        )
+        Ok(serde_json::json!({ "manager": self.docker_host.info().await?, "hosts": machines, "client_hosts": clients }))
     }
 }

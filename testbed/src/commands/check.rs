@@ -30,7 +30,7 @@ pub(super) fn check(args: &RunArgs, resolved: &ResolvedRun) -> anyhow::Result<()
     let cells = plan::cells(&resolved.scenario, resolved.seed);
     args.jobs.environments(cells.len(), placement.sequential_reason())?;
     for cell in &cells {
-        let supported = emulator::check_expressible(resolved.emulator, is_manual, &cell.condition);
+        let supported = emulator::check_supported_by(resolved.emulator, is_manual, &cell.condition);
         supported.with_context(|| format!("cell {}", cell.id)).map_err(usage)?;
     }
     if args.resume.is_none() {

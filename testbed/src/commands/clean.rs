@@ -10,7 +10,7 @@ use crate::backend::placement::DockerHostArgs;
 use crate::backend::runtime;
 use crate::host_info;
 use crate::output::{complain, result, say};
-use crate::store::run_id::{LockState, lock_state, remove_dead_folders};
+use crate::store::run_lock::{LockState, lock_state, remove_stale_directories};
 
 /// How certain it must be that a driver is dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) fn command(urls: &DockerHostArgs) -> anyhow::Result<ExitCode> {
         result(&format!("removed {what}"));
     }
     for what in &cleaned.failures {
-        complain(&format!("cannot remove {what}"));
+        complain(&format!("not removed: {what}"));
     }
     Ok(if cleaned.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -43,7 +43,7 @@ pub(super) fn before_run(urls: &DockerHostArgs) -> anyhow::Result<()> {
         say(&format!("removed stale resources of killed runs: {}", cleaned.removed.join(", ")));
     }
     if !cleaned.failures.is_empty() {
-        complain(&format!("cannot remove: {}", cleaned.failures.join(", ")));
+        complain(&format!("not removed: {}", cleaned.failures.join(", ")));
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ async fn clean(docker_hosts: &[DockerHost], mode: CleanupMode, mut cleaned: Clea
         stale::remove(docker_host, &host_info::name(), is_dead, &mut cleaned).await;
     }
     let checked: Vec<&str> = docker_hosts.iter().map(DockerHost::url).collect();
-    let (removed, failures) = remove_dead_folders(&checked);
+    let (removed, failures) = remove_stale_directories(&checked);
     cleaned.removed.extend(removed);
     if mode == CleanupMode::Manual {
         cleaned.failures.extend(failures);

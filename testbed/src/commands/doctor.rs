@@ -105,7 +105,7 @@ fn last_line(choice: Option<Choice>) -> String {
 }
 
 fn namespaces() -> Finding {
-    let state = match netns::why_not() {
+    let state = match netns::unavailable_reason() {
         None => Ok("can be created (backend netns)".to_owned()),
         Some(reason) => Err(format!(
             "{reason}; run as root, or allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu \

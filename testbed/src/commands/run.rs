@@ -13,7 +13,8 @@ use crate::cli::{RunArgs, ShownArgs};
 use crate::output::say;
 use crate::run::{FinishedRun, PreviousRun, RunEnd, RunRequest, run};
 use crate::store::manifest::Manifest;
-use crate::store::run_id::{RunLock, new_run_id};
+use crate::store::run_id::new_run_id;
+use crate::store::run_lock::RunLock;
 use crate::usage::usage;
 
 /// Reads the manifest of the run to repeat.
@@ -40,7 +41,7 @@ pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
     clean::before_run(&resolved.placement.urls)?;
     let run_id = previous.as_ref().map_or_else(new_run_id, |previous| Ok(previous.manifest().run_id.clone()))?;
     let lock = RunLock::take(&run_id)?;
-    lock.note_engines(&resolved.placement.urls.all())?;
+    lock.record_docker_hosts(&resolved.placement.urls.all())?;
     // No other thread may exist here: a process can enter namespaces only while it has one thread.
     let selected = select_backend(&resolved.placement, lock.folder())?;
     let request = RunRequest {

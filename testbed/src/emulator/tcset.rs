@@ -65,16 +65,16 @@ async fn clear(backend: &dyn Backend) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the kernel has netem at all, which `tc` tells in milliseconds and tcset in a second.
+/// Checks whether the kernel has netem: by `tc` in milliseconds, while tcset takes a second.
 async fn check_kernel(backend: &dyn Backend) -> anyhow::Result<()> {
     let add = NodeCommand::installed("tc", ["qdisc", "add", "dev", DEVICE, "root", "netem", "delay", "10ms"]);
     let Ok(said) = backend.exec(Node::Server, &add).await else {
-        bail!("there is no tc in the server's node: it comes with iproute2");
+        bail!("tc is missing in the server's node: install iproute2");
     };
     let found = readback::read(backend).await?;
     clear(backend).await?;
     if found.netem.is_none() {
-        bail!("the kernel has no netem (`tc` said: {}); {ADVICE}", last_lines(&said.stderr, 1));
+        bail!("the kernel has no netem (output of `tc`: {}); {ADVICE}", last_lines(&said.stderr, 1));
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ impl Emulator for TcsetEmulator {
         let trial = Condition { delay: "10ms".parse()?, ..Condition::BASELINE };
         let set = NodeCommand::installed("tcset", [vec![DEVICE.to_owned()], options(&trial)].concat());
         let Ok(said) = backend.exec(Node::Server, &set).await else {
-            bail!("there is no tcset in the server's node: it comes with tcconfig (pip install tcconfig)");
+            bail!("tcset is missing in the server's node: install tcconfig (pip install tcconfig)");
         };
         let found = readback::read(backend).await?;
         let works = found.agrees(&trial);

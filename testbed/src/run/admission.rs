@@ -1,5 +1,5 @@
-//! Which cells may be measured beside each other: a further one begins only while the host is quiet, so that cells
-//! measure the link and not each other.
+//! Admission control for parallel cells: a further cell starts only on an idle host. Otherwise cells would measure each
+//! other's CPU load instead of the link.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -8,83 +8,82 @@ use tokio::sync::{Mutex, watch};
 
 use crate::host_info::CpuTicks;
 
-/// How long the host is watched before a further cell begins. It starts when the clients of all cells before are at
-/// work, so what these cost is seen.
-const WATCHED: Duration = Duration::from_millis(250);
-/// A host less busy than this is quiet, percent of all cores: what another cell adds must find room.
-const IDLE_PERCENT: f64 = 40.0;
+/// The CPU load of the host is measured for this long before a further cell starts. The clients of all other cells work
+/// by then, so their load is included.
+const LOAD_WINDOW: Duration = Duration::from_millis(250);
+/// The host is idle below this CPU load, percent of all cores. The rest is for the further cell.
+const IDLE_THRESHOLD_PERCENT: f64 = 40.0;
 
-/// The gate that all labs of a run share.
+/// Admission control that all environments of a run share.
 #[derive(Default)]
 pub(crate) struct AdmissionControl {
-    /// Cells that were let in and are not over.
-    under_way: Cell<u32>,
-    /// Of these, cells whose clients are at work.
+    /// Cells that hold a permit.
+    admitted: Cell<u32>,
+    /// Of these, cells whose clients work.
     working: watch::Sender<u32>,
-    /// The most that were at work at once.
-    most: Cell<u32>,
-    /// One lab at a time looks.
-    turn: Mutex<()>,
+    /// Maximum of `working` so far.
+    max_parallel: Cell<u32>,
+    /// Held while a cell waits for its permit: one at a time.
+    queue: Mutex<()>,
 }
 
-/// That a cell may be measured; it is over when this is dropped.
+/// Permission to measure a cell. The cell has ended when this is dropped.
 pub(crate) struct Permit<'g> {
     admission: &'g AdmissionControl,
     is_working: Cell<bool>,
 }
 
 impl Permit<'_> {
-    /// The cell's clients are at work.
+    /// Reports that the cell's clients work.
     pub(crate) fn working(&self) {
         if !self.is_working.replace(true) {
             self.admission.working.send_modify(|working| *working += 1);
-            self.admission.most.set(self.admission.most.get().max(*self.admission.working.borrow()));
+            self.admission.max_parallel.set(self.admission.max_parallel.get().max(*self.admission.working.borrow()));
         }
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.admission.under_way.set(self.admission.under_way.get() - 1);
+        self.admission.admitted.set(self.admission.admitted.get() - 1);
         let was_working = u32::from(self.is_working.get());
-        // Also when it was not: who waits for all others to be at work looks again.
+        // Sent even if the number stays the same: a waiting cell must compare it with the changed `admitted`.
         self.admission.working.send_modify(|working| *working -= was_working);
     }
 }
 
 impl AdmissionControl {
-    /// Waits until no other cell is under way, or all are at work and the host is quiet nevertheless.
+    /// Waits until no other cell holds a permit, or the clients of all of them work and the host is idle.
     pub(crate) async fn admit(&self) -> Permit<'_> {
         self.admit_on(is_idle).await
     }
 
-    /// The same with another way to tell whether the host is quiet.
     async fn admit_on(&self, is_idle: impl AsyncFn() -> bool) -> Permit<'_> {
-        let _turn = self.turn.lock().await;
+        let _queue = self.queue.lock().await;
         let mut working = self.working.subscribe();
         loop {
-            // The gate holds the sender, so there is always one.
-            let _ = working.wait_for(|working| *working == self.under_way.get()).await;
-            if self.under_way.get() == 0 || is_idle().await {
+            // Cannot fail: `self` owns the sender.
+            let _ = working.wait_for(|working| *working == self.admitted.get()).await;
+            if self.admitted.get() == 0 || is_idle().await {
                 break;
             }
         }
-        self.under_way.set(self.under_way.get() + 1);
+        self.admitted.set(self.admitted.get() + 1);
         Permit { admission: self, is_working: Cell::new(false) }
     }
 
-    /// The most cells whose clients were at work at once.
-    pub(crate) fn most(&self) -> u32 {
-        self.most.get()
+    /// Returns the maximum number of cells whose clients worked in parallel.
+    pub(crate) fn max_parallel(&self) -> u32 {
+        self.max_parallel.get()
     }
 }
 
-/// Watches the host for a moment. One that can't be watched is not quiet.
+/// Measures the CPU load of the host. A host whose load cannot be measured is not idle.
 async fn is_idle() -> bool {
     let before = CpuTicks::now();
-    tokio::time::sleep(WATCHED).await;
+    tokio::time::sleep(LOAD_WINDOW).await;
     let percent = CpuTicks::now().zip(before).and_then(|(now, before)| now.percent_since(before));
-    percent.is_some_and(|percent| percent < IDLE_PERCENT)
+    percent.is_some_and(|percent| percent < IDLE_THRESHOLD_PERCENT)
 }
 
 #[cfg(test)]
@@ -92,37 +91,37 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_cell_need_not_wait_and_a_cell_that_is_over_makes_room() {
+    async fn the_first_cell_is_admitted_without_waiting_and_an_ended_cell_returns_its_permit() {
         let admission = AdmissionControl::default();
         let permit = admission.admit().await;
         permit.working();
         permit.working();
-        assert_eq!((admission.under_way.get(), admission.most()), (1, 1));
+        assert_eq!((admission.admitted.get(), admission.max_parallel()), (1, 1));
         drop(permit);
-        let _again = admission.admit().await;
-        assert_eq!((admission.under_way.get(), *admission.working.borrow()), (1, 0));
+        let _next = admission.admit().await;
+        assert_eq!((admission.admitted.get(), *admission.working.borrow()), (1, 0));
     }
 
     #[tokio::test]
-    async fn a_further_cell_is_let_in_as_soon_as_the_host_is_quiet() {
+    async fn a_further_cell_is_admitted_once_the_host_is_idle() {
         let admission = AdmissionControl::default();
         let first = admission.admit().await;
         first.working();
-        let looks = Cell::new(0);
-        let quiet_at_last = async || looks.replace(looks.get() + 1) == 3;
-        let second = admission.admit_on(quiet_at_last).await;
+        let checks = Cell::new(0);
+        let idle_at_fourth_check = async || checks.replace(checks.get() + 1) == 3;
+        let second = admission.admit_on(idle_at_fourth_check).await;
         second.working();
-        assert_eq!((looks.get(), admission.under_way.get(), admission.most()), (4, 2, 2));
+        assert_eq!((checks.get(), admission.admitted.get(), admission.max_parallel()), (4, 2, 2));
     }
 
     #[tokio::test]
-    async fn nobody_is_let_in_while_a_cell_gets_ready() {
+    async fn no_cell_is_admitted_while_another_starts_its_clients() {
         let admission = AdmissionControl::default();
         let first = admission.admit().await;
         let second = admission.admit();
         tokio::pin!(second);
-        assert!(tokio::time::timeout(2 * WATCHED, &mut second).await.is_err());
-        // Over without ever having worked: there is nothing to wait for any more.
+        assert!(tokio::time::timeout(2 * LOAD_WINDOW, &mut second).await.is_err());
+        // Ended before its clients worked: the second cell need not wait for it.
         drop(first);
         assert!(tokio::time::timeout(Duration::from_secs(60), second).await.is_ok());
     }

@@ -1,4 +1,5 @@
-//! The clients of one cell: started, held until the condition is in force, let go together, watched, collected.
+//! The clients of one cell: starts them, sends the start signal to all at the same time, follows them, and collects
+//! their samples.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,30 +22,30 @@ use crate::scenario::plan::split_mix;
 use crate::scenario::{Arrivals, Scenario};
 use crate::store::run_directory::ParsedSamples;
 
-/// How long a client may take to get ready; accounts may have to be made first.
+/// Timeout of a client's start, which may create accounts.
 const READY_TIMEOUT: Duration = Duration::from_secs(150);
-/// A client that says nothing for so long hangs: it reports twice a second.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client that is told to stop may take: it gives operations under way one second.
+/// A client without an event for this long hangs: it reports progress twice a second.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of a client's graceful stop: its operations in flight have a grace period of one second.
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How a client's part in the cell ended.
+/// How a client ended.
 #[derive(Debug, Clone)]
 enum ClientExit {
-    /// It said `done`.
+    /// With the event `done`.
     Done,
-    /// It hung or died; why.
+    /// It hung or exited early, with the reason.
     Failed(String),
 }
 
 /// One client of a cell.
 struct Client {
     node: Node,
-    /// `None` when it could not even be started.
+    /// `None` if it could not be started.
     process: Option<NodeProcess>,
-    /// `None` while it is under way.
+    /// `None` while it runs.
     end: Option<ClientExit>,
-    /// Where its stderr goes.
+    /// File with its stderr.
     log: PathBuf,
 }
 
@@ -54,16 +55,15 @@ pub(crate) struct ClientGroup {
     counts: LiveCounts,
 }
 
-/// The rows of all clients.
+/// Samples of all clients.
 #[derive(Default)]
 pub(crate) struct Collected {
-    /// Rows.
+    /// Complete rows.
     pub(crate) samples: Vec<Sample>,
-    /// What is missing, a line for each client.
+    /// Missing rows, one line for each client concerned.
     pub(crate) problems: Vec<String>,
 }
 
-/// Where a client writes its samples.
 fn csv_path(backend: &dyn Backend, node: Node) -> String {
     format!("{}/samples.csv", backend.folder(node))
 }
@@ -94,7 +94,7 @@ fn workload(environment: &Environment<'_>, node: Node, cell: &Cell, scenario: &S
         ("--client", node.to_string()),
     ];
     let arguments =
-        options.into_iter().chain(pace(scenario, number)).flat_map(|(name, value)| [name.to_owned(), value]);
+        options.into_iter().chain(start_options(scenario, number)).flat_map(|(name, value)| [name.to_owned(), value]);
     let mut arguments: Vec<String> =
         ["workload".to_owned(), "--control".to_owned()].into_iter().chain(arguments).collect();
     match &environment.admin_password {
@@ -106,9 +106,9 @@ fn workload(environment: &Environment<'_>, node: Node, cell: &Cell, scenario: &S
     }
 }
 
-/// When operations begin: by the shopper's thinking, or by the client's part of a timetable. Clients with even
-/// distances take turns.
-fn pace(scenario: &Scenario, client: u32) -> Vec<(&'static str, String)> {
+/// Returns the options that decide when operations start: the think time, or the client's share of the arrival rate.
+/// With constant intervals, the clients' schedules are offset so that their arrivals alternate.
+fn start_options(scenario: &Scenario, client: u32) -> Vec<(&'static str, String)> {
     let workload = &scenario.workload;
     let Some(rate) = workload.arrival_rate else { return vec![("--think-time", workload.think_time.to_string())] };
     let mut options = vec![
@@ -123,17 +123,17 @@ fn pace(scenario: &Scenario, client: u32) -> Vec<(&'static str, String)> {
 }
 
 impl ClientGroup {
-    /// Starts all clients and waits until each is ready. Those that don't get ready are part of the crew as failed.
+    /// Starts all clients and waits until each is ready or has failed.
     ///
     /// # Errors
-    /// When the folder for their logs can't be made, or Ctrl-C comes.
+    /// When the directory for their logs cannot be created, or after an interrupt.
     pub(crate) async fn start(
         environment: &Environment<'_>,
         cell: &Cell,
         run: &CellContext<'_>,
     ) -> anyhow::Result<Self> {
-        let logs = run.folder.logs().join(&cell.id);
-        std::fs::create_dir_all(&logs).with_context(|| format!("making the folder {}", logs.display()))?;
+        let logs = run.directory.logs().join(&cell.id);
+        std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
         let started = (1..=run.scenario.clients).map(Node::Client).map(|node| {
             let command = workload(environment, node, cell, run.scenario, run.run_id);
             let log = logs.join(format!("{node}.log"));
@@ -141,51 +141,55 @@ impl ClientGroup {
         });
         let clients = tokio::select! {
             clients = join_all(started) => clients,
-            // Clients that have started lose their stdin with their handle, or their node at the run's end.
-            () = run.stop.cancelled() => bail!("interrupted while the clients got ready"),
+            // Clients that have started stop: dropping their handles closes their stdin.
+            () = run.stop.cancelled() => bail!("interrupted while clients were starting"),
         };
         let counts = LiveCounts::new(clients.len());
         Ok(Self { clients, counts })
     }
 
-    /// Whether no client has failed so far.
-    pub(crate) fn is_well(&self) -> bool {
+    /// Returns whether no client has failed so far.
+    pub(crate) fn is_healthy(&self) -> bool {
         self.clients.iter().all(|client| !matches!(client.end, Some(ClientExit::Failed(_))))
     }
 
-    /// The nodes of failed clients.
+    /// Returns the nodes of failed clients.
     pub(crate) fn broken(&self) -> Vec<Node> {
         self.failed().map(|(client, _)| client.node).collect()
     }
 
-    /// What went wrong, a line for each failed client.
+    /// Returns the reasons of failures, one line for each failed client.
     pub(crate) fn failures(&self) -> Vec<String> {
-        self.failed().map(|(client, why)| format!("{} {why}: {}", client.node, log_tail(&client.log))).collect()
+        self.failed().map(|(client, reason)| format!("{}: {reason}: {}", client.node, log_tail(&client.log))).collect()
     }
 
     fn failed(&self) -> impl Iterator<Item = (&Client, &String)> {
         self.clients.iter().filter_map(|client| match &client.end {
-            Some(ClientExit::Failed(why)) => Some((client, why)),
+            Some(ClientExit::Failed(reason)) => Some((client, reason)),
             _ => None,
         })
     }
 
-    /// Where the counts can be watched.
+    /// Returns the counts, which are updated while [`ClientGroup::follow`] runs.
     pub(crate) fn counts(&self) -> LiveCounts {
         self.counts.clone()
     }
 
-    /// Lets all clients go at once.
+    /// Sends the start signal to all clients.
+    ///
+    /// # Errors
+    /// When a client does not accept it.
     pub(crate) async fn go(&mut self) -> anyhow::Result<()> {
         let processes = self.clients.iter_mut().filter_map(|client| client.process.as_mut());
         try_join_all(processes.map(|process| process.write_line(GO))).await.map(drop)
     }
 
-    /// Follows the clients until each has ended; `stop` makes them end early. May be dropped and called again.
+    /// Follows the clients until each has ended. `stop` ends them early. Cancel safe: it may be dropped and called
+    /// again.
     pub(crate) async fn follow(&mut self, stop: &CancellationToken) {
         let counts = &self.counts;
-        let under_way = self.clients.iter_mut().enumerate().filter(|(_, client)| client.end.is_none());
-        join_all(under_way.map(|(index, client)| async move {
+        let running = self.clients.iter_mut().enumerate().filter(|(_, client)| client.end.is_none());
+        join_all(running.map(|(index, client)| async move {
             if let Some(process) = &mut client.process {
                 client.end = Some(follow(process, counts, index, stop).await);
             }
@@ -193,14 +197,14 @@ impl ClientGroup {
         .await;
     }
 
-    /// Stops all clients before their time.
+    /// Stops all clients early.
     pub(crate) async fn stop(&mut self) {
         let stop = CancellationToken::new();
         stop.cancel();
         self.follow(&stop).await;
     }
 
-    /// Fetches the CSVs. Rows that are missing, cut short or of another cell are problems.
+    /// Fetches the samples. Rows that are missing, incomplete or of another cell are problems.
     pub(crate) async fn collect(&self, environment: &Environment<'_>, cell: &str) -> Collected {
         let started = self.clients.iter().enumerate().filter(|(_, client)| client.process.is_some());
         let fetched = started.map(|(index, client)| {
@@ -213,11 +217,11 @@ impl ClientGroup {
                 Ok(csv) => ParsedSamples::read(&csv, cell),
                 Err(error) => ParsedSamples { samples: Vec::new(), problem: Some(format!("{error:#}")) },
             };
-            let (told, rows) = (self.counts.of(index).operations, parsed.samples.len());
-            let is_short = matches!(client.end, Some(ClientExit::Done)) && told != rows as u64;
-            let short = is_short.then(|| format!("{rows} rows, but it told of {told} operations"));
+            let (reported, rows) = (self.counts.of(index).operations, parsed.samples.len());
+            let is_short = matches!(client.end, Some(ClientExit::Done)) && reported != rows as u64;
+            let short = is_short.then(|| format!("{rows} rows in its CSV, {reported} operations reported"));
             let problem = parsed.problem.or(short);
-            collected.problems.extend(problem.map(|why| format!("{}: its samples are incomplete: {why}", client.node)));
+            collected.problems.extend(problem.map(|reason| format!("{}: incomplete samples: {reason}", client.node)));
             collected.samples.extend(parsed.samples);
         }
         collected
@@ -234,7 +238,7 @@ impl Client {
         };
         let end = match process.first_event(READY_TIMEOUT).await {
             Ok(Event::Ready) => None,
-            Ok(other) => Some(ClientExit::Failed(format!("should have said that it is ready, but said {other:?}"))),
+            Ok(other) => Some(ClientExit::Failed(format!("expected event 'ready', got {other:?}"))),
             Err(error) => Some(ClientExit::Failed(format!("{error:#}"))),
         };
         if end.is_some() {
@@ -244,21 +248,21 @@ impl Client {
     }
 }
 
-/// Follows one client to its end.
+/// Follows one client until it ends.
 async fn follow(process: &mut NodeProcess, counts: &LiveCounts, index: usize, stop: &CancellationToken) -> ClientExit {
     loop {
         let event = tokio::select! {
-            event = timeout(SILENCE_TIMEOUT, process.next_event()) => event,
+            event = timeout(EVENT_TIMEOUT, process.next_event()) => event,
             () = stop.cancelled() => return stop_client(process, counts, index).await,
         };
         match event {
             Ok(Some(event)) => {
-                if counts.note(index, event) {
+                if counts.update(index, event) {
                     return ClientExit::Done;
                 }
             }
-            Ok(None) => return ClientExit::Failed(format!("ended early with exit code {}", process.ended().await)),
-            Err(_) => return ClientExit::Failed(format!("said nothing for {} s", SILENCE_TIMEOUT.as_secs())),
+            Ok(None) => return ClientExit::Failed(format!("exited early with code {}", process.ended().await)),
+            Err(_) => return ClientExit::Failed(format!("no event for {} s", EVENT_TIMEOUT.as_secs())),
         }
     }
 }
@@ -267,7 +271,7 @@ async fn stop_client(process: &mut NodeProcess, counts: &LiveCounts, index: usiz
     process.close_stdin().await;
     let stopped = timeout(STOP_TIMEOUT, async {
         while let Some(event) = process.next_event().await {
-            if counts.note(index, event) {
+            if counts.update(index, event) {
                 return true;
             }
         }
@@ -275,7 +279,7 @@ async fn stop_client(process: &mut NodeProcess, counts: &LiveCounts, index: usiz
     });
     match stopped.await {
         Ok(true) => ClientExit::Done,
-        Ok(false) => ClientExit::Failed("ended without its last word".to_owned()),
+        Ok(false) => ClientExit::Failed("exited without event 'done'".to_owned()),
         Err(_) => ClientExit::Failed(format!("did not stop within {} s", STOP_TIMEOUT.as_secs())),
     }
 }

@@ -1,4 +1,4 @@
-//! What the labs of a run share: which cells are left, what came of the others, and the run's folder.
+//! Shared state of all environments of a run: the cells still to measure, the rows of the others, and the manifest.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::run::RunRequest;
 use crate::run::admission::AdmissionControl;
 use crate::run::progress::Progress;
-use crate::run::resume::orders_are_consistent;
+use crate::run::resume::{PriorResults, orders_are_consistent};
 use crate::scenario::plan;
 use crate::scenario::stopping_rule::StoppingRule;
 use crate::store::cell_row::CellRow;
@@ -18,73 +18,73 @@ use crate::store::order_check::OrderCheck;
 use crate::store::run_directory::RunDirectory;
 use model::Cell;
 
-/// A run under way.
+/// Hands out the cells of a run, and owns its rows and its manifest.
 pub(crate) struct Coordinator<'r> {
-    /// What was asked for.
+    /// The resolved run.
     pub(crate) request: &'r RunRequest,
-    /// Where results go.
-    pub(crate) folder: RunDirectory,
+    /// Results directory.
+    pub(crate) directory: RunDirectory,
     /// The whole plan.
     pub(crate) cells: &'r [Cell],
-    /// The display.
+    /// Progress display.
     pub(crate) progress: Progress,
-    /// How many cells may be under way.
+    /// Decides when a further cell may start.
     pub(crate) admission: AdmissionControl,
-    /// Ctrl-C, or the failure of a lab.
+    /// Cancelled by Ctrl-C or by a failure in any environment.
     pub(crate) stop: CancellationToken,
-    /// Places in the plan of the cells that nobody has begun.
-    waiting: RefCell<VecDeque<usize>>,
-    /// The rows so far, by their place in the plan.
+    /// Indices in the plan of the cells not started yet, in their order.
+    pending: RefCell<VecDeque<usize>>,
+    /// Rows so far, by index in the plan.
     rows: RefCell<BTreeMap<usize, CellRow>>,
     manifest: RefCell<Manifest>,
-    precision: RefCell<StoppingRule>,
+    stopping_rule: RefCell<StoppingRule>,
 }
 
 impl<'r> Coordinator<'r> {
-    /// A run of all cells of the plan but those whose rows are there already, with their samples.
+    /// Creates the coordinator of a run. Cells with a row in the prior results are not measured again.
     pub(crate) fn new(
         request: &'r RunRequest,
-        folder: RunDirectory,
+        directory: RunDirectory,
         cells: &'r [Cell],
         manifest: Manifest,
-        (earlier, samples): (Vec<CellRow>, Vec<Sample>),
+        (prior_rows, prior_samples): PriorResults,
         stop: CancellationToken,
     ) -> Self {
-        let placement = |row: &CellRow| cells.iter().position(|cell| cell.id == row.cell);
+        let index = |row: &CellRow| cells.iter().position(|cell| cell.id == row.cell);
         let rows: BTreeMap<usize, CellRow> =
-            earlier.into_iter().filter_map(|row| Some((placement(&row)?, row))).collect();
-        let mut precision = StoppingRule::new(request.scenario.until, request.seed);
-        for placement in rows.keys() {
+            prior_rows.into_iter().filter_map(|row| Some((index(&row)?, row))).collect();
+        let mut stopping_rule = StoppingRule::new(request.scenario.until, request.seed);
+        for index in rows.keys() {
             let of_cell: Vec<Sample> =
-                samples.iter().filter(|sample| sample.cell == cells[*placement].id).cloned().collect();
-            precision.learn(&cells[*placement], &of_cell);
+                prior_samples.iter().filter(|sample| sample.cell == cells[*index].id).cloned().collect();
+            stopping_rule.learn(&cells[*index], &of_cell);
         }
-        let waiting: VecDeque<usize> =
-            plan::order(cells, request.seed).into_iter().filter(|placement| !rows.contains_key(placement)).collect();
+        let pending: VecDeque<usize> =
+            plan::order(cells, request.seed).into_iter().filter(|index| !rows.contains_key(index)).collect();
         Self {
-            progress: Progress::new(waiting.len(), request.scenario.whole_duration()),
-            precision: RefCell::new(precision),
+            progress: Progress::new(pending.len(), request.scenario.whole_duration()),
+            stopping_rule: RefCell::new(stopping_rule),
             request,
-            folder,
+            directory,
             cells,
             admission: AdmissionControl::default(),
             stop,
-            waiting: RefCell::new(waiting),
+            pending: RefCell::new(pending),
             rows: RefCell::new(rows),
             manifest: RefCell::new(manifest),
         }
     }
 
-    /// How many cells nobody has begun.
+    /// Returns the number of cells not started yet.
     pub(crate) fn left(&self) -> usize {
-        self.waiting.borrow().len()
+        self.pending.borrow().len()
     }
 
-    /// The next cell to be measured; those of conditions that are known well enough are passed over.
+    /// Returns the next cell to measure. Skips cells that the stopping rule makes unnecessary.
     pub(crate) fn take_cell(&self) -> Option<&'r Cell> {
         loop {
-            let cell = &self.cells[self.waiting.borrow_mut().pop_front()?];
-            if !self.precision.borrow().is_enough(cell) {
+            let cell = &self.cells[self.pending.borrow_mut().pop_front()?];
+            if !self.stopping_rule.borrow().is_enough(cell) {
                 return Some(cell);
             }
             self.progress.skip();
@@ -93,48 +93,54 @@ impl<'r> Coordinator<'r> {
         }
     }
 
-    /// What one more repetition shows of a condition.
+    /// Gives the samples of a repetition to the stopping rule.
     pub(crate) fn learn(&self, cell: &Cell, samples: &[Sample]) {
-        self.precision.borrow_mut().learn(cell, samples);
+        self.stopping_rule.borrow_mut().learn(cell, samples);
     }
 
-    /// Keeps a cell's row.
-    pub(crate) fn keep(&self, cell: &Cell, row: CellRow) -> anyhow::Result<()> {
-        if let Some(placement) = self.cells.iter().position(|planned| planned.id == cell.id) {
-            self.rows.borrow_mut().insert(placement, row);
+    /// Adds the row of a cell and rewrites `cells.csv`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn add_row(&self, cell: &Cell, row: CellRow) -> anyhow::Result<()> {
+        if let Some(index) = self.cells.iter().position(|planned| planned.id == cell.id) {
+            self.rows.borrow_mut().insert(index, row);
         }
-        self.folder.write_cells(&self.rows())
+        self.directory.write_cells(&self.rows())
     }
 
-    /// All rows, in the plan's order.
+    /// Returns all rows, in the order of the plan.
     pub(crate) fn rows(&self) -> Vec<CellRow> {
         self.rows.borrow().values().cloned().collect()
     }
 
-    /// Whether nothing casts doubt on any row.
-    pub(crate) fn is_all_well(&self) -> bool {
+    /// Returns whether all rows are verified, from a host that was not overloaded and a server that did not stall.
+    pub(crate) fn are_all_cells_reliable(&self) -> bool {
         self.rows.borrow().values().all(|row| row.info(None, &self.request.scenario).is_reliable())
     }
 
-    /// Changes the manifest.
-    pub(crate) fn note(&self, change: impl FnOnce(&mut Manifest)) {
+    /// Changes the manifest without writing it.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Manifest)) {
         change(&mut self.manifest.borrow_mut());
     }
 
     /// Changes the manifest and writes it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
     pub(crate) fn write(&self, change: impl FnOnce(&mut Manifest)) -> anyhow::Result<()> {
-        self.note(change);
-        self.folder.write_manifest(&*self.manifest.borrow())
+        self.change(change);
+        self.directory.write_manifest(&*self.manifest.borrow())
     }
 
-    /// Whether the books of all labs were checked and agree.
+    /// Returns whether the order check ran and passed in all environments, and failed in no previous attempt.
     pub(crate) fn orders_are_consistent(&self) -> bool {
         let manifest = self.manifest.borrow();
-        let earlier = manifest.previous_attempts.iter().all(orders_are_consistent);
-        earlier && !manifest.order_check_skipped && manifest.order_check.is_some_and(OrderCheck::has_passed)
+        let previous = manifest.previous_attempts.iter().all(orders_are_consistent);
+        previous && !manifest.order_check_skipped && manifest.order_check.is_some_and(OrderCheck::has_passed)
     }
 
-    /// Tells what came of the books.
+    /// Prints the result of the order check.
     pub(crate) fn report_order_check(&self) {
         let Some(order_check) = self.manifest.borrow().order_check else { return };
         let verdict = if order_check.has_passed() { "consistent" } else { "INCONSISTENT" };

@@ -1,4 +1,4 @@
-//! The lab of a run: nodes that are up, the shop running in one of them, and an emulator that works there.
+//! The environment of cells: running nodes, the shop in the server's node, and an emulator that works there.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,62 +19,64 @@ use crate::verify::probe_plan;
 use crate::verify::probe_plan::ProbePlan;
 use model::Cell;
 
-/// How long the shop may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the shop may take to answer when it is asked whether it is well.
-const ANSWER_TIMEOUT: &str = "3s";
-/// The administrator of the testbed's shop.
+const HEALTH_CHECK_TIMEOUT: &str = "3s";
+/// Username of the shop's administrator.
 pub(crate) const ADMIN: &str = "admin";
-/// The environment variable that carries the administrator's password.
+/// Environment variable with the administrator's password.
 pub(crate) const ADMIN_PASSWORD: &str = "SHOP_ADMIN_PASSWORD";
 
-/// What is up.
+/// A running environment.
 pub(crate) struct Environment<'a> {
-    /// Where the nodes live.
+    /// Backend of the nodes.
     pub(crate) backend: &'a mut dyn Backend,
-    /// What imposes conditions.
+    /// Emulator, prepared.
     pub(crate) emulator: Box<dyn Emulator>,
-    /// Why that emulator.
+    /// Why this emulator was selected.
     pub(crate) emulator_reason: String,
-    /// Where logs go.
+    /// Directory of its logs.
     pub(crate) logs: PathBuf,
-    /// Made up for this run; for somebody else's shop what the environment says, if anything.
+    /// Generated for this run; for an external server, the value of [`ADMIN_PASSWORD`], if set.
     pub(crate) admin_password: Option<String>,
-    /// Whether the server's node, and the database in it, was replaced since the run began.
-    pub(crate) server_was_renewed: bool,
-    /// Orders that clients of this lab were promised so far.
+    /// Whether the server's node, and the database in it, was recreated during the run.
+    pub(crate) server_was_recreated: bool,
+    /// Orders acknowledged to clients in this environment so far.
     pub(crate) acknowledged_orders: i64,
-    /// Whether this host's CPU is the nodes' CPU.
-    pub(crate) is_here: bool,
-    /// Kind of the file system that holds the shop's database.
+    /// Whether all nodes run on this host, so that its CPU load is theirs.
+    pub(crate) is_local: bool,
+    /// Type of the file system with the shop's database.
     pub(crate) database_filesystem: Option<String>,
-    /// How long it took to make network and nodes.
-    pub(crate) nodes_up: Duration,
+    /// Time to create network and nodes.
+    pub(crate) node_startup: Duration,
     /// Version of the programs in the nodes.
-    pub(crate) programs: String,
-    /// `None`: it is somebody else's.
+    pub(crate) programs_version: String,
+    /// `None` for an external server.
     shop: Option<NodeProcess>,
     scenario: Scenario,
 }
 
 impl<'a> Environment<'a> {
-    /// Brings nodes, shop and emulator up on `engine`; whoever calls takes the engine down, also after a failure.
-    pub(crate) async fn up(
+    /// Creates the nodes and starts shop and emulator. The caller must remove the nodes of `backend`, also after a
+    /// failure.
+    ///
+    /// # Errors
+    /// When any of them does not start.
+    pub(crate) async fn start(
         backend: &'a mut dyn Backend,
-        plan: &EnvironmentSpec,
+        spec: &EnvironmentSpec,
         request: &RunRequest,
         cells: &[Cell],
         choice: EmulatorChoice,
     ) -> anyhow::Result<Environment<'a>> {
-        let (scenario, logs) = (&request.scenario, plan.logs.clone());
-        std::fs::create_dir_all(&logs).with_context(|| format!("making the folder {}", logs.display()))?;
-        let began = Instant::now();
-        backend.up(plan).await.context("setting up the nodes")?;
-        let nodes_up = began.elapsed();
-        let programs = programs::check(backend).await?;
-        tracing::debug!("server and {} clients up after {:.3} s", plan.clients, nodes_up.as_secs_f64());
+        let (scenario, logs) = (&request.scenario, spec.logs.clone());
+        std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
+        let start = Instant::now();
+        backend.up(spec).await.context("creating the nodes")?;
+        let node_startup = start.elapsed();
+        let programs_version = programs::check(backend).await?;
+        tracing::debug!("server and {} clients started after {:.3} s", spec.clients, node_startup.as_secs_f64());
         let (shop, admin_password) = if backend.has_server() {
-            let password = format!("{:016x}", getrandom::u64().context("no randomness for a password")?);
+            let password = format!("{:016x}", getrandom::u64().context("cannot generate a random password")?);
             set_offloads(backend, scenario.network.offloads).await?;
             let shop = start_shop(backend, scenario, &password, &logs).await?;
             tracing::debug!("shop ready at {}", backend.shop().host);
@@ -83,71 +85,71 @@ impl<'a> Environment<'a> {
             (None, std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()))
         };
         let conditions: Vec<Condition> = cells.iter().map(|cell| cell.condition).collect();
-        let chosen = choose(backend, choice, &conditions, &logs, &plan.stop).await;
-        let chosen = chosen.context("choosing the link emulator")?;
+        let chosen = choose(backend, choice, &conditions, &logs, &spec.stop).await;
+        let chosen = chosen.context("selecting the emulator")?;
         let (emulator, emulator_reason) = (chosen.emulator, chosen.why);
         let database_filesystem = match shop {
             Some(_) => Some(check_storage(backend, scenario.server.storage).await?),
             None => None,
         };
         Ok(Environment {
-            is_here: backend.is_local().await,
+            is_local: backend.is_local().await,
             backend,
             emulator,
             emulator_reason,
             logs,
             admin_password,
-            server_was_renewed: false,
+            server_was_recreated: false,
             acknowledged_orders: 0,
             database_filesystem,
-            nodes_up,
-            programs,
+            node_startup,
+            programs_version,
             shop,
             scenario: scenario.clone(),
         })
     }
 
-    /// Whether the shop still runs and answers.
+    /// Checks that the shop still runs and responds.
     ///
     /// # Errors
-    /// What is wrong, with its log's last lines.
+    /// When it does not, with the last lines of its log.
     pub(crate) async fn check_shop(&self) -> anyhow::Result<()> {
         let Some(shop) = &self.shop else {
             return probe_runner::check_handshake(self.backend, self.backend.shop().shop_port).await;
         };
         if let Some(code) = shop.exit_status() {
-            bail!("the server ended with exit code {code}: {}", self.shop_log());
+            bail!("server exited with code {code}: {}", self.shop_log());
         }
-        let ask = ["ready", "--address", "127.0.0.1:5001", "--timeout", ANSWER_TIMEOUT];
-        let answer = self.backend.exec(Node::Server, &NodeCommand::program(Program::ShopServer, ask)).await?;
-        if answer.code != 0 {
-            bail!("the server does not answer within {ANSWER_TIMEOUT}: {}", self.shop_log());
+        let check = ["ready", "--address", "127.0.0.1:5001", "--timeout", HEALTH_CHECK_TIMEOUT];
+        let output = self.backend.exec(Node::Server, &NodeCommand::program(Program::ShopServer, check)).await?;
+        if output.code != 0 {
+            bail!("no response from the server within {HEALTH_CHECK_TIMEOUT}: {}", self.shop_log());
         }
         Ok(())
     }
 
-    /// How many packets the server's device has sent so far, as its kernel counts them.
+    /// Returns the number of packets that the server's interface has sent, from its kernel's counters.
     ///
     /// # Errors
-    /// When it does not tell.
-    pub(crate) async fn device_packets(&self) -> anyhow::Result<u64> {
+    /// When they cannot be read.
+    pub(crate) async fn interface_packets(&self) -> anyhow::Result<u64> {
         let show = NodeCommand::installed("cat", ["/proc/net/dev"]);
         let shown = self.backend.exec(Node::Server, &show).await?.success(&show)?.stdout;
-        packets_sent(&shown, DEVICE).with_context(|| format!("`{show}` does not tell of {DEVICE}"))
+        packets_sent(&shown, DEVICE).with_context(|| format!("`{show}` does not list {DEVICE}"))
     }
 
-    /// Resolves when the shop ends, which it should not. Nobody tells of somebody else's.
+    /// Resolves with an error when the shop exits. Never resolves for an external server, whose process is unknown.
     pub(crate) async fn shop_ended(&self) -> anyhow::Error {
         let Some(shop) = &self.shop else { return std::future::pending().await };
         let code = shop.ended().await;
-        anyhow::anyhow!("the server ended with exit code {code}: {}", self.shop_log())
+        anyhow::anyhow!("server exited with code {code}: {}", self.shop_log())
     }
 
-    /// Behind a published port, whether connections really go through the link and are not ended by a proxy before it:
-    /// with a delay on the link, a handshake must take as long.
+    /// Checks, for published ports, that no proxy terminates connections before the link: with a delay on the link, a
+    /// TCP handshake must take at least as long.
     ///
     /// # Errors
-    /// When they don't.
+    /// When a port accepts no connections, or there is a proxy.
     pub(crate) async fn check_direct_path(&mut self, baseline_rtt_ms: f64) -> anyhow::Result<()> {
         let shop = self.backend.shop();
         if shop.echo_port.is_none() {
@@ -160,11 +162,16 @@ impl<'a> Environment<'a> {
             return Ok(());
         }
         let trial = Condition { delay: "20ms".parse()?, ..Condition::BASELINE };
-        self.emulator.apply(self.backend, &trial, 0).await.context("trying a delay")?;
+        self.emulator.apply(self.backend, &trial, 0).await.context("setting a delay for the path check")?;
         let measured = probe_runner::probe(self.backend, &ProbePlan::for_condition(&trial), &trial).await?;
-        self.emulator.apply(self.backend, &Condition::BASELINE, 0).await.context("ending the trial")?;
+        self.emulator
+            .apply(self.backend, &Condition::BASELINE, 0)
+            .await
+            .context("removing the delay of the path check")?;
         match probe_plan::proxy_mismatch(&trial, baseline_rtt_ms, &measured) {
-            Some(doubt) => bail!("{doubt}; on the server's engine, let published ports go through iptables"),
+            Some(mismatch) => bail!(
+                "{mismatch}; disable the userland proxy of the server's Docker Engine, so published ports use iptables"
+            ),
             None => Ok(()),
         }
     }
@@ -173,82 +180,91 @@ impl<'a> Environment<'a> {
         log_tail(&self.logs.join(SHOP_LOG))
     }
 
-    /// A new server node with a new shop, and the emulator started in it.
+    /// Recreates the server's node, and starts shop and emulator in it.
+    ///
+    /// # Errors
+    /// When any of them does not start.
     pub(crate) async fn recreate_server(&mut self) -> anyhow::Result<()> {
-        // The emulator's daemon goes with the node; a failure to stop it is no news.
+        // A failure to stop the emulator does not matter: it ends with the node.
         let _ = self.emulator.shut_down(self.backend).await;
-        self.server_was_renewed = true;
-        self.backend.recreate(Node::Server).await.context("renewing the server's node")?;
+        self.server_was_recreated = true;
+        self.backend.recreate(Node::Server).await.context("recreating the server's node")?;
         set_offloads(self.backend, self.scenario.network.offloads).await?;
         let password = self.admin_password.as_deref().unwrap_or_default();
         self.shop = Some(start_shop(self.backend, &self.scenario, password, &self.logs).await?);
-        self.emulator.prepare(self.backend, &self.logs).await.context("starting the emulator in the new node")
+        self.emulator.prepare(self.backend, &self.logs).await.context("starting the emulator in the recreated node")
     }
 
-    /// Stock against orders in the shop's database, and these against what clients were promised.
+    /// Checks stock against orders in the shop's database, and these against the acknowledged orders.
+    ///
+    /// # Errors
+    /// When the check cannot run.
     pub(crate) async fn order_check(&self) -> anyhow::Result<OrderCheck> {
         let database = database(self.backend, self.scenario.server.storage);
-        let verify = NodeCommand::program(Program::ShopServer, ["check", "--database", &database]);
-        // Exit code 1 means inconsistent, which the line says, too.
-        let output = self.backend.exec(Node::Server, &verify).await?;
-        let words = || format!("`{verify}` exited {} and printed: {}", output.code, last_lines(&output.stderr, 3));
-        let report = serde_json::from_str(output.stdout.trim()).with_context(words)?;
+        let check = NodeCommand::program(Program::ShopServer, ["check", "--database", &database]);
+        // Exit code 1 means inconsistent: the report contains that, too.
+        let output = self.backend.exec(Node::Server, &check).await?;
+        let what = || format!("`{check}` exited with code {}: {}", output.code, last_lines(&output.stderr, 3));
+        let report = serde_json::from_str(output.stdout.trim()).with_context(what)?;
         Ok(OrderCheck::new(self.acknowledged_orders, &report))
     }
 
-    /// Leaves the bare link and stops the emulator. Nodes are the engine's to remove.
+    /// Removes the condition and stops the emulator. The nodes stay.
+    ///
+    /// # Errors
+    /// When the emulator does not stop.
     pub(crate) async fn shut_down(&mut self) -> anyhow::Result<()> {
         self.emulator.shut_down(self.backend).await
     }
 }
 
-/// The tenth number after a device's name in `/proc/net/dev`: packets sent (proc(5)).
-fn packets_sent(table: &str, device: &str) -> Option<u64> {
-    let line = table.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'))?;
+/// Returns the tenth number after an interface's name in `/proc/net/dev`: packets sent (proc(5)).
+fn packets_sent(table: &str, interface: &str) -> Option<u64> {
+    let line = table.lines().find_map(|line| line.trim().strip_prefix(interface)?.strip_prefix(':'))?;
     line.split_whitespace().nth(9)?.parse().ok()
 }
 
-/// Has the server's device take one segment a packet, where that is wanted, and reads it back. TCP bundles segments for
-/// it whatever `ethtool -K … gso off` says; `gso_max_segs` is what it keeps to (`sk_setup_caps` in the kernel's
+/// With offloads off, limits packets of the server's interface to one segment, and reads the limit back. TCP builds GSO
+/// packets even after `ethtool -K … gso off`; it respects `gso_max_segs` (`sk_setup_caps` in the kernel's
 /// net/core/sock.c).
 async fn set_offloads(backend: &dyn Backend, offloads: Offloads) -> anyhow::Result<()> {
     if offloads == Offloads::On {
         return Ok(());
     }
     let set = NodeCommand::installed("ip", ["link", "set", "dev", DEVICE, "gso_max_segs", "1"]);
-    backend.exec(Node::Server, &set).await?.success(&set).context("turning segmentation offload off")?;
+    backend.exec(Node::Server, &set).await?.success(&set).context("disabling segmentation offload")?;
     let show = NodeCommand::installed("ip", ["-d", "link", "show", "dev", DEVICE]);
     let shown = backend.exec(Node::Server, &show).await?.success(&show)?.stdout;
-    let mut words = shown.split_whitespace().skip_while(|word| *word != "gso_max_segs");
-    if words.nth(1) != Some("1") {
-        bail!("segmentation offload stays on at the server: `{show}` does not say gso_max_segs 1");
+    let mut fields = shown.split_whitespace().skip_while(|field| *field != "gso_max_segs");
+    if fields.nth(1) != Some("1") {
+        bail!("segmentation offload is still on at the server: `{show}` does not show gso_max_segs 1");
     }
     Ok(())
 }
 
 const SHOP_LOG: &str = "server.log";
 
-fn database_folder(backend: &dyn Backend, storage: Storage) -> String {
-    let folder = backend.folder(Node::Server);
+fn database_directory(backend: &dyn Backend, storage: Storage) -> String {
+    let work_dir = backend.folder(Node::Server);
     match storage {
-        Storage::Memory => format!("{folder}/{MEMORY_DIRECTORY}"),
-        Storage::Disk => folder,
+        Storage::Memory => format!("{work_dir}/{MEMORY_DIRECTORY}"),
+        Storage::Disk => work_dir,
     }
 }
 
 fn database(backend: &dyn Backend, storage: Storage) -> String {
-    format!("{}/shop.db", database_folder(backend, storage))
+    format!("{}/shop.db", database_directory(backend, storage))
 }
 
-/// The kind of the file system that holds the database, which must be a tmpfs if the scenario says so.
+/// Returns the type of the file system with the database. Fails if the scenario requires a tmpfs and it is none.
 async fn check_storage(backend: &dyn Backend, storage: Storage) -> anyhow::Result<String> {
-    let folder = database_folder(backend, storage);
-    let stat = NodeCommand::installed("stat", ["--file-system", "--format", "%T", &folder]);
-    let kind = backend.exec(Node::Server, &stat).await?.success(&stat)?.stdout.trim().to_owned();
-    if storage == Storage::Memory && kind != "tmpfs" {
-        bail!("the shop's database is on {kind}, not in memory (tmpfs) as asked: `{stat}` in the server's node");
+    let directory = database_directory(backend, storage);
+    let stat = NodeCommand::installed("stat", ["--file-system", "--format", "%T", &directory]);
+    let filesystem = backend.exec(Node::Server, &stat).await?.success(&stat)?.stdout.trim().to_owned();
+    if storage == Storage::Memory && filesystem != "tmpfs" {
+        bail!("the shop's database is on {filesystem}, expected memory (tmpfs): `{stat}` in the server's node");
     }
-    Ok(kind)
+    Ok(filesystem)
 }
 
 async fn start_shop(
@@ -286,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_sent_are_the_tenth_number_of_the_device() {
+    fn packets_sent_are_the_tenth_number_of_the_interface() {
         let table = "Inter-|   Receive                |  Transmit\n face |bytes    packets errs drop\n    lo:    1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16\n  eth0: 1400 20 0 0 0 0 0 0 900 33 0 0 0 0 0 0\n";
         assert_eq!(packets_sent(table, "eth0"), Some(33));
         assert_eq!(packets_sent(table, "lo"), Some(10));

@@ -1,4 +1,4 @@
-//! The life of one lab: up, cell after cell until none is left, books checked, down.
+//! Runs one environment: starts it, measures cells until none is left, runs the order check, removes its nodes.
 
 use anyhow::{Context, bail};
 use model::Condition;
@@ -20,28 +20,31 @@ use crate::store::cell_row::Verdict;
 use crate::store::order_check::OrderCheck;
 use model::Cell;
 
-/// What loss and rate mean to netem.
-const BUNDLES: &str = "segmentation offload is on: netem loses bundles of segments as one packet, and lets a whole response \
-                       past an idle rate; --offloads off makes both per packet";
+/// Note about an emulator that treats a GSO packet as one packet.
+const GSO_NOTE: &str = "segmentation offload is on: netem drops GSO packets (up to 64 KiB) whole and lets one pass an \
+                        idle rate limit; use --offloads off for per-packet loss and rate";
 
-/// What the first lab that is up tells the others.
+/// Decision of the first environment about the others.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum StartDecision {
-    /// To come up too, with this emulator, which it found to work.
-    ComeUp(EmulatorChoice),
-    /// Not to: nobody could see whether the nodes' host stays quiet.
-    StayDown,
+    /// Start with this emulator, which works in the first environment.
+    Start(EmulatorChoice),
+    /// Do not start: the CPU load of the nodes' host cannot be measured, or the first environment has ended.
+    DoNotStart,
 }
 
-/// The way from the first lab to the others.
+/// Channel from the first environment to the others.
 pub(super) type FirstEnvironment = watch::Sender<Option<StartDecision>>;
 
-/// Why cells are measured one after the other although more were allowed.
-const UNWATCHED: &str = "cells were measured one after the other: the nodes are on another host, and nobody sees whether \
-                         that one stays quiet";
+/// Note about a run with `--jobs` on another host.
+const SEQUENTIAL_NOTE: &str = "cells ran sequentially: the CPU load of the nodes' host is not visible from here";
 
-/// The whole life of the lab of this number, from 1. Its nodes are removed whatever happens. Labs beside the first come
-/// up when that one has, when the gate lets one more cell begin, and only if there is one.
+/// Runs cells in environment `number` (from 1) until none is left, then removes its nodes, also after a failure. An
+/// environment other than the first starts only after the first has started and admission control permits a further
+/// cell.
+///
+/// # Errors
+/// When the environment fails, or its nodes cannot be removed.
 pub(super) async fn run_environment(
     coordinator: &Coordinator<'_>,
     mut backend: Box<dyn Backend>,
@@ -51,32 +54,32 @@ pub(super) async fn run_environment(
     let choice = if number == 1 {
         coordinator.request.emulator
     } else {
-        let mut told = first.subscribe();
-        let word = tokio::select! {
-            word = told.wait_for(Option::is_some) => word.ok().and_then(|word| *word),
+        let mut receiver = first.subscribe();
+        let decision = tokio::select! {
+            decision = receiver.wait_for(Option::is_some) => decision.ok().and_then(|decision| *decision),
             () = coordinator.stop.cancelled() => None,
         };
-        let Some(StartDecision::ComeUp(found)) = word else { return Ok(()) };
-        found
+        let Some(StartDecision::Start(emulator)) = decision else { return Ok(()) };
+        emulator
     };
     let Some(permit) = admit(coordinator).await else {
         if number == 1 {
-            first.send_replace(Some(StartDecision::StayDown));
+            first.send_replace(Some(StartDecision::DoNotStart));
         }
         return Ok(());
     };
     let worked = work(coordinator, backend.as_mut(), number, choice, first, permit).await;
     if number == 1 {
-        // However it ended, nobody is to wait for its word.
-        first.send_if_modified(|word| {
-            let is_silent = word.is_none();
-            word.get_or_insert(StartDecision::StayDown);
-            is_silent
+        // If it failed before its decision, the others must not wait for one.
+        first.send_if_modified(|decision| {
+            let is_missing = decision.is_none();
+            decision.get_or_insert(StartDecision::DoNotStart);
+            is_missing
         });
     }
     let removed = backend.down().await.context("removing the nodes (`testbed clean` tries again)");
     if let (Err(error), Err(_)) = (&removed, &worked) {
-        // What is returned below came first.
+        // The error returned below came first.
         complain(&format!("{error:#}"));
     }
     if removed.is_ok() {
@@ -85,7 +88,7 @@ pub(super) async fn run_environment(
     worked.and(removed)
 }
 
-/// Lets a cell begin; `None` when there is none left, or the run ends.
+/// Waits for the permit of a further cell. Returns `None` if no cell is left or the run is stopped.
 async fn admit<'s>(coordinator: &'s Coordinator<'_>) -> Option<Permit<'s>> {
     let permit = tokio::select! {
         permit = coordinator.admission.admit() => permit,
@@ -102,130 +105,130 @@ async fn work(
     first: &FirstEnvironment,
     permit: Permit<'_>,
 ) -> anyhow::Result<()> {
-    let plan = environment_spec(coordinator, number);
-    let came_up = come_up(coordinator, backend, &plan, choice, number).await;
-    let (mut environment, measure_baseline) = match came_up {
-        Ok(ready) => ready,
+    let spec = environment_spec(coordinator, number);
+    let started = start(coordinator, backend, &spec, choice, number).await;
+    let (mut environment, baseline) = match started {
+        Ok(started) => started,
         Err(error) if number > 1 && !coordinator.stop.is_cancelled() => {
-            // The others go on without it: it has taken no cell.
-            let why = format!("lab {number} could not come up: {error:#}");
-            coordinator.progress.line(&why);
-            coordinator.note(|manifest| manifest.notes.push(why));
+            // The others continue without it: it has taken no cell.
+            let note = format!("environment {number} failed to start: {error:#}");
+            coordinator.progress.line(&note);
+            coordinator.change(|manifest| manifest.notes.push(note));
             return Ok(());
         }
         Err(error) => return Err(error),
     };
     if number == 1 {
-        // Only now is it known where each client is.
+        // The hosts of the clients are known only now.
         let info = environment.backend.info().await?;
-        coordinator.note(|manifest| manifest.backend_info = info);
-        introduce(coordinator, &environment, &plan, measure_baseline)?;
-        let word = if environment.is_here {
-            StartDecision::ComeUp(environment.emulator.choice())
+        coordinator.change(|manifest| manifest.backend_info = info);
+        record_first(coordinator, &environment, &spec, baseline)?;
+        let decision = if environment.is_local {
+            StartDecision::Start(environment.emulator.choice())
         } else {
-            StartDecision::StayDown
+            StartDecision::DoNotStart
         };
-        if !environment.is_here && coordinator.request.jobs != Jobs::default() {
-            say(UNWATCHED);
-            coordinator.note(|manifest| manifest.note(Some(UNWATCHED)));
+        if !environment.is_local && coordinator.request.jobs != Jobs::default() {
+            say(SEQUENTIAL_NOTE);
+            coordinator.change(|manifest| manifest.note(Some(SEQUENTIAL_NOTE)));
         }
-        first.send_replace(Some(word));
+        first.send_replace(Some(decision));
     }
     let mut permit = Some(permit);
     while let Some(held) = permit.take().filter(|_| !coordinator.stop.is_cancelled()) {
         let Some(cell) = coordinator.take_cell() else { break };
-        measure_and_keep(coordinator, &mut environment, measure_baseline, cell, &held).await?;
+        measure_cell(coordinator, &mut environment, baseline, cell, &held).await?;
         drop(held);
         permit = admit(coordinator).await;
     }
-    close(coordinator, &mut environment, number).await
+    finish(coordinator, &mut environment, number).await
 }
 
-/// Brings the lab up and sees whether cells can be measured in it.
-async fn come_up<'a>(
+/// Starts the environment and checks that cells can be measured in it.
+async fn start<'a>(
     coordinator: &Coordinator<'_>,
     backend: &'a mut dyn Backend,
-    plan: &EnvironmentSpec,
+    spec: &EnvironmentSpec,
     choice: EmulatorChoice,
     number: u32,
 ) -> anyhow::Result<(Environment<'a>, BaselineLink)> {
-    let mut environment = Environment::up(backend, plan, coordinator.request, coordinator.cells, choice).await?;
-    let measure_baseline = get_ready(&mut environment, coordinator).await?;
-    tracing::debug!("environment {number} is up; median RTT of the unshaped link {:.3} ms", measure_baseline.rtt_ms);
-    Ok((environment, measure_baseline))
+    let mut environment = Environment::start(backend, spec, coordinator.request, coordinator.cells, choice).await?;
+    let baseline = check(&mut environment, coordinator).await?;
+    tracing::debug!("environment {number} started; median RTT of the unshaped link {:.3} ms", baseline.rtt_ms);
+    Ok((environment, baseline))
 }
 
-/// Whether the cells can be measured in the lab as it came up. Gives what the bare link is like.
-async fn get_ready(environment: &mut Environment<'_>, coordinator: &Coordinator<'_>) -> anyhow::Result<BaselineLink> {
+/// Checks that all cells can be measured in the environment. Returns its unshaped link.
+async fn check(environment: &mut Environment<'_>, coordinator: &Coordinator<'_>) -> anyhow::Result<BaselineLink> {
     for cell in coordinator.cells {
         environment.emulator.check_supported(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
     }
-    let measure_baseline = probe_runner::measure_baseline(environment.backend).await?;
-    environment.check_direct_path(measure_baseline.rtt_ms).await?;
-    Ok(measure_baseline)
+    let baseline = probe_runner::measure_baseline(environment.backend).await?;
+    environment.check_direct_path(baseline.rtt_ms).await?;
+    Ok(baseline)
 }
 
-/// What the manifest says of all labs, by the first.
-fn introduce(
+/// Prints and records, from the first environment, what applies to all.
+fn record_first(
     coordinator: &Coordinator<'_>,
     environment: &Environment<'_>,
-    plan: &EnvironmentSpec,
-    measure_baseline: BaselineLink,
+    spec: &EnvironmentSpec,
+    baseline: BaselineLink,
 ) -> anyhow::Result<()> {
     say(&format!("emulator {}", environment.emulator.name()));
     tracing::debug!("{}", environment.emulator_reason);
     let is_per_packet = |cell: &Cell| cell.condition.rate.is_some() || cell.condition.loss.fraction() > 0.0;
-    let bundles = environment.emulator.treats_gso_as_one_packet()
+    let needs_gso_note = environment.emulator.treats_gso_as_one_packet()
         && coordinator.request.scenario.network.offloads == Offloads::On
         && coordinator.cells.iter().any(is_per_packet);
-    if bundles {
-        say(BUNDLES);
+    if needs_gso_note {
+        say(GSO_NOTE);
     }
     coordinator.write(|manifest| {
         environment.emulator.name().clone_into(&mut manifest.emulator);
         manifest.emulator_reason.clone_from(&environment.emulator_reason);
-        manifest.note(bundles.then_some(BUNDLES));
-        manifest.programs_version = Some(environment.programs.clone());
-        manifest.note(programs::unoptimised(&environment.programs));
-        manifest.baseline_rtt_ms = Some(measure_baseline.rtt_ms);
-        manifest.sysctls = environment.backend.sysctls(plan);
+        manifest.note(needs_gso_note.then_some(GSO_NOTE));
+        manifest.programs_version = Some(environment.programs_version.clone());
+        manifest.note(programs::unoptimised(&environment.programs_version));
+        manifest.baseline_rtt_ms = Some(baseline.rtt_ms);
+        manifest.sysctls = environment.backend.sysctls(spec);
         manifest.database_filesystem.clone_from(&environment.database_filesystem);
         manifest.setup_s = Some(coordinator.request.began.elapsed().as_secs_f64());
-        manifest.node_startup_s = Some(environment.nodes_up.as_secs_f64());
+        manifest.node_startup_s = Some(environment.node_startup.as_secs_f64());
     })
 }
 
-async fn measure_and_keep(
+async fn measure_cell(
     coordinator: &Coordinator<'_>,
     environment: &mut Environment<'_>,
-    measure_baseline: BaselineLink,
+    baseline: BaselineLink,
     cell: &Cell,
     permit: &Permit<'_>,
 ) -> anyhow::Result<()> {
     let context = CellContext {
         run_id: &coordinator.request.run_id,
         scenario: &coordinator.request.scenario,
-        folder: &coordinator.folder,
-        measure_baseline,
+        directory: &coordinator.directory,
+        baseline,
         permit,
         stop: &coordinator.stop,
     };
-    coordinator.progress.begin(cell);
-    let outcome = measure(environment, &context, cell, &coordinator.progress).await;
-    coordinator.progress.end(&outcome.row, &outcome.samples);
-    let failed = outcome.row.verdict == Verdict::Failed;
-    if matches!(outcome.row.verdict, Verdict::Verified | Verdict::Unverified) {
-        coordinator.learn(cell, &outcome.samples);
+    coordinator.progress.start(cell);
+    let result = measure(environment, &context, cell, &coordinator.progress).await;
+    coordinator.progress.end(&result.row, &result.samples);
+    let failed = result.row.verdict == Verdict::Failed;
+    if matches!(result.row.verdict, Verdict::Verified | Verdict::Unverified) {
+        coordinator.learn(cell, &result.samples);
     }
-    coordinator.keep(cell, outcome.row)?;
+    coordinator.add_row(cell, result.row)?;
     if coordinator.stop.is_cancelled() {
         Ok(())
     } else {
-        repair(coordinator, environment, &outcome.broken, failed).await
+        repair(coordinator, environment, &result.broken, failed).await
     }
 }
 
-/// After a cell: new nodes for the broken ones, and a new server if shop or emulator do not answer.
+/// Recreates the broken nodes after a cell, and the server if shop or emulator do not respond.
 async fn repair(
     coordinator: &Coordinator<'_>,
     environment: &mut Environment<'_>,
@@ -233,40 +236,41 @@ async fn repair(
     failed: bool,
 ) -> anyhow::Result<()> {
     for node in broken.iter().filter(|node| **node != Node::Server) {
-        coordinator.progress.line(&format!("renewing {node}"));
-        environment.backend.recreate(*node).await.with_context(|| format!("renewing {node}"))?;
+        coordinator.progress.line(&format!("recreating {node}"));
+        environment.backend.recreate(*node).await.with_context(|| format!("recreating {node}"))?;
     }
     if !failed || !environment.backend.has_server() {
         return Ok(());
     }
-    let server_is_ill = broken.contains(&Node::Server) || environment.check_shop().await.is_err();
-    if server_is_ill || environment.emulator.read_back(environment.backend, &Condition::BASELINE).await.is_err() {
-        coordinator.progress.line("renewing the server");
+    let is_server_broken = broken.contains(&Node::Server) || environment.check_shop().await.is_err();
+    if is_server_broken || environment.emulator.read_back(environment.backend, &Condition::BASELINE).await.is_err() {
+        coordinator.progress.line("recreating the server");
         environment.recreate_server().await?;
     }
     Ok(())
 }
 
-/// After the last cell: facts, books, and the emulator's end.
-async fn close(coordinator: &Coordinator<'_>, environment: &mut Environment<'_>, number: u32) -> anyhow::Result<()> {
+/// Updates the backend's info after the last cell, runs the order check, and stops the emulator.
+async fn finish(coordinator: &Coordinator<'_>, environment: &mut Environment<'_>, number: u32) -> anyhow::Result<()> {
     if number == 1 {
         match environment.backend.info().await {
-            Ok(info) => coordinator.note(|manifest| manifest.backend_info = info),
-            Err(error) => coordinator
-                .note(|manifest| manifest.notes.push(format!("backend_info are those of the beginning: {error:#}"))),
+            Ok(info) => coordinator.change(|manifest| manifest.backend_info = info),
+            Err(error) => coordinator.change(|manifest| {
+                manifest.notes.push(format!("backend_info is from the start of the run: {error:#}"))
+            }),
         }
     }
     if environment.backend.has_server() {
         match order_check(environment).await {
             Ok(order_check) => {
-                coordinator.note(|manifest| manifest.order_check = Some(order_check.with(manifest.order_check)))
+                coordinator.change(|manifest| manifest.order_check = Some(order_check.with(manifest.order_check)))
             }
             Err(error) => {
-                let why = format!("stock and orders could not be compared: {error:#}");
-                coordinator.progress.line(&why);
-                coordinator.note(|manifest| {
+                let note = format!("order check could not run: {error:#}");
+                coordinator.progress.line(&note);
+                coordinator.change(|manifest| {
                     manifest.order_check_skipped = true;
-                    manifest.notes.push(why);
+                    manifest.notes.push(note);
                 });
             }
         }
@@ -274,36 +278,39 @@ async fn close(coordinator: &Coordinator<'_>, environment: &mut Environment<'_>,
     environment.shut_down().await.context("stopping the emulator")
 }
 
-/// Stock against orders, and orders against what clients were promised.
+/// Runs the order check.
 ///
 /// # Errors
-/// When they can't be compared.
+/// When it cannot run.
 async fn order_check(environment: &Environment<'_>) -> anyhow::Result<OrderCheck> {
-    if environment.server_was_renewed {
-        bail!("the server was renewed, and its first database with it");
+    if environment.server_was_recreated {
+        bail!("the server was recreated, which removed its first database");
     }
     environment.order_check().await
 }
 
-/// The nodes, and the kernel settings that make hosts comparable.
+/// Returns the specification of the nodes, with the kernel settings that make hosts comparable.
 fn environment_spec(coordinator: &Coordinator<'_>, number: u32) -> EnvironmentSpec {
     let settings = [
-        // Else what TCP learnt of a peer in one cell (round-trip time, slow-start threshold) begins the next.
+        // Otherwise TCP reuses metrics of a peer (RTT, slow-start threshold) from the previous cell.
         ("ipv4.tcp_no_metrics_save", "1"),
-        // Loose: the shaper sends packets by another device than they come back on; strict would drop them.
+        // Loose: the shaper sends packets through another interface than responses use; strict would drop them.
         ("ipv4.conf.all.rp_filter", "2"),
-        // A connection per request uses up a client's ports within the minute that TIME_WAIT keeps them.
+        // With a connection per request, a client would run out of ports within the minute of TIME_WAIT.
         ("ipv4.tcp_tw_reuse", "1"),
         ("ipv4.ip_local_port_range", "10000 65000"),
     ];
-    // Not every kernel has these two. The lab is IPv4 only, and its neighbour discovery would be noise; and Linux 6.5
-    // began to repeat SYNs after 1, 2, 3, 4 s instead of 1, 3, 7.
+    // Not every kernel supports these two. Environments are IPv4 only, so IPv6 neighbour discovery would be noise.
+    // Linux 6.5 and later retransmit SYNs after 1, 2, 3, 4 s instead of 1, 3, 7.
     let optional = [("ipv6.conf.all.disable_ipv6", "1"), ("ipv4.tcp_syn_linear_timeouts", "0")];
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     let request = coordinator.request;
     let (run_id, logs) = match number {
-        1 => (request.run_id.clone(), coordinator.folder.logs()),
-        _ => (format!("{}-{number}", request.run_id), coordinator.folder.logs().join(format!("lab-{number}"))),
+        1 => (request.run_id.clone(), coordinator.directory.logs()),
+        _ => {
+            let logs = coordinator.directory.logs().join(format!("environment-{number}"));
+            (format!("{}-{number}", request.run_id), logs)
+        }
     };
     EnvironmentSpec {
         run_id,

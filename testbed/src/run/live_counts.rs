@@ -1,4 +1,4 @@
-//! What the clients of a cell tell while they work.
+//! Progress counts of the clients of a cell.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,68 +6,68 @@ use std::time::Duration;
 
 use model::messages::workload::{ArrivalReport, Event, ThreadScheduling};
 
-/// Operations and errors so far, over all clients.
+/// Counts of one client, or the sum over all clients.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Count {
-    /// Operations that ended.
+pub(crate) struct ClientCounts {
+    /// Operations that ended so far.
     pub(crate) operations: u64,
-    /// Of these, other than `ok`.
+    /// Of these, operations with an outcome other than `ok`.
     pub(crate) errors: u64,
-    /// Under way when clients had to stop.
+    /// Operations in flight when the clients had to stop.
     pub(crate) unfinished: u64,
-    /// CPU time of the client that used the most for each of its threads.
+    /// CPU time of the client that used most for each of its threads.
     pub(crate) cpu: Option<ClientCpu>,
-    /// How late operations of an open loop began: counts of all clients, and the worst of each percentile.
+    /// Start lateness in an open loop: sums of all clients' counts, and the maximum of each percentile.
     pub(crate) arrivals: Option<ArrivalReport>,
 }
 
-/// What one client used of the processors.
+/// CPU time of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClientCpu {
     /// CPU time in the cell, warm-up included.
     pub(crate) used: Duration,
-    /// Threads that its shoppers share.
+    /// Threads that its virtual users share.
     pub(crate) threads: u32,
 }
 
-/// Where the clients' counts meet; shared with the progress display.
+/// Counts of all clients of a cell, shared with the progress display.
 #[derive(Clone, Default)]
-pub(crate) struct LiveCounts(Rc<RefCell<Vec<Count>>>);
+pub(crate) struct LiveCounts(Rc<RefCell<Vec<ClientCounts>>>);
 
 impl LiveCounts {
-    /// For so many clients.
+    /// Creates the counts of this many clients.
     pub(super) fn new(clients: usize) -> Self {
-        Self(Rc::new(RefCell::new(vec![Count::default(); clients])))
+        Self(Rc::new(RefCell::new(vec![ClientCounts::default(); clients])))
     }
 
-    /// The sum over all clients.
-    pub(crate) fn total(&self) -> Count {
-        self.0.borrow().iter().fold(Count::default(), |sum, count| Count {
+    /// Returns the sum over all clients.
+    pub(crate) fn total(&self) -> ClientCounts {
+        self.0.borrow().iter().fold(ClientCounts::default(), |sum, count| ClientCounts {
             operations: sum.operations + count.operations,
             errors: sum.errors + count.errors,
             unfinished: sum.unfinished + count.unfinished,
             cpu: sum.cpu.into_iter().chain(count.cpu).reduce(ClientCpu::busier),
-            arrivals: worst(sum.arrivals, count.arrivals),
+            arrivals: combined(sum.arrivals, count.arrivals),
         })
     }
 
-    /// What one client has told.
-    pub(super) fn of(&self, index: usize) -> Count {
+    /// Returns the counts of one client.
+    pub(super) fn of(&self, index: usize) -> ClientCounts {
         self.0.borrow().get(index).copied().unwrap_or_default()
     }
 
-    /// Takes an event in; says whether it was the last.
-    pub(super) fn note(&self, index: usize, event: Event) -> bool {
+    /// Applies an event. Returns whether it was the client's last one.
+    pub(super) fn update(&self, index: usize, event: Event) -> bool {
         let mut counts = self.0.borrow_mut();
         let Some(count) = counts.get_mut(index) else { return false };
         match event {
             Event::Ready => {}
-            Event::Progress { operations, errors } => *count = Count { operations, errors, ..*count },
+            Event::Progress { operations, errors } => *count = ClientCounts { operations, errors, ..*count },
             Event::Cpu { used_ms, threads } => {
                 count.cpu = Some(ClientCpu { used: Duration::from_millis(used_ms), threads });
             }
             Event::Done { operations, errors, unfinished, arrivals, .. } => {
-                *count = Count { operations, errors, unfinished, arrivals, ..*count };
+                *count = ClientCounts { operations, errors, unfinished, arrivals, ..*count };
                 return true;
             }
         }
@@ -76,21 +76,21 @@ impl LiveCounts {
 }
 
 impl ClientCpu {
-    /// CPU time over elapsed time, percent of one core for each thread.
+    /// Returns the CPU load during `elapsed`, percent of one core for each thread.
     pub(crate) fn percent_of_threads(self, elapsed: Duration) -> f64 {
         self.used.as_secs_f64() / elapsed.as_secs_f64() / f64::from(self.threads.max(1)) * 100.0
     }
 
-    /// The one of two that used more for each thread.
+    /// Returns the one that used more for each thread.
     fn busier(self, other: Self) -> Self {
-        let of_each = |cpu: Self| cpu.used / cpu.threads.max(1);
-        if of_each(other) > of_each(self) { other } else { self }
+        let per_thread = |cpu: Self| cpu.used / cpu.threads.max(1);
+        if per_thread(other) > per_thread(self) { other } else { self }
     }
 }
 
-/// The pacing of several clients: their counts together (at most so many waited at once), and of each percentile the
-/// worst, since percentiles of several can't be had from theirs.
-fn worst(one: Option<ArrivalReport>, other: Option<ArrivalReport>) -> Option<ArrivalReport> {
+/// Combines the reports of two clients. Counts are summed, which makes the backlog an upper bound. Percentiles are
+/// maxima: percentiles of all operations cannot be computed from percentiles per client.
+fn combined(one: Option<ArrivalReport>, other: Option<ArrivalReport>) -> Option<ArrivalReport> {
     let (Some(one), Some(other)) = (one, other) else { return one.or(other) };
     Some(ArrivalReport {
         on_schedule: one.on_schedule + other.on_schedule,

@@ -1,4 +1,4 @@
-//! Checks that the programs in the nodes are this driver's build: an image may hold an older one.
+//! Checks that the programs in the nodes are of the driver's build: an image may contain an older one.
 
 use anyhow::bail;
 
@@ -6,23 +6,23 @@ use crate::backend::docker::HOW_TO_BUILD_IMAGES;
 use crate::backend::{Backend, Node, NodeCommand};
 use crate::program::Program;
 
-/// A program in a node, and the version that it printed.
-type Answer = (Node, Program, String);
+/// A program in a node, and the version it printed.
+type PrintedVersion = (Node, Program, String);
 
-/// Asks all programs that a run uses for their versions, in the server's node and in one client's node of each host
-/// that may have an image of its own. Returns the version of all of them.
+/// Runs `--version` of all programs that a run uses, in the server's node and in one client's node on each host that
+/// may have a different image. Returns their common version.
 ///
 /// # Errors
-/// When a program does not run, was built from other sources than this driver, or at another optimisation level than
+/// When a program does not run, was built from other sources than this driver, or has another optimisation level than
 /// the others.
 pub(super) async fn check(backend: &dyn Backend) -> anyhow::Result<String> {
-    let mut answers = Vec::new();
-    for (node, program) in used(backend.has_server(), &backend.clients_by_machine()) {
+    let mut versions = Vec::new();
+    for (node, program) in used(backend.has_server(), &backend.clients_by_host()) {
         let command = NodeCommand::program(program, ["--version"]);
         let printed = backend.exec(node, &command).await?.success(&command)?.stdout;
-        answers.push((node, program, printed.trim().to_owned()));
+        versions.push((node, program, printed.trim().to_owned()));
     }
-    common_version(&answers)
+    common_version(&versions)
 }
 
 fn used(has_server: bool, clients: &[Node]) -> Vec<(Node, Program)> {
@@ -31,15 +31,15 @@ fn used(has_server: bool, clients: &[Node]) -> Vec<(Node, Program)> {
     on_server.into_iter().filter(|_| has_server).chain(on_clients).collect()
 }
 
-fn common_version(answers: &[Answer]) -> anyhow::Result<String> {
+fn common_version(versions: &[PrintedVersion]) -> anyhow::Result<String> {
     let mut common: Option<&str> = None;
-    for (node, program, printed) in answers {
+    for (node, program, printed) in versions {
         let version = printed.strip_prefix(program.name()).unwrap_or(printed).trim_start();
         let expected = common.unwrap_or(protocol::VERSION);
         if !protocol::is_same_build(version) || common.is_some_and(|common| common != version) {
             bail!(
-                "{node} holds another build than this driver: got '{printed}', expected '{} {expected}'; make the \
-                 images again: {HOW_TO_BUILD_IMAGES}",
+                "{node}: image built from other sources: got '{printed}', expected '{} {expected}'; rebuild the \
+                 images: {HOW_TO_BUILD_IMAGES}",
                 program.name(),
             );
         }
@@ -48,11 +48,11 @@ fn common_version(answers: &[Answer]) -> anyhow::Result<String> {
     Ok(common.unwrap_or(protocol::VERSION).to_owned())
 }
 
-/// What a run notes about its numbers when the programs were compiled without optimisation.
+/// Returns a note for the manifest if the programs were compiled without optimisation.
 pub(super) fn unoptimised(version: &str) -> Option<&'static str> {
     version.contains("opt-level 0").then_some(
-        "the programs in the nodes were compiled without optimisation (opt-level 0): latencies include time that a \
-         release build does not need; use `cargo run --release` or the images",
+        "the programs in the nodes were compiled without optimisation (opt-level 0): latencies are higher \
+         than with a release build; use `cargo run --release` or the images",
     )
 }
 
@@ -60,13 +60,13 @@ pub(super) fn unoptimised(version: &str) -> Option<&'static str> {
 mod tests {
     use super::*;
 
-    /// This build at an optimisation level.
+    /// Returns the version of this build at an optimisation level.
     fn version(level: &str) -> String {
         let (build, _) = protocol::VERSION.rsplit_once(' ').unwrap();
         format!("{build} {level})")
     }
 
-    fn answers(server: &str, shaper: &str, client: &str) -> Vec<Answer> {
+    fn versions(server: &str, shaper: &str, client: &str) -> Vec<PrintedVersion> {
         vec![
             (Node::Server, Program::ShopServer, format!("shop-server {server}")),
             (Node::Server, Program::Shaper, format!("shaper {shaper}")),
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shop_the_shaper_and_a_client_of_each_host_are_asked() {
+    fn the_shop_the_shaper_and_a_client_of_each_host_are_checked() {
         let clients = [Node::Client(1), Node::Client(2)];
         let on_clients = clients.map(|node| (node, Program::ShopClient));
         let on_server = [(Node::Server, Program::ShopServer), (Node::Server, Program::Shaper)];
@@ -84,10 +84,10 @@ mod tests {
     }
 
     #[test]
-    fn programs_of_this_build_at_one_optimisation_level_are_accepted_whatever_the_drivers() {
+    fn programs_of_this_build_are_accepted_at_any_common_optimisation_level() {
         for level in ["0", "3"] {
             let build = version(level);
-            assert_eq!(common_version(&answers(&build, &build, &build)).unwrap(), build);
+            assert_eq!(common_version(&versions(&build, &build, &build)).unwrap(), build);
         }
         assert_eq!(common_version(&[]).unwrap(), protocol::VERSION);
     }
@@ -95,14 +95,14 @@ mod tests {
     #[test]
     fn a_program_of_another_build_is_refused_and_named() {
         let (here, other) = (version("3"), version("3").replace("(build ", "(build f"));
-        for (answers, named) in [
-            (answers(&other, &here, &here), "server holds another build than this driver: got 'shop-server "),
-            (answers(&here, &other, &here), "server holds another build than this driver: got 'shaper "),
-            (answers(&here, &here, &other), "client-1 holds another build than this driver: got 'shop-client "),
-            (answers(&here, "0.1.0", &here), "got 'shaper 0.1.0', expected 'shaper "),
-            (answers(&here, &version("0"), &here), "opt-level 0)', expected 'shaper "),
+        for (versions, named) in [
+            (versions(&other, &here, &here), "server: image built from other sources: got 'shop-server "),
+            (versions(&here, &other, &here), "server: image built from other sources: got 'shaper "),
+            (versions(&here, &here, &other), "client-1: image built from other sources: got 'shop-client "),
+            (versions(&here, "0.1.0", &here), "got 'shaper 0.1.0', expected 'shaper "),
+            (versions(&here, &version("0"), &here), "opt-level 0)', expected 'shaper "),
         ] {
-            let error = common_version(&answers).unwrap_err().to_string();
+            let error = common_version(&versions).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! Going on with a run that did not get to its end: what is kept of it, and what has to fit.
+//! Resumes an interrupted run: which results are kept, and what must match.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,116 +13,117 @@ use crate::store::run_directory::RunDirectory;
 use crate::usage::bail_usage;
 use model::Cell;
 
-/// Cells that were measured before: their rows and, where precision is asked for, their samples.
-pub(super) type Measured = (Vec<CellRow>, Vec<Sample>);
+/// Rows of the cells measured in previous attempts and, if there is a stopping rule, their samples.
+pub(super) type PriorResults = (Vec<CellRow>, Vec<Sample>);
 
-/// An earlier run, with what was measured whole.
+/// An interrupted run, with the rows of its completely measured cells.
 pub(crate) struct PreviousRun {
-    folder: RunDirectory,
+    directory: RunDirectory,
     manifest: Manifest,
     rows: Vec<CellRow>,
 }
 
 impl PreviousRun {
-    /// Reads a run's folder.
+    /// Opens a results directory.
     ///
     /// # Errors
-    /// When it is none, or nothing is missing in it.
+    /// When it is not a results directory, or no cell is missing.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let folder = RunDirectory::open(path)?;
-        let manifest: Manifest = folder.manifest()?;
-        let rows: Vec<CellRow> = folder.cells_if_any()?.into_iter().filter(is_whole).collect();
-        let earlier = Self { folder, manifest, rows };
-        if earlier.missing().is_empty() {
-            bail_usage!("nothing is missing in {}: all {} cells were measured", path.display(), earlier.rows.len());
+        let directory = RunDirectory::open(path)?;
+        let manifest: Manifest = directory.manifest()?;
+        let rows: Vec<CellRow> = directory.cells_if_any()?.into_iter().filter(is_complete).collect();
+        let previous = Self { directory, manifest, rows };
+        if previous.missing().is_empty() {
+            bail_usage!("no cell is missing in {}: all {} cells were measured", path.display(), previous.rows.len());
         }
-        Ok(earlier)
+        Ok(previous)
     }
 
-    /// What it says of itself.
+    /// Returns its manifest.
     pub(crate) fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The cells of its plan that are to be measured, as far as can be said before.
+    /// Returns the cells of its plan that are not measured. The stopping rule may skip some of them.
     pub(crate) fn missing(&self) -> Vec<&Cell> {
-        let is_there = |cell: &&Cell| {
+        let is_done = |cell: &&Cell| {
             self.rows.iter().any(|row| row.cell == cell.id) || self.manifest.skipped_cells.contains(&cell.id)
         };
-        self.manifest.plan.iter().filter(|cell| !is_there(cell)).collect()
+        self.manifest.plan.iter().filter(|cell| !is_done(cell)).collect()
     }
 
-    /// Whether a run with this manifest can be the rest of it: else its cells would not be comparable, or not be found.
-    fn check_fits(&self, now: &Manifest) -> anyhow::Result<()> {
-        let earlier = &self.manifest;
-        for (what, fits, before, here) in [
-            ("backend", earlier.backend == now.backend, &earlier.backend, &now.backend),
+    /// Checks that an attempt with the manifest `current` can complete the run: its plan and its cells must be
+    /// comparable.
+    fn check_compatible(&self, current: &Manifest) -> anyhow::Result<()> {
+        let previous = &self.manifest;
+        for (what, matches, before, now) in [
+            ("backend", previous.backend == current.backend, &previous.backend, &current.backend),
             (
                 "placement",
-                earlier.placement == now.placement,
-                &format!("{:?}", earlier.placement),
-                &format!("{:?}", now.placement),
+                previous.placement == current.placement,
+                &format!("{:?}", previous.placement),
+                &format!("{:?}", current.placement),
             ),
         ] {
-            if !fits {
+            if !matches {
                 bail!(
-                    "run {} had another {what}: {before}, now {here}; `--repeat` repeats it as a whole",
-                    earlier.run_id
+                    "run {} had another {what}: {before}, now {now}; repeat the whole run with --repeat",
+                    previous.run_id
                 );
             }
         }
-        if earlier.plan != now.plan {
+        if previous.plan != current.plan {
             bail!(
-                "run {} was planned by a build that plans otherwise ({}): go on with that one, or repeat it with `--repeat`",
-                earlier.run_id,
-                earlier.testbed_version
+                "run {} was planned by another version ({}): resume it with that version, or repeat it with --repeat",
+                previous.run_id,
+                previous.testbed_version
             );
         }
         Ok(())
     }
 
-    /// Its folder, without the samples of cells that are to be measured again; its manifest, with what `now` says of
-    /// this part of it; and what stays.
+    /// Removes the samples of incomplete cells and starts a new attempt. Returns the results directory, the manifest,
+    /// which takes everything about this attempt from `current`, and the results that are kept.
     ///
     /// # Errors
-    /// When what is to come would not fit it, or its folder can't be changed.
-    pub(super) fn resume(self, now: Manifest) -> anyhow::Result<(RunDirectory, Manifest, Measured)> {
-        self.check_fits(&now)?;
-        let Self { folder, manifest: mut earlier, rows } = self;
+    /// When the attempt does not match the run, or the directory cannot be changed.
+    pub(super) fn resume(self, current: Manifest) -> anyhow::Result<(RunDirectory, Manifest, PriorResults)> {
+        self.check_compatible(&current)?;
+        let Self { directory, manifest: mut previous, rows } = self;
         let kept: BTreeSet<&str> = rows.iter().map(|row| row.cell.as_str()).collect();
-        let left_out: BTreeSet<&str> =
-            earlier.plan.iter().map(|cell| cell.id.as_str()).filter(|cell| !kept.contains(cell)).collect();
-        folder.leave_out_samples(&left_out).context("taking out the samples of cells that are measured again")?;
-        folder.write_cells(&rows)?;
-        if earlier.testbed_version != now.testbed_version || earlier.host != now.host {
-            earlier.note(Some(&format!(
-                "from {} on it was gone on with by another build or on another host: {}, {}",
-                now.started, now.testbed_version, now.host
+        let removed: BTreeSet<&str> =
+            previous.plan.iter().map(|cell| cell.id.as_str()).filter(|cell| !kept.contains(cell)).collect();
+        directory.remove_samples(&removed).context("removing the samples of incomplete cells")?;
+        directory.write_cells(&rows)?;
+        if previous.testbed_version != current.testbed_version || previous.host != current.host {
+            previous.note(Some(&format!(
+                "resumed at {} by another version or on another host: {}, {}",
+                current.started, current.testbed_version, current.host
             )));
         }
-        if !rows.is_empty() && earlier.order_check.is_none() {
-            let started = &earlier.started;
-            let why = format!("the books of the part that began at {started} were not checked: it ended too soon");
-            earlier.note(Some(&why));
+        if !rows.is_empty() && previous.order_check.is_none() {
+            let started = &previous.started;
+            let note = format!("order check did not run in the attempt started at {started}: it ended early");
+            previous.note(Some(&note));
         }
-        let mut parts = std::mem::take(&mut earlier.previous_attempts);
-        parts.push(part(&earlier, &rows));
+        let mut attempts = std::mem::take(&mut previous.previous_attempts);
+        attempts.push(attempt(&previous, &rows));
         let manifest = Manifest {
-            scenario: earlier.scenario,
-            seed: earlier.seed,
-            plan: earlier.plan,
-            previous_attempts: parts,
-            notes: earlier.notes,
-            ..now
+            scenario: previous.scenario,
+            seed: previous.seed,
+            plan: previous.plan,
+            previous_attempts: attempts,
+            notes: previous.notes,
+            ..current
         };
-        // Only how exactly each condition is known is judged by them.
-        let samples = if manifest.scenario.until.is_some() { folder.samples()? } else { Vec::new() };
-        Ok((folder, manifest, (rows, samples)))
+        // Only the stopping rule needs them.
+        let samples = if manifest.scenario.until.is_some() { directory.samples()? } else { Vec::new() };
+        Ok((directory, manifest, (rows, samples)))
     }
 }
 
-/// What is kept of the manifest of the part that ended.
-fn part(manifest: &Manifest, rows: &[CellRow]) -> Attempt {
+/// Returns the attempt that ended, from its manifest.
+fn attempt(manifest: &Manifest, rows: &[CellRow]) -> Attempt {
     Attempt {
         started: manifest.started.clone(),
         ended: manifest.ended.clone(),
@@ -139,12 +140,13 @@ fn part(manifest: &Manifest, rows: &[CellRow]) -> Attempt {
     }
 }
 
-/// Whether nothing speaks against the books of a part; that they were not checked is a remark of the run.
-pub(super) fn orders_are_consistent(part: &Attempt) -> bool {
-    part.order_check.is_none_or(OrderCheck::has_passed)
+/// Returns whether the order check of a previous attempt passed or did not run. A check that did not run is a note of
+/// the run.
+pub(super) fn orders_are_consistent(attempt: &Attempt) -> bool {
+    attempt.order_check.is_none_or(OrderCheck::has_passed)
 }
 
-/// Whether the cell was measured to its end; what was found of it then stands.
-fn is_whole(row: &CellRow) -> bool {
+/// Returns whether the cell was completely measured. Its verdict is final then.
+fn is_complete(row: &CellRow) -> bool {
     matches!(row.verdict, Verdict::Verified | Verdict::Unverified)
 }

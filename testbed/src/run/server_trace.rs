@@ -1,4 +1,4 @@
-//! What only the server's side of a connection can tell, joined to the clients' samples by the number of the exchange.
+//! Joins the server's TCP statistics to the clients' samples, by exchange id.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,26 +9,23 @@ use model::{Sample, TraceRow};
 use crate::backend::{Backend, Node, NodeCommand};
 use crate::run::environment::Environment;
 
-/// How long rows of exchanges that have just ended are waited for: the server writes them a moment after the
-/// connection's end.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often they are looked for.
-const STEP: Duration = Duration::from_millis(100);
+/// Timeout for rows of the last exchanges: the server writes a row shortly after the connection has ended.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where the server writes it.
+/// Returns the file in the server's node that the trace is written to.
 pub(super) fn path(backend: &dyn Backend) -> String {
     format!("{}/exchanges.csv", backend.folder(Node::Server))
 }
 
-/// Takes the rows that the server has written into the samples, and the file away. Gives how many exchanges there was
-/// no row for.
+/// Moves the rows of the trace into the samples. Returns the number of exchanges without a row.
 ///
 /// # Errors
-/// When the file can't be had.
+/// When the trace cannot be fetched or parsed.
 pub(super) async fn join(environment: &Environment<'_>, samples: &mut [Sample]) -> anyhow::Result<usize> {
     let mut by_exchange: HashMap<u64, &mut Sample> =
         samples.iter_mut().filter_map(|sample| Some((sample.exchange_id?, sample))).collect();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + FLUSH_TIMEOUT;
     loop {
         for row in take(environment).await? {
             if let Some(sample) = by_exchange.remove(&row.exchange_id) {
@@ -41,23 +38,23 @@ pub(super) async fn join(environment: &Environment<'_>, samples: &mut [Sample]) 
         if by_exchange.is_empty() || Instant::now() > deadline {
             return Ok(by_exchange.len());
         }
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// The rows since the last time: the server goes on with a new file when it finds that this one has been moved away.
+/// Returns the rows since the last call. Renaming the file makes the server continue in a new one.
 async fn take(environment: &Environment<'_>) -> anyhow::Result<Vec<TraceRow>> {
     let path = path(environment.backend);
     let taken = format!("{path}.taken");
-    let away = NodeCommand::installed("mv", [&path, &taken]);
-    let moved = environment.backend.exec(Node::Server, &away).await?;
-    if moved.code != 0 {
-        // Nothing was written since.
+    let rename = NodeCommand::installed("mv", [&path, &taken]);
+    let renamed = environment.backend.exec(Node::Server, &rename).await?;
+    if renamed.code != 0 {
+        // There is no file: no row has been written since the last call.
         return Ok(Vec::new());
     }
     let csv = environment.backend.get_file(Node::Server, &taken).await.context("fetching the server's trace")?;
     csv::Reader::from_reader(csv.as_slice())
         .deserialize()
         .collect::<Result<_, _>>()
-        .context("reading the server's trace")
+        .context("parsing the server's trace")
 }

@@ -1,4 +1,4 @@
-//! One row of `cells.csv`: what was asked of a cell's link, what was measured, and how far its numbers may be trusted.
+//! One row of `cells.csv`: the requested condition of a cell, the measured values, and its verdict.
 
 use analysis::CellInfo;
 pub(crate) use analysis::Verdict;
@@ -7,97 +7,97 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::Scenario;
 use model::Cell;
 
-/// One row of `cells.csv`. Empty means not measured.
+/// One row of `cells.csv`. An empty field was not measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CellRow {
     /// The cell's id.
     pub(crate) cell: String,
-    /// What is varied.
+    /// Swept parameter.
     pub(crate) condition: String,
     /// Its value with its unit.
     pub(crate) value: String,
     /// The value as a number: percent, milliseconds or kbit/s.
     pub(crate) magnitude: f64,
-    /// Which repetition, from 1.
+    /// Repetition, from 1.
     pub(crate) repetition: u32,
-    /// Whether the link was left alone.
+    /// Whether the condition is the baseline.
     pub(crate) baseline: bool,
-    /// Seed of workload and packet drops.
+    /// Seed of packet drops.
     pub(crate) seed: u64,
-    /// How far the numbers may be trusted.
+    /// Verdict of the verification.
     pub(crate) verdict: Verdict,
-    /// What speaks against them; empty for a proved cell.
+    /// Reasons for a verdict other than verified.
     pub(crate) problems: String,
-    /// What does not speak against them but should be known.
+    /// Notes, which do not change the verdict.
     pub(crate) notes: String,
-    /// What the link was asked to be.
+    /// Requested condition.
     pub(crate) requested: String,
-    /// What the emulator said it was.
+    /// Readback of the emulator.
     pub(crate) read_back: String,
-    /// Median round trip of the bare link, milliseconds.
+    /// Baseline RTT: median probe RTT of the unshaped link, milliseconds.
     pub(crate) baseline_rtt_ms: f64,
-    /// Median round trip of the probe before, milliseconds.
+    /// Median RTT of the probe before the workload, milliseconds.
     pub(crate) probe_before_rtt_ms: Option<f64>,
-    /// Median round trip of the probe after, milliseconds.
+    /// Median RTT of the probe after the workload, milliseconds.
     pub(crate) probe_after_rtt_ms: Option<f64>,
-    /// What the probe saw the link add to the bare link's median round trip, the mean of before and after,
-    /// milliseconds.
+    /// Median RTT of the probe minus the baseline RTT, mean of before and after, milliseconds.
     pub(crate) achieved_delay_ms: Option<f64>,
-    /// Half the width of an even spread like the one of the probe's round trips, the mean of before and after,
-    /// milliseconds; where a jitter was asked.
+    /// Half-width of the uniform distribution that matches the probe's RTTs, mean of before and after, milliseconds;
+    /// only if a jitter is requested.
     pub(crate) achieved_jitter_ms: Option<f64>,
-    /// Probe packets sent, before and after together.
+    /// Probe packets sent, sum of before and after.
     pub(crate) probe_sent: u32,
-    /// Probe packets lost, before and after together.
+    /// Probe packets lost, sum of before and after.
     pub(crate) probe_lost: u32,
-    /// Rate that the probe saw, kbit/s; the mean of before and after.
+    /// Rate measured by the probe, mean of before and after, kbit/s.
     pub(crate) achieved_rate_kbit: Option<f64>,
-    /// Share of the packets that the emulator dropped as asked, by its own count over the whole cell, percent; empty
-    /// when it does not tell.
+    /// Share of packets that the emulator dropped for the requested loss, by its counters over the whole cell, percent;
+    /// empty if it does not count them.
     pub(crate) achieved_loss_percent: Option<f64>,
-    /// Packets that the server's device sent in that time, as its kernel counts them.
+    /// Packets that the server's interface sent in that time, by its kernel's counters.
     pub(crate) device_sent: Option<u64>,
-    /// Packets that left the link, as the emulator counts them.
+    /// Packets that left the link, by the emulator's counters.
     pub(crate) link_sent: Option<u64>,
     /// Packets that the emulator dropped.
     pub(crate) link_dropped: Option<u64>,
-    /// Of these, packets that it dropped because the queue was full.
+    /// Of these, packets dropped at a full queue.
     pub(crate) link_dropped_queue_full: Option<u64>,
-    /// The latest that a packet left the link after its time, milliseconds.
+    /// Maximum lateness of a packet that left the link, milliseconds.
     pub(crate) link_max_lateness_ms: Option<f64>,
-    /// Operations that the clients tried in the measured time.
+    /// Operations in the measurement window.
     pub(crate) operations: u64,
-    /// Operations of the warm-up before it: rows of `samples.csv` that are part of no statistic.
+    /// Operations of the warm-up: rows of `samples.csv` that are part of no statistic.
     pub(crate) warm_up_operations: u64,
-    /// Of the measured ones, those that ended other than `ok`.
+    /// Of `operations`, those with an outcome other than `ok`.
     pub(crate) errors: u64,
-    /// Operations under way when the clients had to stop; neither rows nor errors.
+    /// Operations in flight when the clients had to stop: neither rows nor errors.
     pub(crate) unfinished: u64,
-    /// 99th percentile of how late operations of an open loop began although a shopper was free, milliseconds.
+    /// Start lateness p99 of an open loop, milliseconds: intended to actual start while a virtual user was free.
     pub(crate) start_lateness_p99_ms: Option<f64>,
-    /// Operations of an open loop that had to wait for a free shopper.
+    /// Operations of an open loop that were queued because no virtual user was free.
     pub(crate) queued_operations: Option<u64>,
-    /// When the measured time began, UTC.
+    /// Time of the start signal, UTC.
     pub(crate) started: String,
-    /// Time from letting the clients go to the last one's end, seconds; operations under way at the end of the measured
-    /// time are waited for.
+    /// Time from the start signal to the last client's end, seconds. Clients wait for operations in flight at the end
+    /// of the measurement window.
     pub(crate) duration_s: f64,
-    /// Share of the host's CPU time that was in use, percent of all cores.
+    /// CPU load of the host, percent of all cores.
     pub(crate) host_cpu_percent: Option<f64>,
-    /// The busiest half second of the host, percent of all cores.
+    /// Maximum CPU load of the host in half a second, percent of all cores.
     pub(crate) host_cpu_peak_percent: Option<f64>,
-    /// CPU time of the server's node, percent of one core.
+    /// CPU load of the server's node, percent of one core.
     pub(crate) server_cpu_percent: Option<f64>,
-    /// CPU time of the busiest client, percent of one core for each of its threads.
+    /// Maximum CPU load of a client, percent of one core for each of its threads.
     pub(crate) client_cpu_percent: Option<f64>,
-    /// Why the cell may have measured the machine instead of the link; empty when it was not too busy.
+    /// Why the host counts as overloaded, so that values may reflect CPU load instead of the link; empty if it does
+    /// not.
     pub(crate) overload_reasons: String,
-    /// Which operations' slow tail the server itself made, and by what; empty when it made none.
+    /// Operations whose slow tail is caused by the server, and the cause; empty if there are none.
     pub(crate) server_stall: String,
 }
 
 impl CellRow {
-    /// A row for a cell of which nothing is known yet.
+    /// Creates the row of a cell without measured values.
     pub(crate) fn new(cell: &Cell, baseline_rtt_ms: f64) -> Self {
         Self {
             cell: cell.id.clone(),
@@ -143,7 +143,7 @@ impl CellRow {
         }
     }
 
-    /// What the analysis needs to know; `rate_kbit` is the rate that the plan asks for, and `scenario` what was run.
+    /// Returns the cell for the analysis. `rate_kbit` is the requested rate limit, `scenario` the run's scenario.
     pub(crate) fn info(&self, rate_kbit: Option<f64>, scenario: &Scenario) -> CellInfo {
         CellInfo {
             cell: self.cell.clone(),
@@ -153,7 +153,8 @@ impl CellRow {
             baseline: self.baseline,
             magnitude: self.magnitude,
             verdict: self.verdict,
-            // Operations in flight at the end of the measured time are waited for; an interrupted cell ends before it.
+            // Clients work longer, for operations in flight at the end of the window; an interrupted cell ends within
+            // it.
             measured_s: (self.duration_s - scenario.warm_up.as_duration().as_secs_f64())
                 .clamp(0.0, scenario.duration.as_duration().as_secs_f64()),
             overloaded: !self.overload_reasons.is_empty(),

@@ -1,4 +1,4 @@
-//! `manifest.json`: everything that somebody needs to judge or repeat a run.
+//! `manifest.json`: everything needed to evaluate or repeat a run.
 
 use std::collections::BTreeMap;
 
@@ -9,79 +9,79 @@ use crate::scenario::Scenario;
 use crate::store::order_check::OrderCheck;
 use model::Cell;
 
-/// How a run ended.
+/// Status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RunStatus {
-    /// It is under way, or its driver was killed.
+    /// The run is still running, or its driver was killed.
     Incomplete,
-    /// All cells were measured, whatever their verdicts.
+    /// All cells are measured, with any verdict.
     Completed,
-    /// Ctrl-C.
+    /// Interrupted by Ctrl-C.
     Interrupted,
-    /// The lab broke down.
+    /// An environment failed.
     Failed,
 }
 
-/// Who sets the conditions of a run.
+/// How the conditions of a run are set.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ConditionControl {
-    /// The driver.
+    /// By the driver.
     #[default]
     Automatic,
-    /// Somebody at the server's machine.
+    /// By an operator at the server's host.
     Manual,
 }
 
-/// Where a run's nodes were said to live, beyond its engine.
+/// Placement of a run's nodes, as requested, in addition to its backend.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Placement {
-    /// Docker engine of the server.
+    /// Docker host of the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server_docker_host: Option<String>,
-    /// Docker engines of the clients.
+    /// Docker hosts of the clients.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) client_docker_host: Vec<String>,
-    /// Where clients reach published ports.
+    /// Address at which clients reach published ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) server_address: Option<String>,
-    /// The first of these.
+    /// First of three consecutive published ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) publish_port: Option<u16>,
-    /// Host of a shop that somebody else had started.
+    /// Host of an external server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) external_server: Option<String>,
 }
 
-/// A part of a run that ended before its time and was gone on with.
+/// An attempt that ended early, of a resumed run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Attempt {
-    /// When it began, UTC.
+    /// Its start, UTC.
     pub(crate) started: String,
-    /// When it ended, UTC; unknown when its driver was killed.
+    /// Its end, UTC; unknown if its driver was killed.
     pub(crate) ended: Option<String>,
-    /// How it ended.
+    /// Its status.
     pub(crate) status: RunStatus,
     /// The driver's version.
     pub(crate) testbed_version: String,
-    /// The machine.
+    /// The driver's host.
     pub(crate) host: Value,
-    /// Why, when it failed.
+    /// Error of a failed attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
     /// Kernel settings of its nodes.
     pub(crate) sysctls: BTreeMap<String, String>,
     /// Versions and images.
     pub(crate) backend_info: Value,
-    /// Median round trip of the bare link before its first cell, milliseconds.
+    /// Baseline RTT before its first cell, milliseconds.
     pub(crate) baseline_rtt_ms: Option<f64>,
-    /// Stock against orders at its end, if they were checked.
+    /// Order check at its end, if it ran.
     pub(crate) order_check: Option<OrderCheck>,
-    /// Whether the books of some lab could not be checked.
+    /// Whether the order check could not run in an environment.
     #[serde(default)]
     pub(crate) order_check_skipped: bool,
-    /// Cells that were measured up to its end and were kept.
+    /// Cells measured up to its end whose results are kept.
     pub(crate) kept_cells: Vec<String>,
 }
 
@@ -90,137 +90,135 @@ pub(crate) struct Attempt {
 pub(crate) struct Manifest {
     /// The run's id.
     pub(crate) run_id: String,
-    /// How it ended.
+    /// Its status.
     pub(crate) status: RunStatus,
-    /// Why, when it failed.
+    /// Error of a failed run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) failure: Option<String>,
-    /// When it began, UTC.
+    /// Its start, UTC.
     pub(crate) started: String,
-    /// When it ended, UTC.
+    /// Its end, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ended: Option<String>,
     /// The driver's version.
     pub(crate) testbed_version: String,
-    /// Version of the programs in the nodes: the driver's build, perhaps at another optimisation level.
+    /// Version of the programs in the nodes: of the driver's build, possibly with another optimisation level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) programs_version: Option<String>,
     /// The command line.
     pub(crate) command_line: Vec<String>,
-    /// What was run.
+    /// Scenario.
     pub(crate) scenario: Scenario,
     /// Seed of everything random.
     pub(crate) seed: u64,
-    /// The resolved plan.
+    /// Plan: all cells.
     pub(crate) plan: Vec<Cell>,
-    /// The cells in the order in which they were to be measured.
+    /// Ids of the cells in the order of their measurement.
     #[serde(default)]
     pub(crate) order: Vec<String>,
-    /// Cells that were not measured because their condition was known well enough before.
+    /// Cells skipped by the stopping rule.
     #[serde(default)]
     pub(crate) skipped_cells: Vec<String>,
-    /// The most cells that were measured beside each other.
+    /// Maximum number of cells measured in parallel.
     #[serde(default)]
     pub(crate) max_parallel_cells: u32,
-    /// What was run before, of a run that was gone on with.
+    /// Previous attempts of a resumed run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) previous_attempts: Vec<Attempt>,
-    /// Where nodes lived.
+    /// Backend.
     pub(crate) backend: String,
-    /// Why that engine.
+    /// Why this backend was selected.
     pub(crate) backend_reason: String,
-    /// Which engines and hosts were named.
+    /// Placement, as requested.
     #[serde(default)]
     pub(crate) placement: Placement,
     /// Versions and images.
     pub(crate) backend_info: Value,
-    /// What imposed conditions.
+    /// Emulator.
     pub(crate) emulator: String,
-    /// Why that emulator.
+    /// Why this emulator was selected.
     pub(crate) emulator_reason: String,
-    /// Who set the conditions. What was set by hand is not controlled by the testbed: only the probe speaks for it.
+    /// How conditions were set. Manually set conditions are verified by the probe only.
     #[serde(default)]
     pub(crate) condition_control: ConditionControl,
     /// Which packets are shaped.
     pub(crate) shaped_direction: String,
-    /// Kernel settings of the nodes, names under `net.`.
+    /// Kernel settings of the nodes, by their names under `net.`.
     pub(crate) sysctls: BTreeMap<String, String>,
-    /// Kind of the file system that holds the shop's database, as its node tells; none for a shop elsewhere.
+    /// Type of the file system with the shop's database; unknown for an external server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) database_filesystem: Option<String>,
-    /// The machine.
+    /// The driver's host.
     pub(crate) host: Value,
-    /// Median round trip of the bare link before the first cell, milliseconds.
+    /// Baseline RTT before the first cell, milliseconds.
     #[serde(default)]
     pub(crate) baseline_rtt_ms: Option<f64>,
     /// Time from the command to the first cell, seconds.
     #[serde(default)]
     pub(crate) setup_s: Option<f64>,
-    /// Time that making the first lab's network and nodes took, seconds.
+    /// Time to create network and nodes of the first environment, seconds.
     #[serde(default)]
     pub(crate) node_startup_s: Option<f64>,
-    /// Stock against orders after the last cell, all labs together.
+    /// Order check after the last cell, sum over all environments.
     #[serde(default)]
     pub(crate) order_check: Option<OrderCheck>,
-    /// Whether the books of some lab could not be checked.
+    /// Whether the order check could not run in an environment.
     #[serde(default)]
     pub(crate) order_check_skipped: bool,
-    /// What should be known of the numbers as a whole.
+    /// Notes about the results as a whole.
     pub(crate) notes: Vec<String>,
 }
 
 impl Manifest {
-    /// Puts a remark to the others, unless it stands there.
+    /// Adds a note, if it is not present yet.
     pub(crate) fn note(&mut self, note: Option<&str>) {
-        self.notes.extend(note.filter(|note| !self.notes.iter().any(|there| there == note)).map(str::to_owned));
+        self.notes.extend(note.filter(|note| !self.notes.iter().any(|present| present == note)).map(str::to_owned));
     }
 
-    /// The rate that a cell asks for, kbit/s.
+    /// Returns the requested rate limit of a cell, kbit/s.
     pub(crate) fn rate_kbit(&self, cell: &str) -> Option<f64> {
         let planned = self.plan.iter().find(|planned| planned.id == cell)?;
         planned.condition.rate.map(|rate| rate.bits_per_second() as f64 / 1e3)
     }
 }
 
-/// The server's link, in one direction: what netem on the server's device does, too.
-pub(crate) const SHAPED_DIRECTION: &str =
-    "server to clients: SYN-ACKs, acknowledgements and responses; requests take the bare link";
+/// Shaped direction of the server's link, the same for all emulators.
+pub(crate) const SHAPED_DIRECTION: &str = "server to clients only: SYN-ACKs, ACKs, responses; requests are not shaped";
 
-/// What every run of this scenario should say about its numbers.
-pub(crate) fn notes(scenario: &Scenario, server_is_ours: bool) -> Vec<String> {
+/// Returns the notes that apply to every run of this scenario. Without `has_server` the server is external.
+pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
     let server = &scenario.server;
     let workload = &scenario.workload;
     let load = match workload.arrival_rate {
         None => format!(
-            "closed loop: each of {} × {} shoppers waits for its answer and then about {} (half to one and a half times \
-             that) before its next operation",
+            "closed loop: each of {} × {} virtual users waits for its response, then for a think time of about {} (0.5 \
+             to 1.5 times that) before its next operation",
             scenario.clients, workload.users, workload.think_time
         ),
         Some(rate) => format!(
-            "open loop: {rate} operations begin ({} arrivals) whether the shop answers or not, by {} × {} shoppers; \
-             latencies count from the intended start",
+            "open loop: {rate} operations start ({} arrivals) regardless of response times, by {} × {} virtual users; \
+             latency counts from the intended start",
             workload.arrivals.as_str(),
             scenario.clients,
             workload.users
         ),
     };
-    if !server_is_ours {
+    if !has_server {
         return vec![
-            "the shop was started by somebody else and conditions were set by hand: they are not controlled by the \
-             testbed, nothing was read back, and only the probe speaks for them"
+            "external server, conditions set manually: verified by the probe only, without readback or counters"
                 .to_owned(),
-            "settings under [server] and [network] in the scenario, and kernel settings of the server, were not applied"
+            "not applied: settings under [server] and [network] of the scenario, kernel settings of the server"
                 .to_owned(),
             load,
         ];
     }
     vec![
         format!(
-            "passwords are hashed with argon2id of {} KiB and {} iteration(s), cheaper than a real shop's, so that \
-             register and log in show the link instead of the hash; server_ms stands beside every latency",
+            "passwords are hashed with argon2id, {} KiB and {} iteration(s), cheaper than in production: otherwise the \
+             latency of register and login would show the hash instead of the link; server_ms contains the server time",
             server.password_memory_kib, server.password_iterations
         ),
         load,
-        format!("each product starts with {} pieces, so stock does not run out", server.catalogue_stock),
+        format!("each product starts with {} units, so stock does not run out", server.catalogue_stock),
     ]
 }

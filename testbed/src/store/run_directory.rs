@@ -1,5 +1,5 @@
-//! The run's folder: `manifest.json`, `samples.csv`, `cells.csv`, `logs/`, and what is made of them: `summary.csv`,
-//! `intervals.csv`, `breakdown.csv`. Everything after a run is made from this folder alone.
+//! The results directory of a run: `manifest.json`, `samples.csv`, `cells.csv`, `logs/`, and the files generated from
+//! them: `summary.csv`, `intervals.csv`, `breakdown.csv`. It contains everything needed to regenerate a report.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,20 +15,20 @@ use serde::de::DeserializeOwned;
 use crate::store::cell_row::CellRow;
 use crate::usage::bail_usage;
 
-/// Where the cell's id stands in a row of `samples.csv`.
+/// Index of the column with the cell's id in `samples.csv`.
 const CELL_COLUMN: usize = 1;
 
-/// One client's rows, as far as they are whole and of the right cell.
+/// The valid rows of one client's CSV.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct ParsedSamples {
-    /// The rows.
+    /// Rows before the first invalid one.
     pub(crate) samples: Vec<Sample>,
-    /// Why rows were left out, if some were.
+    /// Why the following rows are omitted, if any are.
     pub(crate) problem: Option<String>,
 }
 
 impl ParsedSamples {
-    /// Reads one client's CSV. Rows after one that is cut short, or of another cell than this, are left out, and told.
+    /// Parses one client's CSV, up to the first row that is incomplete or of another cell.
     pub(crate) fn read(csv: &[u8], cell: &str) -> Self {
         let mut parsed = Self::default();
         for row in csv::Reader::from_reader(csv).deserialize::<Sample>() {
@@ -36,7 +36,7 @@ impl ParsedSamples {
             match row {
                 Ok(sample) if sample.cell == cell => parsed.samples.push(sample),
                 Ok(sample) => parsed.problem = Some(format!("row {number} is of cell {}", sample.cell)),
-                Err(error) => parsed.problem = Some(format!("row {number} is not whole: {error}")),
+                Err(error) => parsed.problem = Some(format!("row {number} is incomplete: {error}")),
             }
             if parsed.problem.is_some() {
                 break;
@@ -46,21 +46,27 @@ impl ParsedSamples {
     }
 }
 
-/// The folder of one run.
+/// The results directory of one run.
 #[derive(Debug, Clone)]
 pub(crate) struct RunDirectory(PathBuf);
 
 impl RunDirectory {
-    /// Makes the folder `base/run_id`.
+    /// Creates the directory `base/run_id`.
+    ///
+    /// # Errors
+    /// When it cannot be created.
     pub(crate) fn create(base: &Path, run_id: &str) -> anyhow::Result<Self> {
-        let folder = base.join(run_id);
-        fs::create_dir_all(folder.join("logs")).with_context(|| format!("making the folder {}", folder.display()))?;
-        let folder = Self(folder);
-        folder.write("samples.csv", format!("{}\n", COLUMNS.join(",")).as_bytes())?;
-        Ok(folder)
+        let path = base.join(run_id);
+        fs::create_dir_all(path.join("logs")).with_context(|| format!("creating {}", path.display()))?;
+        let directory = Self(path);
+        directory.write("samples.csv", format!("{}\n", COLUMNS.join(",")).as_bytes())?;
+        Ok(directory)
     }
 
-    /// The folder of an earlier run.
+    /// Opens the directory of an existing run.
+    ///
+    /// # Errors
+    /// When it has no manifest.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         if !path.join("manifest.json").is_file() {
             bail_usage!(
@@ -71,17 +77,17 @@ impl RunDirectory {
         Ok(Self(path.to_owned()))
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Where the nodes' logs go.
+    /// Returns the directory of the logs.
     pub(crate) fn logs(&self) -> PathBuf {
         self.0.join("logs")
     }
 
-    /// Replaces a file as a whole, so that nobody ever reads half of one.
+    /// Replaces a file atomically: a reader never gets an incomplete one.
     fn write(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
         let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}.draft")));
         let what = || format!("writing {}", path.display());
@@ -102,10 +108,10 @@ impl RunDirectory {
         serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// Adds rows, whole.
+    /// Appends rows to `samples.csv`.
     pub(crate) fn append_samples(&self, samples: &[Sample]) -> anyhow::Result<()> {
         let path = self.0.join("samples.csv");
-        let what = || format!("adding to {}", path.display());
+        let what = || format!("writing {}", path.display());
         let mut file = File::options().append(true).open(&path).with_context(what)?;
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
         for sample in samples {
@@ -114,31 +120,33 @@ impl RunDirectory {
         file.write_all(&writer.into_inner().with_context(what)?).with_context(what)
     }
 
-    /// All samples.
+    /// Reads `samples.csv`.
     pub(crate) fn samples(&self) -> anyhow::Result<Vec<Sample>> {
         self.read_csv("samples.csv")
     }
 
-    /// Takes the samples of these cells out, of which some may have been written by a driver that was killed.
+    /// Removes the samples of these cells. The last row may be incomplete, left by a killed driver.
     ///
     /// # Errors
-    /// When the file has other columns than this build's, or other rows in it are broken; it is left as it is then.
-    pub(crate) fn leave_out_samples(&self, cells: &BTreeSet<&str>) -> anyhow::Result<()> {
+    /// When the file has other columns than this version writes, or another row is incomplete. It is not changed then.
+    pub(crate) fn remove_samples(&self, cells: &BTreeSet<&str>) -> anyhow::Result<()> {
         let path = self.0.join("samples.csv");
         let what = || format!("reading {}", path.display());
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(&path).with_context(what)?;
         if reader.headers().with_context(what)? != COLUMNS.as_slice() {
-            bail!("{} has other columns than this build writes: go on with the build that wrote it", path.display());
+            bail!(
+                "{} was written by another version (its columns differ): resume it with that version",
+                path.display()
+            );
         }
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(COLUMNS).with_context(what)?;
         let mut rows = reader.records().peekable();
         while let Some(row) = rows.next() {
             let row = row.with_context(what)?;
-            let is_wanted = row.get(CELL_COLUMN).is_some_and(|cell| !cells.contains(cell));
-            // The very last row may be cut short, by a driver that was killed while it wrote; then it is of no whole
-            // cell.
-            if is_wanted && (row.len() == COLUMNS.len() || rows.peek().is_some()) {
+            let is_kept = row.get(CELL_COLUMN).is_some_and(|cell| !cells.contains(cell));
+            // An incomplete last row is of no complete cell.
+            if is_kept && (row.len() == COLUMNS.len() || rows.peek().is_some()) {
                 writer.write_record(&row).with_context(what)?;
             }
         }
@@ -150,12 +158,12 @@ impl RunDirectory {
         self.write_csv("cells.csv", cells)
     }
 
-    /// All cells.
+    /// Reads `cells.csv`.
     pub(crate) fn cells(&self) -> anyhow::Result<Vec<CellRow>> {
         self.read_csv("cells.csv")
     }
 
-    /// All cells of which there is a row; none when no cell was over before the run ended.
+    /// Reads `cells.csv`. Returns no rows if it does not exist: no cell had ended before the run did.
     pub(crate) fn cells_if_any(&self) -> anyhow::Result<Vec<CellRow>> {
         if self.0.join("cells.csv").exists() { self.cells() } else { Ok(Vec::new()) }
     }
@@ -199,79 +207,79 @@ mod tests {
 
     const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,measured,5,0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
 
-    fn folder(base: &tempfile::TempDir) -> RunDirectory {
+    fn directory(base: &tempfile::TempDir) -> RunDirectory {
         RunDirectory::create(base.path(), "r1").unwrap()
     }
 
     #[test]
-    fn samples_of_several_clients_are_joined_and_read_back_as_they_were() {
+    fn samples_of_several_clients_are_appended_and_read_unchanged() {
         let base = tempfile::tempdir().unwrap();
-        let folder = folder(&base);
+        let directory = directory(&base);
         let csv = format!("{}\n{ROW}\n{ROW}\n", COLUMNS.join(","));
         for _ in 0..2 {
             let parsed = ParsedSamples::read(csv.as_bytes(), "c");
             assert_eq!((parsed.samples.len(), &parsed.problem), (2, &None));
-            folder.append_samples(&parsed.samples).unwrap();
+            directory.append_samples(&parsed.samples).unwrap();
         }
-        let samples = folder.samples().unwrap();
+        let samples = directory.samples().unwrap();
         assert_eq!(samples.len(), 4);
         assert_eq!((samples[3].server_ms, samples[3].latency_ms), (None, 0.3));
     }
 
     #[test]
-    fn a_row_cut_short_is_told_and_the_rows_before_it_are_kept() {
+    fn an_incomplete_row_is_reported_and_the_rows_before_it_are_kept() {
         let csv = format!("{}\n{ROW}\nr,c,loss,1%", COLUMNS.join(","));
         let parsed = ParsedSamples::read(csv.as_bytes(), "c");
         assert_eq!(parsed.samples.len(), 1);
-        assert!(parsed.problem.unwrap().starts_with("row 2 is not whole"));
+        assert!(parsed.problem.unwrap().starts_with("row 2 is incomplete"));
     }
 
     #[test]
-    fn rows_of_another_cell_are_left_out_and_told() {
+    fn rows_of_another_cell_are_omitted_and_reported() {
         let csv = format!("{}\n{ROW}\n", COLUMNS.join(","));
         let parsed = ParsedSamples::read(csv.as_bytes(), "another");
         assert_eq!(parsed, ParsedSamples { samples: Vec::new(), problem: Some("row 1 is of cell c".to_owned()) });
     }
 
     #[test]
-    fn samples_of_cells_that_are_measured_again_are_taken_out() {
+    fn samples_of_incomplete_cells_are_removed() {
         let base = tempfile::tempdir().unwrap();
-        let folder = folder(&base);
+        let directory = directory(&base);
         for cell in ["c", "d"] {
             let csv = format!("{}\n{}\n", COLUMNS.join(","), ROW.replace("r,c,", &format!("r,{cell},")));
-            folder.append_samples(&ParsedSamples::read(csv.as_bytes(), cell).samples).unwrap();
+            directory.append_samples(&ParsedSamples::read(csv.as_bytes(), cell).samples).unwrap();
         }
-        // What a driver that was killed may leave.
-        let path = folder.path().join("samples.csv");
-        let whole = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("{whole}r,c,loss")).unwrap();
-        folder.leave_out_samples(&["d"].into()).unwrap();
-        let kept = folder.samples().unwrap();
+        // A killed driver may leave an incomplete row.
+        let path = directory.path().join("samples.csv");
+        let complete = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{complete}r,c,loss")).unwrap();
+        directory.remove_samples(&["d"].into()).unwrap();
+        let kept = directory.samples().unwrap();
         assert_eq!((kept.len(), kept[0].cell.as_str(), COLUMNS[CELL_COLUMN]), (1, "c", "cell"));
 
-        fs::write(&path, format!("{whole}r,c,loss\n{ROW}\n")).unwrap();
-        assert!(folder.leave_out_samples(&["d"].into()).is_err(), "a broken row in the middle is no leftover");
-        fs::write(&path, whole.replace("connect_ms", "connecting_ms")).unwrap();
-        let error = folder.leave_out_samples(&["d"].into()).unwrap_err().to_string();
-        assert!(error.contains("other columns"), "{error}");
-        assert!(fs::read_to_string(&path).unwrap().contains("connecting_ms"), "it is left as it was");
+        fs::write(&path, format!("{complete}r,c,loss\n{ROW}\n")).unwrap();
+        assert!(directory.remove_samples(&["d"].into()).is_err(), "an incomplete row is accepted only at the end");
+        fs::write(&path, complete.replace("connect_ms", "connecting_ms")).unwrap();
+        let error = directory.remove_samples(&["d"].into()).unwrap_err().to_string();
+        assert!(error.contains("another version"), "{error}");
+        assert!(fs::read_to_string(&path).unwrap().contains("connecting_ms"), "it is not changed");
     }
 
     #[test]
-    fn cells_survive_the_file() {
+    fn cells_are_read_as_written() {
         let base = tempfile::tempdir().unwrap();
-        let folder = folder(&base);
+        let directory = directory(&base);
         let plan =
             crate::scenario::plan::cells(&Scenario::load("default").unwrap().with(Overrides::default()), u64::MAX);
         let mut rows: Vec<CellRow> = plan.iter().map(|cell| CellRow::new(cell, 0.06)).collect();
-        rows[1].problems = "loss: asked 1%, \"none\" seen, odd\nlines".to_owned();
+        rows[1].problems = "loss: requested 1%, \"none\" measured,\nsecond line".to_owned();
         rows[2].link_dropped = Some(7);
-        folder.write_cells(&rows).unwrap();
-        assert_eq!(folder.cells().unwrap(), rows);
+        directory.write_cells(&rows).unwrap();
+        assert_eq!(directory.cells().unwrap(), rows);
     }
 
     #[test]
-    fn a_folder_without_a_manifest_is_refused() {
+    fn a_directory_without_a_manifest_is_rejected() {
         let base = tempfile::tempdir().unwrap();
         let error = RunDirectory::open(base.path()).unwrap_err().to_string();
         assert!(error.contains("manifest.json"), "{error}");

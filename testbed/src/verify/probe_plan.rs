@@ -54,7 +54,7 @@ pub(crate) struct ProbePlan {
     /// Large echo requests back to back, to measure a rate.
     pub(crate) burst: Option<u32>,
     /// Time to wait for replies after the last packet, milliseconds.
-    pub(crate) patience_ms: u64,
+    pub(crate) reply_timeout_ms: u64,
 }
 
 /// Small echo requests at even intervals.
@@ -85,12 +85,12 @@ impl ProbePlan {
         });
         let packet_ms = rate.map_or(0.0, |rate| BURST_PACKET_BITS / rate * 1_000.0);
         let slow_ms = 4.0 * (milliseconds(condition.delay) + milliseconds(condition.jitter) + packet_ms);
-        let patience_ms = REPLY_TIMEOUT_MS + slow_ms.ceil() as u64;
-        Self { close: Train { echoes, interval_us }, spaced, burst, patience_ms }
+        let reply_timeout_ms = REPLY_TIMEOUT_MS + slow_ms.ceil() as u64;
+        Self { close: Train { echoes, interval_us }, spaced, burst, reply_timeout_ms }
     }
 
     /// Adds a burst where no rate is requested, which detects an unrequested rate limit.
-    pub(crate) fn watching_the_rate(self) -> Self {
+    pub(crate) fn with_rate_check(self) -> Self {
         let (_, max) = BURST_PACKETS;
         Self { burst: self.burst.or(Some(max)), ..self }
     }
@@ -98,7 +98,7 @@ impl ProbePlan {
 
 /// Result of a probe.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Measured {
+pub(crate) struct ProbeResult {
     /// Small echo requests sent.
     pub(crate) sent: u32,
     /// Replies received.
@@ -113,7 +113,7 @@ pub(crate) struct Measured {
     pub(crate) handshake_min_ms: Option<f64>,
 }
 
-impl std::fmt::Display for Measured {
+impl std::fmt::Display for ProbeResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "probe: {} of {} replies", self.received, self.sent)?;
         self.rtt_median_ms.map_or(Ok(()), |rtt| write!(f, ", median RTT {rtt:.3} ms"))?;
@@ -124,7 +124,7 @@ impl std::fmt::Display for Measured {
 
 /// Returns the mismatches between requested condition and probe; empty if the condition is verified. `baseline_rtt_ms`
 /// is the median RTT of the unshaped link.
-pub(crate) fn mismatches(requested: &Condition, baseline_rtt_ms: f64, measured: &Measured) -> Vec<String> {
+pub(crate) fn mismatches(requested: &Condition, baseline_rtt_ms: f64, measured: &ProbeResult) -> Vec<String> {
     let mismatches = [
         delay_mismatch(requested, baseline_rtt_ms, measured),
         measured.spread.and_then(|spread| spread.mismatch(requested.jitter)),
@@ -135,7 +135,7 @@ pub(crate) fn mismatches(requested: &Condition, baseline_rtt_ms: f64, measured: 
     mismatches.into_iter().flatten().collect()
 }
 
-fn delay_mismatch(requested: &Condition, baseline_rtt_ms: f64, measured: &Measured) -> Option<String> {
+fn delay_mismatch(requested: &Condition, baseline_rtt_ms: f64, measured: &ProbeResult) -> Option<String> {
     let Some(rtt) = measured.rtt_median_ms else {
         return Some(format!("delay: no reply to {} echo requests", measured.sent));
     };
@@ -152,7 +152,7 @@ fn delay_mismatch(requested: &Condition, baseline_rtt_ms: f64, measured: &Measur
     })
 }
 
-fn loss_mismatch(requested: &Condition, measured: &Measured) -> Option<String> {
+fn loss_mismatch(requested: &Condition, measured: &ProbeResult) -> Option<String> {
     let lost = measured.sent - measured.received.min(measured.sent);
     let loss = requested.loss.fraction();
     if is_plausible(u64::from(lost), u64::from(measured.sent), loss) {
@@ -164,11 +164,11 @@ fn loss_mismatch(requested: &Condition, measured: &Measured) -> Option<String> {
 }
 
 /// Returns whether the unshaped link is fast enough for a burst to detect an unrequested rate limit.
-pub(crate) fn shows_unasked_rates(baseline: &Measured) -> bool {
+pub(crate) fn can_show_unrequested_rates(baseline: &ProbeResult) -> bool {
     baseline.rate_bits_per_second.is_some_and(|rate| rate > 2.5 * UNREQUESTED_RATE)
 }
 
-fn rate_mismatch(requested: &Condition, measured: &Measured) -> Option<String> {
+fn rate_mismatch(requested: &Condition, measured: &ProbeResult) -> Option<String> {
     let Some(rate) = requested.rate else {
         let got = measured.rate_bits_per_second.filter(|got| *got < UNREQUESTED_RATE)?;
         return Some(format!("rate: none requested, probe measured {:.1} kbit/s", got / 1_000.0));
@@ -189,7 +189,7 @@ fn rate_mismatch(requested: &Condition, measured: &Measured) -> Option<String> {
 
 /// Returns the mismatch if a handshake took less than the RTT of the link: a proxy before the link accepted the
 /// connection.
-pub(crate) fn proxy_mismatch(requested: &Condition, baseline_rtt_ms: f64, measured: &Measured) -> Option<String> {
+pub(crate) fn proxy_mismatch(requested: &Condition, baseline_rtt_ms: f64, measured: &ProbeResult) -> Option<String> {
     let link_ms = baseline_rtt_ms + milliseconds(requested.delay);
     let min_ms = link_ms - milliseconds(requested.jitter) - DELAY_TOLERANCE_MS.max(link_ms * DELAY_TOLERANCE_SHARE);
     let handshake_ms = measured.handshake_min_ms.filter(|handshake_ms| *handshake_ms < min_ms)?;
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_probe_is_large_enough_for_the_condition_and_slow_enough_not_to_queue() {
-        for (json, echoes, interval_us, burst, patience_ms) in [
+        for (json, echoes, interval_us, burst, reply_timeout_ms) in [
             ("{}", 100, 1_000, None, 500),
             (r#"{"delay":"50ms"}"#, 100, 1_000, None, 700),
             (r#"{"loss":"1%"}"#, 800, 1_000, None, 500),
@@ -225,19 +225,19 @@ mod tests {
         ] {
             let requested = condition(json);
             let spaced = crate::verify::jitter::train(&requested, interval_us);
-            let expected = ProbePlan { close: Train { echoes, interval_us }, spaced, burst, patience_ms };
+            let expected = ProbePlan { close: Train { echoes, interval_us }, spaced, burst, reply_timeout_ms };
             assert_eq!(ProbePlan::for_condition(&requested), expected, "{json}");
         }
     }
 
     #[test]
     fn a_probe_that_matches_the_request_has_no_mismatch_and_any_other_has() {
-        let probed = |rtt: f64, lost: u32, rate: Option<f64>| Measured {
+        let probed = |rtt: f64, lost: u32, rate: Option<f64>| ProbeResult {
             sent: 800,
             received: 800 - lost,
             rtt_median_ms: Some(rtt),
             rate_bits_per_second: rate,
-            ..Measured::default()
+            ..ProbeResult::default()
         };
         for (json, measured, mismatch) in [
             ("{}", probed(0.1, 0, None), None),
@@ -270,24 +270,24 @@ mod tests {
 
     #[test]
     fn a_handshake_shorter_than_the_links_rtt_shows_a_proxy() {
-        let measured = |handshake_ms| Measured {
+        let measured = |handshake_ms| ProbeResult {
             sent: 100,
             received: 100,
             rtt_median_ms: Some(50.2),
             handshake_min_ms: Some(handshake_ms),
-            ..Measured::default()
+            ..ProbeResult::default()
         };
         let requested = condition(r#"{"delay":"50ms"}"#);
         assert_eq!(mismatches(&requested, 0.2, &measured(50.1)), Vec::<String>::new());
         assert!(mismatches(&requested, 0.2, &measured(0.3)).join("").contains("proxy"));
         // A proxy at the far end of a high-delay path.
-        let far = Measured { rtt_median_ms: Some(110.0), ..measured(60.3) };
+        let far = ProbeResult { rtt_median_ms: Some(110.0), ..measured(60.3) };
         assert!(mismatches(&requested, 60.0, &far).join("").contains("proxy"));
     }
 
     #[test]
     fn no_reply_verifies_nothing() {
-        let no_reply = Measured { sent: 100, ..Measured::default() };
+        let no_reply = ProbeResult { sent: 100, ..ProbeResult::default() };
         assert!(!mismatches(&Condition::BASELINE, 0.1, &no_reply).is_empty());
         assert!(!mismatches(&condition(r#"{"loss":"50%"}"#), 0.1, &no_reply).is_empty());
     }

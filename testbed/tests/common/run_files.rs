@@ -1,44 +1,44 @@
-//! The files of a run, and what its round trips show.
+//! Files of a run, and assertions about its RTTs and the choices of its virtual users.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a round trip may be shorter than its delay, milliseconds: the driver's own tolerance.
-pub(crate) const EARLY_MS: f64 = 0.3;
+/// An RTT may be below its delay by this, milliseconds: the driver's own tolerance.
+pub(crate) const RTT_TOLERANCE_MS: f64 = 0.3;
 
-/// What a run left.
+/// Files of a run.
 pub(crate) struct RunFiles {
     pub(crate) id: String,
     pub(crate) results: PathBuf,
     pub(crate) graphs: PathBuf,
 }
 
-/// A CSV file: its rows by column name.
+/// Rows of a CSV file, by column name.
 pub(crate) type Rows = Vec<BTreeMap<String, String>>;
 
-/// By cell and client: what its shopper asked for, and in how many bytes, in its order.
-pub(crate) type Decisions = BTreeMap<(String, String), Vec<(String, String)>>;
+/// Operations and request sizes in their order, by cell and client.
+pub(crate) type Choices = BTreeMap<(String, String), Vec<(String, String)>>;
 
-/// As far as both runs got, each shopper decided the same.
-pub(crate) fn assert_same_decisions(decided: &Decisions, again: &Decisions) {
+/// Asserts that each virtual user made the same choices in both runs, up to the shorter one's end.
+pub(crate) fn assert_same_choices(one: &Choices, other: &Choices) {
     let mut compared = 0;
-    for (shopper, operations) in decided {
-        let both: Vec<_> = operations.iter().zip(&again[shopper]).collect();
-        assert!(both.iter().all(|(a, b)| a == b), "{shopper:?} decided otherwise");
+    for (user, operations) in one {
+        let both: Vec<_> = operations.iter().zip(&other[user]).collect();
+        assert!(both.iter().all(|(a, b)| a == b), "{user:?} made other choices");
         compared += both.len();
     }
     assert!(compared > 20, "only {compared} operations to compare");
 }
 
 impl RunFiles {
-    pub(crate) fn only_one_in(folder: &Path) -> Self {
+    pub(crate) fn only_one_in(directory: &Path) -> Self {
         let mut entries: Vec<PathBuf> =
-            fs::read_dir(folder.join("results")).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert_eq!(entries.len(), 1, "expected one run folder, got {entries:?}");
+            fs::read_dir(directory.join("results")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(entries.len(), 1, "expected one results directory, got {entries:?}");
         let results = entries.remove(0);
         let id = results.file_name().unwrap().to_string_lossy().into_owned();
-        let graphs = folder.join("graphs").join(&id);
+        let graphs = directory.join("graphs").join(&id);
         Self { id, results, graphs }
     }
 
@@ -51,30 +51,30 @@ impl RunFiles {
         serde_json::from_str(&fs::read_to_string(self.results.join("manifest.json")).unwrap()).unwrap()
     }
 
-    /// What each shopper decided.
-    pub(crate) fn decisions(&self) -> Decisions {
-        let mut decided = Decisions::new();
+    /// Returns the choices of each virtual user.
+    pub(crate) fn choices(&self) -> Choices {
+        let mut choices = Choices::new();
         for row in self.csv("samples.csv") {
-            let shopper = (row["cell"].clone(), row["client"].clone());
-            // An order's number has as many digits as orders of others came before it.
+            let user = (row["cell"].clone(), row["client"].clone());
+            // The request contains an order number, whose digits depend on the orders of other users.
             let bytes = if row["operation"] == "submit_rating" { String::new() } else { row["request_bytes"].clone() };
-            decided.entry(shopper).or_default().push((row["operation"].clone(), bytes));
+            choices.entry(user).or_default().push((row["operation"].clone(), bytes));
         }
-        decided
+        choices
     }
 
-    /// The shortest round trip of an operation in a cell, milliseconds: that of the link, however slow the host is.
-    pub(crate) fn fastest_ms(&self, cell: &str, operation: &str) -> f64 {
+    /// Returns the minimum RTT of an operation in a cell, milliseconds. A slow host affects it least.
+    pub(crate) fn min_rtt_ms(&self, cell: &str, operation: &str) -> f64 {
         let is_of = |row: &&BTreeMap<String, String>| row["cell"] == cell && row["operation"] == operation;
         let rows = self.csv("samples.csv");
-        let round_trips = rows.iter().filter(is_of).filter_map(|row| row["rtt_ms"].parse().ok());
-        round_trips.reduce(f64::min).unwrap_or_else(|| panic!("no round trip of {operation} in {cell}"))
+        let rtts = rows.iter().filter(is_of).filter_map(|row| row["rtt_ms"].parse().ok());
+        rtts.reduce(f64::min).unwrap_or_else(|| panic!("no RTT of {operation} in {cell}"))
     }
 
-    /// The delay in milliseconds is in a cell's round trips: once, not twice.
+    /// Asserts that the RTTs of a cell contain the delay once, not twice.
     pub(crate) fn assert_has_delay(&self, cell: &str, delay_ms: f64) {
-        let fastest = self.fastest_ms(cell, "view_products");
-        let expected = delay_ms - EARLY_MS..1.8 * delay_ms;
-        assert!(expected.contains(&fastest), "{cell}: {fastest} ms is the shortest round trip, expected {expected:?}");
+        let min = self.min_rtt_ms(cell, "view_products");
+        let expected = delay_ms - RTT_TOLERANCE_MS..1.8 * delay_ms;
+        assert!(expected.contains(&min), "{cell}: minimum RTT {min} ms, expected {expected:?}");
     }
 }

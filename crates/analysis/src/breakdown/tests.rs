@@ -1,11 +1,11 @@
-//! Samples made manually, each of a kind, and the parts that their latencies consist of.
+//! Hand-written samples of each kind, and the components of their latencies.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::sample::Outcome;
 
-/// A request over a new connection: 50 ms round trip, 3 ms of the server (0.5 queue, 1 disk), nothing sent again.
+/// A request over a new connection: 50 ms round trip, 3 ms server time (0.5 queue, 1 database), no retransmission.
 fn plain() -> Sample {
     Sample {
         connect_ms: Some(50.4),
@@ -24,17 +24,20 @@ fn plain() -> Sample {
     }
 }
 
-/// `sample`, which took `more` longer between its request and its answer.
-fn longer(sample: Sample, more: f64) -> Sample {
-    Sample { rtt_ms: sample.rtt_ms.map(|rtt| rtt + more), latency_ms: sample.latency_ms + more, ..sample }
+/// Adds `extra_ms` between the request and the response of `sample`.
+fn longer(sample: Sample, extra_ms: f64) -> Sample {
+    Sample { rtt_ms: sample.rtt_ms.map(|rtt| rtt + extra_ms), latency_ms: sample.latency_ms + extra_ms, ..sample }
 }
 
 #[track_caller]
-fn check(sample: &Sample, rate_kbit: Option<f64>, expect: &[(Component, f64)]) {
+fn check(sample: &Sample, rate_kbit: Option<f64>, expected: &[(Component, f64)]) {
     let components = Components::of(sample, LinkParameters { rate_kbit, base_rtt_ms: None });
-    for part in Component::ALL {
-        let expected = expect.iter().find(|(other, _)| *other == part).map_or(0.0, |(_, ms)| *ms);
-        assert!((components.get(part) - expected).abs() < 1e-6, "{part:?}: expected {expected} in {components:?}");
+    for component in Component::ALL {
+        let expected_ms = expected.iter().find(|(other, _)| *other == component).map_or(0.0, |(_, ms)| *ms);
+        assert!(
+            (components.get(component) - expected_ms).abs() < 1e-6,
+            "{component:?}: expected {expected_ms} in {components:?}"
+        );
     }
     assert!((components.total() - sample.latency_ms).abs() < 1e-6, "{components:?}");
 }
@@ -43,44 +46,44 @@ const SERVER: [(Component, f64); 3] =
     [(Component::Queueing, 0.5), (Component::Server, 1.5), (Component::Database, 1.0)];
 
 #[track_caller]
-fn check_beside_server(sample: &Sample, rate_kbit: Option<f64>, expect: &[(Component, f64)]) {
-    check(sample, rate_kbit, &[&SERVER, expect].concat());
+fn check_with_server(sample: &Sample, rate_kbit: Option<f64>, expected: &[(Component, f64)]) {
+    check(sample, rate_kbit, &[&SERVER, expected].concat());
 }
 
 #[test]
 fn a_plain_request_is_handshake_round_trip_and_server() {
     // 53.5 − 3 = 50.5 on the network, of which 50.2 are a round trip.
-    let expect = [(Component::Handshake, 50.4), (Component::RoundTrips, 50.2), (Component::Other, 0.6)];
-    check_beside_server(&plain(), None, &expect);
+    let expected = [(Component::Handshake, 50.4), (Component::RoundTrips, 50.2), (Component::Other, 0.6)];
+    check_with_server(&plain(), None, &expected);
 }
 
 #[test]
-fn a_kept_connection_has_no_handshake_and_open_loop_waits() {
-    let kept = Sample { connect_ms: None, latency_ms: 53.8 + 7.0, wait_ms: 7.0, ..plain() };
-    let expect = [
+fn a_persistent_connection_has_no_handshake_and_an_open_loop_has_queue_wait() {
+    let persistent = Sample { connect_ms: None, latency_ms: 53.8 + 7.0, wait_ms: 7.0, ..plain() };
+    let expected = [
         (Component::Queueing, 7.5),
         (Component::RoundTrips, 50.2),
         (Component::Server, 1.5),
         (Component::Database, 1.0),
         (Component::Other, 0.6),
     ];
-    check(&kept, None, &expect);
+    check(&persistent, None, &expected);
 }
 
 #[test]
-fn a_lost_response_is_a_stall() {
+fn a_lost_response_is_a_retransmission_stall() {
     let lost = longer(Sample { server_tcp_retransmits: Some(1), ..plain() }, 205.0);
-    let expect = [
+    let expected = [
         (Component::Handshake, 50.4),
         (Component::RoundTrips, 50.2),
         (Component::Retransmission, 205.3),
         (Component::Other, 0.3),
     ];
-    check_beside_server(&lost, None, &expect);
-    // The server's counters are unknown, so the cause is, too.
-    let untold = Sample { server_tcp_retransmits: None, ..lost };
-    let expect = [(Component::Handshake, 50.4), (Component::RoundTrips, 50.2), (Component::Other, 205.6)];
-    check_beside_server(&untold, None, &expect);
+    check_with_server(&lost, None, &expected);
+    // Without the server's count the cause is unknown.
+    let unknown = Sample { server_tcp_retransmits: None, ..lost };
+    let expected = [(Component::Handshake, 50.4), (Component::RoundTrips, 50.2), (Component::Other, 205.6)];
+    check_with_server(&unknown, None, &expected);
 }
 
 /// [`plain`] after a lost SYN-ACK, with these retransmissions by the client and by the server.
@@ -97,58 +100,58 @@ fn after_lost_syn_ack(client: u32, server: u32) -> Sample {
 #[test]
 fn a_lost_syn_ack_stalls_the_handshake_alone() {
     let lost = after_lost_syn_ack(1, 2);
-    let expect = [
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::Retransmission, 1000.8),
         (Component::RoundTrips, 50.2),
         (Component::Other, 0.6),
     ];
-    check_beside_server(&lost, None, &expect);
-    // And the response as well: there is more than the SYN accounts for.
+    check_with_server(&lost, None, &expected);
+    // The response was lost as well: the stall is longer than the SYN accounts for.
     let both = longer(lost, 230.0);
-    let expect = [
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::Retransmission, 1231.1),
         (Component::RoundTrips, 50.2),
         (Component::Other, 0.3),
     ];
-    check_beside_server(&both, None, &expect);
+    check_with_server(&both, None, &expected);
 }
 
 #[test]
 fn a_syn_ack_that_only_the_server_retransmitted_stalls_the_handshake() {
     let lost = after_lost_syn_ack(0, 1);
-    let expect = [
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::Retransmission, 1000.8),
         (Component::RoundTrips, 50.2),
         (Component::Other, 0.6),
     ];
-    check_beside_server(&lost, None, &expect);
+    check_with_server(&lost, None, &expected);
     // The client retransmitted no SYN, so the server's second retransmission is the response, here by a tail loss
     // probe.
     let both = longer(after_lost_syn_ack(0, 2), 110.0);
-    let expect = [
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::Retransmission, 1111.1),
         (Component::RoundTrips, 50.2),
         (Component::Other, 0.3),
     ];
-    check_beside_server(&both, None, &expect);
+    check_with_server(&both, None, &expected);
     // The client's count is unknown: the second may answer a retransmitted SYN.
-    let untold = Sample { tcp_retransmits: None, ..both };
-    let expect = [
+    let unknown = Sample { tcp_retransmits: None, ..both };
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::Retransmission, 1000.8),
         (Component::RoundTrips, 50.2),
         (Component::Other, 110.6),
     ];
-    check_beside_server(&untold, None, &expect);
+    check_with_server(&unknown, None, &expected);
 }
 
 #[test]
-fn a_long_handshake_without_retransmissions_is_none() {
-    // Delay of 1.2 s: nothing was lost, the round trip is that long.
+fn a_long_handshake_without_retransmissions_is_no_stall() {
+    // Delay of 1.2 s: the round trip is long, nothing was lost.
     let far = Sample {
         connect_ms: Some(1200.0),
         rtt_ms: Some(1203.0),
@@ -156,48 +159,48 @@ fn a_long_handshake_without_retransmissions_is_none() {
         tcp_min_rtt_ms: Some(1200.0),
         ..plain()
     };
-    let expect = [(Component::Handshake, 1200.0), (Component::RoundTrips, 1200.0), (Component::Other, 0.5)];
-    check_beside_server(&far, None, &expect);
+    let expected = [(Component::Handshake, 1200.0), (Component::RoundTrips, 1200.0), (Component::Other, 0.5)];
+    check_with_server(&far, None, &expected);
 }
 
 #[test]
-fn a_set_rate_is_transmission_with_its_queue() {
-    // 100 kbit/s: 1200 + 52 bytes take 100.16 ms; 400 ms of queue before them, and 30 before the SYN-ACK.
+fn a_rate_limit_is_transmission_with_its_queue() {
+    // 100 kbit/s: 1200 + 52 bytes take 100.16 ms, after 400 ms in the queue; the SYN-ACK spent 30 ms in the queue.
     let slow = longer(Sample { connect_ms: Some(80.2), latency_ms: 134.0, ..plain() }, 500.16);
-    let expect = [
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::RoundTrips, 50.2),
         (Component::Transmission, 30.0 + 500.46),
         (Component::Other, 0.3),
     ];
-    check_beside_server(&slow, Some(100.0), &expect);
-    // One segment sent again, and the kernel saw 150 ms of queue: the rest is a stall.
-    let resent = Sample { server_tcp_retransmits: Some(1), server_tcp_rtt_ms: Some(200.2), ..slow };
-    let expect = [
+    check_with_server(&slow, Some(100.0), &expected);
+    // One retransmitted segment, and the kernel measured 150 ms of queueing: the rest is a stall.
+    let retransmitted = Sample { server_tcp_retransmits: Some(1), server_tcp_rtt_ms: Some(200.2), ..slow };
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::RoundTrips, 50.2),
         (Component::Transmission, 30.0 + 100.16 + 150.0),
         (Component::Retransmission, 250.3),
         (Component::Other, 0.3),
     ];
-    check_beside_server(&resent, Some(100.0), &expect);
+    check_with_server(&retransmitted, Some(100.0), &expected);
 }
 
 #[test]
-fn a_syn_ack_that_waited_beyond_its_timeout_in_the_queue_is_both() {
+fn a_syn_ack_queued_longer_than_its_timeout_is_a_stall_and_transmission() {
     let queued = Sample { connect_ms: Some(1450.2), latency_ms: 1504.0, tcp_retransmits: Some(1), ..plain() };
-    let expect = [
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::Retransmission, 1000.0),
         (Component::Transmission, 400.0 + 0.3),
         (Component::RoundTrips, 50.2),
         (Component::Other, 0.3),
     ];
-    check_beside_server(&queued, Some(1000.0), &expect);
+    check_with_server(&queued, Some(1000.0), &expected);
 }
 
 #[test]
-fn behind_a_rate_the_shortest_round_trip_of_the_cell_is_the_links() {
+fn behind_a_rate_limit_the_minimum_rtt_of_the_cell_is_the_links() {
     // All packets of this connection queued for 45 ms.
     let queued = Sample { connect_ms: Some(95.2), tcp_min_rtt_ms: Some(95.2), latency_ms: 149.0, ..plain() };
     let all = [&queued, &plain()];
@@ -208,13 +211,13 @@ fn behind_a_rate_the_shortest_round_trip_of_the_cell_is_the_links() {
         (components.get(Component::Handshake) - 50.2).abs() < 1e-6
             && (components.get(Component::Transmission) - 45.3).abs() < 1e-6
     );
-    // Without a rate each connection tells for itself: with jitter, the shortest of all belongs to no connection.
+    // Without a rate limit each connection uses its own minimum: with jitter, the minimum over all would be too short.
     assert_eq!(LinkParameters::of(&all, None), LinkParameters::default());
 }
 
 #[test]
-fn the_round_trip_since_a_lost_syn_is_no_queue() {
-    // Linux takes the time since the first SYN for the first round trip.
+fn the_round_trip_since_a_lost_syn_is_not_queueing() {
+    // Linux counts the time since the first SYN as the first round trip.
     let lost = Sample {
         connect_ms: Some(1050.2),
         latency_ms: 1050.2 + 53.8,
@@ -224,47 +227,47 @@ fn the_round_trip_since_a_lost_syn_is_no_queue() {
         ..plain()
     };
     let lost = longer(lost, 205.0);
-    let expect = [
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::RoundTrips, 50.2),
         (Component::Transmission, 1252.0 * 8.0 / 2000.0),
         (Component::Retransmission, 1205.3 - 1252.0 * 8.0 / 2000.0),
         (Component::Other, 0.3),
     ];
-    check_beside_server(&lost, Some(2000.0), &expect);
+    check_with_server(&lost, Some(2000.0), &expected);
 }
 
 #[test]
 fn a_long_response_takes_further_round_trips() {
     // 40 kB: windows of 14480 and 28960 bytes, so one further flight.
     let long = longer(Sample { response_bytes: Some(40_000), ..plain() }, 50.2);
-    let expect = [(Component::Handshake, 50.4), (Component::RoundTrips, 100.4), (Component::Other, 0.6)];
-    check_beside_server(&long, None, &expect);
+    let expected = [(Component::Handshake, 50.4), (Component::RoundTrips, 100.4), (Component::Other, 0.6)];
+    check_with_server(&long, None, &expected);
     // 50 kB: three flights.
     let longer_still = longer(Sample { response_bytes: Some(50_000), ..plain() }, 105.0);
-    let expect = [(Component::Handshake, 50.4), (Component::RoundTrips, 150.6), (Component::Other, 5.2)];
-    check_beside_server(&longer_still, None, &expect);
-    // At 1 Mbit/s ten segments take 120 ms, and the window opens before they are through.
-    let expect = [
+    let expected = [(Component::Handshake, 50.4), (Component::RoundTrips, 150.6), (Component::Other, 5.2)];
+    check_with_server(&longer_still, None, &expected);
+    // At 1 Mbit/s ten segments take 120 ms, and the window opens before they are sent.
+    let expected = [
         (Component::Handshake, 50.2),
         (Component::Transmission, 105.5),
         (Component::RoundTrips, 50.2),
         (Component::Other, 0.3),
     ];
-    check_beside_server(&longer_still, Some(1000.0), &expect);
+    check_with_server(&longer_still, Some(1000.0), &expected);
 }
 
 #[test]
-fn without_a_round_trip_the_network_is_not_told() {
-    let untold = Sample { tcp_min_rtt_ms: None, tcp_rtt_ms: None, ..plain() };
-    check_beside_server(&untold, None, &[(Component::Handshake, 50.4), (Component::Other, 50.8)]);
+fn without_an_rtt_the_time_on_the_network_is_other() {
+    let unknown = Sample { tcp_min_rtt_ms: None, tcp_rtt_ms: None, ..plain() };
+    check_with_server(&unknown, None, &[(Component::Handshake, 50.4), (Component::Other, 50.8)]);
     let smoothed = Sample { tcp_min_rtt_ms: None, ..plain() };
-    let expect = [(Component::Handshake, 50.4), (Component::RoundTrips, 50.3), (Component::Other, 0.5)];
-    check_beside_server(&smoothed, None, &expect);
+    let expected = [(Component::Handshake, 50.4), (Component::RoundTrips, 50.3), (Component::Other, 0.5)];
+    check_with_server(&smoothed, None, &expected);
 }
 
 #[test]
-fn what_failed_stalled_where_segments_were_sent_again() {
+fn a_failed_operation_stalled_if_segments_were_retransmitted() {
     let timeout = Sample {
         connect_ms: Some(50.4),
         tcp_min_rtt_ms: Some(50.2),
@@ -272,8 +275,8 @@ fn what_failed_stalled_where_segments_were_sent_again() {
         ..Sample::tried("login", Outcome::Timeout, 5000.0)
     };
     check(&timeout, None, &[(Component::Handshake, 50.4), (Component::Retransmission, 4949.6)]);
-    let silent = Sample { tcp_retransmits: Some(0), ..timeout };
-    check(&silent, None, &[(Component::Handshake, 50.4), (Component::Other, 4949.6)]);
+    let not_retransmitted = Sample { tcp_retransmits: Some(0), ..timeout };
+    check(&not_retransmitted, None, &[(Component::Handshake, 50.4), (Component::Other, 4949.6)]);
     check(&Sample::tried("login", Outcome::ConnectFailed, 0.2), None, &[(Component::Other, 0.2)]);
 }
 
@@ -281,7 +284,7 @@ fn duration() -> impl Strategy<Value = f64> {
     prop_oneof![Just(0.0), 0.0..1.0f64, 0.0..3000.0f64]
 }
 
-fn known() -> impl Strategy<Value = Option<f64>> {
+fn maybe_invalid() -> impl Strategy<Value = Option<f64>> {
     prop_oneof![
         3 => duration().prop_map(Some),
         1 => Just(None),
@@ -293,8 +296,8 @@ prop_compose! {
     fn any_sample()(
         (latency_ms, wait_ms) in (duration(), duration()),
         [connect_ms, rtt_ms, server_ms, server_queue_ms, server_database_ms] in
-            [known(), known(), known(), known(), known()],
-        [tcp_rtt_ms, tcp_min_rtt_ms, server_tcp_rtt_ms] in [known(), known(), known()],
+            [maybe_invalid(), maybe_invalid(), maybe_invalid(), maybe_invalid(), maybe_invalid()],
+        [tcp_rtt_ms, tcp_min_rtt_ms, server_tcp_rtt_ms] in [maybe_invalid(), maybe_invalid(), maybe_invalid()],
         (tcp_retransmits, server_tcp_retransmits) in (prop::option::of(0..9u32), prop::option::of(0..9u32)),
         response_bytes in prop::option::of(0..20_000_000u64),
     ) -> Sample {
@@ -309,12 +312,12 @@ prop_compose! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
-    fn the_parts_of_any_sample_add_up_and_none_is_negative(
-        sample in any_sample(), rate_kbit in known(), base_rtt_ms in known(),
+    fn the_components_of_any_sample_add_up_and_none_is_negative(
+        sample in any_sample(), rate_kbit in maybe_invalid(), base_rtt_ms in maybe_invalid(),
     ) {
         let components = Components::of(&sample, LinkParameters { rate_kbit, base_rtt_ms });
-        for part in Component::ALL {
-            prop_assert!(components.get(part) >= 0.0, "{part:?} of {components:?}");
+        for component in Component::ALL {
+            prop_assert!(components.get(component) >= 0.0, "{component:?} of {components:?}");
         }
         prop_assert!((components.total() - sample.latency_ms).abs() < 1e-6, "{} in {components:?}", sample.latency_ms);
     }

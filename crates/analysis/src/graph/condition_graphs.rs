@@ -189,7 +189,7 @@ fn errors_by_outcome(name: &str, values: &[&PooledSamples]) -> ErrorChart {
     ErrorChart {
         categories: categories(name, values),
         x_name: condition_label::axis_name(name),
-        tallies: values.iter().map(|pool| pool.all.pooled.counts).collect(),
+        counts: values.iter().map(|pool| pool.all.pooled.counts).collect(),
     }
 }
 
@@ -201,12 +201,12 @@ fn curve_name(pool: &PooledSamples) -> String {
     };
     let known_as_baseline = pool.condition != condition_label::BASELINE && pool.baseline;
     // A legend has no room for more than two; the table names them all.
-    let doubts = match pool.doubts().as_slice() {
+    let issues = match pool.issues().as_slice() {
         few @ ([] | [_] | [_, _]) => few.to_vec(),
-        many => vec![format!("{} doubts", many.len())],
+        many => vec![format!("{} issues", many.len())],
     };
-    let remarks: Vec<String> = known_as_baseline.then(|| "baseline".to_owned()).into_iter().chain(doubts).collect();
-    if remarks.is_empty() { value } else { format!("{value} ({})", remarks.join(", ")) }
+    let notes: Vec<String> = known_as_baseline.then(|| "baseline".to_owned()).into_iter().chain(issues).collect();
+    if notes.is_empty() { value } else { format!("{value} ({})", notes.join(", ")) }
 }
 
 pub(crate) fn categories(name: &str, values: &[&PooledSamples]) -> Vec<Category> {
@@ -216,5 +216,5 @@ pub(crate) fn categories(name: &str, values: &[&PooledSamples]) -> Vec<Category>
         (false, Some(_)) => pool.magnitude.to_string(),
         (false, None) => pool.value.clone(),
     };
-    values.iter().map(|pool| Category { label: label(pool), doubts: pool.doubts() }).collect()
+    values.iter().map(|pool| Category { label: label(pool), issues: pool.issues() }).collect()
 }

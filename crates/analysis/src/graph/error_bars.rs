@@ -15,7 +15,7 @@ pub(crate) struct ErrorChart {
     pub(crate) categories: Vec<Category>,
     pub(crate) x_name: String,
     /// One for each category.
-    pub(crate) tallies: Vec<OutcomeCounts>,
+    pub(crate) counts: Vec<OutcomeCounts>,
 }
 
 /// The colour and the words of an outcome.
@@ -31,13 +31,13 @@ fn look(outcome: Outcome) -> (Color, &'static str) {
 }
 
 impl ErrorChart {
-    fn tried(&self) -> u64 {
-        self.tallies.iter().map(OutcomeCounts::tried).sum()
+    fn total(&self) -> u64 {
+        self.counts.iter().map(OutcomeCounts::total).sum()
     }
 
     /// The ways to fail that occurred.
     fn failures(&self) -> impl Iterator<Item = Outcome> {
-        let occurred = |outcome: &Outcome| self.tallies.iter().any(|counts| counts.of(*outcome) > 0);
+        let occurred = |outcome: &Outcome| self.counts.iter().any(|counts| counts.of(*outcome) > 0);
         Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Ok).filter(occurred)
     }
 
@@ -46,7 +46,7 @@ impl ErrorChart {
     }
 
     pub(crate) fn draw(&self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes) {
-        let highest = self.tallies.iter().filter_map(OutcomeCounts::error_percent).fold(0.0, f64::max);
+        let highest = self.counts.iter().filter_map(OutcomeCounts::error_percent).fold(0.0, f64::max);
         let frame = PlotArea {
             x: XAxis::Categories(self.categories.clone()),
             x_name: self.x_name.clone(),
@@ -56,11 +56,11 @@ impl ErrorChart {
         };
         let plot = frame.draw(scene, fonts, outer, sizes);
         if self.failures().next().is_none() {
-            let text = format!("no errors in {} operations", self.tried());
+            let text = format!("no errors in {} operations", self.total());
             let label = Label::new(text, plot.area.center(), 24.0).bold().anchored(Anchor::Middle);
             scene.label(label.colored(GREEN).centred());
         }
-        for (index, counts) in self.tallies.iter().enumerate() {
+        for (index, counts) in self.counts.iter().enumerate() {
             draw_bar(scene, &plot, index, counts);
             draw_count(scene, fonts, &plot, index, counts, sizes);
         }
@@ -97,7 +97,7 @@ fn draw_count(scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, counts
         return;
     };
     let Some(top) = plot.y(percent) else { return };
-    let counts = format!("{} of {}", counts.errors(), counts.tried());
+    let counts = format!("{} of {}", counts.errors(), counts.total());
     let width = |text: &str, size: f64| fonts.width(text, size, Weight::Regular);
     let mut baseline = top - 8.0;
     if width(&counts, sizes.note) + 8.0 <= plot.slot() {

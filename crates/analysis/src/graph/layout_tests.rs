@@ -117,7 +117,7 @@ fn doubts_are_written_and_explained() {
     for (cell, verdict) in all.cells.iter_mut().zip([Verdict::Failed, Verdict::Interrupted, Verdict::Unverified]) {
         (cell.verdict, cell.stalled) = (verdict, true);
     }
-    check_labels("all doubts", &all);
+    check_labels("all issues", &all);
     let said = scene(&all, "loss-rtt");
     for words in ["1 of 2 failed", "1 of 2 interrupted", "unverified, failed, interrupted, overloaded, server stalled"]
     {

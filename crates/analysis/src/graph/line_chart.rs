@@ -1,6 +1,6 @@
 //! Lines over categories: a condition's values from left to right, a statistic of each upwards.
 
-use crate::doubt::Doubt;
+use crate::cell_issue::CellIssue;
 use crate::graph::axis::Axis;
 use crate::graph::font::Fonts;
 use crate::graph::legend::{Entry, Key, error_bar, open_bar, whisker};
@@ -66,7 +66,7 @@ impl LineChart {
         if self.series.iter().flat_map(|series| &series.whiskers).flatten().any(|(_, to)| to.is_infinite()) {
             entries.push(Entry::new(Key::OpenBar, "no upper bound"));
         }
-        entries.extend(doubts(&self.categories));
+        entries.extend(issues(&self.categories));
         entries
     }
 
@@ -120,7 +120,7 @@ impl LineChart {
 
     fn draw_markers(&self, scene: &mut Scene, plot: &Plot, index: usize, series: &Series) {
         for (category, &value) in series.points.iter().enumerate() {
-            let is_reliable = self.categories[category].doubts.is_empty();
+            let is_reliable = self.categories[category].issues.is_empty();
             let fill = if is_reliable { MarkerFill::Solid } else { MarkerFill::Open };
             if let Some(at) = self.place(plot, index, category, value) {
                 scene.marker(series.marker, at, 6.5, series.stroke.color, fill);
@@ -129,11 +129,11 @@ impl LineChart {
     }
 }
 
-/// What open markers mean, where there are any.
-fn doubts(categories: &[Category]) -> Option<Entry> {
-    let told = |doubt: &Doubt| {
-        categories.iter().flat_map(|category| &category.doubts).any(|told| told.contains(doubt.words()))
+/// Returns the legend entry of open markers, if there are any.
+fn issues(categories: &[Category]) -> Option<Entry> {
+    let occurs = |issue: &CellIssue| {
+        categories.iter().flat_map(|category| &category.issues).any(|text| text.contains(issue.label()))
     };
-    let words: Vec<&str> = Doubt::ALL.iter().filter(|doubt| told(doubt)).map(|doubt| doubt.words()).collect();
-    (!words.is_empty()).then(|| Entry::new(Key::Open, words.join(", ")))
+    let labels: Vec<&str> = CellIssue::ALL.iter().filter(|issue| occurs(issue)).map(|issue| issue.label()).collect();
+    (!labels.is_empty()).then(|| Entry::new(Key::Open, labels.join(", ")))
 }

@@ -30,7 +30,7 @@ pub(crate) fn page(fonts: Fonts, size: (u32, u32), title: &str, entries: &[Entry
 
 /// The parts of a footer: the run, and what the numbers stand on.
 pub(crate) fn footer(title: &RunTitle, values: &[&PooledSamples], unlisted: usize) -> Vec<String> {
-    let tried: u64 = values.iter().map(|pool| pool.all.pooled.counts.tried()).sum();
+    let tried: u64 = values.iter().map(|pool| pool.all.pooled.counts.total()).sum();
     let errors: u64 = values.iter().map(|pool| pool.all.pooled.counts.errors()).sum();
     let mut components = vec![format!("run {}", title.run_id), title.line.clone()];
     components.push(match errors {

@@ -21,7 +21,7 @@ pub(crate) struct TypeSizes {
 pub(crate) struct Category {
     pub(crate) label: String,
     /// What casts doubt on it (`not verified`); written below the label where there is room.
-    pub(crate) doubts: Vec<String>,
+    pub(crate) issues: Vec<String>,
 }
 
 /// The x axis.
@@ -53,12 +53,12 @@ impl PlotArea {
         let widest = |ticks: &[Tick]| {
             ticks.iter().map(|tick| fonts.width(&tick.label, sizes.tick, Weight::Regular)).fold(0.0, f64::max)
         };
-        let doubts = match &self.x {
-            XAxis::Categories(categories) => categories.iter().map(|category| category.doubts.len()).max().unwrap_or(0),
+        let issues = match &self.x {
+            XAxis::Categories(categories) => categories.iter().map(|category| category.issues.len()).max().unwrap_or(0),
             XAxis::Numbers(_) => 0,
         };
         let name = if self.x_name.is_empty() { 0.0 } else { sizes.axis * 1.35 };
-        let below = sizes.tick * 1.5 + sizes.note * 1.4 * doubts as f64 + name;
+        let below = sizes.tick * 1.5 + sizes.note * 1.4 * issues as f64 + name;
         let area = Rect {
             left: (outer.left + widest(&self.y.ticks) + 10.0).ceil(),
             top: (outer.top + sizes.axis * 2.0).ceil(),
@@ -155,7 +155,7 @@ impl Plot {
             if index % stride == 0 {
                 scene.label(Label::new(&category.label, (x, baseline), sizes.tick).anchored(Anchor::Middle));
             }
-            let fitting = category.doubts.iter().filter(|doubt| width(doubt, sizes.note) + 8.0 <= self.slot());
+            let fitting = category.issues.iter().filter(|doubt| width(doubt, sizes.note) + 8.0 <= self.slot());
             for (line, doubt) in fitting.enumerate() {
                 let at = (x, baseline + sizes.note * 1.4 * (line + 1) as f64);
                 scene.label(Label::new(doubt, at, sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));

@@ -27,7 +27,7 @@ fn differences_are_against_the_pooled_baseline() {
     assert_eq!((slow.rtt_p50_ms, slow.rtt_p50_delta_ms), (Some(51.0), Some(50.0)));
     let p95_delta = slow.latency_p95_delta_ms.unwrap();
     assert!((p95_delta - (102.9 - 2.9)).abs() < 1e-9, "{p95_delta}");
-    assert_eq!((slow.cells, slow.not_proved_cells, slow.undersampled.as_str()), (1, 1, "p50 p95 p99"));
+    assert_eq!((slow.cells, slow.unverified_cells, slow.undersampled.as_str()), (1, 1, "p50 p95 p99"));
 }
 
 #[test]
@@ -62,8 +62,8 @@ fn each_doubt_has_a_mark_and_a_remedy_of_its_own() {
         (run.cells[1].verdict, run.cells[1].stalled) = (verdict, stalled);
         let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
         assert!(text.contains(mark) && text.contains(note), "{text}");
-        let doubts = ["! not", "× failed", "/ interrupted", "~ overloaded", "^ server"].map(|note| text.contains(note));
-        assert_eq!(doubts.iter().filter(|told| **told).count(), 1, "{text}");
+        let issues = ["! not", "× failed", "/ interrupted", "~ overloaded", "^ server"].map(|note| text.contains(note));
+        assert_eq!(issues.iter().filter(|told| **told).count(), 1, "{text}");
     }
 }
 

@@ -1,13 +1,13 @@
-//! Exact decimal text to scaled integers and back.
+//! Exact conversion between decimal text and scaled integers.
 //!
-//! A condition must read back as what was asked for, and binary fractions can't promise that ("0.07" times 100 is
-//! not 7), so no floating point is involved.
+//! The readback of a condition must equal the request. Binary fractions cannot guarantee that ("0.07" times 100 is not 7),
+//! so no floating point is used.
 
 use std::fmt;
 
-/// Reads `text` (digits with at most one point) as an integer count of `10^-places`.
+/// Parses `text` (digits with at most one point) as an integer count of `10^-places`.
 ///
-/// `None` when the text is no such number, has more decimals than `places` can hold, or overflows.
+/// Returns `None` if the text is not such a number, has more than `places` decimals, or overflows.
 pub(super) fn parse(text: &str, places: usize) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let only_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -30,7 +30,7 @@ pub(super) fn write(out: &mut fmt::Formatter<'_>, value: u64, places: usize) -> 
     }
 }
 
-/// Splits "1.5Mbit" into "1.5" and "Mbit"; spaces around either are dropped.
+/// Splits "1.5Mbit" into "1.5" and "Mbit"; removes spaces around both.
 pub(super) fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(text.len());
@@ -38,7 +38,7 @@ pub(super) fn split_unit(text: &str) -> (&str, &str) {
     (number, unit.trim_start())
 }
 
-/// Makes a type serialise as its text, so that files and sockets carry what a person would type.
+/// Serialises a type as its text, the form in which users write it.
 macro_rules! serde_as_text {
     ($type:ty) => {
         impl serde::Serialize for $type {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn anything_else_is_rejected() {
         for text in ["", ".", "1.", ".5", "-1", "+1", "1e3", "1.2.3", "0.001", "99999999999999999999", "١"] {
             assert_eq!(parse(text, 2), None, "{text}");
         }

@@ -1,21 +1,21 @@
-//! The share of packets that a link loses.
+//! Fraction of packets that a link loses.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::decimal;
 
-/// Share of packets lost, each independently of the others: 0 to 100 %, in steps of 10⁻⁷ %.
+/// Fraction of packets lost, each independently of the others: 0 to 100 %, in steps of 10⁻⁷ %.
 ///
-/// Its text is a percentage, "1%" or, as tcset takes it, just "1".
+/// Its text is a percentage, "1%" or, as in tcset, "1".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Loss {
     parts_per_billion: u32,
 }
 
-/// A text that is no loss.
+/// Invalid text for a loss.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("loss '{input}': a percentage from 0 to 100 with at most 7 decimals, such as '1%' or '0.5%'")]
+#[error("invalid loss '{input}': expected a percentage from 0 to 100 with at most 7 decimals (e.g. 1% or 0.5%)")]
 pub struct LossError {
     input: String,
 }
@@ -27,12 +27,12 @@ impl Loss {
     /// No packet is lost.
     pub const NONE: Self = Self { parts_per_billion: 0 };
 
-    /// The share as a fraction, 0 to 1.
+    /// Returns the fraction, 0 to 1.
     pub fn fraction(self) -> f64 {
         f64::from(self.parts_per_billion) / f64::from(ALL)
     }
 
-    /// Whether a packet whose `draw` is uniform over all `u32` values is lost; exact to 2⁻³².
+    /// Returns whether a packet is lost, given a `draw` that is uniform over all `u32` values; exact to 2⁻³².
     pub fn takes(self, draw: u32) -> bool {
         u64::from(draw) * u64::from(ALL) < u64::from(self.parts_per_billion) << 32
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentages_are_read() {
+    fn percentages_are_parsed() {
         for (text, fraction, shown) in [
             ("1%", 0.01, "1%"),
             ("1", 0.01, "1%"),
@@ -81,15 +81,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_percentage_is_refused_and_quoted() {
+    fn an_invalid_percentage_is_rejected_and_quoted() {
         for text in ["", "%", "-1%", "100.1%", "101", "1%%", "nan", "1e1", "0.00000001%", "one"] {
             let error = text.parse::<Loss>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("loss '{text}': a percentage")), "{error}");
+            assert!(error.starts_with(&format!("invalid loss '{text}': expected a percentage")), "{error}");
         }
     }
 
     #[test]
-    fn no_loss_takes_nothing_and_full_loss_takes_all() {
+    fn no_loss_drops_no_packet_and_full_loss_drops_all() {
         let all: Loss = "100%".parse().unwrap();
         for draw in [0, 1, u32::MAX] {
             assert!(!Loss::NONE.takes(draw) && all.takes(draw), "{draw}");

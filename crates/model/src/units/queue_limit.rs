@@ -1,4 +1,4 @@
-//! How many packets a link may hold.
+//! Maximum number of packets in a link.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 
 use super::decimal;
 
-/// The most packets that may be in a link at once, waiting for the rate or in flight; at least 1.
+/// Maximum number of packets in a link, queued for the rate limit or in flight; at least 1.
 ///
-/// It caps the packet rate: a delay of 100 ms with 1000 packets passes no more than 10 000 packets a second.
+/// It also limits the packet rate: with a delay of 100 ms, 1000 packets limit it to 10 000 packets per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueLimit {
     packets: NonZeroU32,
 }
 
-/// A text or number that is no queue limit.
+/// Invalid text or number for a queue limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("queue limit '{input}': a whole number of packets from 1 to 4294967295, such as '1000'")]
+#[error("invalid queue limit '{input}': expected a whole number of packets from 1 to 4294967295 (e.g. 1000)")]
 pub struct QueueLimitError {
     input: String,
 }
@@ -25,17 +25,17 @@ impl QueueLimit {
     /// netem's default, 1000 packets.
     pub const NETEM_DEFAULT: Self = Self { packets: NonZeroU32::new(1_000).unwrap() };
 
-    /// A limit of so many packets.
+    /// Creates a limit of `packets` packets.
     ///
     /// # Errors
-    /// When `packets` is zero.
+    /// `packets` is zero.
     pub fn from_packets(packets: u32) -> Result<Self, QueueLimitError> {
         NonZeroU32::new(packets)
             .map(|packets| Self { packets })
             .ok_or_else(|| QueueLimitError { input: packets.to_string() })
     }
 
-    /// The limit in packets.
+    /// Returns the limit in packets.
     pub fn packets(self) -> u32 {
         self.packets.get()
     }
@@ -65,10 +65,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_limit_is_refused_and_quoted() {
+    fn an_invalid_limit_is_rejected_and_quoted() {
         for text in ["", "0", "-1", "1.5", "many", "4294967296"] {
             let error = text.parse::<QueueLimit>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("queue limit '{text}': a whole number")), "{error}");
+            assert!(error.starts_with(&format!("invalid queue limit '{text}': expected a whole number")), "{error}");
         }
     }
 

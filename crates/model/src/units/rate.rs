@@ -1,4 +1,4 @@
-//! How many bits a link carries in a second.
+//! Rate limit of a link.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -6,35 +6,35 @@ use std::str::FromStr;
 
 use super::decimal;
 
-/// A link's rate in bits per second, counted from the IP header on; units are powers of ten.
+/// Rate limit in bits per second, counted from the IP header on; units are powers of ten.
 ///
-/// "bps" is refused on purpose: tc reads it as bytes per second, tcset as bits per second.
+/// "bps" is not accepted because it is ambiguous: bytes per second in tc, bits per second in tcset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate {
     bits_per_second: NonZeroU64,
 }
 
-/// A text or number that is no rate.
+/// Invalid text or number for a rate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "rate '{input}': a number and one of bit, kbit, Mbit, Gbit (per second, powers of ten, at least 1bit), such as '1.5Mbit'"
+    "invalid rate '{input}': expected a number with bit, kbit, Mbit or Gbit (per second, powers of ten, at least 1bit; e.g. 1.5Mbit)"
 )]
 pub struct RateError {
     input: String,
 }
 
 impl Rate {
-    /// A rate of so many bits per second; zero is no rate.
+    /// Creates a rate of `bits_per_second`.
     ///
     /// # Errors
-    /// When `bits_per_second` is zero.
+    /// `bits_per_second` is zero.
     pub fn from_bits_per_second(bits_per_second: u64) -> Result<Self, RateError> {
         NonZeroU64::new(bits_per_second)
             .map(|bits_per_second| Self { bits_per_second })
             .ok_or_else(|| RateError { input: format!("{bits_per_second}bit") })
     }
 
-    /// The rate in bits per second.
+    /// Returns the rate in bits per second.
     pub fn bits_per_second(self) -> u64 {
         self.bits_per_second.get()
     }
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_read() {
+    fn rates_are_parsed() {
         for (text, bits_per_second, shown) in [
             ("1Mbit", 1_000_000, "1Mbit"),
             ("1000kbit", 1_000_000, "1Mbit"),
@@ -98,10 +98,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rate_is_refused_and_quoted() {
+    fn an_invalid_rate_is_rejected_and_quoted() {
         for text in ["", "0Mbit", "1", "1Mps", "42bps", "1Mbps", "1MBps", "1MB", "-1kbit", "0.5bit", "1Tbit", "kbit"] {
             let error = text.parse::<Rate>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("rate '{text}': a number and one of bit, kbit")), "{error}");
+            assert!(error.starts_with(&format!("invalid rate '{text}': expected a number with bit, kbit")), "{error}");
         }
     }
 

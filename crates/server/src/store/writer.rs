@@ -38,7 +38,7 @@ impl Writer {
     }
 
     fn transact(&self, jobs: &mut [Queued]) -> CommandResult<()> {
-        self.execute("Start IMMEDIATE")?;
+        self.execute("BEGIN IMMEDIATE")?;
         for job in jobs {
             job.timed(|job| self.run_one(job)).0?;
         }

@@ -16,7 +16,7 @@ use crate::support::{Server, error, eventually, order, refusal};
 /// Holds the database's write lock, as a backup program might.
 fn lock(server: &Server) -> Connection {
     let connection = Connection::open(server.database()).unwrap();
-    connection.execute_batch("Start IMMEDIATE").unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE").unwrap();
     connection
 }
 

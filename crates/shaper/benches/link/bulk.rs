@@ -1,4 +1,4 @@
-//! TCP streams that send as fast as they can, and what arrives of them.
+//! Bulk TCP streams and their throughput.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -9,28 +9,28 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::fixture::{FAR, Fixture};
 
-/// How a sender's buffer is sized.
+/// Size of a sender's buffer.
 #[derive(Clone, Copy)]
 pub(crate) enum SendBuffer {
-    /// By the kernel, as most programs leave it.
+    /// The kernel chooses it, as for most programs.
     Kernel,
-    /// So many bytes: what a slow link has not carried at the end is thrown away.
+    /// Fixed size. Bytes that a low-rate link has not carried at the end are discarded.
     Bytes(usize),
 }
 
-/// Ten full packets at 1 Mbit/s.
-const STANDSTILL: Duration = Duration::from_millis(120);
+/// Transmission time of ten full packets at 1 Mbit/s.
+const STALL_TIMEOUT: Duration = Duration::from_millis(120);
 
 const READ_BYTES: usize = 256 * 1024;
 
-/// Bits a second that arrived over `streams` streams from near to far, between `cut` and `cut + window` after their
-/// start; `at_cut` and `at_end` are called at those moments.
+/// Measures the bits per second that arrive over `streams` streams from near to far, between `warm_up` and
+/// `warm_up + window` after their start. Calls `at_edge` at both times.
 pub(crate) fn bits_per_second(
     fixture: &Fixture,
     streams: u32,
     buffer: SendBuffer,
-    [cut, window]: [Duration; 2],
-    mut at: impl FnMut(Moment),
+    [warm_up, window]: [Duration; 2],
+    mut at_edge: impl FnMut(WindowEdge),
 ) -> f64 {
     let pairs: Vec<_> = (0..streams).map(|_| pair(fixture, buffer)).collect();
     let stop = AtomicBool::new(false);
@@ -43,33 +43,33 @@ pub(crate) fn bits_per_second(
                 scope.spawn(|| read_until(far, &stop))
             })
             .collect();
-        std::thread::sleep((started + cut).saturating_duration_since(Instant::now()));
-        at(Moment::Cut);
-        std::thread::sleep((started + cut + window).saturating_duration_since(Instant::now()));
-        at(Moment::End);
+        std::thread::sleep((started + warm_up).saturating_duration_since(Instant::now()));
+        at_edge(WindowEdge::Start);
+        std::thread::sleep((started + warm_up + window).saturating_duration_since(Instant::now()));
+        at_edge(WindowEdge::End);
         stop.store(true, Ordering::Relaxed);
         let arrivals = readers.into_iter().map(|reader| reader.join().unwrap());
-        arrivals.map(|arrivals| rate_between(&arrivals, started + cut, started + cut + window)).sum()
+        arrivals.map(|arrivals| rate_between(&arrivals, started + warm_up, started + warm_up + window)).sum()
     })
 }
 
-/// The two ends of the window that counts.
+/// Start and end of the measurement window.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Moment {
-    Cut,
+pub(crate) enum WindowEdge {
+    Start,
     End,
 }
 
-/// What a read got, and when.
+/// Time and length of a read.
 type Arrival = (Instant, usize);
 
-/// From the first arrival in the window to the last one: what came in after the first, over the time it took. A stream
-/// that stopped long before the window's end is measured to there.
+/// Returns the rate between the first and the last arrival in the window: the bytes after the first, over the time. For
+/// a stream that stopped long before the end of the window, the time is that until its end.
 fn rate_between(arrivals: &[Arrival], from: Instant, to: Instant) -> f64 {
-    let inside: Vec<_> = arrivals.iter().filter(|(at, _)| (from..=to).contains(at)).collect();
-    let (Some((first, _)), Some((last, _))) = (inside.first(), inside.last()) else { return 0.0 };
-    let bytes: usize = inside.iter().skip(1).map(|(_, bytes)| bytes).sum();
-    let end = if to.duration_since(*last) > STANDSTILL { to } else { *last };
+    let in_window: Vec<_> = arrivals.iter().filter(|(at, _)| (from..=to).contains(at)).collect();
+    let (Some((first, _)), Some((last, _))) = (in_window.first(), in_window.last()) else { return 0.0 };
+    let bytes: usize = in_window.iter().skip(1).map(|(_, bytes)| bytes).sum();
+    let end = if to.duration_since(*last) > STALL_TIMEOUT { to } else { *last };
     bytes as f64 * 8.0 / end.duration_since(*first).as_secs_f64()
 }
 
@@ -99,7 +99,7 @@ fn read_until(mut stream: TcpStream, stop: &AtomicBool) -> Vec<Arrival> {
             Ok(0) => break,
             Ok(bytes) => arrivals.push((Instant::now(), bytes)),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(error) => panic!("a stream broke: {error}"),
+            Err(error) => panic!("cannot read from a stream: {error}"),
         }
     }
     arrivals

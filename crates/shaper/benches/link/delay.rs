@@ -1,9 +1,9 @@
-//! Added delay: the same datagrams over the unshaped link and the emulated one, in turns, so that what else the host
-//! does falls on both.
+//! Added delay: the same datagrams over the unshaped link and the emulated one, alternately, so that other load of the
+//! host affects both.
 //!
-//! A datagram carries the time before its `send`; the far node's kernel stamps its arrival, and the near node sees its
-//! echo. So each gives two figures: one way, which is the link and nothing else, and the round trip of a program, which
-//! holds two wake-ups of programs besides.
+//! A datagram carries the time before its `send`; the far node's kernel timestamps its arrival, and the near node
+//! receives its echo. Each datagram results in two times: the one-way time of the link alone, and the round trip of a
+//! program, which includes two wake-ups of programs.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::UdpSocket;
@@ -23,25 +23,25 @@ use crate::table::{Cell, Row};
 
 const DELAYS_MS: [u32; 4] = [1, 10, 50, 100];
 const DELAY_UNDER_LOAD_MS: u32 = 10;
-const TURNS: u32 = 4;
-const PACKETS_A_TURN: u32 = 275;
+const ROUNDS: u32 = 4;
+const PACKETS_PER_ROUND: u32 = 275;
 const GAP: Duration = Duration::from_micros(2_300);
-/// Small: its own time on the link must not show.
+/// Small: its transmission time must be negligible.
 const PACKET_BYTES: usize = 64;
 
-/// What of a row the shaper is held to. A program's own wake-up is most of a round trip's tail, and a busy host does
-/// what it likes with everybody's.
+/// Which values of a row have a target. The tail of a round trip is mostly the wake-up of programs, and on an
+/// overloaded host all values depend on the load.
 #[derive(Clone, Copy)]
-enum Held {
-    /// Its median, its fastest and its slowest hundredth.
-    Wholly,
-    /// Its median.
-    ByMedian,
-    /// Nothing: it is there to be known.
-    Not,
+enum Judged {
+    /// Median, p1 and p99.
+    AllPercentiles,
+    /// Median only.
+    Median,
+    /// None: for information.
+    None,
 }
 
-/// Of each datagram that came back, in milliseconds.
+/// Times of each datagram that was echoed, in milliseconds.
 #[derive(Default)]
 pub(crate) struct Trips {
     pub(crate) one_way: Vec<f64>,
@@ -50,14 +50,14 @@ pub(crate) struct Trips {
 
 pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
     let mut rows: Vec<_> = DELAYS_MS.into_iter().flat_map(|delay| rows_of(fixture, emulators, effort, delay)).collect();
-    let trips = busy_cores(|| trips(fixture, emulators, effort, DELAY_UNDER_LOAD_MS));
-    let what = format!("delay {DELAY_UNDER_LOAD_MS} ms while other programs want every core, one way");
-    rows.push(row(emulators, &trips, DELAY_UNDER_LOAD_MS, what, |trips| &trips.one_way, Held::Not));
+    let trips = with_busy_cores(|| trips(fixture, emulators, effort, DELAY_UNDER_LOAD_MS));
+    let what = format!("delay {DELAY_UNDER_LOAD_MS} ms during CPU load on every core, one way");
+    rows.push(row(emulators, &trips, DELAY_UNDER_LOAD_MS, what, |trips| &trips.one_way, Judged::None));
     rows
 }
 
-/// Does `work` while every core has an ordinary program that never sleeps.
-fn busy_cores<T>(work: impl FnOnce() -> T) -> T {
+/// Runs `work` while a thread with normal scheduling spins on every core.
+fn with_busy_cores<T>(work: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().unwrap().get() {
@@ -75,20 +75,20 @@ fn busy_cores<T>(work: impl FnOnce() -> T) -> T {
 
 fn rows_of(fixture: &Fixture, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> [Row; 2] {
     let trips = trips(fixture, emulators, effort, delay_ms);
-    let what = |way: &str| format!("delay {delay_ms} ms, {way}");
+    let what = |path: &str| format!("delay {delay_ms} ms, {path}");
     [
-        row(emulators, &trips, delay_ms, what("one way"), |trips| &trips.one_way, Held::Wholly),
-        row(emulators, &trips, delay_ms, what("round trip"), |trips| &trips.round_trip, Held::ByMedian),
+        row(emulators, &trips, delay_ms, what("one way"), |trips| &trips.one_way, Judged::AllPercentiles),
+        row(emulators, &trips, delay_ms, what("round trip"), |trips| &trips.round_trip, Judged::Median),
     ]
 }
 
-/// Of each emulator.
+/// Measures the times with each emulator.
 fn trips(fixture: &Fixture, emulators: &[Emulator], effort: Effort, delay_ms: u32) -> Vec<Trips> {
     let mut trips: Vec<Trips> = emulators.iter().map(|_| Trips::default()).collect();
-    for _ in 0..TURNS {
+    for _ in 0..ROUNDS {
         for (emulator, trips) in emulators.iter().zip(&mut trips) {
             let _in_force = emulator.impose(fixture, &format!(r#"{{"delay":"{delay_ms}ms"}}"#), 1);
-            measure(fixture, effort.of(PACKETS_A_TURN), trips);
+            measure(fixture, effort.of(PACKETS_PER_ROUND), trips);
         }
     }
     trips
@@ -100,38 +100,37 @@ fn row(
     delay_ms: u32,
     what: String,
     pick: fn(&Trips) -> &Vec<f64>,
-    held: Held,
+    judged: Judged,
 ) -> Row {
-    let bare = pick(&trips[0]);
-    let goal = match held {
-        Held::Wholly => "±0.05, ≥ −0.05, ≤ 0.3 ms",
-        Held::ByMedian => "±0.05 ms",
-        Held::Not => "",
+    let unshaped = pick(&trips[0]);
+    let target = match judged {
+        Judged::AllPercentiles => "±0.05, ≥ −0.05, ≤ 0.3 ms",
+        Judged::Median => "±0.05 ms",
+        Judged::None => "",
     };
-    let cell = |(emulator, trips)| cell(emulator, bare, pick(trips), delay_ms.into(), held);
+    let cell = |(emulator, trips)| cell(emulator, unshaped, pick(trips), delay_ms.into(), judged);
     Row {
         what: format!("{what}: error of median, p1, p99"),
-        goal: goal.to_owned(),
+        target: target.to_owned(),
         cells: emulators.iter().zip(trips).map(cell).collect(),
     }
 }
 
-fn cell(emulator: &Emulator, bare: &[f64], trips: &[f64], delay_ms: f64, held: Held) -> Cell {
-    if emulator.is_bare() {
-        return Cell::without_goal(format!("({:.3}, p99 {:.3} ms)", median(bare), quantile(bare, 0.99)));
+fn cell(emulator: &Emulator, unshaped: &[f64], trips: &[f64], delay_ms: f64, judged: Judged) -> Cell {
+    if emulator.is_unshaped() {
+        return Cell::without_target(format!("({:.3}, p99 {:.3} ms)", median(unshaped), quantile(unshaped, 0.99)));
     }
-    // Each percentile against the same one of the unshaped link: its own tail is not the emulator's.
-    let [middle, early, late] =
-        [0.5, 0.01, 0.99].map(|share| quantile(trips, share) - delay_ms - quantile(bare, share));
+    // Each percentile minus that of the unshaped link, whose own tail is not an error of the emulator.
+    let [middle, early, late] = [0.5, 0.01, 0.99].map(|p| quantile(trips, p) - delay_ms - quantile(unshaped, p));
     let text = format!("{middle:+.3}, {early:+.3}, {late:+.3} ms (n={})", trips.len());
-    match held {
-        Held::Wholly => Cell::judged(text, middle.abs() <= 0.05 && early >= -0.05 && late <= 0.3),
-        Held::ByMedian => Cell::judged(text, middle.abs() <= 0.05),
-        Held::Not => Cell::without_goal(text),
+    match judged {
+        Judged::AllPercentiles => Cell::judged(text, middle.abs() <= 0.05 && early >= -0.05 && late <= 0.3),
+        Judged::Median => Cell::judged(text, middle.abs() <= 0.05),
+        Judged::None => Cell::without_target(text),
     }
 }
 
-/// Sends `count` datagrams, some milliseconds apart, and adds what comes back.
+/// Sends `count` datagrams at intervals of [`GAP`] and adds their times to `trips`.
 fn measure(fixture: &Fixture, count: u32, trips: &mut Trips) {
     let far = Fixture::inside(&fixture.far, || UdpSocket::bind((FAR, 0)).unwrap());
     let near = Fixture::inside(&fixture.near, || UdpSocket::bind((NEAR, 0)).unwrap());
@@ -156,7 +155,7 @@ fn measure(fixture: &Fixture, count: u32, trips: &mut Trips) {
     });
 }
 
-/// Sends each datagram back with the time at which the kernel got it, until none comes.
+/// Sends each datagram back with the time at which the kernel received it, until none arrives.
 fn echo(socket: &UdpSocket) {
     let mut buffer = [0; PACKET_BYTES];
     let mut control = nix::cmsg_space!(TimeSpec);
@@ -184,15 +183,15 @@ fn receive(socket: &UdpSocket, count: u32) -> Trips {
         if socket.recv(&mut buffer).is_err() {
             break;
         }
-        let back = now_ns();
-        let time = |at: usize| u64::from_be_bytes(buffer[at..at + 8].try_into().unwrap());
+        let received_ns = now_ns();
+        let time = |offset: usize| u64::from_be_bytes(buffer[offset..offset + 8].try_into().unwrap());
         trips.one_way.push((time(8) - time(0)) as f64 / 1e6);
-        trips.round_trip.push((back - time(0)) as f64 / 1e6);
+        trips.round_trip.push((received_ns - time(0)) as f64 / 1e6);
     }
     trips
 }
 
-/// On the clock of the kernel's stamps.
+/// Returns the time on the clock of the kernel's timestamps.
 pub(crate) fn now_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::CLOCK_REALTIME).unwrap())
 }

@@ -1,4 +1,4 @@
-//! What can put a condition on the environment's link.
+//! Emulators that set a condition on the fixture's link.
 
 use std::process::Command;
 
@@ -7,8 +7,8 @@ use model::Condition;
 use crate::fixture::{BINARY, Fixture, Running};
 
 pub(crate) enum Emulator {
-    /// Nothing: the unshaped link, that all else is compared with.
-    Bare,
+    /// Unshaped link, with which the emulators are compared.
+    Unshaped,
     Shaper {
         name: String,
         program: String,
@@ -16,57 +16,57 @@ pub(crate) enum Emulator {
     Netem,
 }
 
-/// A condition on the link, until dropped.
+/// Condition on the link, removed when dropped.
 pub(crate) enum InForce<'a> {
-    Bare,
+    Unshaped,
     Shaper(Running),
     Netem(&'a Fixture),
 }
 
 impl Emulator {
-    /// All that there are here, the unshaped link first; and a sentence on netem where there is none.
-    pub(crate) fn all(fixture: &Fixture, compare_with: Option<String>) -> (Vec<Self>, String) {
-        let mut all = vec![Self::Bare];
-        all.extend(compare_with.map(|program| Self::Shaper { name: format!("shaper, {program}"), program }));
+    /// Returns the available emulators, the unshaped link first, and a note if netem is not available.
+    pub(crate) fn all(fixture: &Fixture, other_build: Option<String>) -> (Vec<Self>, String) {
+        let mut all = vec![Self::Unshaped];
+        all.extend(other_build.map(|program| Self::Shaper { name: format!("shaper, {program}"), program }));
         all.push(Self::Shaper { name: "shaper".to_owned(), program: BINARY.to_owned() });
-        let remark = match tc(fixture, "qdisc add dev eth0 root netem delay 1ms") {
+        let note = match tc(fixture, "qdisc add dev eth0 root netem delay 1ms") {
             Ok(()) => {
                 tc(fixture, "qdisc del dev eth0 root").unwrap();
                 all.push(Self::Netem);
                 String::new()
             }
-            Err(reason) => format!("No netem here: {reason}. See tools/netem/boot for a kernel that has it.\n"),
+            Err(reason) => format!("netem is not available: {reason}. tools/netem/boot starts a kernel with netem.\n"),
         };
-        (all, remark)
+        (all, note)
     }
 
     pub(crate) fn name(&self) -> &str {
         match self {
-            Self::Bare => "unshaped link",
+            Self::Unshaped => "unshaped link",
             Self::Shaper { name, .. } => name,
             Self::Netem => "netem",
         }
     }
 
-    pub(crate) fn is_bare(&self) -> bool {
-        matches!(self, Self::Bare)
+    pub(crate) fn is_unshaped(&self) -> bool {
+        matches!(self, Self::Unshaped)
     }
 
-    /// Whether it is the shaper built with this bench.
-    pub(crate) fn is_ours(&self) -> bool {
+    /// Returns whether it is the shaper built with this bench.
+    pub(crate) fn is_this_build(&self) -> bool {
         matches!(self, Self::Shaper { program, .. } if program == BINARY)
     }
 
-    /// Puts a condition in force; the unshaped link stays bare.
+    /// Sets a condition, except on the unshaped link.
     pub(crate) fn impose<'a>(&self, fixture: &'a Fixture, condition: &str, seed: u64) -> InForce<'a> {
         let condition: Condition = serde_json::from_str(condition).unwrap();
         match self {
-            Self::Bare => InForce::Bare,
+            Self::Unshaped => InForce::Unshaped,
             Self::Shaper { program, .. } => {
                 InForce::Shaper(fixture.start_program(program, &format!("--seed {seed}{}", options(&condition))))
             }
             Self::Netem => {
-                // Room enough that the queue is never the bottleneck, as with the shaper.
+                // The queue must not be the bottleneck, as with the shaper.
                 tc(fixture, &format!("qdisc add dev eth0 root netem limit 100000{}", netem_options(&condition)))
                     .unwrap();
                 InForce::Netem(fixture)
@@ -76,7 +76,7 @@ impl Emulator {
 }
 
 impl InForce<'_> {
-    /// CPU time that the shaper's process has used, in seconds; none where there is no process.
+    /// Returns the CPU time of the shaper's process in seconds; `None` without a shaper.
     pub(crate) fn cpu_seconds(&self) -> Option<f64> {
         let Self::Shaper(shaper) = self else { return None };
         let tasks = std::fs::read_dir(format!("/proc/{}/task", shaper.pid())).unwrap();
@@ -114,7 +114,7 @@ fn netem_options(condition: &Condition) -> String {
     format!(" delay {}us loss {loss}{rate}", delay.as_duration().as_micros())
 }
 
-/// Runs `tc` in the near namespace; says why when it does not work.
+/// Runs `tc` in the near namespace; the error is its first line on stderr.
 pub(crate) fn tc(fixture: &Fixture, arguments: &str) -> Result<(), String> {
     let output = Command::new("tc").args(["-n", &fixture.near]).args(arguments.split(' ')).output();
     match output {

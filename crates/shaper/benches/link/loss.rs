@@ -1,4 +1,4 @@
-//! Loss: numbered datagrams, of which those that do not arrive are counted.
+//! Loss: counts the datagrams that do not arrive.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
@@ -12,31 +12,35 @@ use crate::statistics::binomial_interval_99;
 use crate::table::{Cell, Row};
 
 const PACKETS: u32 = 100_000;
-const SHARE: f64 = 0.01;
-/// The draws follow from it, so that a check does not fail once in a hundred times.
+const PROBABILITY: f64 = 0.01;
+/// Fixed: with random draws the check would fail once in a hundred times.
 const SEED: u64 = 1;
-/// Bursts that no queue on the way is too short for: 50 000 packets a second.
+/// Short enough for every queue on the path; 50 000 packets per second.
 const BURST: u32 = 50;
 const BURST_GAP: Duration = Duration::from_millis(1);
 const RECEIVE_BUFFER_BYTES: usize = 64 << 20;
 
 pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
     let count = effort.of(PACKETS);
-    let (low, high) = binomial_interval_99(count, SHARE);
+    let (low, high) = binomial_interval_99(count, PROBABILITY);
     let cell = |emulator: &Emulator| {
         let _in_force = emulator.impose(fixture, r#"{"loss":"1%"}"#, SEED);
         let lost = count - received(fixture, count);
         let text = format!("{lost} ({:.3} %)", 100.0 * f64::from(lost) / f64::from(count));
-        if emulator.is_bare() { Cell::without_goal(text) } else { Cell::judged(text, (low..=high).contains(&lost)) }
+        if emulator.is_unshaped() {
+            Cell::without_target(text)
+        } else {
+            Cell::judged(text, (low..=high).contains(&lost))
+        }
     };
     vec![Row {
         what: format!("loss 1 %: lost of {count}"),
-        goal: format!("{low} to {high}"),
+        target: format!("{low} to {high}"),
         cells: emulators.iter().map(cell).collect(),
     }]
 }
 
-/// How many of `count` datagrams arrive.
+/// Sends `count` datagrams and returns how many arrive.
 fn received(fixture: &Fixture, count: u32) -> u32 {
     let far = Fixture::inside(&fixture.far, || UdpSocket::bind((FAR, 0)).unwrap());
     setsockopt(&far, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).unwrap();

@@ -1,9 +1,10 @@
-//! `cargo bench -p shaper --bench link`: the shaper compared with its targets, the unshaped link and netem.
+//! `cargo bench -p shaper --bench link`: measures the shaper's accuracy against its targets, the unshaped link and
+//! netem.
 //!
-//! Everything is real: namespaces, sockets, the built binary. The traffic is the bench's own, so nothing but `ip` (and
-//! `tc` for netem) is needed. Prints one Markdown table; what each row means is said where it is measured.
-#![allow(clippy::unwrap_used, reason = "a bench that cannot measure has nothing to say but where it failed")]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is the table, and its progress")]
+//! It runs the built binary in network namespaces and generates its own traffic: it requires only `ip`, and `tc` for
+//! netem. It prints one Markdown table; each row is documented in the module that measures it.
+#![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "prints the table and the progress")]
 
 mod bulk;
 mod delay;
@@ -12,8 +13,8 @@ mod emulator;
 #[path = "../../tests/namespaces/fixture.rs"]
 mod fixture;
 mod goodput;
+mod host;
 mod loss;
-mod machine;
 mod statistics;
 mod switching;
 mod table;
@@ -27,27 +28,27 @@ use emulator::Emulator;
 use fixture::Fixture;
 use table::Row;
 
-/// Measures the shaper against its targets, compared with the unshaped link and, if the kernel has it, netem.
+/// Measure the shaper against its targets, the unshaped link and, if available, netem.
 #[derive(Parser)]
 struct Options {
-    /// A fifth of the packets and of the time, for a first look
+    /// Use a fifth of the packets and of the time
     #[arg(long)]
     quick: bool,
-    /// Exit with 1 when the shaper misses a goal
+    /// Exit with 1 if the shaper misses a target
     #[arg(long)]
     check: bool,
-    /// Another build of the shaper, to be compared with this one
+    /// Compare with another build of the shaper
     #[arg(long, value_name = "PROGRAM")]
-    compare_with: Option<String>,
-    /// Measure only rows whose group is named: delay, loss, goodput, throughput, switching
+    compare: Option<String>,
+    /// Measure only these groups of rows: delay, loss, goodput, throughput, switching
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// What cargo says to every bench
+    /// Passed by cargo to every bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// How much is measured.
+/// Number of packets and measuring time.
 #[derive(Clone, Copy)]
 enum Effort {
     Full,
@@ -55,7 +56,7 @@ enum Effort {
 }
 
 impl Effort {
-    /// `full`, or a fifth of it.
+    /// Returns `full`, or a fifth of it.
     fn of(self, full: u32) -> u32 {
         match self {
             Self::Full => full,
@@ -78,8 +79,8 @@ fn main() -> ExitCode {
     let options = Options::parse();
     let Some(fixture) = fixture::fixture() else { return ExitCode::SUCCESS };
     let effort = if options.quick { Effort::Quick } else { Effort::Full };
-    let (emulators, netem) = Emulator::all(&fixture, options.compare_with);
-    println!("{}\n", machine::describe());
+    let (emulators, netem) = Emulator::all(&fixture, options.compare);
+    println!("{}\n", host::describe());
     let mut rows = Vec::new();
     for (group, measure) in GROUPS {
         if options.only.is_empty() || options.only.iter().any(|name| name == group) {
@@ -87,10 +88,10 @@ fn main() -> ExitCode {
             rows.extend(measure(&fixture, &emulators, effort));
         }
     }
-    println!("{}\n{netem}Load average {} after it.", table::markdown(&emulators, &rows), machine::load_average());
+    println!("{}\n{netem}Load average {} after the bench.", table::markdown(&emulators, &rows), host::load_average());
     let missed = table::missed(&emulators, &rows);
     if !missed.is_empty() {
-        println!("\nGoals missed: {}", missed.join("; "));
+        println!("\nTargets missed: {}", missed.join("; "));
     }
     if options.check && !missed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

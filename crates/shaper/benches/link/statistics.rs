@@ -1,10 +1,10 @@
-//! The two pieces of statistics that the goals need.
+//! Statistics of the targets: quantiles and a binomial interval.
 
-/// Hyndman and Fan's type 7 quantile, as everywhere in the testbed; `share` is from 0 to 1.
-pub(crate) fn quantile(values: &[f64], share: f64) -> f64 {
+/// Returns the quantile for probability `p`, 0 to 1: Hyndman and Fan's type 7, as in all of the testbed.
+pub(crate) fn quantile(values: &[f64], p: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let position = share * (sorted.len() - 1) as f64;
+    let position = p * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[position.floor() as usize], sorted[position.ceil() as usize]);
     below + (above - below) * position.fract()
 }
@@ -13,7 +13,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The counts between which a Binomial(`n`, `p`) lies with 99 %: no more than 0.5 % of it on either side.
+/// Returns the interval that contains 99 % of Binomial(`n`, `p`): at most 0.5 % is outside on either side.
 pub(crate) fn binomial_interval_99(n: u32, p: f64) -> (u32, u32) {
     let (mut low, mut below) = (0, 0.0);
     let (mut high, mut up_to) = (n, 0.0);
@@ -31,7 +31,7 @@ pub(crate) fn binomial_interval_99(n: u32, p: f64) -> (u32, u32) {
     (low, high)
 }
 
-/// P(0), P(1), …; in logarithms, since P(0) of many packets is too small for a float.
+/// Returns P(0), P(1), …; computed in logarithms, because P(0) of many packets is too small for a float.
 fn binomial(n: u32, p: f64) -> impl Iterator<Item = f64> {
     let first = f64::from(n) * (1.0 - p).ln();
     let step = move |logarithm: &f64, count: u32| {

@@ -1,7 +1,7 @@
-//! Switching: from starting the `shaper set` command to the first packet that meets the new condition.
+//! Switching: time from the start of the `shaper set` command to the first packet under the new condition.
 //!
-//! Datagrams leave the near node every fifth of a millisecond, each with its time; the delay that each had tells the
-//! condition that it met. Started as a user would (a process), in the namespace.
+//! The near node sends a datagram with its send time every 0.2 ms; the measured delay identifies the condition that was
+//! applied. The command is started as a process in the namespace, as a user would start it.
 
 use std::net::UdpSocket;
 use std::process::Command;
@@ -18,11 +18,11 @@ use crate::statistics::median;
 use crate::table::{Cell, Row};
 
 const GAP: Duration = Duration::from_micros(200);
-/// Delays in milliseconds, so far apart that one is not taken for another.
+/// Delays in milliseconds, far enough apart to be distinguished.
 const STEPS_MS: [u32; 4] = [0, 20, 40, 60];
 const SWITCHES_EACH: u32 = 10;
 /// Longer than any delay and any switch.
-const WATCHED: Duration = Duration::from_millis(250);
+const RECEIVE_TIMEOUT: Duration = Duration::from_millis(250);
 
 pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) -> Vec<Row> {
     let mut of_emulators: Vec<_> = emulators.iter().map(|emulator| times(fixture, emulator, effort)).collect();
@@ -30,21 +30,21 @@ pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) ->
         .into_iter()
         .map(|what| Row {
             what: format!("`shaper set` (`tc qdisc`) {what}: median, longest"),
-            goal: "≤ 20 ms".to_owned(),
+            target: "≤ 20 ms".to_owned(),
             cells: of_emulators.iter_mut().map(|times| cell(times.pop())).collect(),
         })
         .collect()
 }
 
 fn cell(times: Option<Vec<f64>>) -> Cell {
-    let Some(times) = times else { return Cell::without_goal("") };
+    let Some(times) = times else { return Cell::without_target("") };
     let longest = times.iter().copied().fold(0.0, f64::max);
     Cell::judged(format!("{:.1}, {longest:.1} ms (n={})", median(&times), times.len()), longest <= 20.0)
 }
 
-/// Times of the three kinds of switch, in milliseconds, the last kind first; none for the unshaped link.
+/// Measures the times of the three kinds of switch in milliseconds, the last kind first; empty for the unshaped link.
 fn times(fixture: &Fixture, emulator: &Emulator, effort: Effort) -> Vec<Vec<f64>> {
-    if emulator.is_bare() {
+    if emulator.is_unshaped() {
         return Vec::new();
     }
     let shaper = matches!(emulator, Emulator::Shaper { .. }).then(|| emulator.impose(fixture, "{}", 1));
@@ -68,12 +68,12 @@ fn times(fixture: &Fixture, emulator: &Emulator, effort: Effort) -> Vec<Vec<f64>
 
 fn one(fixture: &Fixture, emulator: &Emulator, from_ms: u32, to_ms: u32) -> f64 {
     let far = Fixture::inside(&fixture.far, || UdpSocket::bind((FAR, 0)).unwrap());
-    far.set_read_timeout(Some(WATCHED)).unwrap();
+    far.set_read_timeout(Some(RECEIVE_TIMEOUT)).unwrap();
     let near = Fixture::inside(&fixture.near, || UdpSocket::bind((NEAR, 0)).unwrap());
     near.connect(far.local_addr().unwrap()).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let watcher = scope.spawn(|| arrivals(&far));
+        let receiver = scope.spawn(|| arrivals(&far));
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 near.send(&now_ns().to_be_bytes()).unwrap();
@@ -82,14 +82,14 @@ fn one(fixture: &Fixture, emulator: &Emulator, from_ms: u32, to_ms: u32) -> f64 
         });
         std::thread::sleep(Duration::from_millis(20));
         let started = Fixture::inside(&fixture.near, || switch(emulator, from_ms, to_ms));
-        // What was in flight as the switch came has arrived by then.
+        // Datagrams in flight during the switch have arrived after this time.
         std::thread::sleep(Duration::from_millis(30));
         stop.store(true, Ordering::Relaxed);
-        first_under(to_ms, started, &watcher.join().unwrap())
+        first_under(to_ms, started, &receiver.join().unwrap())
     })
 }
 
-/// Sets it; gives the time at which that started.
+/// Switches the delay; returns the time at which the command was started.
 fn switch(emulator: &Emulator, from_ms: u32, to_ms: u32) -> u64 {
     let mut command = match emulator {
         Emulator::Shaper { program, .. } => {
@@ -114,7 +114,7 @@ fn switch(emulator: &Emulator, from_ms: u32, to_ms: u32) -> u64 {
     started
 }
 
-/// Sent and received times of datagrams, until none comes.
+/// Returns send and receive times of datagrams, until none arrives.
 fn arrivals(socket: &UdpSocket) -> Vec<(u64, u64)> {
     let mut buffer = [0; 8];
     let mut arrivals = Vec::new();
@@ -124,15 +124,15 @@ fn arrivals(socket: &UdpSocket) -> Vec<(u64, u64)> {
     arrivals
 }
 
-/// When the first datagram was sent that met the new delay, in milliseconds after `started`.
+/// Returns the send time of the first datagram with the new delay, in milliseconds after `started`.
 fn first_under(delay_ms: u32, started: u64, arrivals: &[(u64, u64)]) -> f64 {
-    let met = |sent: u64, received: u64| (received as f64 - sent as f64) / 1e6 - f64::from(delay_ms);
+    let deviation_ms = |sent: u64, received: u64| (received as f64 - sent as f64) / 1e6 - f64::from(delay_ms);
     let mut sent: Vec<u64> = arrivals
         .iter()
-        .filter(|(sent, received)| *sent >= started && (-1.0..10.0).contains(&met(*sent, *received)))
+        .filter(|(sent, received)| *sent >= started && (-1.0..10.0).contains(&deviation_ms(*sent, *received)))
         .map(|(sent, _)| *sent)
         .collect();
     sent.sort_unstable();
-    let first = sent.first().expect("no packet met the new condition");
+    let first = sent.first().expect("no packet had the new delay");
     (first - started) as f64 / 1e6
 }

@@ -1,50 +1,50 @@
-//! Rows of figures, a column an emulator, and which of the shaper's miss their goal.
+//! Result table: one column per emulator, and the targets that the shaper missed.
 
 use std::fmt::Write as _;
 
 use crate::emulator::Emulator;
 
-/// One thing measured of every emulator.
+/// One measurement with every emulator.
 pub(crate) struct Row {
     pub(crate) what: String,
-    pub(crate) goal: String,
-    /// In the order of the emulators.
+    pub(crate) target: String,
+    /// One per emulator, in their order.
     pub(crate) cells: Vec<Cell>,
 }
 
-/// What one emulator did.
+/// Result of one emulator.
 pub(crate) struct Cell {
     pub(crate) text: String,
-    pub(crate) goal: Goal,
+    pub(crate) target: TargetResult,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Goal {
+pub(crate) enum TargetResult {
     Met,
     Missed,
-    /// There is none for it.
+    /// No target.
     None,
 }
 
 impl Cell {
-    pub(crate) fn without_goal(text: impl Into<String>) -> Self {
-        Self { text: text.into(), goal: Goal::None }
+    pub(crate) fn without_target(text: impl Into<String>) -> Self {
+        Self { text: text.into(), target: TargetResult::None }
     }
 
     pub(crate) fn judged(text: impl Into<String>, is_met: bool) -> Self {
-        Self { text: text.into(), goal: if is_met { Goal::Met } else { Goal::Missed } }
+        Self { text: text.into(), target: if is_met { TargetResult::Met } else { TargetResult::Missed } }
     }
 }
 
 pub(crate) fn markdown(emulators: &[Emulator], rows: &[Row]) -> String {
-    let mut text = "| | goal |".to_owned();
+    let mut text = "| | target |".to_owned();
     for emulator in emulators {
         let _ = write!(text, " {} |", emulator.name());
     }
     text.push_str("\n|---|---|");
     text.push_str(&"---|".repeat(emulators.len()));
     for row in rows {
-        let _ = write!(text, "\n| {} | {} |", row.what, row.goal);
+        let _ = write!(text, "\n| {} | {} |", row.what, row.target);
         for cell in &row.cells {
             let _ = write!(text, " {} |", cell.text);
         }
@@ -52,9 +52,10 @@ pub(crate) fn markdown(emulators: &[Emulator], rows: &[Row]) -> String {
     text
 }
 
-/// What the shaper built with this bench did not reach; the others have no goals to reach.
+/// Returns the targets that the shaper built with this bench missed; other emulators have no targets.
 pub(crate) fn missed(emulators: &[Emulator], rows: &[Row]) -> Vec<String> {
-    let Some(ours) = emulators.iter().position(Emulator::is_ours) else { return Vec::new() };
-    let missed = rows.iter().filter(|row| row.cells.get(ours).is_some_and(|cell| cell.goal == Goal::Missed));
-    missed.map(|row| format!("{} ({})", row.what, row.cells[ours].text)).collect()
+    let Some(column) = emulators.iter().position(Emulator::is_this_build) else { return Vec::new() };
+    let missed =
+        rows.iter().filter(|row| row.cells.get(column).is_some_and(|cell| cell.target == TargetResult::Missed));
+    missed.map(|row| format!("{} ({})", row.what, row.cells[column].text)).collect()
 }

@@ -1,8 +1,8 @@
-//! What the packet thread does: read what came, let out what is due, sleep until the next of either.
+//! Loop of the forwarder: reads arrived packets, sends due packets, sleeps until the next of either.
 //!
-//! It is a thread with `ppoll` and not a task because tokio's timers are a millisecond late and this one may not be.
-//! The cores belong to the workload, so it sleeps, and what that costs packets is taken off their times, see
-//! [`crate::compensation`]. It spins only when its timer fires sooner than it mostly does, for the difference.
+//! It is a thread with `ppoll` and not a task: tokio's timers have a resolution of a millisecond. It sleeps because the
+//! workload needs the cores. The delay that sleeping adds to packets is subtracted from their times, see
+//! [`crate::compensation`]. It spins only when its timer fires earlier than the median, for the difference.
 
 use std::io::{self, Read as _};
 use std::ops::ControlFlow;
@@ -20,32 +20,32 @@ use crate::egress::Egress;
 use crate::forwarder::{Command, Report};
 use crate::schedule::Schedule;
 use crate::thread_scheduling;
-use crate::thread_scheduling::{Rests, ThreadScheduling};
+use crate::thread_scheduling::{CpuYield, ThreadScheduling};
 use crate::tun;
 use crate::tun::{OffloadMode, Tun};
 use crate::tun_packet;
 use crate::tun_packet::TunPacket;
 use model::Condition;
 
-/// Packets read before those that are due get their turn.
+/// Packets read before due packets are sent again.
 const READ_BATCH: u32 = 32;
 
-/// Largest packet that IPv4 knows.
+/// Largest IPv4 packet.
 const MAX_PACKET_BYTES: usize = 65_535;
 
-/// What the thread owns.
+/// State of the thread.
 pub(super) struct ForwardingLoop {
     tun: Tun,
     egress: Egress,
-    woken: UnixStream,
+    wakeups: UnixStream,
     inbox: mpsc::Receiver<Command>,
     schedule: Schedule,
     started: Instant,
     scheduling: ThreadScheduling,
-    rests: Rests,
+    cpu_yield: CpuYield,
     arrival_cost: Option<Duration>,
-    /// Whether the next packet read is the one that ended the sleep.
-    woken_by_packet: bool,
+    /// Whether the next packet read ended the last sleep.
+    woke_for_packet: bool,
     timer: TimerLateness,
     buffer: Vec<u8>,
 }
@@ -54,66 +54,67 @@ impl ForwardingLoop {
     pub(super) fn new(
         tun: Tun,
         egress: Egress,
-        woken: UnixStream,
+        wakeups: UnixStream,
         inbox: mpsc::Receiver<Command>,
         memory_limit: u64,
     ) -> Self {
         Self {
             tun,
             egress,
-            woken,
+            wakeups,
             inbox,
             schedule: Schedule::new(Condition::BASELINE, 0, memory_limit),
             started: Instant::now(),
             scheduling: ThreadScheduling::Normal,
-            rests: Rests::default(),
+            cpu_yield: CpuYield::default(),
             arrival_cost: None,
-            woken_by_packet: false,
+            woke_for_packet: false,
             timer: TimerLateness::default(),
             buffer: vec![0; tun_packet::HEADER_BYTES + MAX_PACKET_BYTES],
         }
     }
 
-    /// Forwards packets until [`Command::Stop`]. Returns how many packets could not be sent at the end.
+    /// Forwards packets until [`Command::Stop`]. Returns the number of packets that could not be sent at the end.
     pub(super) fn run(mut self) -> io::Result<u64> {
-        self.scheduling = thread_scheduling::ask_for_realtime();
-        // The kernel's default makes every sleep up to 50 µs longer.
+        self.scheduling = thread_scheduling::request_realtime();
+        // The kernel's default prolongs every sleep by up to 50 µs.
         nix::sys::prctl::set_timerslack(1)?;
         loop {
-            // First what the timer woke it for: reading takes time.
-            self.let_out();
+            // Due packets first: reading takes time.
+            self.send_due();
             let drained = self.read_packets()?;
-            self.let_out();
-            if self.obey()?.is_break() {
-                return self.let_all_out();
+            self.send_due();
+            if self.handle_commands()?.is_break() {
+                return self.send_all();
             }
             if drained {
                 self.sleep()?;
             }
-            self.rest();
+            self.yield_cpu();
         }
     }
 
-    /// Takes in what waits in the TUN device, but not so much that due packets become late; true when nothing is left.
+    /// Reads queued packets from the TUN device, at most [`READ_BATCH`] so that due packets are not late. Returns
+    /// whether the device is empty.
     fn read_packets(&mut self) -> io::Result<bool> {
         for _ in 0..READ_BATCH {
             let Some(bytes) = self.tun.read(&mut self.buffer)? else { return Ok(true) };
-            let waited = if std::mem::take(&mut self.woken_by_packet) { self.arrival_cost } else { None };
-            let arrived = self.started.elapsed().saturating_sub(waited.unwrap_or_default());
-            tun_packet::finish_checksum(bytes);
+            let wake_up_cost = if std::mem::take(&mut self.woke_for_packet) { self.arrival_cost } else { None };
+            let arrived = self.started.elapsed().saturating_sub(wake_up_cost.unwrap_or_default());
+            tun_packet::complete_checksum(bytes);
             if let Some(packet) = TunPacket::parse(bytes) {
-                take_in(&mut self.schedule, arrived, packet);
+                enqueue(&mut self.schedule, arrived, packet);
             }
         }
         Ok(false)
     }
 
-    /// Reads all packets that are queued in the TUN device now. Bounded by the queue's length, since more may arrive
-    /// meanwhile.
+    /// Reads all packets that are queued in the TUN device. Bounded by the queue's length: packets may arrive faster
+    /// than they are read.
     fn read_all(&mut self) -> io::Result<()> {
         for _ in 0..tun::QUEUE_PACKETS.div_ceil(READ_BATCH) {
             let drained = self.read_packets()?;
-            self.let_out();
+            self.send_due();
             if drained {
                 break;
             }
@@ -121,28 +122,28 @@ impl ForwardingLoop {
         Ok(())
     }
 
-    /// Also what would be due before a timer set now could fire.
-    fn let_out(&mut self) {
+    /// Also sends packets that are due before a timer set now could fire.
+    fn send_due(&mut self) {
         let Self { schedule, egress, started, timer, .. } = self;
         let until = started.elapsed().saturating_add(timer.median());
         schedule.release(until, || started.elapsed(), |packet| egress.send(packet));
     }
 
-    /// Sends all packets, before their time and without a lateness. Returns how many could not be sent.
-    fn let_all_out(&mut self) -> io::Result<u64> {
+    /// Sends all packets before they are due, without recording a lateness. Returns the number that could not be sent.
+    fn send_all(&mut self) -> io::Result<u64> {
         self.read_all()?;
         let Self { schedule, egress, .. } = self;
         Ok(schedule.release(Duration::MAX, || Duration::ZERO, |packet| egress.send(packet)))
     }
 
-    fn obey(&mut self) -> io::Result<ControlFlow<()>> {
+    fn handle_commands(&mut self) -> io::Result<ControlFlow<()>> {
         loop {
             match self.inbox.try_recv() {
                 Ok(Command::Switch { condition, seed }) => self.switch(condition, seed)?,
-                Ok(Command::Exit(egress)) => self.egress = *egress,
-                Ok(Command::ArrivalCost(cost)) => self.arrival_cost = Some(cost),
+                Ok(Command::SetEgress(egress)) => self.egress = *egress,
+                Ok(Command::SetArrivalCost(cost)) => self.arrival_cost = Some(cost),
                 Ok(Command::Report(reply)) => {
-                    // Who asked may have given up waiting.
+                    // The caller may have stopped waiting.
                     let _gone = reply.send(self.report());
                 }
                 Ok(Command::Stop) | Err(mpsc::TryRecvError::Disconnected) => return Ok(ControlFlow::Break(())),
@@ -155,9 +156,9 @@ impl ForwardingLoop {
     fn switch(&mut self, condition: Condition, seed: u64) -> io::Result<()> {
         self.read_all()?;
         self.schedule.switch(condition, seed);
-        let handover = if condition.keeps_gso_packets() { OffloadMode::Bundles } else { OffloadMode::Packets };
-        // A kernel that hands over no GSO packets has handed over packets from the start.
-        let _packets = self.tun.hand_over(handover);
+        let mode = if condition.keeps_gso_packets() { OffloadMode::Gso } else { OffloadMode::WirePackets };
+        // A kernel without this offload delivers wire packets in any case.
+        let _unsupported = self.tun.set_offload_mode(mode);
         Ok(())
     }
 
@@ -175,61 +176,61 @@ impl ForwardingLoop {
         }
     }
 
-    /// Until a packet comes, one is due, or a command waits.
+    /// Sleeps until a packet arrives, a packet is due, or a command is waiting.
     fn sleep(&mut self) -> io::Result<()> {
-        let alarm = self.schedule.next_deadline().map(|deadline| deadline.saturating_sub(self.timer.median()));
+        let wake_at = self.schedule.next_deadline().map(|deadline| deadline.saturating_sub(self.timer.median()));
         let asleep = self.started.elapsed();
-        let timeout = alarm.map(|alarm| alarm.saturating_sub(asleep));
+        let timeout = wake_at.map(|wake_at| wake_at.saturating_sub(asleep));
         let mut waiting =
-            [PollFd::new(self.tun.as_fd(), PollFlags::POLLIN), PollFd::new(self.woken.as_fd(), PollFlags::POLLIN)];
+            [PollFd::new(self.tun.as_fd(), PollFlags::POLLIN), PollFd::new(self.wakeups.as_fd(), PollFlags::POLLIN)];
         let woken = match ppoll(&mut waiting, timeout.map(TimeSpec::from_duration), None) {
             Ok(count) => count > 0,
             Err(Errno::EINTR) => true,
             Err(error) => return Err(error.into()),
         };
         let awake = self.started.elapsed();
-        self.rests.note(awake.saturating_sub(asleep));
-        let [by_packet, by_command] = waiting.map(|waiting| waiting.any() == Some(true));
-        self.woken_by_packet = by_packet;
-        if by_command {
-            self.forget_wakes()?;
+        self.cpu_yield.record_wait(awake.saturating_sub(asleep));
+        let [packet_ready, command_ready] = waiting.map(|waiting| waiting.any() == Some(true));
+        self.woke_for_packet = packet_ready;
+        if command_ready {
+            self.drain_wakeups()?;
         }
-        match alarm {
-            // A timeout of nothing is no test of the timer.
-            Some(alarm) if !woken && timeout > Some(Duration::ZERO) => self.alarmed(alarm, awake),
+        match wake_at {
+            // With a timeout of zero the timer was not used.
+            Some(wake_at) if !woken && timeout > Some(Duration::ZERO) => self.on_timer(wake_at, awake),
             _ => {}
         }
         Ok(())
     }
 
-    /// Takes note of how late the timer was, and waits for the rest of what it was set early: a few microseconds, and
-    /// never more than [`TimerLateness::median`].
-    fn alarmed(&mut self, alarm: Duration, awake: Duration) {
-        let deadline = alarm + self.timer.median();
-        self.timer.note(awake.saturating_sub(alarm));
+    /// Records how late the timer was, and spins until the deadline: for a few microseconds, at most
+    /// [`TimerLateness::median`].
+    fn on_timer(&mut self, wake_at: Duration, awake: Duration) {
+        let deadline = wake_at + self.timer.median();
+        self.timer.record(awake.saturating_sub(wake_at));
         while self.started.elapsed() < deadline {
             std::hint::spin_loop();
         }
     }
 
-    /// Sleeps briefly where no other thread could run otherwise.
-    fn rest(&mut self) {
-        let owed = self.rests.owed(self.started.elapsed());
-        if !owed.is_zero() && self.scheduling == ThreadScheduling::Realtime && thread_scheduling::has_one_cpu() {
-            std::thread::sleep(owed);
+    /// Sleeps briefly if no other thread could run otherwise.
+    fn yield_cpu(&mut self) {
+        let due = self.cpu_yield.due(self.started.elapsed());
+        if !due.is_zero() && self.scheduling == ThreadScheduling::Realtime && thread_scheduling::has_one_cpu() {
+            std::thread::sleep(due);
         }
     }
 
-    fn forget_wakes(&mut self) -> io::Result<()> {
-        match self.woken.read(&mut [0; 64]) {
+    fn drain_wakeups(&mut self) -> io::Result<()> {
+        match self.wakeups.read(&mut [0; 64]) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(()),
         }
     }
 }
 
-/// A GSO packet that came before the condition changed to one that does not keep GSO packets is cut here.
-fn take_in(schedule: &mut Schedule, arrived: Duration, packet: TunPacket<'_>) {
+/// Segments a GSO packet that arrived before a switch to a condition that applies to each wire packet.
+fn enqueue(schedule: &mut Schedule, arrived: Duration, packet: TunPacket<'_>) {
     if !packet.is_gso() || schedule.condition().keeps_gso_packets() {
         return schedule.accept(arrived, packet);
     }

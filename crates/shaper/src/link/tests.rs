@@ -1,4 +1,4 @@
-//! The link under fake time.
+//! Tests of the link with simulated time.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn link(json: &str) -> Link {
     Link::new(condition(json), 7)
 }
 
-/// Sends one packet every `gap` and takes out what is due, as the engine does; then lets the link run empty.
+/// Sends one packet every `gap` and removes due packets, as the forwarder does; then empties the link.
 fn feed(link: &mut Link, packets: usize, length: usize, gap: Duration) -> Vec<Verdict> {
     let mut now = Duration::ZERO;
     let verdicts = (0..packets)
@@ -44,7 +44,7 @@ fn assert_adds_up(link: &Link) {
 }
 
 #[test]
-fn the_baseline_lets_a_packet_out_at_once() {
+fn the_baseline_sends_a_packet_immediately() {
     let mut link = link("{}");
     assert_eq!(link.on_packet(5 * MS, 1500), Verdict::SendAt(5 * MS));
     assert_eq!(link.pop_due(5 * MS), Some(5 * MS));
@@ -63,7 +63,7 @@ fn a_delay_is_exact_and_packets_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn a_rate_spaces_packets_by_their_length_and_delay_comes_on_top() {
+fn a_rate_spaces_packets_by_their_length_and_the_delay_is_added() {
     let mut link = link(r#"{"rate":"1Mbit","delay":"20ms"}"#);
     // 1250 bytes are 10 ms at 1 Mbit/s, 125 bytes are 1 ms.
     let burst = [(0, 1250), (0, 1250), (0, 125), (100, 125)].map(|(at, length)| link.on_packet(at * MS, length));
@@ -88,21 +88,21 @@ fn a_lost_packet_takes_no_link_time() {
 }
 
 #[test]
-fn losses_follow_the_binomial_law() {
+fn losses_follow_the_binomial_distribution() {
     let rows: [(_, f64); 3] = [(r#"{"loss":"1%"}"#, 0.01), (r#"{"loss":"0.1%"}"#, 0.001), (r#"{"loss":"30%"}"#, 0.3)];
-    for (json, share) in rows {
+    for (json, probability) in rows {
         let mut link = link(json);
         feed(&mut link, 100_000, 100, MS);
         let lost = link.counters().dropped_loss as f64;
-        // Four standard deviations of Binomial(n, p), sqrt(np(1-p)): a fixed seed makes it pass or fail for ever.
-        let (mean, spread) = (1e5 * share, 4.0 * (1e5 * share * (1.0 - share)).sqrt());
+        // Four standard deviations of Binomial(n, p), sqrt(np(1-p)): the seed is fixed, so the result never changes.
+        let (mean, spread) = (1e5 * probability, 4.0 * (1e5 * probability * (1.0 - probability)).sqrt());
         assert!((lost - mean).abs() < spread, "{json}: {lost} lost, expected {mean} ± {spread}");
         assert_adds_up(&link);
     }
 }
 
 #[test]
-fn seeds_differ_as_chance_does() {
+fn losses_of_different_seeds_vary_as_the_binomial_distribution_does() {
     let outside = (0..100)
         .filter(|seed| {
             let mut link = Link::new(condition(r#"{"loss":"1%"}"#), *seed);
@@ -110,13 +110,13 @@ fn seeds_differ_as_chance_does() {
             !(920..=1_082).contains(&link.counters().dropped_loss)
         })
         .count();
-    // The interval holds 99 % of Binomial(100 000, 1 %), so of 100 seeds one is expected outside, and 6 or more in one
-    // of 2000 sets of them. These are always the same.
+    // The interval contains 99 % of Binomial(100 000, 1 %): of 100 seeds one is expected outside, and 6 or more in one
+    // of 2000 sets of seeds. The seeds are fixed.
     assert!(outside <= 5, "{outside} of 100");
 }
 
 #[test]
-fn full_loss_lets_nothing_through_and_none_everything() {
+fn full_loss_drops_all_packets_and_no_loss_drops_none() {
     for (json, sent) in [(r#"{"loss":"100%"}"#, 0), (r#"{"delay":"1ms"}"#, 1000)] {
         let mut link = link(json);
         feed(&mut link, 1000, 100, MS);
@@ -125,7 +125,7 @@ fn full_loss_lets_nothing_through_and_none_everything() {
 }
 
 #[test]
-fn a_full_queue_drops_what_comes_and_takes_again_after_a_departure() {
+fn a_full_queue_drops_arrivals_until_the_next_departure() {
     let mut link = link(r#"{"delay":"10ms","queue_limit":"2"}"#);
     let full = Verdict::Drop(DropReason::QueueFull);
     assert_eq!([0, 1, 2].map(|at| link.on_packet(at * MS, 100))[2], full);
@@ -139,8 +139,8 @@ fn a_full_queue_drops_what_comes_and_takes_again_after_a_departure() {
 fn a_queue_limit_bounds_the_wait() {
     let mut link = link(r#"{"rate":"1Mbit","queue_limit":"10"}"#);
     let at = departures(&feed(&mut link, 1000, 1250, MS));
-    let longest = at.iter().zip(at.iter().skip(1)).map(|(a, b)| *b - *a).max();
-    assert_eq!(longest, Some(10 * MS), "the rate is used fully");
+    let longest_gap = at.iter().zip(at.iter().skip(1)).map(|(a, b)| *b - *a).max();
+    assert_eq!(longest_gap, Some(10 * MS), "the rate is fully used");
     assert!(link.counters().dropped_queue > 800, "{:?}", link.counters());
 }
 
@@ -149,14 +149,14 @@ fn jitter_spreads_evenly_around_the_delay_and_never_reorders() {
     let mut link = link(r#"{"delay":"50ms","jitter":"10ms"}"#);
     // Far enough apart that no packet waits for its predecessor.
     let gap = 100 * MS;
-    let spans: Vec<f64> = departures(&feed(&mut link, 10_000, 100, gap))
+    let delays_ms: Vec<f64> = departures(&feed(&mut link, 10_000, 100, gap))
         .into_iter()
         .zip(0u32..)
         .map(|(at, nth)| (at - nth * gap).as_secs_f64() * 1e3)
         .collect();
-    let mean = spans.iter().sum::<f64>() / spans.len() as f64;
-    let variance = spans.iter().map(|span| (span - mean).powi(2)).sum::<f64>() / spans.len() as f64;
-    assert!(spans.iter().all(|span| (40.0..=60.0).contains(span)));
+    let mean = delays_ms.iter().sum::<f64>() / delays_ms.len() as f64;
+    let variance = delays_ms.iter().map(|delay| (delay - mean).powi(2)).sum::<f64>() / delays_ms.len() as f64;
+    assert!(delays_ms.iter().all(|delay| (40.0..=60.0).contains(delay)));
     assert!((mean - 50.0).abs() < 0.25, "mean {mean} ms");
     // A uniform distribution of width w has the variance w²/12.
     assert!((variance.sqrt() - 20.0 / 12f64.sqrt()).abs() < 0.2, "deviation {} ms", variance.sqrt());
@@ -180,7 +180,7 @@ fn the_same_seed_gives_the_same_verdicts_and_another_seed_others() {
 }
 
 #[test]
-fn which_packets_are_lost_depends_on_nothing_but_the_seed_and_the_loss() {
+fn which_packets_are_lost_depends_only_on_the_seed_and_the_loss() {
     let lost = |json| -> Vec<bool> {
         let verdicts = feed(&mut link(json), 1000, 100, MS);
         verdicts.into_iter().map(|verdict| verdict == Verdict::Drop(DropReason::Loss)).collect()
@@ -191,7 +191,7 @@ fn which_packets_are_lost_depends_on_nothing_but_the_seed_and_the_loss() {
 }
 
 #[test]
-fn a_refused_packet_is_no_sent_packet() {
+fn a_packet_with_a_send_error_is_not_counted_as_sent() {
     let mut link = link("{}");
     link.on_packet(MS, 100);
     link.pop_due(MS);
@@ -202,7 +202,7 @@ fn a_refused_packet_is_no_sent_packet() {
 
 proptest::proptest! {
     #[test]
-    fn counters_add_up_and_order_is_kept_whatever_comes(
+    fn counters_add_up_and_order_is_kept_for_all_arrivals(
         seed: u64,
         arrivals in proptest::collection::vec((0u64..20_000, 20usize..1500), 1..300),
     ) {
@@ -223,16 +223,16 @@ proptest::proptest! {
 }
 
 #[test]
-fn a_bundle_leaves_as_one_and_counts_as_its_packets() {
+fn a_gso_packet_leaves_as_one_and_counts_as_its_wire_packets() {
     let mut link = link(r#"{"delay":"10ms","queue_limit":"50"}"#);
     link.condition.queue_limit = None;
     assert_eq!(link.on_gso_packet(MS, 44, 66_000), Verdict::SendAt(11 * MS));
     assert_eq!(link.on_gso_packet(2 * MS, 7, 10_500), Verdict::Drop(DropReason::QueueFull), "there is room for 6");
     assert_eq!(link.on_packet(2 * MS, 1500), Verdict::SendAt(12 * MS));
     assert_eq!((link.pop_due(11 * MS), link.pop_due(11 * MS)), (Some(11 * MS), None));
-    // The last count exceeds what is left of the departure.
-    for (refused, sent) in [(1, 43), (42, 1), (2, 0)] {
-        link.count_send_errors(refused);
+    // The last count exceeds the rest of the departure.
+    for (unsent, sent) in [(1, 43), (42, 1), (2, 0)] {
+        link.count_send_errors(unsent);
         let send_errors = 44 - sent;
         let expected = Counters {
             packets: 52,
@@ -249,7 +249,7 @@ fn a_bundle_leaves_as_one_and_counts_as_its_packets() {
 }
 
 #[test]
-fn full_memory_drops_what_the_condition_would_have_let_through_and_changes_no_draw() {
+fn full_memory_drops_packets_that_the_condition_does_not_and_changes_no_draw() {
     let mut full = link(r#"{"loss":"50%"}"#);
     let mut free = link(r#"{"loss":"50%"}"#);
     let loss = Verdict::Drop(DropReason::Loss);
@@ -267,7 +267,7 @@ fn full_memory_drops_what_the_condition_would_have_let_through_and_changes_no_dr
 }
 
 #[test]
-fn drops_and_departures_are_those_that_were_recorded() {
+fn drops_and_departures_match_the_recording() {
     let mut text = String::new();
     for json in [
         r#"{"loss":"1%"}"#,

@@ -1,4 +1,4 @@
-//! Which routes the shaper's table needs, worked out from the main table and the device's addresses. Pure.
+//! Derives the routes of the shaper's table from the main table and the device's addresses. Pure.
 
 use std::net::Ipv4Addr;
 
@@ -11,11 +11,11 @@ use rtnetlink::packet_route::route::{
 use crate::netlink::gateway;
 use crate::policy_routing::rules::TABLE;
 
-/// The main table as it is to be while the shaper is in the way.
+/// Returns the routes of the shaper's table.
 ///
 /// A route by `device` becomes one by `tun`, with the source address that the kernel would have chosen; any other
-/// becomes a `throw`, which sends the packet on to the main table.
-pub(super) fn detour_routes(
+/// becomes a `throw`, which makes the kernel use the main table.
+pub(super) fn required_routes(
     routes: &[RouteMessage],
     addresses: &[AddressMessage],
     device: u32,
@@ -25,7 +25,7 @@ pub(super) fn detour_routes(
     main.map(|route| if leaves_by(route, device) { divert(route, addresses, tun) } else { throw(route) }).collect()
 }
 
-/// Whether two messages are the same route, of whatever else the kernel adds to its answer.
+/// Returns whether two messages describe the same route. Ignores attributes that the kernel adds to its reply.
 fn are_same(one: &RouteMessage, other: &RouteMessage) -> bool {
     let key = |route: &RouteMessage| {
         let header = &route.header;
@@ -42,12 +42,12 @@ pub(super) fn without<'a>(
     routes.iter().filter(|route| !others.iter().any(|other| are_same(route, other)))
 }
 
-/// A route in words, for the lists of missing and surplus routes.
+/// Describes a route, for the lists of missing and surplus routes.
 pub(super) fn describe(route: &RouteMessage) -> String {
     format!("route to {}/{}", destination(route), route.header.destination_prefix_length)
 }
 
-/// The number of the route's table.
+/// Returns the number of the route's table.
 pub(super) fn table_of(route: &RouteMessage) -> u32 {
     find(route, |attribute| match attribute {
         RouteAttribute::Table(table) => Some(*table),
@@ -68,7 +68,7 @@ fn divert(route: &RouteMessage, addresses: &[AddressMessage], tun: u32) -> Route
         None => builder,
     };
     let mut divert = builder.build();
-    // Windows, MSS and the like, so that TCP behaves as on the unshaped link.
+    // Windows, MSS and others: TCP must behave as on the unshaped link.
     let metrics = route.attributes.iter().filter(|attribute| matches!(attribute, RouteAttribute::Metrics(_)));
     divert.attributes.extend(metrics.cloned());
     divert
@@ -78,7 +78,7 @@ fn throw(route: &RouteMessage) -> RouteMessage {
     like(route).kind(RouteType::Throw).build()
 }
 
-/// A route in the shaper's table with the same destination, type of service and metric.
+/// Builds a route in the shaper's table with the same destination, type of service and metric.
 fn like(route: &RouteMessage) -> RouteMessageBuilder<Ipv4Addr> {
     let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
         .table_id(TABLE)
@@ -91,7 +91,8 @@ fn like(route: &RouteMessage) -> RouteMessageBuilder<Ipv4Addr> {
     builder
 }
 
-/// The address a packet to `gateway` gets: the primary one of the gateway's network, else the first.
+/// Returns the source address of a packet to `gateway`: the primary address in the gateway's network, otherwise the
+/// first.
 fn source_towards(gateway: Option<Ipv4Addr>, addresses: &[AddressMessage]) -> Option<Ipv4Addr> {
     let primary = |address: &&AddressMessage| !address.header.flags.contains(AddressHeaderFlags::Secondary);
     let mut candidates = addresses.iter().filter(primary);
@@ -169,17 +170,17 @@ mod tests {
         message
     }
 
-    /// Kind, device and source of the one route planned for `route`.
+    /// Returns kind, device and source of the only route derived from `route`.
     fn planned(route: RouteMessage) -> (RouteType, Option<u32>, Option<Ipv4Addr>) {
         let addresses = [address([10, 0, 0, 5], 24), address([172, 16, 0, 5], 16)];
-        let routes = detour_routes(&[route], &addresses, DEVICE, TUN);
-        let [route] = routes.as_slice() else { panic!("one route gives one route, not {routes:?}") };
+        let routes = required_routes(&[route], &addresses, DEVICE, TUN);
+        let [route] = routes.as_slice() else { panic!("expected one route, got {routes:?}") };
         assert_eq!(table_of(route), TABLE);
         (route.header.kind, output(route), preferred_source(route))
     }
 
     #[test]
-    fn routes_by_the_device_go_by_the_tun_with_the_source_the_kernel_would_choose() {
+    fn routes_by_the_device_become_routes_by_the_tun_with_the_source_that_the_kernel_would_choose() {
         let on_link = to([10, 0, 0, 0], 24).output_interface(DEVICE);
         let source = |bytes: [u8; 4]| Some(Ipv4Addr::from(bytes));
         for (route, expected) in [
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn all_other_routes_are_left_to_the_main_table() {
+    fn all_other_routes_defer_to_the_main_table() {
         for route in [
             to([10, 9, 0, 0], 16).output_interface(OTHER).build(),
             to([10, 8, 0, 0], 16).kind(RouteType::BlackHole).build(),
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn other_tables_are_not_copied() {
         let elsewhere = to([10, 0, 0, 0], 24).table_id(255).output_interface(DEVICE).build();
-        assert!(detour_routes(&[elsewhere], &[], DEVICE, TUN).is_empty());
+        assert!(required_routes(&[elsewhere], &[], DEVICE, TUN).is_empty());
     }
 
     #[test]
@@ -214,18 +215,18 @@ mod tests {
         let window = RouteAttribute::Metrics(vec![rtnetlink::packet_route::route::RouteMetric::InitCwnd(30)]);
         let mut route = to([10, 0, 0, 0], 24).output_interface(DEVICE).priority(7).build();
         route.attributes.push(window.clone());
-        let planned = detour_routes(&[route], &[], DEVICE, TUN);
+        let planned = required_routes(&[route], &[], DEVICE, TUN);
         assert_eq!(priority(&planned[0]), Some(7));
         assert!(planned[0].attributes.contains(&window));
     }
 
     #[test]
-    fn a_route_is_recognised_among_the_kernels_answers() {
-        let wanted = to([10, 0, 0, 0], 24).table_id(TABLE).output_interface(TUN).build();
-        let mut answer = wanted.clone();
-        answer.attributes.push(RouteAttribute::Uid(0));
-        assert!(are_same(&answer, &wanted));
-        assert!(!are_same(&to([10, 0, 0, 0], 25).output_interface(TUN).build(), &wanted));
-        assert_eq!(describe(&wanted), "route to 10.0.0.0/24");
+    fn a_route_is_recognised_among_the_kernels_replies() {
+        let required = to([10, 0, 0, 0], 24).table_id(TABLE).output_interface(TUN).build();
+        let mut reply = required.clone();
+        reply.attributes.push(RouteAttribute::Uid(0));
+        assert!(are_same(&reply, &required));
+        assert!(!are_same(&to([10, 0, 0, 0], 25).output_interface(TUN).build(), &required));
+        assert_eq!(describe(&required), "route to 10.0.0.0/24");
     }
 }

@@ -1,4 +1,4 @@
-//! What the commands say, and their exit codes.
+//! Output and exit codes of the commands.
 
 use std::process::Output;
 
@@ -12,13 +12,13 @@ use crate::traffic::numbers_received;
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
-        test!(without_a_shaper_the_commands_say_what_to_do),
-        test!(bad_command_lines_and_devices_are_told_apart),
-        test!(a_second_shaper_is_refused_and_the_first_goes_on),
+        test!(without_a_shaper_the_commands_suggest_starting_one),
+        test!(invalid_arguments_and_devices_have_different_exit_codes),
+        test!(a_second_shaper_is_rejected_and_the_first_keeps_running),
         test!(a_set_replaces_the_whole_condition_and_restarts_the_counters),
-        test!(show_sees_what_somebody_else_did_and_set_repairs_it),
-        test!(show_sees_rules_and_routes_by_which_packets_bypass_the_shaper),
-        test!(a_rule_that_catches_less_than_the_shapers_own_does_not_pass_for_it),
+        test!(show_reports_changes_by_other_programs_and_set_repairs_them),
+        test!(show_reports_rules_and_routes_by_which_packets_bypass_the_shaper),
+        test!(a_rule_that_matches_fewer_packets_does_not_replace_the_shapers_own),
     ]
 }
 
@@ -28,28 +28,28 @@ fn assert_fails(output: &Output, code: i32, reason: &str) {
     assert!(stderr.contains(reason), "'{reason}' expected in: {stderr}");
 }
 
-fn without_a_shaper_the_commands_say_what_to_do() {
+fn without_a_shaper_the_commands_suggest_starting_one() {
     let Some(fixture) = fixture() else { return };
     for command in ["show", "clear", "set --delay 1ms"] {
         assert_fails(
             &fixture.command(command),
             1,
-            "no shaper runs in this network namespace; start one with 'shaper run",
+            "no shaper is running in this network namespace: start one with 'shaper run",
         );
     }
 }
 
-fn bad_command_lines_and_devices_are_told_apart() {
+fn invalid_arguments_and_devices_have_different_exit_codes() {
     let Some(fixture) = fixture() else { return };
-    assert_fails(&fixture.command("set --delay soon"), 2, "delay 'soon': a number and one of");
-    assert_fails(&fixture.command("run --jitter 1ms"), 2, "jitter '1ms' is above delay '0'");
-    assert_fails(&fixture.command("run --device eth7"), 1, "there is no device 'eth7' here; there are: lo, eth0");
+    assert_fails(&fixture.command("set --delay soon"), 2, "invalid delay 'soon': expected a number with");
+    assert_fails(&fixture.command("run --jitter 1ms"), 2, "invalid jitter '1ms': must not exceed the delay '0'");
+    assert_fails(&fixture.command("run --device eth7"), 1, "device 'eth7' not found; available: lo, eth0");
 }
 
-fn a_second_shaper_is_refused_and_the_first_goes_on() {
+fn a_second_shaper_is_rejected_and_the_first_keeps_running() {
     let Some(fixture) = fixture() else { return };
     let _first = fixture.start("--delay 50ms");
-    assert_fails(&fixture.command("run"), 1, "a shaper already runs in this network namespace");
+    assert_fails(&fixture.command("run"), 1, "a shaper is already running in this network namespace");
     assert_eq!(fixture.status("show").routing.state, RoutingState::Active);
 }
 
@@ -59,16 +59,16 @@ fn a_set_replaces_the_whole_condition_and_restarts_the_counters() {
     numbers_received(&fixture, 100);
     assert_eq!(fixture.status("show").counters.packets, 100);
 
-    let asked = Condition { delay: "50ms".parse().unwrap(), ..Condition::BASELINE };
+    let requested = Condition { delay: "50ms".parse().unwrap(), ..Condition::BASELINE };
     let status = fixture.status("set --delay 50ms --seed 7");
-    assert!(status.has_in_force(&asked), "{status:?}");
+    assert!(status.has_in_force(&requested), "{status:?}");
     assert_eq!((status.seed, status.counters), (7, Counters::default()));
 
     let status = fixture.status("clear");
     assert!(status.has_in_force(&Condition::BASELINE), "{status:?}");
 }
 
-fn show_sees_what_somebody_else_did_and_set_repairs_it() {
+fn show_reports_changes_by_other_programs_and_set_repairs_them() {
     let Some(fixture) = fixture() else { return };
     let near = &fixture.near;
     let _shaper = fixture.start("--delay 50ms");
@@ -89,7 +89,7 @@ fn show_sees_what_somebody_else_did_and_set_repairs_it() {
     }
 }
 
-fn show_sees_rules_and_routes_by_which_packets_bypass_the_shaper() {
+fn show_reports_rules_and_routes_by_which_packets_bypass_the_shaper() {
     let Some(fixture) = fixture() else { return };
     let near = &fixture.near;
     let _shaper = fixture.start("--delay 50ms");
@@ -110,17 +110,21 @@ fn show_sees_rules_and_routes_by_which_packets_bypass_the_shaper() {
         assert_eq!(fixture.status("show").routing.state, RoutingState::Active, "{extra}");
     }
 
-    // A route of its table is the shaper's to remove.
+    // The shaper removes additional routes of its own table.
     ip(&format!("-n {near} route add 10.77.0.2 dev eth0 table 21320"));
     let repaired = fixture.status("set --delay 50ms");
     assert!(repaired.has_in_force(&repaired.condition), "{repaired:?}");
 }
 
-fn a_rule_that_catches_less_than_the_shapers_own_does_not_pass_for_it() {
+fn a_rule_that_matches_fewer_packets_does_not_replace_the_shapers_own() {
     let Some(fixture) = fixture() else { return };
     let _shaper = fixture.start("--delay 50ms");
     ip(&format!("-n {} rule del priority 101", fixture.near));
     ip(&format!("-n {} rule add priority 101 iif lo ipproto udp lookup 21320", fixture.near));
-    let path = fixture.status("show").routing;
-    assert_eq!((path.state, path.missing.len(), path.surplus.len()), (RoutingState::Broken, 1, 1), "{path:?}");
+    let routing = fixture.status("show").routing;
+    assert_eq!(
+        (routing.state, routing.missing.len(), routing.surplus.len()),
+        (RoutingState::Broken, 1, 1),
+        "{routing:?}"
+    );
 }

@@ -1,4 +1,4 @@
-//! Two namespaces joined by a veth pair, and a shaper in the first; all of it gone when dropped.
+//! Two namespaces connected by a veth pair, and a shaper in the first. Removed when dropped.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -13,12 +13,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use shaper::control_protocol::{Event, Status};
 
-/// The shaped node.
+/// Address of the shaped node.
 pub(crate) const NEAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// Its peer.
+/// Address of its peer.
 pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
-/// The shaper that was built with these tests.
+/// The shaper built with these tests.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_shaper");
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -28,14 +28,14 @@ pub(crate) struct Fixture {
     pub(crate) far: String,
 }
 
-/// The environment, or `None` and a line that says why there can be none here.
+/// Creates the fixture. Returns `None` and prints the reason if this host does not permit it.
 pub(crate) fn fixture() -> Option<Fixture> {
-    if let Some(reason) = obstacle() {
+    if let Some(reason) = unmet_requirement() {
         println!("skipped: {reason}");
         return None;
     }
     let prefix = format!("shaper-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    // Made before the namespaces, so that its drop removes them when a step fails.
+    // Created before the namespaces: its drop removes them if a step fails.
     let fixture = Fixture { near: format!("{prefix}-near"), far: format!("{prefix}-far") };
     for (name, address) in [(&fixture.near, NEAR), (&fixture.far, FAR)] {
         ip(&format!("netns add {name}"));
@@ -52,9 +52,9 @@ pub(crate) fn fixture() -> Option<Fixture> {
     Some(fixture)
 }
 
-fn obstacle() -> Option<&'static str> {
+fn unmet_requirement() -> Option<&'static str> {
     if !nix::unistd::geteuid().is_root() {
-        return Some("needs root to make network namespaces");
+        return Some("needs root to create network namespaces");
     }
     if File::options().read(true).write(true).open("/dev/net/tun").is_err() {
         return Some("needs /dev/net/tun");
@@ -62,14 +62,14 @@ fn obstacle() -> Option<&'static str> {
     Command::new("ip").arg("-V").output().is_err().then_some("needs the program 'ip' (package iproute2)")
 }
 
-/// Runs `ip` and gives what it printed.
+/// Runs `ip` and returns its output.
 pub(crate) fn ip(arguments: &str) -> String {
     let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
     assert!(output.status.success(), "ip {arguments}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs `work` on one CPU, with the processes that it starts.
+/// Runs `work` and the processes that it starts on one CPU.
 pub(crate) fn on_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> T + Send) -> T {
     let pinned = move || {
         sched_setaffinity(Pid::from_raw(0), &only(cpu)).unwrap();
@@ -78,7 +78,7 @@ pub(crate) fn on_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> T + Send) -> T 
     std::thread::scope(|scope| scope.spawn(pinned).join().unwrap())
 }
 
-/// The first CPU that this process may use.
+/// Returns the first CPU that this process may use.
 pub(crate) fn first_cpu() -> usize {
     let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
     (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap()).unwrap()
@@ -91,7 +91,7 @@ fn only(cpu: usize) -> CpuSet {
 }
 
 impl Fixture {
-    /// Runs `work` in a namespace; the sockets that it opens stay there.
+    /// Runs `work` in a namespace; the sockets that it opens remain in it.
     pub(crate) fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
         let file = File::open(format!("/var/run/netns/{namespace}")).unwrap();
         let entered = move || {
@@ -101,27 +101,27 @@ impl Fixture {
         std::thread::scope(|scope| scope.spawn(entered).join().unwrap())
     }
 
-    /// Packets that the shaped device has sent, a GSO packet counted as one.
+    /// Returns the number of packets that the shaped device has sent; a GSO packet counts as one.
     pub(crate) fn packets_sent(&self) -> u64 {
         let links: serde_json::Value =
             serde_json::from_str(&ip(&format!("-n {} -s -j link show eth0", self.near))).unwrap();
         links[0]["stats64"]["tx"]["packets"].as_u64().unwrap()
     }
 
-    /// One command of the shaper in the near namespace.
+    /// Runs one command of the shaper in the near namespace.
     pub(crate) fn command(&self, arguments: &str) -> Output {
         self.prepared(BINARY, arguments).output().unwrap()
     }
 
-    /// A command that must work; gives the state it prints.
+    /// Runs a command that must succeed; returns the status that it prints.
     pub(crate) fn status(&self, arguments: &str) -> Status {
         let output = self.command(arguments);
         assert!(output.status.success(), "shaper {arguments}: {output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// IPv4 rules, IPv4 routes and filtering of the near namespace, as text to compare. IPv6 routes would differ: they
-    /// appear only after duplicate address detection.
+    /// Returns IPv4 rules, IPv4 routes, interfaces and filtering of the near namespace as text. IPv6 routes would
+    /// differ: they appear only after duplicate address detection.
     pub(crate) fn routing(&self) -> String {
         let near = &self.near;
         let filter = Self::inside(near, || std::fs::read_to_string("/proc/sys/net/ipv4/conf/eth0/rp_filter").unwrap());
@@ -131,12 +131,12 @@ impl Fixture {
         [rules, routes, links, filter].concat()
     }
 
-    /// Starts `shaper run` in the near namespace and waits until it says that it is ready.
+    /// Starts `shaper run` in the near namespace and waits until it is ready.
     pub(crate) fn start(&self, arguments: &str) -> Running {
         self.start_program(BINARY, arguments)
     }
 
-    /// The same with the shaper of another build.
+    /// Same as [`Self::start`], with the shaper of another build.
     pub(crate) fn start_program(&self, program: &str, arguments: &str) -> Running {
         let mut command = self.prepared(program, &format!("run {arguments}"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -144,7 +144,9 @@ impl Fixture {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let mut running = Running { child };
         match serde_json::from_str::<Event>(line.trim_end()) {
-            Ok(ready) => assert_eq!(ready.status.pid, running.pid(), "'ip netns exec' becomes the shaper"),
+            Ok(ready) => {
+                assert_eq!(ready.status.pid, running.pid(), "'ip netns exec' executes the shaper in the same process")
+            }
             Err(error) => panic!("shaper run {arguments}: '{line}' ({error}), stderr: {}", running.stderr()),
         }
         running
@@ -165,14 +167,14 @@ impl Drop for Fixture {
     }
 }
 
-/// What a thread did with its time.
+/// CPU time and sleeps of a thread.
 pub(crate) struct ThreadTimes {
     pub(crate) cpu: Duration,
-    /// How often it gave its CPU up by itself.
+    /// Voluntary context switches.
     pub(crate) sleeps: u64,
 }
 
-/// A shaper that runs; killed when dropped.
+/// A running shaper; killed when dropped.
 pub(crate) struct Running {
     child: Child,
 }
@@ -186,20 +188,21 @@ impl Running {
         kill(self.id(), signal).unwrap();
     }
 
-    /// What the kernel counted of its packet thread.
-    pub(crate) fn packet_thread(&self) -> ThreadTimes {
+    /// Returns what the kernel counted for the shaper's forwarder.
+    pub(crate) fn forwarder_times(&self) -> ThreadTimes {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
-        let mut folders = tasks.map(|task| task.unwrap().path());
-        let is_it = |folder: &PathBuf| std::fs::read_to_string(folder.join("comm")).unwrap() == "shaper-packets\n";
-        let folder = folders.find(is_it).unwrap();
+        let mut directories = tasks.map(|task| task.unwrap().path());
+        let is_forwarder =
+            |directory: &PathBuf| std::fs::read_to_string(directory.join("comm")).unwrap() == "shaper-packets\n";
+        let directory = directories.find(is_forwarder).unwrap();
         let [schedstat, status] =
-            ["schedstat", "status"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap());
+            ["schedstat", "status"].map(|name| std::fs::read_to_string(directory.join(name)).unwrap());
         let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
         let nanoseconds = schedstat.split(' ').next().unwrap();
         ThreadTimes { cpu: Duration::from_nanos(nanoseconds.parse().unwrap()), sleeps: sleeps.trim().parse().unwrap() }
     }
 
-    /// Pins all of its threads to one CPU.
+    /// Pins all threads of the shaper to one CPU.
     pub(crate) fn pin(&self, cpu: usize) {
         for task in std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap() {
             let thread = task.unwrap().file_name().into_string().unwrap().parse().unwrap();
@@ -207,21 +210,21 @@ impl Running {
         }
     }
 
-    /// Sets how many files it may have open; gives how many it might before.
+    /// Sets the limit of open files; returns the previous limit.
     pub(crate) fn limit_open_files(&self, limit: u64) -> u64 {
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: without a new limit the kernel only writes the old one, into a structure that outlives the call.
+        // SAFETY: without a new limit the kernel only writes the current one, into a structure that outlives the call.
         let read = unsafe { libc::prlimit(self.id().as_raw(), libc::RLIMIT_NOFILE, std::ptr::null(), &raw mut before) };
         let new = libc::rlimit { rlim_cur: limit, ..before };
-        // SAFETY: the kernel only reads the new limit, which outlives the call, and writes no old one.
+        // SAFETY: the kernel only reads the new limit, which outlives the call, and does not write the previous one.
         let written =
             unsafe { libc::prlimit(self.id().as_raw(), libc::RLIMIT_NOFILE, &raw const new, std::ptr::null_mut()) };
         assert_eq!((read, written), (0, 0), "{}", std::io::Error::last_os_error());
         before.rlim_cur
     }
 
-    /// The next line that it writes to standard error.
-    pub(crate) fn complaint(&mut self) -> String {
+    /// Returns the next line that the shaper prints on stderr.
+    pub(crate) fn stderr_line(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
         line
@@ -235,10 +238,10 @@ impl Running {
         drop(self.child.stdin.take());
     }
 
-    /// Waits for the end; gives the exit code (none after a deadly signal) and what it complained about.
+    /// Waits for the end; returns the exit code (`None` if killed by a signal) and stderr.
     pub(crate) fn wait(&mut self) -> (Option<i32>, String) {
-        let complaint = self.stderr();
-        (self.child.wait().unwrap().code(), complaint)
+        let stderr = self.stderr();
+        (self.child.wait().unwrap().code(), stderr)
     }
 
     pub(crate) fn stop(mut self) {
@@ -246,7 +249,7 @@ impl Running {
         assert_eq!(self.wait(), (Some(0), String::new()));
     }
 
-    /// All of standard error, which ends with the process.
+    /// Returns all of stderr, which ends with the process.
     fn stderr(&mut self) -> String {
         let mut text = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {

@@ -1,4 +1,4 @@
-//! A GSO packet of chosen sizes for the shaper's TUN device: TCP would choose its own.
+//! GSO packets of given sizes for the shaper's TUN device; TCP would choose the sizes itself.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd as _;
@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::fixture::Fixture;
 
-/// TCP segments in one packet.
+/// GSO packet of TCP segments.
 #[derive(Clone, Copy)]
 pub(crate) struct GsoPacket {
     pub(crate) source: Ipv4Addr,
@@ -21,12 +21,12 @@ pub(crate) struct GsoPacket {
 const IP_HEADER_BYTES: u16 = 20;
 const TCP_HEADER_BYTES: u16 = 20;
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM` and `VIRTIO_NET_HDR_GSO_TCPV4` (virtio 1.2, section 5.1.6).
-const BEGINNING: [u8; 2] = [1, 1];
-/// Of the checksum in the TCP header.
-const CHECKSUM_AT: u16 = 16;
+const FLAGS_AND_GSO_TYPE: [u8; 2] = [1, 1];
+/// In the TCP header.
+const CHECKSUM_OFFSET: u16 = 16;
 
 impl GsoPacket {
-    /// Sends it from the near namespace into the TUN device (packet(7)).
+    /// Sends the packet from the near namespace into the TUN device (packet(7)).
     pub(crate) fn send(self, fixture: &Fixture) {
         Fixture::inside(&fixture.near, || {
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))).unwrap();
@@ -49,8 +49,8 @@ impl GsoPacket {
 
     fn bytes(self) -> Vec<u8> {
         let headers = IP_HEADER_BYTES + TCP_HEADER_BYTES;
-        let mut bytes = BEGINNING.to_vec();
-        for number in [headers, self.segment_bytes, IP_HEADER_BYTES, CHECKSUM_AT] {
+        let mut bytes = FLAGS_AND_GSO_TYPE.to_vec();
+        for number in [headers, self.segment_bytes, IP_HEADER_BYTES, CHECKSUM_OFFSET] {
             bytes.extend(number.to_ne_bytes());
         }
         let mut packet = vec![0; usize::from(headers + self.payload_bytes)];

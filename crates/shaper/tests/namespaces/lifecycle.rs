@@ -1,25 +1,25 @@
-//! What is left behind when a shaper ends, in whatever way.
+//! State that a shaper leaves when it ends, gracefully or not.
 
 use nix::sys::signal::Signal;
 use shaper::control_protocol::RoutingState;
 use test_support::{Test, test};
 
 use crate::fixture::{FAR, Fixture, fixture, ip};
-use crate::traffic::{EARLY_MS, numbers_received, round_trips_ms, udp_echo};
+use crate::traffic::{MAX_EARLINESS_MS, numbers_received, round_trips_ms, udp_echo};
 
 pub(crate) fn tests() -> Vec<Test> {
     vec![
-        test!(every_orderly_end_restores_everything),
-        test!(the_end_of_standard_input_ends_it_when_asked),
-        test!(packets_in_the_link_survive_its_end),
-        test!(after_a_kill_a_new_start_leaves_nothing_double_and_nothing_behind),
-        test!(after_a_kill_a_start_under_the_baseline_cleans_up_too),
-        test!(strict_reverse_path_filtering_is_loosened_and_comes_back),
-        test!(a_deleted_tun_device_ends_it_with_a_reason_and_a_bare_link),
+        test!(every_graceful_shutdown_restores_everything),
+        test!(the_end_of_stdin_ends_the_shaper_if_requested),
+        test!(packets_in_the_link_are_sent_when_the_shaper_stops),
+        test!(a_shaper_started_after_a_kill_replaces_and_removes_stale_rules),
+        test!(a_shaper_started_with_the_baseline_after_a_kill_removes_stale_rules),
+        test!(strict_reverse_path_filtering_is_made_loose_and_restored),
+        test!(a_deleted_tun_device_ends_the_shaper_with_an_error_and_an_unshaped_link),
     ]
 }
 
-fn every_orderly_end_restores_everything() {
+fn every_graceful_shutdown_restores_everything() {
     let Some(fixture) = fixture() else { return };
     let before = fixture.routing();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
@@ -31,7 +31,7 @@ fn every_orderly_end_restores_everything() {
     }
 }
 
-fn the_end_of_standard_input_ends_it_when_asked() {
+fn the_end_of_stdin_ends_the_shaper_if_requested() {
     let Some(fixture) = fixture() else { return };
     let before = fixture.routing();
     let mut shaper = fixture.start("--delay 50ms --exit-on-stdin-eof");
@@ -40,7 +40,7 @@ fn the_end_of_standard_input_ends_it_when_asked() {
     assert_eq!(fixture.routing(), before);
 }
 
-fn packets_in_the_link_survive_its_end() {
+fn packets_in_the_link_are_sent_when_the_shaper_stops() {
     let Some(fixture) = fixture() else { return };
     let echo = udp_echo(&fixture, FAR);
     let shaper = fixture.start("--delay 30s");
@@ -54,7 +54,7 @@ fn packets_in_the_link_survive_its_end() {
     assert!(waiting[0] < 10_000.0, "{waiting:?}");
 }
 
-fn after_a_kill_a_new_start_leaves_nothing_double_and_nothing_behind() {
+fn a_shaper_started_after_a_kill_replaces_and_removes_stale_rules() {
     let Some(fixture) = fixture() else { return };
     let before = fixture.routing();
     let first = fixture.start("--delay 50ms");
@@ -70,7 +70,7 @@ fn after_a_kill_a_new_start_leaves_nothing_double_and_nothing_behind() {
     assert_eq!(fixture.routing(), before);
 }
 
-fn after_a_kill_a_start_under_the_baseline_cleans_up_too() {
+fn a_shaper_started_with_the_baseline_after_a_kill_removes_stale_rules() {
     let Some(fixture) = fixture() else { return };
     let mut killed = fixture.start("--delay 50ms");
     killed.signal(Signal::SIGKILL);
@@ -79,7 +79,7 @@ fn after_a_kill_a_start_under_the_baseline_cleans_up_too() {
     assert_eq!(fixture.status("show").routing.state, RoutingState::Inactive);
 }
 
-fn strict_reverse_path_filtering_is_loosened_and_comes_back() {
+fn strict_reverse_path_filtering_is_made_loose_and_restored() {
     let Some(fixture) = fixture() else { return };
     Fixture::inside(&fixture.near, || {
         std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0").unwrap();
@@ -88,19 +88,19 @@ fn strict_reverse_path_filtering_is_loosened_and_comes_back() {
     let before = fixture.routing();
     let echo = udp_echo(&fixture, FAR);
     let shaper = fixture.start("--delay 5ms");
-    assert!(round_trips_ms(&fixture, echo, 64, 3)[0] >= 5.0 - EARLY_MS);
+    assert!(round_trips_ms(&fixture, echo, 64, 3)[0] >= 5.0 - MAX_EARLINESS_MS);
     shaper.stop();
     assert_eq!(fixture.routing(), before);
 }
 
-fn a_deleted_tun_device_ends_it_with_a_reason_and_a_bare_link() {
+fn a_deleted_tun_device_ends_the_shaper_with_an_error_and_an_unshaped_link() {
     let Some(fixture) = fixture() else { return };
     let before = fixture.routing();
     let mut shaper = fixture.start("--delay 50ms");
     ip(&format!("-n {} link del shaper0", fixture.near));
-    let (code, complaint) = shaper.wait();
+    let (code, stderr) = shaper.wait();
     assert_eq!(code, Some(1));
-    assert!(complaint.contains("was the TUN device deleted?"), "{complaint}");
+    assert!(stderr.contains("was the TUN device deleted?"), "{stderr}");
     assert_eq!(fixture.routing(), before);
     assert_eq!(numbers_received(&fixture, 10).len(), 10);
 }

@@ -1,6 +1,6 @@
-//! The real binary between real network namespaces.
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
-#![allow(clippy::print_stdout, reason = "the link's bench shares the environment, and says why it is skipped")]
+//! Tests of the `shaper` binary in network namespaces.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the link's bench shares the fixture, which prints why it is skipped")]
 
 mod commands;
 mod fixture;

@@ -1,4 +1,4 @@
-//! What goes over the link in the tests: echoes, numbered datagrams, a bulk transfer.
+//! Traffic of the tests: echoes, numbered datagrams, a bulk transfer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -10,14 +10,14 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::fixture::{FAR, Fixture, NEAR};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TRAFFIC_TIMEOUT: Duration = Duration::from_secs(10);
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
 
-/// The most that a packet may be early. What the shaper's way costs is taken off the delay, and a core that is awake
-/// already makes it cost less than it did when it was measured.
-pub(crate) const EARLY_MS: f64 = 0.1;
+/// Maximum time that a packet may be early. The shaper compensates its own cost, which is lower than measured when a
+/// core is already awake.
+pub(crate) const MAX_EARLINESS_MS: f64 = 0.1;
 
-/// Sends back whatever it gets, in the far namespace, until its thread's process ends.
+/// Starts an echo server in the far namespace, which runs until the process ends.
 pub(crate) fn udp_echo(fixture: &Fixture, address: Ipv4Addr) -> SocketAddr {
     let socket = Fixture::inside(&fixture.far, || UdpSocket::bind((address, 0)).unwrap());
     let local = socket.local_addr().unwrap();
@@ -30,11 +30,11 @@ pub(crate) fn udp_echo(fixture: &Fixture, address: Ipv4Addr) -> SocketAddr {
     local
 }
 
-/// Round trips of single datagrams of `bytes` from the near to an echo, in milliseconds, sorted.
+/// Measures round trips of single datagrams of `bytes` from the near namespace to an echo, in milliseconds, sorted.
 pub(crate) fn round_trips_ms(fixture: &Fixture, echo: SocketAddr, bytes: usize, count: usize) -> Vec<f64> {
     let socket = Fixture::inside(&fixture.near, || UdpSocket::bind("0.0.0.0:0").unwrap());
     socket.connect(echo).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TRAFFIC_TIMEOUT)).unwrap();
     let mut buffer = vec![7; bytes];
     let mut trips: Vec<f64> = (0..count)
         .map(|_| {
@@ -48,14 +48,14 @@ pub(crate) fn round_trips_ms(fixture: &Fixture, echo: SocketAddr, bytes: usize, 
     trips
 }
 
-/// Sends `count` numbered datagrams from the near to the far; gives the numbers that arrive within a second.
+/// Sends `count` numbered datagrams from near to far; returns the numbers that arrive within a second.
 pub(crate) fn numbers_received(fixture: &Fixture, count: u32) -> Vec<u32> {
     let numbered = Numbered::open(fixture);
     numbered.receiver.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     numbered.pass(0..count, usize::MAX)
 }
 
-/// Numbered datagrams from the near to the far.
+/// Sockets for numbered datagrams from near to far.
 pub(crate) struct Numbered {
     sender: UdpSocket,
     receiver: UdpSocket,
@@ -64,22 +64,21 @@ pub(crate) struct Numbered {
 impl Numbered {
     pub(crate) fn open(fixture: &Fixture) -> Self {
         let receiver = Fixture::inside(&fixture.far, || UdpSocket::bind((FAR, 0)).unwrap());
-        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
-        // What the receiver's own buffer loses would look like the link's loss.
+        receiver.set_read_timeout(Some(TRAFFIC_TIMEOUT)).unwrap();
+        // Drops in the receiver's buffer would be counted as loss of the link.
         setsockopt(&receiver, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).unwrap();
         let sender = Fixture::inside(&fixture.near, || UdpSocket::bind((NEAR, 0)).unwrap());
         sender.connect(receiver.local_addr().unwrap()).unwrap();
         Self { sender, receiver }
     }
 
-    /// Sends these.
     pub(crate) fn send(&self, numbers: Range<u32>) {
         for number in numbers {
             self.sender.send(&number.to_be_bytes()).unwrap();
         }
     }
 
-    /// Those that arrive, as soon as it is `enough` of them or none has come for a while.
+    /// Returns the numbers that arrive, until there are `enough` or the receive times out.
     pub(crate) fn receive(&self, enough: usize) -> Vec<u32> {
         let receive = || {
             let mut buffer = [0; 4];
@@ -88,7 +87,7 @@ impl Numbered {
         std::iter::from_fn(receive).take(enough).collect()
     }
 
-    /// Sends these while it receives.
+    /// Sends the numbers and receives at the same time.
     pub(crate) fn pass(&self, numbers: Range<u32>, enough: usize) -> Vec<u32> {
         std::thread::scope(|scope| {
             let collector = scope.spawn(|| self.receive(enough));
@@ -98,7 +97,7 @@ impl Numbered {
     }
 }
 
-/// A TCP connection from the near to an echo in the far namespace, Nagle off.
+/// Opens a TCP connection from near to an echo in the far namespace, with `TCP_NODELAY`.
 pub(crate) fn tcp_echo(fixture: &Fixture) -> TcpStream {
     let (near, mut far) = tcp_pair(fixture);
     std::thread::spawn(move || {
@@ -108,7 +107,7 @@ pub(crate) fn tcp_echo(fixture: &Fixture) -> TcpStream {
     near
 }
 
-/// The fastest of ten one-byte exchanges over a connection, in milliseconds.
+/// Returns the fastest of ten one-byte exchanges over a connection, in milliseconds.
 pub(crate) fn fastest_exchange_ms(stream: &mut TcpStream) -> f64 {
     let exchanges = (0..10).map(|_| {
         let sent = Instant::now();
@@ -119,12 +118,12 @@ pub(crate) fn fastest_exchange_ms(stream: &mut TcpStream) -> f64 {
     exchanges.fold(f64::INFINITY, f64::min)
 }
 
-/// Bits a second that arrive in the far namespace while the near one sends `bytes` over TCP.
+/// Returns the bits per second that arrive in the far namespace while the near one sends `bytes` over TCP.
 pub(crate) fn goodput(fixture: &Fixture, bytes: usize) -> f64 {
     let (mut near, mut far) = tcp_pair(fixture);
     let sender = std::thread::spawn(move || near.write_all(&vec![0; bytes]).unwrap());
     let mut buffer = vec![0; 64 * 1024];
-    // The clock starts with the first arrival: connecting and the first packet's way are not the rate.
+    // The clock starts with the first arrival: connecting and the first packet's latency are not part of the rate.
     let mut received = 0;
     let first = far.read(&mut buffer).unwrap();
     let started = Instant::now();
@@ -140,13 +139,13 @@ pub(crate) fn goodput(fixture: &Fixture, bytes: usize) -> f64 {
     received as f64 * 8.0 / elapsed.as_secs_f64()
 }
 
-/// Sends bytes that tell their place from the near to the far over TCP for as long as `meanwhile` takes, and at least
-/// `at_least` of them; gives how many arrived, all at their place.
+/// Sends bytes that depend on their position from near to far over TCP while `meanwhile` runs, and at least `at_least`
+/// of them. Checks the received bytes and returns their number.
 pub(crate) fn transfer(fixture: &Fixture, at_least: usize, meanwhile: impl FnOnce()) -> usize {
     transfer_to(fixture, FAR, at_least, meanwhile)
 }
 
-/// The same to another address of the far namespace.
+/// Same as [`transfer`], to another address of the far namespace.
 pub(crate) fn transfer_to(fixture: &Fixture, address: Ipv4Addr, at_least: usize, meanwhile: impl FnOnce()) -> usize {
     let (mut near, mut far) = tcp_pair_at(fixture, address);
     let done = AtomicBool::new(false);
@@ -168,8 +167,8 @@ pub(crate) fn transfer_to(fixture: &Fixture, address: Ipv4Addr, at_least: usize,
                 if length == 0 {
                     return received;
                 }
-                let is_right = |(at, byte): (usize, &u8)| *byte == byte_at(received + at);
-                assert!(buffer[..length].iter().enumerate().all(is_right), "wrong bytes after {received}");
+                let is_expected = |(at, byte): (usize, &u8)| *byte == byte_at(received + at);
+                assert!(buffer[..length].iter().enumerate().all(is_expected), "wrong bytes after {received}");
                 received += length;
             }
         });
@@ -183,9 +182,9 @@ pub(crate) fn transfer_to(fixture: &Fixture, address: Ipv4Addr, at_least: usize,
 
 const BLOCK_BYTES: usize = 128 * 1024;
 
-/// Repeats only after 251 × 256 bytes, which no segment's length divides.
-fn byte_at(place: usize) -> u8 {
-    (place % 251 + place / 256) as u8
+/// The sequence repeats only after 251 × 256 bytes, which is not a multiple of any segment length.
+fn byte_at(position: usize) -> u8 {
+    (position % 251 + position / 256) as u8
 }
 
 fn tcp_pair(fixture: &Fixture) -> (TcpStream, TcpStream) {
@@ -195,11 +194,11 @@ fn tcp_pair(fixture: &Fixture) -> (TcpStream, TcpStream) {
 fn tcp_pair_at(fixture: &Fixture, address: Ipv4Addr) -> (TcpStream, TcpStream) {
     let listener = Fixture::inside(&fixture.far, || TcpListener::bind((address, 0)).unwrap());
     let address = listener.local_addr().unwrap();
-    let near = Fixture::inside(&fixture.near, || TcpStream::connect_timeout(&address, PATIENCE).unwrap());
+    let near = Fixture::inside(&fixture.near, || TcpStream::connect_timeout(&address, TRAFFIC_TIMEOUT).unwrap());
     let (far, _) = listener.accept().unwrap();
     for stream in [&near, &far] {
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TRAFFIC_TIMEOUT)).unwrap();
     }
     (near, far)
 }

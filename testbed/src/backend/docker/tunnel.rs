@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::backend::last_lines;
 use crate::backend::local_processes::tie_to_driver;
-use crate::store::run_id::RunLock;
+use crate::store::run_lock::RunLock;
 
 /// The engine's socket there, when the URL does not say.
 const SOCKET: &str = "/var/run/docker.sock";

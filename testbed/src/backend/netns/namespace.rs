@@ -50,7 +50,7 @@ pub(crate) fn is_rootless() -> bool {
 }
 
 /// Why this process couldn't enter an environment, found out in a child process that tries.
-pub(crate) fn why_not() -> Option<String> {
+pub(crate) fn unavailable_reason() -> Option<String> {
     let me = std::env::current_exe().ok()?;
     let tried = std::process::Command::new(me).arg(TRY_NAMESPACE_ARGUMENT).output();
     match tried {

@@ -1,24 +1,22 @@
-//! The table for people: which columns there are, and which of them fit.
+//! The human-readable table: its columns, and which of them fit a terminal.
 
 use comfy_table::{Cell, CellAlignment, Table, TableStyle};
 
 use crate::table::{ConditionRow, cells_of, notes};
 
-/// A column for people.
 pub(super) struct Column {
-    /// Its head; those of the RTT follow its median.
-    head: &'static str,
-    /// Its name where it stands alone.
+    /// The header; the columns of the RTT follow its median.
+    header: &'static str,
+    /// The unambiguous name.
     name: &'static str,
-    /// Its place among those that are omitted when the terminal is too narrow: 1 goes first, `None` never.
-    omitted: Option<u8>,
+    /// Position in the order of omission on a narrow terminal: 1 is omitted first, `None` never.
+    omission_rank: Option<u8>,
 }
 
-const fn column(head: &'static str, name: &'static str, omitted: Option<u8>) -> Column {
-    Column { head, name, omitted }
+const fn column(header: &'static str, name: &'static str, omission_rank: Option<u8>) -> Column {
+    Column { header, name, omission_rank }
 }
 
-/// All columns.
 pub(super) const COLUMNS: [Column; 18] = [
     column("condition", "condition", None),
     column("value", "value", None),
@@ -40,29 +38,32 @@ pub(super) const COLUMNS: [Column; 18] = [
     column("p99", "RTT p99", Some(2)),
 ];
 
-/// The column of half widths, which is omitted when no row has one.
-const OFF: usize = 8;
+/// Index of the column of half-widths, which is omitted if no row has one.
+const HALF_WIDTH: usize = 8;
 
-/// The table and its notes in a style with so much padding on the left, no wider than `width` columns.
-pub(super) fn for_people(
+/// Formats the table and its notes in a style with its left padding; the table is at most `width` columns wide.
+pub(super) fn human_readable(
     rows: &[ConditionRow],
     unlisted: usize,
     style: (TableStyle, u16),
     width: Option<usize>,
 ) -> String {
-    let has_intervals = rows.iter().any(|row| row.median_off_ms().is_some());
-    let mut shown: Vec<usize> = (0..COLUMNS.len()).filter(|index| *index != OFF || has_intervals).collect();
+    let has_intervals = rows.iter().any(|row| row.median_half_width_ms().is_some());
+    let mut shown: Vec<usize> = (0..COLUMNS.len()).filter(|index| *index != HALF_WIDTH || has_intervals).collect();
     let mut omitted = Vec::new();
     let mut text = table(rows, &shown, style);
     while width.is_some_and(|width| text.lines().any(|line| line.chars().count() > width)) {
-        let can_go = shown.iter().enumerate().filter(|(_, index)| COLUMNS[**index].omitted.is_some());
-        let Some((place, index)) = can_go.min_by_key(|(_, index)| COLUMNS[**index].omitted) else { break };
+        let candidates = shown.iter().enumerate().filter(|(_, index)| COLUMNS[**index].omission_rank.is_some());
+        let Some((position, index)) = candidates.min_by_key(|(_, index)| COLUMNS[**index].omission_rank) else { break };
         omitted.push(COLUMNS[*index].name);
-        shown.remove(place);
+        shown.remove(position);
         text = table(rows, &shown, style);
     }
     if !omitted.is_empty() {
-        text.push_str(&format!("\nToo narrow for: {} (--format csv has all).\n", omitted.join(", ")));
+        text.push_str(&format!(
+            "\nTerminal too narrow, omitted: {} (--format csv prints all columns)\n",
+            omitted.join(", ")
+        ));
     }
     for note in notes(rows, unlisted) {
         text.push_str(&format!("\n{note}\n"));
@@ -72,8 +73,8 @@ pub(super) fn for_people(
 
 fn table(rows: &[ConditionRow], shown: &[usize], (style, left_padding): (TableStyle, u16)) -> String {
     let mut table = Table::new();
-    let head = |index: &usize| Cell::new(COLUMNS[*index].head).set_alignment(CellAlignment::Right);
-    table.load_style(style).set_header(shown.iter().map(head));
+    let header = |index: &usize| Cell::new(COLUMNS[*index].header).set_alignment(CellAlignment::Right);
+    table.load_style(style).set_header(shown.iter().map(header));
     for row in rows {
         let cells = cells_of(row);
         table.add_row(shown.iter().map(|&index| cells[index].clone()));

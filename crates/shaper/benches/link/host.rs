@@ -1,15 +1,20 @@
-//! Where it was measured, without which no figure can be compared with another.
+//! Description of the host. Results of different hosts are not comparable.
 
 use std::fs;
 
-/// Processor, cores, kernel and load, in one sentence.
+/// Returns processor, cores, kernel and load, in one sentence.
 pub(crate) fn describe() -> String {
     let cores = std::thread::available_parallelism().unwrap();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    format!("{}, {cores} core(s), Linux {}, load average {} before it.", processor(), kernel.trim(), load_average())
+    format!(
+        "{}, {cores} core(s), Linux {}, load average {} before the bench.",
+        processor(),
+        kernel.trim(),
+        load_average()
+    )
 }
 
-/// Of the last minute.
+/// Returns the load average of the last minute.
 pub(crate) fn load_average() -> String {
     fs::read_to_string("/proc/loadavg").unwrap().split(' ').next().unwrap_or_default().to_owned()
 }

@@ -1,0 +1,74 @@
+//! Issues that make a cell's numbers unreliable: their labels, marks and advice.
+
+use crate::cell::{CellInfo, Verdict};
+
+/// A reason not to trust all numbers of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum CellIssue {
+    /// The condition was not confirmed.
+    Unverified,
+    /// A node failed during the cell.
+    Failed,
+    /// The run was stopped during the cell.
+    Interrupted,
+    /// The host's CPU load was too high.
+    Overloaded,
+    /// Slow operations were slow in the server.
+    ServerStalled,
+}
+
+impl CellIssue {
+    /// All issues, in the order in which they are shown.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Unverified, Self::Failed, Self::Interrupted, Self::Overloaded, Self::ServerStalled];
+
+    /// Returns whether `cell` has this issue.
+    #[must_use]
+    pub(crate) fn applies_to(self, cell: &CellInfo) -> bool {
+        match self {
+            Self::Unverified => cell.verdict == Verdict::Unverified,
+            Self::Failed => cell.verdict == Verdict::Failed,
+            Self::Interrupted => cell.verdict == Verdict::Interrupted,
+            Self::Overloaded => cell.overloaded,
+            Self::ServerStalled => cell.stalled,
+        }
+    }
+
+    /// Returns the issue in one or two words (`unverified`).
+    #[must_use]
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Unverified => "unverified",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Overloaded => "overloaded",
+            Self::ServerStalled => "server stalled",
+        }
+    }
+
+    /// Returns the mark that follows a value in the table.
+    pub(crate) fn mark(self) -> char {
+        match self {
+            Self::Unverified => '!',
+            Self::Failed => '×',
+            Self::Interrupted => '/',
+            Self::Overloaded => '~',
+            Self::ServerStalled => '^',
+        }
+    }
+
+    /// Returns what the issue means and what to do about it, for the notes of the table.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::Unverified => "the condition was not confirmed in every cell (see 'problems' in cells.csv)",
+            Self::Failed => "the server or a client failed in a cell (see 'problems' in cells.csv, and logs/)",
+            Self::Interrupted => "the run was stopped in a cell; resume the run to measure it",
+            Self::Overloaded => {
+                "values may reflect the host's CPU load, not the link; use fewer clients or longer think times"
+            }
+            Self::ServerStalled => {
+                "slow operations were slow in the server, not on the link (see 'server_stall' in cells.csv)"
+            }
+        }
+    }
+}
