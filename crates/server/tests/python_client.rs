@@ -36,5 +36,5 @@ fn the_python_client_works() {
     let output = Command::new("python3").arg("-c").arg(client).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "order 1 costs 2998 cents\n");
-    assert_eq!(server.check()["sold"], 2);
+    assert_eq!(server.check()["units_sold"], 2);
 }

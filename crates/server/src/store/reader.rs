@@ -23,7 +23,7 @@ pub(super) fn workers(path: &Path) -> Result<Vec<impl FnMut(&mut Vec<Queued>) + 
 
 fn run_batch(connection: &Connection, jobs: &mut Vec<Queued>) {
     let start = Instant::now();
-    // Start only spares SQLite a lock per statement; without it each statement sees the database as it is then.
+    // BEGIN only saves SQLite a lock per statement; without it each statement sees the database as it is then.
     let begun = execute(connection, "BEGIN");
     let shared = start.elapsed();
     for mut job in jobs.drain(..) {

@@ -172,14 +172,14 @@ fn settings_come_from_the_environment_too_also_beside_a_subcommand() {
 }
 
 #[test]
-fn verify_works_beside_the_server_and_finds_what_was_tampered_with() {
+fn the_check_works_while_the_server_runs_and_finds_what_was_tampered_with() {
     let server = Server::start(&[]);
     let token = server.customer("ann");
     server.on_shop().ok(order(&token, 1, 3));
     let report = server.check();
     assert_eq!(
         report,
-        json!({"products": 60, "added": 6_000_000, "stock": 5_999_997, "sold": 3, "ordered": 3, "orders": 1,
+        json!({"products": 60, "units_added": 6_000_000, "units_in_stock": 5_999_997, "units_sold": 3, "units_ordered": 3, "orders": 1,
                "users": 2, "consistent": true})
     );
     let database = Connection::open(server.database()).unwrap();
