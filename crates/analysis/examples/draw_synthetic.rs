@@ -1,5 +1,5 @@
-//! Draws the graphs of a made-up run into a directory, to be looked at: `cargo run --example draw_synthetic -- DIR`.
-#![allow(clippy::print_stdout, reason = "an example talks to who runs it")]
+//! Draws the graphs of synthetic runs into a directory: `cargo run -p analysis --example draw_synthetic -- DIR`.
+#![allow(clippy::print_stdout, reason = "an example prints its result")]
 
 #[path = "../tests/suite/synthetic.rs"]
 mod synthetic;
@@ -10,35 +10,35 @@ use std::path::{Path, PathBuf};
 use analysis::{CellInfo, Format, RunTitle, Verdict, condition_table, draw_all};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: draw_synthetic DIR")?;
+    let directory = std::env::args_os().nth(1).map(PathBuf::from).ok_or("usage: draw_synthetic DIR")?;
     let sweep = synthetic::sweep(1, 600);
-    draw(&folder.join("sweep"), &sweep)?;
-    draw(&folder.join("repeated"), &synthetic::repeated_sweep(4, 300, 6))?;
-    let mut doubtful = synthetic::sweep(2, 40);
+    draw(&directory.join("sweep"), &sweep)?;
+    draw(&directory.join("repeated"), &synthetic::repeated_sweep(4, 300, 6))?;
+    let mut with_issues = synthetic::sweep(2, 40);
     let severe = |cell: &CellInfo| cell.repetition == 2 && cell.magnitude == 100.0;
-    doubtful.cells.iter_mut().filter(|cell| severe(cell)).for_each(|cell| cell.verdict = Verdict::Unverified);
-    doubtful
+    with_issues.cells.iter_mut().filter(|cell| severe(cell)).for_each(|cell| cell.verdict = Verdict::Unverified);
+    with_issues
         .cells
         .iter_mut()
         .filter(|cell| cell.condition == "loss")
         .for_each(|cell| cell.verdict = Verdict::Unverified);
-    doubtful.cells.iter_mut().filter(|cell| cell.magnitude == 2.0).for_each(|cell| cell.overloaded = true);
-    draw(&folder.join("doubtful"), &doubtful)?;
+    with_issues.cells.iter_mut().filter(|cell| cell.magnitude == 2.0).for_each(|cell| cell.overloaded = true);
+    draw(&directory.join("issues"), &with_issues)?;
     let many = (0..12).map(|step| {
         let delay_ms = f64::from(step) * 25.0;
         let link = synthetic::Link { delay_ms, loss: 3.0, ..Default::default() };
-        (("jitter", format!("{delay_ms}ms"), delay_ms, 1), link)
+        (("delay", format!("{delay_ms}ms"), delay_ms, 1), link)
     });
-    draw(&folder.join("many"), &synthetic::run(3, 500, many.collect()))
+    draw(&directory.join("many"), &synthetic::run(3, 500, many.collect()))
 }
 
-fn draw(folder: &Path, run: &synthetic::Run) -> Result<(), Box<dyn Error>> {
-    std::fs::create_dir_all(folder)?;
+fn draw(directory: &Path, run: &synthetic::Run) -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir_all(directory)?;
     let title =
         RunTitle { run_id: "20250301-101500-synthetic".to_owned(), line: "8 clients, netns, shaper".to_owned() };
     for graph in draw_all(&run.samples, &run.cells, &title, 1)? {
-        std::fs::write(folder.join(&graph.name).with_extension("png"), graph.png)?;
-        std::fs::write(folder.join(&graph.name).with_extension("svg"), graph.svg)?;
+        std::fs::write(directory.join(&graph.name).with_extension("png"), graph.png)?;
+        std::fs::write(directory.join(&graph.name).with_extension("svg"), graph.svg)?;
     }
     println!("{}", condition_table(&run.samples, &run.cells, Format::Table, 1));
     Ok(())

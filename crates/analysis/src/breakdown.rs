@@ -45,10 +45,10 @@ impl Component {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct LinkParameters {
     /// Rate limit, kbit/s.
-    pub rate_kbit: Option<f64>,
+    pub(crate) rate_kbit: Option<f64>,
     /// RTT without queueing, milliseconds, if every packet of a connection may have queued; otherwise each connection's
     /// own minimum is used.
-    pub base_rtt_ms: Option<f64>,
+    pub(crate) base_rtt_ms: Option<f64>,
 }
 
 impl LinkParameters {
@@ -103,7 +103,6 @@ impl Components {
         self.0[component as usize]
     }
 
-    /// Returns the sum of all components, milliseconds.
     #[cfg(test)]
     pub(crate) fn total(&self) -> f64 {
         self.0.iter().sum()

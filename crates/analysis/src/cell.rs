@@ -46,7 +46,7 @@ pub struct CellInfo {
 }
 
 impl CellInfo {
-    /// Returns whether the cell has no [`CellIssue`].
+    /// Returns whether the cell is verified, its host was not overloaded and its server did not stall.
     #[must_use]
     pub fn is_reliable(&self) -> bool {
         !CellIssue::ALL.iter().any(|issue| issue.applies_to(self))

@@ -22,16 +22,16 @@ pub(crate) const MIN_ERRORS: u64 = 10;
 
 /// A nominal 95 % confidence interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ConfidenceInterval {
+pub(crate) struct ConfidenceInterval {
     /// Lower bound.
-    pub low: f64,
+    pub(crate) low: f64,
     /// Upper bound.
-    pub high: f64,
+    pub(crate) high: f64,
 }
 
 /// Why an estimate has no CI, or one without an upper bound.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum MissingInterval {
+pub(crate) enum MissingInterval {
     /// There are no samples.
     NoSamples,
     /// Fewer repetitions have samples than [`MIN_REPETITIONS`].
@@ -64,15 +64,15 @@ impl fmt::Display for MissingInterval {
 
 /// A statistic over all repetitions of a condition's value.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     /// The statistic of all operations, pooled; `None` without samples.
-    pub value: Option<f64>,
+    pub(crate) value: Option<f64>,
     /// Number of repetitions with samples.
-    pub repetitions: usize,
+    pub(crate) repetitions: usize,
     /// Whether there are too few samples for the value to be reliable.
-    pub undersampled: bool,
+    pub(crate) undersampled: bool,
     /// The CI of the value.
-    pub interval: Result<ConfidenceInterval, MissingInterval>,
+    pub(crate) interval: Result<ConfidenceInterval, MissingInterval>,
 }
 
 impl Estimate {
@@ -110,7 +110,7 @@ impl Estimate {
 
     /// Returns the half-width of the CI divided by the value.
     #[must_use]
-    pub fn relative_half_width(&self) -> Option<f64> {
+    pub(crate) fn relative_half_width(&self) -> Option<f64> {
         let interval = self.interval.ok()?;
         self.value.filter(|value| *value > 0.0).map(|value| (interval.high - interval.low) / 2.0 / value)
     }

@@ -1,7 +1,7 @@
-//! The graphs of a run: what to draw, and the drawn thing as PNG and SVG. Nothing here writes files.
+//! The graphs of a run: layout, and encoding as PNG and SVG. Nothing here writes files.
 //!
-//! A graph is laid out once, as a scene of lines, areas and labels in pixels; one routine paints a scene on
-//! whatever plotters can paint on. So PNG and SVG cannot differ, and a layout can be tested without looking at pixels.
+//! A graph is laid out once, as a scene of lines, areas and labels in pixels. One function paints a scene with any
+//! backend of plotters. PNG and SVG therefore cannot differ, and layouts can be tested without looking at pixels.
 
 mod axis;
 mod breakdown_graphs;
@@ -24,56 +24,56 @@ mod stacked_bars;
 mod text_placement;
 
 use crate::cell::CellInfo;
-use crate::pooled_samples::{RunSamples, SweepSamples};
+use crate::pooled_samples::{PooledSamples, RunSamples, SweepSamples};
 use crate::sample::Sample;
 use font::Fonts;
 use scene::Scene;
 
-/// Why no graphs could be drawn.
+/// Why graphs could not be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
     /// No listed cell has a sample.
-    #[error("nothing to draw: none of the {cells} cells has a sample ({samples} samples read)")]
+    #[error("no samples to draw: none of the {cells} cells has a sample ({samples} samples read)")]
     NoSamples {
-        /// How many cells were listed.
+        /// Number of listed cells.
         cells: usize,
-        /// How many samples there were, all of cells that are not listed.
+        /// Number of samples, all of unlisted cells.
         samples: usize,
     },
-    /// The embedded font could not be used.
-    #[error("font '{0}' embedded in the program cannot be read")]
+    /// The embedded font could not be read.
+    #[error("cannot read the embedded font '{0}'")]
     Font(&'static str),
-    /// A backend refused to draw.
-    #[error("drawing {graph}: {reason}")]
+    /// A backend of plotters failed.
+    #[error("cannot draw {graph}: {reason}")]
     Backend {
-        /// The graph's name.
+        /// Name of the graph.
         graph: String,
-        /// What the backend said.
+        /// The backend's error message.
         reason: String,
     },
     /// The pixels could not be encoded.
-    #[error("encoding {graph} as PNG")]
+    #[error("cannot encode {graph} as PNG")]
     Png {
-        /// The graph's name.
+        /// Name of the graph.
         graph: String,
-        /// What the encoder said.
+        /// The encoder's error.
         source: png::EncodingError,
     },
 }
 
-/// What every graph says of the run it shows.
+/// Description of the run, printed on every graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunTitle {
     /// The run's id.
     pub run_id: String,
-    /// How it was made, in a few words (`8 clients, netns, shaper`).
+    /// How it was measured, in a few words (`8 clients, netns, shaper`).
     pub line: String,
 }
 
-/// A graph, ready to be written to `<name>.png` and `<name>.svg`.
+/// An encoded graph, to be written to `<name>.png` and `<name>.svg`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Graph {
-    /// What it shows, as a file name without extension (`loss-latency`).
+    /// File name without extension (`loss-latency`).
     pub name: String,
     /// The encoded PNG.
     pub png: Vec<u8>,
@@ -81,22 +81,22 @@ pub struct Graph {
     pub svg: String,
 }
 
-/// Draws every graph of a run: five of what was measured and two of where the time went for each varied condition that
-/// has samples, and an overview of either kind.
+/// Draws all graphs of a run: for each condition with samples five graphs of the measurements and two latency
+/// breakdowns, and for the run one overview of each kind.
 ///
-/// A run that varies nothing gets the same graphs of its baseline. Graphs of a single plot are 960×600 pixels, the
-/// overview 1500×900, those of where the time went 1200 and as high as their panels. The same `seed` gives the same
-/// intervals.
+/// A run without conditions gets the same graphs of its baseline. Graphs with a single plot are 960×600 pixels, the
+/// overview is 1500×900, latency breakdowns are 1200 pixels wide and as high as their panels. The same `seed` gives the
+/// same confidence intervals.
 ///
 /// # Errors
-/// [`GraphError::NoSamples`] when no listed cell has a sample; the other kinds when drawing itself fails.
+/// [`GraphError::NoSamples`] if no listed cell has a sample; the other variants if drawing or encoding fails.
 pub fn draw_all(samples: &[Sample], cells: &[CellInfo], title: &RunTitle, seed: u64) -> Result<Vec<Graph>, GraphError> {
     let fonts = Fonts::load()?;
     let scenes = lay_out(fonts, samples, cells, title, seed)?;
     scenes.into_iter().map(|(name, scene)| render::graph(fonts, name, &scene)).collect()
 }
 
-/// All graph's name and layout.
+/// Lays out all graphs; returns each with its name.
 fn lay_out(
     fonts: Fonts,
     samples: &[Sample],
@@ -104,28 +104,31 @@ fn lay_out(
     title: &RunTitle,
     seed: u64,
 ) -> Result<Vec<(String, Scene)>, GraphError> {
-    let values = RunSamples::new(samples, cells);
-    let conditions = drawn(&values);
+    let run = RunSamples::new(samples, cells);
+    let conditions = drawn_conditions(&run);
     if conditions.is_empty() {
         return Err(GraphError::NoSamples { cells: cells.len(), samples: samples.len() });
     }
     let of_condition = |condition: &SweepSamples| {
-        let measured = condition_graphs::scenes(fonts, &values, condition, title, seed);
-        [measured, breakdown_graphs::scenes(fonts, &values, condition, title)].concat()
+        let measurements = condition_graphs::scenes(fonts, &run, condition, title, seed);
+        [measurements, breakdown_graphs::scenes(fonts, &run, condition, title)].concat()
     };
     let mut scenes: Vec<(String, Scene)> = conditions.iter().flat_map(of_condition).collect();
-    scenes.push(("overview".to_owned(), overview::scene(fonts, &values, &conditions, title, seed)));
-    scenes.push(("overview-breakdown".to_owned(), breakdown_graphs::overview(fonts, &values, &conditions, title)));
+    scenes.push(("overview".to_owned(), overview::scene(fonts, &run, &conditions, title, seed)));
+    scenes.push(("overview-breakdown".to_owned(), breakdown_graphs::overview(fonts, &run, &conditions, title)));
     Ok(scenes)
 }
 
-/// The varied conditions with at least one sample; the baseline alone where nothing else is there.
-fn drawn(values: &RunSamples) -> Vec<SweepSamples> {
-    let has_samples = |of: &&SweepSamples| of.values.iter().any(|pool| pool.all.pooled.counts.total() > 0);
-    let varied: Vec<SweepSamples> = values.conditions.iter().filter(has_samples).cloned().collect();
-    if !varied.is_empty() {
-        return varied;
+/// Returns the conditions with at least one sample; if there are none, the baseline.
+fn drawn_conditions(run: &RunSamples) -> Vec<SweepSamples> {
+    let has_samples = |pooled: &PooledSamples| pooled.all.pooled.counts.total() > 0;
+    let swept = run.conditions.iter().filter(|sweep| sweep.values.iter().any(has_samples));
+    let swept: Vec<SweepSamples> = swept.cloned().collect();
+    if !swept.is_empty() {
+        return swept;
     }
-    let baseline = values.baseline.iter().filter(|pool| pool.all.pooled.counts.total() > 0);
-    baseline.map(|pool| SweepSamples { condition: pool.condition.clone(), values: vec![pool.clone()] }).collect()
+    let baseline = run.baseline.iter().filter(|pooled| has_samples(pooled));
+    let sweep =
+        |pooled: &PooledSamples| SweepSamples { condition: pooled.condition.clone(), values: vec![pooled.clone()] };
+    baseline.map(sweep).collect()
 }

@@ -32,13 +32,12 @@ mod statistic;
 mod summary;
 mod table;
 
-// The tests' synthetic run refers to this crate by the name that its users have for it.
+// The tests' synthetic run uses the public name of this crate.
 #[cfg(test)]
 extern crate self as analysis;
 
 pub use breakdown_rows::{BreakdownRow, breakdown_rows};
 pub use cell::{CellInfo, Verdict};
-pub use confidence_interval::{ConfidenceInterval, Estimate, MissingInterval};
 pub use distribution::Distribution;
 pub use format::Format;
 pub use graph::{Graph, GraphError, RunTitle, draw_all};

@@ -12,11 +12,11 @@ use crate::statistic::Statistic;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct MeanBreakdown {
     /// Number of operations.
-    pub n: usize,
+    pub(crate) n: usize,
     /// Mean latency, milliseconds.
-    pub latency_ms: f64,
+    pub(crate) latency_ms: f64,
     /// Means of the components; they add up to the mean latency.
-    pub components: Components,
+    pub(crate) components: Components,
 }
 
 impl MeanBreakdown {
@@ -35,9 +35,9 @@ impl MeanBreakdown {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Breakdown {
     /// All operations.
-    pub all: Option<MeanBreakdown>,
+    pub(crate) all: Option<MeanBreakdown>,
     /// Operations with a latency of at least the 95th percentile; `None` if that percentile is undersampled.
-    pub slowest: Option<MeanBreakdown>,
+    pub(crate) slowest: Option<MeanBreakdown>,
 }
 
 impl Breakdown {

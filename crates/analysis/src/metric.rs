@@ -12,7 +12,7 @@ pub(crate) enum Metric {
     Latency,
     /// First byte sent to last byte read.
     Rtt,
-    /// Actual start to decoded response: the latency without the queue wait.
+    /// Actual start to decoded response: the latency without the wait for a free user (open loop).
     Service,
 }
 

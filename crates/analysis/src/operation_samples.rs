@@ -14,11 +14,11 @@ use crate::statistic::Statistic;
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct OperationSamples {
     /// All cells pooled.
-    pub pooled: Measures,
+    pub(crate) pooled: Measures,
     /// Each cell separately.
-    pub repetitions: Vec<Measures>,
+    pub(crate) repetitions: Vec<Measures>,
     /// Latency breakdown of all cells pooled.
-    pub breakdown: Breakdown,
+    pub(crate) breakdown: Breakdown,
 }
 
 impl OperationSamples {

@@ -18,23 +18,23 @@ use crate::summary::ALL_OPERATIONS;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PooledSamples {
     /// The swept parameter; `baseline` for the pooled baseline.
-    pub condition: String,
+    pub(crate) condition: String,
     /// The parameter's value with its unit; empty for the pooled baseline.
-    pub value: String,
+    pub(crate) value: String,
     /// The value in the unit of the condition's axis (percent, ms, kbit/s).
-    pub magnitude: f64,
+    pub(crate) magnitude: f64,
     /// Whether all its cells belong to the baseline.
-    pub baseline: bool,
+    pub(crate) baseline: bool,
     /// Number of pooled cells.
-    pub cells: usize,
+    pub(crate) cells: usize,
     /// Number of cells with each issue; issues without cells are absent.
-    pub cells_by_issue: BTreeMap<CellIssue, usize>,
+    pub(crate) cells_by_issue: BTreeMap<CellIssue, usize>,
     /// Total length of the measurement windows, seconds.
-    pub measured_s: f64,
+    pub(crate) measured_s: f64,
     /// All operations.
-    pub all: OperationSamples,
+    pub(crate) all: OperationSamples,
     /// Samples per operation, by its name in the protocol.
-    pub by_operation: BTreeMap<String, OperationSamples>,
+    pub(crate) by_operation: BTreeMap<String, OperationSamples>,
 }
 
 type CellSamples<'a> = (&'a CellInfo, Vec<&'a Sample>);
@@ -139,20 +139,20 @@ fn group(cells: &[CellSamples], is_included: impl Fn(&Sample) -> bool) -> Operat
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SweepSamples {
     /// The swept parameter.
-    pub condition: String,
+    pub(crate) condition: String,
     /// Pooled samples of each value.
-    pub values: Vec<PooledSamples>,
+    pub(crate) values: Vec<PooledSamples>,
 }
 
 /// A run's samples, pooled.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RunSamples {
     /// The pooled baseline cells; `None` if the run has none.
-    pub baseline: Option<PooledSamples>,
+    pub(crate) baseline: Option<PooledSamples>,
     /// The conditions of the sweep.
-    pub conditions: Vec<SweepSamples>,
+    pub(crate) conditions: Vec<SweepSamples>,
     /// Number of samples of unlisted cells. They are ignored; tables and graphs must report them.
-    pub unlisted_samples: usize,
+    pub(crate) unlisted_samples: usize,
 }
 
 impl RunSamples {

@@ -28,7 +28,7 @@ pub struct SummaryRow {
     pub value: String,
     /// Number of the repetition, from 1.
     pub repetition: Option<u32>,
-    /// The operation, or [`ALL_OPERATIONS`].
+    /// The operation, or `all`.
     pub operation: String,
     /// Number of operations.
     pub n: u64,

@@ -138,7 +138,7 @@ fn a_syn_ack_that_only_the_server_retransmitted_stalls_the_handshake() {
         (Component::Other, 0.3),
     ];
     check_with_server(&both, None, &expected);
-    // The client's count is unknown: the second may answer a retransmitted SYN.
+    // The client's count is unknown: the second may be the response to a retransmitted SYN.
     let unknown = Sample { tcp_retransmits: None, ..both };
     let expected = [
         (Component::Handshake, 50.2),

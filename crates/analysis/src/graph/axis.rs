@@ -1,24 +1,23 @@
-//! The scale of an axis of numbers: linear from zero, or logarithmic where the values span too much for that.
+//! The scale of a numeric axis: linear from zero, or logarithmic for a wide range of values.
 
-/// A range wider than this (largest over smallest) is drawn on a logarithmic scale.
-const LOG_BEYOND: f64 = 50.0;
+/// Maximum ratio of the largest to the smallest value on a linear scale.
+const MAX_LINEAR_RATIO: f64 = 50.0;
 
-/// How values become positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
     Linear,
     Log,
 }
 
-/// A line across the plot, at a value.
+/// A grid line at a value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Tick {
     pub(crate) at: f64,
-    /// Empty for a line between labelled ones.
+    /// Empty for a line between labelled lines.
     pub(crate) label: String,
 }
 
-/// An axis of numbers.
+/// A numeric axis.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Axis {
     pub(crate) scale: Scale,
@@ -28,20 +27,20 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// The axis on which all of `values` can be read: logarithmic when they span more than a factor of 50.
+    /// Creates an axis that covers `values`: logarithmic if they span more than a factor of 50.
     pub(crate) fn covering(values: impl IntoIterator<Item = f64>) -> Self {
         let (min, max) = values
             .into_iter()
             .filter(|value| value.is_finite())
             .fold((f64::INFINITY, 0.0_f64), |(min, max), value| (min.min(value), max.max(value)));
-        if min > 0.0 && max / min > LOG_BEYOND && max > 0.0 && min.is_finite() {
+        if min > 0.0 && max / min > MAX_LINEAR_RATIO && max > 0.0 && min.is_finite() {
             Axis::log(min, max)
         } else {
             Axis::linear(max)
         }
     }
 
-    /// From zero to a little more than `max`.
+    /// Creates a linear axis from zero to slightly more than `max`.
     pub(crate) fn linear(max: f64) -> Self {
         let max = if max > 0.0 { max } else { 1.0 };
         let step = nice_step(max / 5.0);
@@ -52,12 +51,12 @@ impl Axis {
         Axis { scale: Scale::Linear, low: 0.0, high, ticks }
     }
 
-    /// Zero at the bottom and nothing else, for counts of nothing.
+    /// Creates an axis with only the tick zero, for values that are all zero.
     pub(crate) fn zero() -> Self {
         Axis { ticks: vec![Tick { at: 0.0, label: "0".to_owned() }], ..Axis::linear(1.0) }
     }
 
-    /// From a little less than `min`, which must be above zero, to a little more than `max`.
+    /// Creates a logarithmic axis from slightly less than `min`, which must be above zero, to slightly more than `max`.
     pub(crate) fn log(min: f64, max: f64) -> Self {
         let (low, high) = (min / 1.3, max * 1.3);
         let decades = (high / low).log10();
@@ -72,7 +71,7 @@ impl Axis {
         Axis { scale: Scale::Log, low, high, ticks }
     }
 
-    /// Where `value` is between the ends of the axis, 0 to 1; `None` where it cannot be shown.
+    /// Returns the position of `value` between the ends of the axis, 0 to 1; `None` outside the axis.
     pub(crate) fn fraction(&self, value: f64) -> Option<f64> {
         let fraction = match self.scale {
             Scale::Linear => (value - self.low) / (self.high - self.low),
@@ -82,7 +81,7 @@ impl Axis {
         (-1e-9..=1.0 + 1e-9).contains(&fraction).then_some(fraction)
     }
 
-    /// `name`, with a word about the scale where it is not linear.
+    /// Appends the scale to `name` if it is not linear.
     pub(crate) fn named(&self, name: &str) -> String {
         match self.scale {
             Scale::Linear => name.to_owned(),
@@ -91,14 +90,14 @@ impl Axis {
     }
 }
 
-/// The smallest of 1, 2, 2.5, 5 times a power of ten that is at least `rough`.
+/// Returns the smallest of 1, 2, 2.5, 5 times a power of ten that is at least `rough`.
 fn nice_step(rough: f64) -> f64 {
     let power = 10_f64.powf(rough.log10().floor());
     let digit = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|digit| digit * power >= rough * (1.0 - 1e-9));
     digit.unwrap_or(10.0) * power
 }
 
-/// `value` with the decimals that `step` needs.
+/// Formats `value` with the decimals that `step` needs.
 fn number(value: f64, step: f64) -> String {
     let decimals = (0..6).find(|&decimals| {
         let scaled = step * 10_f64.powi(decimals);
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn long_ranges_are_logarithmic() {
+    fn wide_ranges_are_logarithmic() {
         let axis = Axis::covering([0.5, 3000.0]);
         assert_eq!(axis.scale, Scale::Log);
         assert_eq!(labels(&axis), ["1", "10", "100", "1000"]);

@@ -1,5 +1,4 @@
-//! The graphs of where the time went: for a condition a panel for each operation, and for the run one for each
-//! condition.
+//! The graphs of the latency breakdown: per condition with a panel per operation, per run with panels per condition.
 
 use crate::condition_label;
 use crate::graph::RunTitle;
@@ -17,14 +16,14 @@ use crate::summary::ALL_OPERATIONS;
 
 const WIDTH: u32 = 1200;
 const PANEL_HEIGHT: u32 = 250;
-/// Title, legend and footer.
-const AROUND: u32 = 190;
+/// Height of title, legend and footer.
+const SURROUNDINGS: u32 = 190;
 const COLUMNS: usize = 3;
 const GAP: (f64, f64) = (36.0, 12.0);
 
 const SIZES: TypeSizes = TypeSizes { tick: 15.0, axis: 16.0, legend: 17.0, note: 13.0 };
 
-/// Which operations a graph is about.
+/// The operations that a graph shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subset {
     All,
@@ -39,60 +38,60 @@ impl Subset {
         }
     }
 
-    fn words(self) -> &'static str {
+    fn heading(self) -> &'static str {
         match self {
             Subset::All => "latency breakdown",
             Subset::Slowest => "latency breakdown, slowest 5 %",
         }
     }
 
-    /// Why there is no bar at all, and why one of several is missing.
+    fn name(self) -> &'static str {
+        match self {
+            Subset::All => "all operations",
+            Subset::Slowest => "slowest 5 %",
+        }
+    }
+
+    /// Returns the texts for a graph without bars and for a single missing bar.
     fn absence(self) -> (&'static str, &'static str) {
         match self {
-            Subset::All => ("no operation succeeded", "none"),
+            Subset::All => ("no successful operations", "none"),
             Subset::Slowest => ("fewer than 200 operations", "n < 200"),
         }
     }
 }
 
-/// The two graphs of a condition: every operation, and the slowest.
-pub(crate) fn scenes(fonts: Fonts, values: &RunSamples, of: &SweepSamples, title: &RunTitle) -> Vec<(String, Scene)> {
-    let shown = values.with_baseline(of);
+/// Lays out the two graphs of a condition: all operations, and the slowest.
+pub(crate) fn scenes(fonts: Fonts, run: &RunSamples, sweep: &SweepSamples, title: &RunTitle) -> Vec<(String, Scene)> {
+    let shown = run.with_baseline(sweep);
     let graph = |(name, subset): (&str, Subset)| {
-        let names = std::iter::once(ALL_OPERATIONS.to_owned()).chain(operations(values));
+        let names = std::iter::once(ALL_OPERATIONS.to_owned()).chain(operations(run));
         let charts: Vec<StackedBars> =
-            names.map(|operation| chart(&of.condition, &shown, &operation, subset)).collect();
-        let heading = format!("{}: {}", condition_label::title(&of.condition), subset.words());
-        let footer = page::footer(title, &shown, values.unlisted_samples);
-        (format!("{}-{name}", of.condition), grid(fonts, &heading, &charts, footer))
+            names.map(|operation| chart(&sweep.condition, &shown, &operation, subset)).collect();
+        let heading = format!("{}: {}", condition_label::title(&sweep.condition), subset.heading());
+        let footer = page::footer(title, &shown, run.unlisted_samples);
+        (format!("{}-{name}", sweep.condition), grid(fonts, &heading, &charts, footer))
     };
     [("breakdown", Subset::All), ("breakdown-slowest", Subset::Slowest)].map(graph).to_vec()
 }
 
-/// The graph of the run: all operations of every condition, above; the slowest of them, below.
-pub(crate) fn overview(fonts: Fonts, values: &RunSamples, conditions: &[SweepSamples], title: &RunTitle) -> Scene {
+/// Lays out the graph of the run: all operations of each condition above, the slowest below.
+pub(crate) fn overview(fonts: Fonts, run: &RunSamples, conditions: &[SweepSamples], title: &RunTitle) -> Scene {
     let conditions = &conditions[..conditions.len().min(COLUMNS)];
     let row = |subset: Subset| {
-        conditions.iter().map(move |of| {
-            let name = format!("{}, {}", condition_label::title(&of.condition), subset_name(subset));
-            StackedBars { name, ..chart(&of.condition, &values.with_baseline(of), ALL_OPERATIONS, subset) }
+        conditions.iter().map(move |sweep| {
+            let name = format!("{}, {}", condition_label::title(&sweep.condition), subset.name());
+            StackedBars { name, ..chart(&sweep.condition, &run.with_baseline(sweep), ALL_OPERATIONS, subset) }
         })
     };
     let charts: Vec<StackedBars> = row(Subset::All).chain(row(Subset::Slowest)).collect();
-    let footer = page::footer(title, &crate::graph::overview::counted(values, conditions), values.unlisted_samples);
+    let footer = page::footer(title, &crate::graph::overview::counted(run, conditions), run.unlisted_samples);
     grid_of(fonts, "Latency breakdown, all operations", &charts, footer, conditions.len())
-}
-
-fn subset_name(subset: Subset) -> &'static str {
-    match subset {
-        Subset::All => "all operations",
-        Subset::Slowest => "slowest 5 %",
-    }
 }
 
 fn chart(name: &str, values: &[&PooledSamples], operation: &str, subset: Subset) -> StackedBars {
     let (empty, missing) = subset.absence();
-    let of = |pool: &&PooledSamples| pool.group(operation).and_then(|group| subset.of(&group.breakdown));
+    let of = |pooled: &&PooledSamples| pooled.group(operation).and_then(|group| subset.of(&group.breakdown));
     StackedBars {
         name: if operation == ALL_OPERATIONS { "all operations".to_owned() } else { operation.replace('_', " ") },
         categories: categories(name, values),
@@ -107,22 +106,23 @@ fn grid(fonts: Fonts, heading: &str, charts: &[StackedBars], footer: Vec<String>
     grid_of(fonts, heading, charts, footer, charts.len().min(COLUMNS))
 }
 
-/// Panels in rows of `columns`, each on a scale of its own: operations differ by a hundred times.
+/// Lays out panels in rows of `columns`. Each panel has its own scale: latencies of operations differ by a factor of
+/// 100.
 fn grid_of(fonts: Fonts, heading: &str, charts: &[StackedBars], mut footer: Vec<String>, columns: usize) -> Scene {
     let rows = charts.len().div_ceil(columns);
-    footer.push("mean milliseconds of successful operations; each panel has its own scale".to_owned());
-    let size = (WIDTH, AROUND + PANEL_HEIGHT * rows as u32);
-    let (mut scene, room) = page(fonts, size, heading, &stacked_bars::entries(), &footer);
+    footer.push("mean of successful operations (ms); each panel has its own scale".to_owned());
+    let size = (WIDTH, SURROUNDINGS + PANEL_HEIGHT * rows as u32);
+    let (mut scene, area) = page(fonts, size, heading, &stacked_bars::entries(), &footer);
     for (index, chart) in charts.iter().enumerate() {
-        chart.draw(&mut scene, fonts, panel(room, (index % columns, index / columns), (columns, rows)), SIZES);
+        chart.draw(&mut scene, fonts, panel(area, (index % columns, index / columns), (columns, rows)), SIZES);
     }
     scene
 }
 
-/// The room of the panel at a column and row.
-fn panel(room: Rect, at: (usize, usize), of: (usize, usize)) -> Rect {
-    let width = (room.width() - GAP.0 * (of.0 as f64 - 1.0)) / of.0 as f64;
-    let height = (room.height() - GAP.1 * (of.1 as f64 - 1.0)) / of.1 as f64;
-    let (left, top) = (room.left + at.0 as f64 * (width + GAP.0), room.top + at.1 as f64 * (height + GAP.1));
+/// Returns the area of the panel at a column and row.
+fn panel(area: Rect, at: (usize, usize), of: (usize, usize)) -> Rect {
+    let width = (area.width() - GAP.0 * (of.0 as f64 - 1.0)) / of.0 as f64;
+    let height = (area.height() - GAP.1 * (of.1 as f64 - 1.0)) / of.1 as f64;
+    let (left, top) = (area.left + at.0 as f64 * (width + GAP.0), area.top + at.1 as f64 * (height + GAP.1));
     Rect { left, top, right: left + width, bottom: top + height }
 }

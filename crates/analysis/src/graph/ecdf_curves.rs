@@ -1,4 +1,4 @@
-//! Distribution functions as step curves: which share of the operations took at most so long.
+//! Distribution functions as step curves: the fraction of operations with at most a given latency.
 
 use crate::ecdf::Ecdf;
 use crate::graph::axis::{Axis, Scale, Tick};
@@ -9,13 +9,12 @@ use crate::graph::plot_area::{Plot, PlotArea, TypeSizes, XAxis};
 use crate::graph::scene::{MarkerFill, Point, Rect, Scene, Stroke};
 use crate::percentile::{Sorted, percentile};
 
-/// Steps closer together than this, in pixels, cannot be told apart and are drawn as one.
+/// Steps closer together than this, in pixels, are indistinguishable and drawn as one.
 const MIN_STEP: f64 = 0.4;
 
-/// Markers on a curve; each curve has them at other heights, so that they do not cover each other.
+/// Markers per curve, at different heights on each curve to keep them apart.
 const MARKERS: usize = 4;
 
-/// One curve.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Curve {
     pub(crate) name: String,
@@ -39,16 +38,16 @@ impl EcdfChart {
     }
 
     pub(crate) fn draw(&self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes) {
-        let ends = self.curves.iter().flat_map(|curve| [curve.values.min(), curve.values.max()]).flatten();
+        let extremes = self.curves.iter().flat_map(|curve| [curve.values.min(), curve.values.max()]).flatten();
         let frame = PlotArea {
-            x: XAxis::Numbers(Axis::covering(ends)),
+            x: XAxis::Numbers(Axis::covering(extremes)),
             x_name: self.x_name.clone(),
-            y: percent(),
+            y: percent_axis(),
             y_name: self.y_name.clone(),
         };
         let plot = frame.draw(scene, fonts, outer, sizes);
         if self.curves.iter().all(|curve| curve.values.is_empty()) {
-            plot.message(scene, "no operation succeeded", sizes.axis);
+            plot.message(scene, "no successful operations", sizes.axis);
         }
         for curve in &self.curves {
             if let Some(ecdf) = Ecdf::of(&curve.values) {
@@ -62,8 +61,8 @@ impl EcdfChart {
 
     fn draw_markers(&self, scene: &mut Scene, plot: &Plot, index: usize, curve: &Curve) {
         let shift = (index as f64 + 0.5) / self.curves.len() as f64;
-        for share in (0..MARKERS).map(|step| (step as f64 + shift) / MARKERS as f64) {
-            let at = percentile(&curve.values, share).and_then(|x| Some((plot.x(x)?, plot.y(100.0 * share)?)));
+        for fraction in (0..MARKERS).map(|step| (step as f64 + shift) / MARKERS as f64) {
+            let at = percentile(&curve.values, fraction).and_then(|x| Some((plot.x(x)?, plot.y(100.0 * fraction)?)));
             if let Some(at) = at {
                 scene.marker(curve.marker, at, 5.5, curve.stroke.color, curve.fill);
             }
@@ -71,18 +70,18 @@ impl EcdfChart {
     }
 }
 
-/// An axis from 0 to 100 % and not beyond.
-fn percent() -> Axis {
+/// Creates an axis from 0 to exactly 100 %.
+fn percent_axis() -> Axis {
     let ticks = [0.0, 25.0, 50.0, 75.0, 100.0].map(|at| Tick { at, label: format!("{at:.0}") });
     Axis { scale: Scale::Linear, low: 0.0, high: 100.0, ticks: ticks.to_vec() }
 }
 
-/// The outline of the steps, from the axis up to 100 %.
+/// Returns the outline of the steps, from the axis up to 100 %.
 fn stairs(plot: &Plot, ecdf: &Ecdf) -> Vec<Point> {
     let mut points: Vec<Point> = Vec::new();
     let mut before = plot.area.bottom;
-    for (index, (value, share)) in ecdf.steps().iter().enumerate() {
-        let (Some(x), Some(y)) = (plot.x(*value), plot.y(100.0 * share)) else { continue };
+    for (index, (value, fraction)) in ecdf.steps().iter().enumerate() {
+        let (Some(x), Some(y)) = (plot.x(*value), plot.y(100.0 * fraction)) else { continue };
         let last = index + 1 == ecdf.steps().len();
         let visible = points.last().is_none_or(|point| x - point.0 >= MIN_STEP || point.1 - y >= MIN_STEP);
         if visible || last {

@@ -1,4 +1,4 @@
-//! Failed operations in percent of those tried, stacked by how they failed.
+//! Failed operations in percent of all operations, stacked by outcome.
 
 use crate::graph::axis::Axis;
 use crate::graph::font::{Fonts, Weight};
@@ -14,15 +14,15 @@ use crate::sample::Outcome;
 pub(crate) struct ErrorChart {
     pub(crate) categories: Vec<Category>,
     pub(crate) x_name: String,
-    /// One for each category.
+    /// One per category.
     pub(crate) counts: Vec<OutcomeCounts>,
 }
 
-/// The colour and the words of an outcome.
-fn look(outcome: Outcome) -> (Color, &'static str) {
+/// Returns the colour and the label of an outcome.
+fn appearance(outcome: Outcome) -> (Color, &'static str) {
     match outcome {
         Outcome::Ok => (GREEN, "succeeded"),
-        Outcome::Refused => (SKY, "refused by the server"),
+        Outcome::Refused => (SKY, "refused by the shop"),
         Outcome::Timeout => (VERMILLION, "timed out"),
         Outcome::ConnectFailed => (ORANGE, "could not connect"),
         Outcome::Reset => (PURPLE, "connection reset"),
@@ -35,14 +35,14 @@ impl ErrorChart {
         self.counts.iter().map(OutcomeCounts::total).sum()
     }
 
-    /// The ways to fail that occurred.
+    /// Returns the outcomes of the failed operations.
     fn failures(&self) -> impl Iterator<Item = Outcome> {
         let occurred = |outcome: &Outcome| self.counts.iter().any(|counts| counts.of(*outcome) > 0);
         Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Ok).filter(occurred)
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
-        self.failures().map(look).map(|(color, words)| Entry::new(Key::Swatch(color), words)).collect()
+        self.failures().map(appearance).map(|(color, label)| Entry::new(Key::Swatch(color), label)).collect()
     }
 
     pub(crate) fn draw(&self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes) {
@@ -50,9 +50,9 @@ impl ErrorChart {
         let frame = PlotArea {
             x: XAxis::Categories(self.categories.clone()),
             x_name: self.x_name.clone(),
-            // Room above the highest bar for what is written on it.
+            // Leaves space for the label above the highest bar.
             y: if highest > 0.0 { Axis::linear(highest * 1.15) } else { Axis::zero() },
-            y_name: "Operations that failed (%)".to_owned(),
+            y_name: "Failed operations (%)".to_owned(),
         };
         let plot = frame.draw(scene, fonts, outer, sizes);
         if self.failures().next().is_none() {
@@ -79,21 +79,21 @@ fn draw_bar(scene: &mut Scene, plot: &Plot, index: usize, counts: &OutcomeCounts
         if let (Some(bottom), Some(top)) = (plot.y(below), plot.y(above))
             && above > below
         {
-            scene.fill(Rect { left: x - half, top, right: x + half, bottom }, look(outcome).0);
+            scene.fill(Rect { left: x - half, top, right: x + half, bottom }, appearance(outcome).0);
             if below > 0.0 {
-                scene.path(vec![(x - half, bottom), (x + half, bottom)], Stroke::reliable(WHITE, 1.5));
+                scene.path(vec![(x - half, bottom), (x + half, bottom)], Stroke::solid(WHITE, 1.5));
             }
         }
         below = above;
     }
 }
 
-/// Writes the percentage, and where there is room the counts, above the bar.
+/// Writes the percentage above the bar, and the counts if there is space.
 fn draw_count(scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, counts: &OutcomeCounts, sizes: TypeSizes) {
     let x = plot.category(index);
     let Some(percent) = counts.error_percent() else {
         let at = (x, plot.area.bottom - 8.0);
-        scene.label(Label::new("not tried", at, sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));
+        scene.label(Label::new("no operations", at, sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));
         return;
     };
     let Some(top) = plot.y(percent) else { return };
@@ -112,13 +112,13 @@ fn draw_count(scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, counts
     }
 }
 
-/// Whitens the place of a text of `width` that stands on `at`, so that no grid line runs through it.
+/// Paints a white background for a text of `width` with its baseline at `at`, to hide grid lines.
 fn clear(scene: &mut Scene, at: Point, width: f64, size: f64) {
     let half = width / 2.0 + 3.0;
     scene.fill(Rect { left: at.0 - half, top: at.1 - size * 0.85, right: at.0 + half, bottom: at.1 + 2.0 }, WHITE);
 }
 
-/// Two digits that count; a percentage that is not zero is not written as zero.
+/// Formats a percentage with few digits; a non-zero percentage is never shown as zero.
 fn percent_text(percent: f64) -> String {
     match percent {
         0.0 => "0 %".to_owned(),
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_errors_are_not_written_as_none() {
+    fn few_errors_are_not_shown_as_zero() {
         assert_eq!(
             [0.0, 0.004, 0.25, 1.25, 100.0].map(percent_text),
             ["0 %", "< 0.01 %", "0.25 %", "1.2 %", "100.0 %"]

@@ -1,4 +1,4 @@
-//! The embedded font, and where its letters go. Nothing is read from the host: graphs look the same everywhere.
+//! The embedded font and the positions of its letters. No font of the host is used: graphs are identical on all hosts.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use plotters::style::{FontStyle, register_font};
 
 use crate::graph::GraphError;
 
-/// The family as SVG viewers see it. Verdana is as wide as `DejaVu` Sans, so labels fit where only that is installed.
+/// Font family in the SVG. Verdana is as wide as `DejaVu` Sans: labels also fit if only Verdana is installed.
 pub(crate) const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
 
 /// Line height of `DejaVu` Sans in em (ascent 0.928, descent 0.236); plotters sizes bitmap fonts by it.
@@ -16,7 +16,6 @@ pub(crate) const LINE_HEIGHT: f64 = 1.164;
 /// Height of capitals in em.
 pub(crate) const CAP_HEIGHT: f64 = 0.729;
 
-/// How heavy a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
     Regular,
@@ -37,12 +36,12 @@ struct Faces {
     bold: FontRef<'static>,
 }
 
-/// The fonts, known to plotters and ready to be measured.
+/// The fonts, registered with plotters.
 #[derive(Clone, Copy)]
 pub(crate) struct Fonts(&'static Faces);
 
 impl Fonts {
-    /// Registers the fonts with plotters, once a process.
+    /// Registers the fonts with plotters, once per process.
     pub(crate) fn load() -> Result<Self, GraphError> {
         static FACES: OnceLock<Result<Faces, &'static str>> = OnceLock::new();
         let loaded = FACES.get_or_init(|| {
@@ -54,13 +53,14 @@ impl Fonts {
         loaded.as_ref().map(Fonts).map_err(|name| GraphError::Font(name))
     }
 
-    /// The width of `text` in pixels at `size` pixels per em.
+    /// Returns the width of `text` in pixels at `size` pixels per em.
     pub(crate) fn width(self, text: &str, size: f64, weight: Weight) -> f64 {
         let (_, width) = self.pens(text, size, weight);
         width
     }
 
-    /// Where the ink of each letter starts, pixels from the start of `text`. Blanks have no ink and are left out.
+    /// Returns the start of the ink of each letter, pixels from the start of `text`. Blanks have no ink and are
+    /// omitted.
     pub(crate) fn letters(self, text: &str, size: f64, weight: Weight) -> Vec<(char, f64)> {
         let font = self.face(weight).as_scaled(scale(size));
         let ink = |(letter, pen): (char, f64)| {
@@ -70,19 +70,19 @@ impl Fonts {
         self.pens(text, size, weight).0.into_iter().filter_map(ink).collect()
     }
 
-    /// Where the pen stands before each letter, and after the last.
+    /// Returns the pen position before each letter, and the position after the last.
     fn pens(self, text: &str, size: f64, weight: Weight) -> (Vec<(char, f64)>, f64) {
         let font = self.face(weight).as_scaled(scale(size));
-        let (mut pen, mut before) = (0.0, None);
-        let place = |letter: char| {
+        let (mut pen, mut previous) = (0.0, None);
+        let position = |letter: char| {
             let glyph = font.glyph_id(letter);
-            pen += before.map_or(0.0, |before| f64::from(font.kern(before, glyph)));
+            pen += previous.map_or(0.0, |previous| f64::from(font.kern(previous, glyph)));
             let at = (letter, pen);
             pen += f64::from(font.h_advance(glyph));
-            before = Some(glyph);
+            previous = Some(glyph);
             at
         };
-        let pens = text.chars().map(place).collect();
+        let pens = text.chars().map(position).collect();
         (pens, pen)
     }
 
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn widths_are_those_of_dejavu() {
+    fn widths_match_dejavu() {
         let fonts = Fonts::load().unwrap();
         // The advance of a digit in DejaVu Sans is 1303 of 2048 units.
         assert!((fonts.width("0000", 100.0, Weight::Regular) - 4.0 * 63.62).abs() < 0.1);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_keep_their_distance_from_the_pen() {
+    fn letters_keep_their_offset_from_the_pen() {
         let fonts = Fonts::load().unwrap();
         let letters = fonts.letters("J 1", 100.0, Weight::Regular);
         assert_eq!(letters.iter().map(|(letter, _)| *letter).collect::<String>(), "J1");

@@ -1,4 +1,4 @@
-//! Tests of layouts: what a graph says, that labels are inside it, and that none runs into another.
+//! Tests of layouts: the texts of a graph, and that labels are inside it and do not overlap.
 
 use crate::cell::Verdict;
 use crate::graph::font::Fonts;
@@ -41,7 +41,7 @@ fn check_labels(of: &str, run: &Run) {
                 && bounds.bottom <= f64::from(scene.height);
             assert!(inside, "{of}/{name}: '{}' is cut off: {bounds:?}", label.text);
             for (other, other_bounds) in &boxes[index + 1..] {
-                assert!(!overlap(bounds, other_bounds), "{of}/{name}: '{}' runs into '{}'", label.text, other.text);
+                assert!(!overlap(bounds, other_bounds), "{of}/{name}: '{}' overlaps '{}'", label.text, other.text);
             }
         }
     }
@@ -50,12 +50,12 @@ fn check_labels(of: &str, run: &Run) {
 fn many_values() -> Run {
     let cell = |step: i32| {
         let delay_ms = f64::from(step) * 25.0;
-        (("jitter", format!("{delay_ms}ms"), delay_ms, 1), Link { delay_ms, loss: 3.0, ..Link::default() })
+        (("delay", format!("{delay_ms}ms"), delay_ms, 1), Link { delay_ms, loss: 3.0, ..Link::default() })
     };
     synthetic::run(3, 200, (0..30).map(cell).collect())
 }
 
-fn doubtful() -> Run {
+fn with_issues() -> Run {
     let mut run = synthetic::sweep(2, 40);
     run.cells
         .iter_mut()
@@ -65,7 +65,7 @@ fn doubtful() -> Run {
     run
 }
 
-fn hopeless() -> Run {
+fn without_successes() -> Run {
     let mut run = synthetic::sweep(5, 30);
     for sample in run.samples.iter_mut().filter(|sample| sample.condition == "rate" && sample.value != "500kbit") {
         sample.outcome = Outcome::ConnectFailed;
@@ -75,32 +75,32 @@ fn hopeless() -> Run {
 }
 
 #[test]
-fn labels_are_inside_the_picture_and_apart() {
+fn labels_are_inside_the_graph_and_do_not_overlap() {
     check_labels("sweep", &synthetic::sweep(1, 300));
     check_labels("repeated", &synthetic::repeated_sweep(1, 100, 6));
-    check_labels("doubtful", &doubtful());
+    check_labels("issues", &with_issues());
     check_labels("many values", &many_values());
-    check_labels("hopeless", &hopeless());
+    check_labels("no successes", &without_successes());
 }
 
 #[test]
-fn pictures_say_what_they_show() {
+fn graphs_have_titles_units_and_legends() {
     let run = synthetic::sweep(1, 300);
     let by_operation = scene(&run, "rate-latency-by-operation");
-    let said = texts(&by_operation);
+    let labels = texts(&by_operation);
     for expected in
         ["view products", "place order", "up to p95", "Link rate (kbit/s)", "baseline", "1000", "500", "100"]
     {
-        assert!(said.contains(&expected), "'{expected}' is not among {said:?}");
+        assert!(labels.contains(&expected), "'{expected}' is not among {labels:?}");
     }
-    assert!(said.contains(&"Median latency of an operation (ms), log scale"), "{said:?}");
-    assert!(said.iter().any(|text| text.contains("run 20250301-101500-loss-and-rate")), "{said:?}");
+    assert!(labels.contains(&"Median latency of an operation (ms), log scale"), "{labels:?}");
+    assert!(labels.iter().any(|text| text.contains("run 20250301-101500-loss-and-rate")), "{labels:?}");
     let ecdf = scene(&run, "loss-ecdf");
     assert!(texts(&ecdf).contains(&"0 % (baseline)"), "{:?}", texts(&ecdf));
 }
 
 #[test]
-fn no_errors_are_said_in_words() {
+fn the_absence_of_errors_is_stated() {
     let run = synthetic::sweep(1, 300);
     let graph = scene(&run, "delay-errors");
     assert!(texts(&graph).contains(&"no errors in 1800 operations"), "{:?}", texts(&graph));
@@ -108,23 +108,22 @@ fn no_errors_are_said_in_words() {
 }
 
 #[test]
-fn doubts_are_written_and_explained() {
-    let run = doubtful();
-    let said = scene(&run, "loss-rtt");
-    assert!(texts(&said).contains(&"unverified, overloaded"), "{:?}", texts(&said));
-    assert_eq!(texts(&said).iter().filter(|text| **text == "unverified").count(), 3);
+fn issues_are_shown_and_explained() {
+    let run = with_issues();
+    let graph = scene(&run, "loss-rtt");
+    assert!(texts(&graph).contains(&"unverified, overloaded"), "{:?}", texts(&graph));
+    assert_eq!(texts(&graph).iter().filter(|text| **text == "unverified").count(), 3);
     let mut all = run.clone();
     for (cell, verdict) in all.cells.iter_mut().zip([Verdict::Failed, Verdict::Interrupted, Verdict::Unverified]) {
         (cell.verdict, cell.stalled) = (verdict, true);
     }
     check_labels("all issues", &all);
-    let said = scene(&all, "loss-rtt");
-    for words in ["1 of 2 failed", "1 of 2 interrupted", "unverified, failed, interrupted, overloaded, server stalled"]
-    {
-        assert!(texts(&said).contains(&words), "'{words}' is not among {:?}", texts(&said));
+    let graph = scene(&all, "loss-rtt");
+    for text in ["1 of 2 failed", "1 of 2 interrupted", "unverified, failed, interrupted, overloaded, server stalled"] {
+        assert!(texts(&graph).contains(&text), "'{text}' is not among {:?}", texts(&graph));
     }
-    let proved = scene(&synthetic::sweep(1, 40), "loss-rtt");
-    assert!(!texts(&proved).iter().any(|text| text.contains("unverified")));
+    let verified = scene(&synthetic::sweep(1, 40), "loss-rtt");
+    assert!(!texts(&verified).iter().any(|text| text.contains("unverified")));
 }
 
 #[test]
@@ -151,65 +150,65 @@ fn what_did_not_succeed_leaves_a_gap() {
     // Median and mean of one value (80 are too few for a p95); each marker is a rim and its filling.
     assert_eq!(all - fills(&run), 4);
     run.samples.iter_mut().for_each(|sample| sample.outcome = Outcome::Timeout);
-    assert!(texts(&scene(&run, "rate-ecdf")).contains(&"no operation succeeded"));
-    assert!(texts(&scene(&run, "rate-latency")).contains(&"no operation succeeded"));
-    assert!(texts(&scene(&run, "rate-breakdown")).contains(&"no operation succeeded"));
+    assert!(texts(&scene(&run, "rate-ecdf")).contains(&"no successful operations"));
+    assert!(texts(&scene(&run, "rate-latency")).contains(&"no successful operations"));
+    assert!(texts(&scene(&run, "rate-breakdown")).contains(&"no successful operations"));
 }
 
 #[test]
-fn whiskers_are_intervals_from_five_repetitions_on() {
+fn whiskers_are_confidence_intervals_from_five_repetitions_on() {
     let (p95, interval) = ("up to p95", "95 % CI over repetitions");
-    let said = |repetitions: u32, name: &str| -> [bool; 2] {
+    let has_entries = |repetitions: u32, name: &str| -> [bool; 2] {
         let scene = scene(&synthetic::repeated_sweep(1, 300, repetitions), name);
-        [p95, interval].map(|words| texts(&scene).contains(&words))
+        [p95, interval].map(|text| texts(&scene).contains(&text))
     };
-    assert_eq!(said(4, "delay-latency-by-operation"), [true, false]);
-    assert_eq!(said(5, "delay-latency-by-operation"), [false, true]);
-    assert_eq!([said(4, "delay-latency"), said(5, "delay-latency")], [[false, false], [false, true]]);
-    assert_eq!(said(5, "overview"), [false, true]);
+    assert_eq!(has_entries(4, "delay-latency-by-operation"), [true, false]);
+    assert_eq!(has_entries(5, "delay-latency-by-operation"), [false, true]);
+    assert_eq!([has_entries(4, "delay-latency"), has_entries(5, "delay-latency")], [[false, false], [false, true]]);
+    assert_eq!(has_entries(5, "overview"), [false, true]);
 }
 
 #[test]
-fn an_interval_that_nobody_knows_the_end_of_is_drawn_open() {
+fn an_interval_without_an_upper_bound_is_labelled() {
     let mut run = synthetic::repeated_sweep(1, 150, 6);
-    assert!(!texts(&scene(&run, "delay-latency")).contains(&"open above"));
-    // One repetition alone makes the 95th percentile.
+    assert!(!texts(&scene(&run, "delay-latency")).contains(&"no upper bound"));
+    // The 95th percentile depends on one repetition.
     for sample in run.samples.iter_mut().filter(|sample| sample.cell == "delay-50ms-r2") {
         sample.latency_ms += 10_000.0;
     }
-    assert!(texts(&scene(&run, "delay-latency")).contains(&"open above"));
-    check_labels("open", &run);
+    assert!(texts(&scene(&run, "delay-latency")).contains(&"no upper bound"));
+    check_labels("no upper bound", &run);
 }
 
 #[test]
-fn overload_has_a_word_of_its_own() {
+fn overload_has_its_own_label() {
     let mut run = synthetic::sweep(1, 40);
     run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.overloaded = true);
     let only = scene(&run, "loss-rtt");
     assert_eq!(texts(&only).iter().filter(|text| **text == "overloaded").count(), 2, "{:?}", texts(&only));
     run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.verdict = Verdict::Unverified);
     let both = scene(&run, "loss-rtt");
-    for words in ["unverified, overloaded", "unverified", "overloaded"] {
-        assert!(texts(&both).contains(&words), "'{words}' is not among {:?}", texts(&both));
+    for text in ["unverified, overloaded", "unverified", "overloaded"] {
+        assert!(texts(&both).contains(&text), "'{text}' is not among {:?}", texts(&both));
     }
 }
 
 #[test]
-fn every_operation_has_a_panel_of_where_its_time_went() {
+fn every_operation_has_a_panel_in_the_latency_breakdown() {
     let run = synthetic::sweep(1, 300);
-    let said = scene(&run, "rate-breakdown");
+    let graph = scene(&run, "rate-breakdown");
     for (operation, _, _) in synthetic::OPERATIONS {
-        assert!(texts(&said).contains(&operation.replace('_', " ").as_str()), "{operation} in {:?}", texts(&said));
+        assert!(texts(&graph).contains(&operation.replace('_', " ").as_str()), "{operation} in {:?}", texts(&graph));
     }
-    // A bar of many parts in each of seven panels and four values, and the legend's eight keys.
-    let fills = said.shapes.iter().filter(|shape| matches!(shape, Shape::Fill(..))).count();
+    // A bar of several components in each of seven panels for four values, and the legend's eight keys.
+    let fills = graph.shapes.iter().filter(|shape| matches!(shape, Shape::Fill(..))).count();
     assert!(fills > 8 + 7 * 4 * 3, "{fills}");
     let few = scene(&synthetic::sweep(1, 40), "rate-breakdown-slowest");
     assert!(texts(&few).contains(&"fewer than 200 operations"), "{:?}", texts(&few));
 }
 
 #[test]
-fn a_run_that_varies_nothing_draws_its_baseline() {
+fn a_run_without_conditions_draws_its_baseline() {
     let mut run = synthetic::run(4, 50, vec![(("", String::new(), 0.0, 1), Link::default())]);
     let names: Vec<String> = scenes(&run).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 9);
@@ -221,9 +220,9 @@ fn a_run_that_varies_nothing_draws_its_baseline() {
 }
 
 #[test]
-fn samples_of_unlisted_cells_are_told_of() {
+fn samples_of_unlisted_cells_are_reported() {
     let mut run = synthetic::sweep(1, 40);
     run.cells.retain(|cell| cell.condition != "delay");
-    let said = texts(&scene(&run, "overview")).join("|");
-    assert!(said.contains("240 samples of unlisted cells left out"), "{said}");
+    let labels = texts(&scene(&run, "overview")).join("|");
+    assert!(labels.contains("240 samples of unlisted cells ignored"), "{labels}");
 }

@@ -1,4 +1,4 @@
-//! What surrounds the plots of a picture: title above, footer below.
+//! The surroundings of the plots of a graph: title and legend above, footer below.
 
 use crate::graph::RunTitle;
 use crate::graph::font::{Fonts, Weight};
@@ -10,12 +10,12 @@ use crate::graph::scene::{Label, Rect, Scene};
 use crate::pooled_samples::PooledSamples;
 
 /// Width and height of a graph with a single plot, pixels.
-pub(crate) const SINGLE: (u32, u32) = (960, 600);
+pub(crate) const SINGLE_PLOT: (u32, u32) = (960, 600);
 pub(crate) const MARGIN: f64 = 24.0;
 
 pub(crate) const SIZES: TypeSizes = TypeSizes { tick: 18.0, axis: 18.0, legend: 18.0, note: 14.0 };
 
-/// An empty graph of `size` pixels with its title, legend and footer, and the room left for the plots.
+/// Creates a scene of `size` pixels with title, legend and footer; returns it with the remaining area for the plots.
 pub(crate) fn page(fonts: Fonts, size: (u32, u32), title: &str, entries: &[Entry], footer: &[String]) -> (Scene, Rect) {
     let mut scene = Scene::new(size.0, size.1);
     let (right, bottom) = (f64::from(size.0) - MARGIN, f64::from(size.1) - 14.0);
@@ -28,37 +28,37 @@ pub(crate) fn page(fonts: Fonts, size: (u32, u32), title: &str, entries: &[Entry
     (scene, Rect { left: MARGIN, top: legend_top + legend + 10.0, right, bottom: footer_top - 10.0 })
 }
 
-/// The parts of a footer: the run, and what the numbers stand on.
+/// Returns the entries of a footer: the run and its numbers of operations.
 pub(crate) fn footer(title: &RunTitle, values: &[&PooledSamples], unlisted: usize) -> Vec<String> {
-    let tried: u64 = values.iter().map(|pool| pool.all.pooled.counts.total()).sum();
-    let errors: u64 = values.iter().map(|pool| pool.all.pooled.counts.errors()).sum();
-    let mut components = vec![format!("run {}", title.run_id), title.line.clone()];
-    components.push(match errors {
-        0 => format!("n = {tried} operations, no errors"),
-        _ => format!("n = {tried} operations, {errors} of them failed"),
+    let total: u64 = values.iter().map(|pooled| pooled.all.pooled.counts.total()).sum();
+    let errors: u64 = values.iter().map(|pooled| pooled.all.pooled.counts.errors()).sum();
+    let mut entries = vec![format!("run {}", title.run_id), title.line.clone()];
+    entries.push(match errors {
+        0 => format!("n = {total} operations, no errors"),
+        _ => format!("n = {total} operations, {errors} failed"),
     });
     if unlisted > 0 {
-        components.push(format!("{unlisted} samples of unlisted cells ignored"));
+        entries.push(format!("{unlisted} samples of unlisted cells ignored"));
     }
-    components.retain(|part| !part.is_empty());
-    components
+    entries.retain(|entry| !entry.is_empty());
+    entries
 }
 
-/// Writes `parts` at the bottom of `room` in as many lines as they need; returns where they start.
-pub(crate) fn draw_footer(scene: &mut Scene, fonts: Fonts, components: &[String], room: Rect, size: f64) -> f64 {
+/// Writes `entries` at the bottom of `area` in as many lines as needed; returns the top of the first line.
+pub(crate) fn draw_footer(scene: &mut Scene, fonts: Fonts, entries: &[String], area: Rect, size: f64) -> f64 {
     let mut lines: Vec<String> = Vec::new();
-    for part in components {
-        let longer = lines.last().map(|line| format!("{line}  ·  {part}"));
+    for entry in entries {
+        let longer = lines.last().map(|line| format!("{line}  ·  {entry}"));
         match (longer, lines.last_mut()) {
-            (Some(longer), Some(line)) if fonts.width(&longer, size, Weight::Regular) <= room.width() => *line = longer,
-            _ => lines.push(part.clone()),
+            (Some(longer), Some(line)) if fonts.width(&longer, size, Weight::Regular) <= area.width() => *line = longer,
+            _ => lines.push(entry.clone()),
         }
     }
     let line_height = size * 1.35;
-    let top = room.bottom - line_height * lines.len() as f64;
+    let top = area.bottom - line_height * lines.len() as f64;
     for (index, line) in lines.iter().enumerate() {
         let baseline = top + line_height * (index as f64 + 1.0) - size * 0.2;
-        scene.label(Label::new(line, (room.left, baseline), size).colored(FAINT_INK));
+        scene.label(Label::new(line, (area.left, baseline), size).colored(FAINT_INK));
     }
     top
 }

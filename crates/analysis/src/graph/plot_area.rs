@@ -1,13 +1,13 @@
-//! The plot's frame: grid, ticks and the names of the axes; and where a value is in it.
+//! The frame of a plot: grid, ticks, names of the axes, and the conversion of values to pixels.
 //!
-//! The name of the y axis stands above the axis and reads across: it needs no turned head and takes no width.
+//! The name of the y axis is horizontal, above the axis: it is easier to read and takes no width.
 
 use crate::graph::axis::{Axis, Tick};
 use crate::graph::font::{CAP_HEIGHT, Fonts, Weight};
 use crate::graph::palette::{FAINT_GRID, FAINT_INK, GRID, INK};
 use crate::graph::scene::{Anchor, Label, Point, Rect, Scene, Stroke};
 
-/// Sizes of type in a graph, pixels per em.
+/// Font sizes of a graph, pixels per em.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct TypeSizes {
     pub(crate) tick: f64,
@@ -20,18 +20,17 @@ pub(crate) struct TypeSizes {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Category {
     pub(crate) label: String,
-    /// What casts doubt on it (`not verified`); written below the label where there is room.
+    /// Issues of its cells (`unverified`), written below the label if there is space.
     pub(crate) issues: Vec<String>,
 }
 
-/// The x axis.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum XAxis {
     Categories(Vec<Category>),
     Numbers(Axis),
 }
 
-/// A frame that is still to be laid out.
+/// A frame before its layout.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PlotArea {
     pub(crate) x: XAxis,
@@ -40,7 +39,7 @@ pub(crate) struct PlotArea {
     pub(crate) y_name: String,
 }
 
-/// A frame in its place: turns values into pixels.
+/// A frame after its layout, which converts values to pixels.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plot {
     pub(crate) area: Rect,
@@ -48,17 +47,17 @@ pub(crate) struct Plot {
 }
 
 impl PlotArea {
-    /// Draws the frame into `outer` and says where the plot came to be.
+    /// Draws the frame into `outer` and returns the plot.
     pub(crate) fn draw(self, scene: &mut Scene, fonts: Fonts, outer: Rect, sizes: TypeSizes) -> Plot {
         let widest = |ticks: &[Tick]| {
             ticks.iter().map(|tick| fonts.width(&tick.label, sizes.tick, Weight::Regular)).fold(0.0, f64::max)
         };
-        let issues = match &self.x {
+        let issue_lines = match &self.x {
             XAxis::Categories(categories) => categories.iter().map(|category| category.issues.len()).max().unwrap_or(0),
             XAxis::Numbers(_) => 0,
         };
-        let name = if self.x_name.is_empty() { 0.0 } else { sizes.axis * 1.35 };
-        let below = sizes.tick * 1.5 + sizes.note * 1.4 * issues as f64 + name;
+        let name_height = if self.x_name.is_empty() { 0.0 } else { sizes.axis * 1.35 };
+        let below = sizes.tick * 1.5 + sizes.note * 1.4 * issue_lines as f64 + name_height;
         let area = Rect {
             left: (outer.left + widest(&self.y.ticks) + 10.0).ceil(),
             top: (outer.top + sizes.axis * 2.0).ceil(),
@@ -73,12 +72,12 @@ impl PlotArea {
 }
 
 impl Plot {
-    /// The y pixel of `value`, if it is on the axis.
+    /// Returns the y coordinate of `value`, if it is on the axis.
     pub(crate) fn y(&self, value: f64) -> Option<f64> {
         self.frame.y.fraction(value).map(|fraction| self.area.bottom - fraction * self.area.height())
     }
 
-    /// The x pixel of `value` on an axis of numbers, if it is on it.
+    /// Returns the x coordinate of `value`, if the axis is numeric and contains it.
     pub(crate) fn x(&self, value: f64) -> Option<f64> {
         match &self.frame.x {
             XAxis::Numbers(axis) => axis.fraction(value).map(|fraction| self.area.left + fraction * self.area.width()),
@@ -86,7 +85,7 @@ impl Plot {
         }
     }
 
-    /// The width of a category in pixels; of the whole axis when it is one of numbers.
+    /// Returns the width of a category in pixels; of the whole axis if it is numeric.
     pub(crate) fn slot(&self) -> f64 {
         match &self.frame.x {
             XAxis::Categories(categories) => self.area.width() / categories.len().max(1) as f64,
@@ -94,12 +93,12 @@ impl Plot {
         }
     }
 
-    /// The x pixel of the middle of the category at `index`.
+    /// Returns the x coordinate of the middle of the category at `index`.
     pub(crate) fn category(&self, index: usize) -> f64 {
         self.area.left + (index as f64 + 0.5) * self.slot()
     }
 
-    /// Writes `text` in the middle of the plot, in place of data.
+    /// Writes `text` in the middle of the plot instead of data.
     pub(crate) fn message(&self, scene: &mut Scene, text: &str, size: f64) {
         let at = self.area.center();
         scene.label(Label::new(text, at, size).anchored(Anchor::Middle).colored(FAINT_INK).centred());
@@ -107,12 +106,12 @@ impl Plot {
 
     fn draw_y(&self, scene: &mut Scene, outer: Rect, sizes: TypeSizes) {
         let ends = (self.area.left, self.area.right);
-        let places: Vec<(&Tick, f64)> =
+        let positions: Vec<(&Tick, f64)> =
             self.frame.y.ticks.iter().filter_map(|tick| self.y(tick.at).map(|y| (tick, y))).collect();
         let spans: Vec<(f64, f64)> =
-            places.iter().map(|(_, y)| (*y - sizes.tick / 2.0, *y + sizes.tick / 2.0)).collect();
-        let shown = without_overlap(&places, &spans, 2.0);
-        for (index, (tick, y)) in places.iter().enumerate() {
+            positions.iter().map(|(_, y)| (*y - sizes.tick / 2.0, *y + sizes.tick / 2.0)).collect();
+        let shown = without_overlap(&positions, &spans, 2.0);
+        for (index, (tick, y)) in positions.iter().enumerate() {
             let stroke = grid(tick);
             scene.path(vec![(ends.0, *y), (ends.1, *y)], stroke);
             if shown[index] {
@@ -137,7 +136,7 @@ impl Plot {
             }
         };
         let bottom = vec![(self.area.left, self.area.bottom), (self.area.right, self.area.bottom)];
-        scene.path(bottom, Stroke::reliable(INK, 1.5));
+        scene.path(bottom, Stroke::solid(INK, 1.5));
         if !name.is_empty() {
             let at = (self.area.center().0, outer.bottom - sizes.axis * 0.3);
             scene.label(Label::new(name, at, sizes.axis).anchored(Anchor::Middle));
@@ -147,29 +146,29 @@ impl Plot {
     fn draw_categories(&self, scene: &mut Scene, fonts: Fonts, all: &[Category], baseline: f64, sizes: TypeSizes) {
         let width = |text: &str, size: f64| fonts.width(text, size, Weight::Regular);
         let widest = all.iter().map(|category| width(&category.label, sizes.tick)).fold(0.0, f64::max);
-        // Where labels would touch, only every second, third … is written.
+        // If labels would touch, only every second, third … is written.
         let stride = ((widest + 8.0) / self.slot()).ceil().max(1.0) as usize;
         for (index, category) in all.iter().enumerate() {
             let x = self.category(index);
-            scene.path(vec![(x, self.area.bottom), (x, self.area.bottom + 5.0)], Stroke::reliable(INK, 1.5));
+            scene.path(vec![(x, self.area.bottom), (x, self.area.bottom + 5.0)], Stroke::solid(INK, 1.5));
             if index % stride == 0 {
                 scene.label(Label::new(&category.label, (x, baseline), sizes.tick).anchored(Anchor::Middle));
             }
-            let fitting = category.issues.iter().filter(|doubt| width(doubt, sizes.note) + 8.0 <= self.slot());
-            for (line, doubt) in fitting.enumerate() {
+            let fitting = category.issues.iter().filter(|issue| width(issue, sizes.note) + 8.0 <= self.slot());
+            for (line, issue) in fitting.enumerate() {
                 let at = (x, baseline + sizes.note * 1.4 * (line + 1) as f64);
-                scene.label(Label::new(doubt, at, sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));
+                scene.label(Label::new(issue, at, sizes.note).anchored(Anchor::Middle).colored(FAINT_INK));
             }
         }
     }
 
     fn draw_numbers(&self, scene: &mut Scene, fonts: Fonts, axis: &Axis, baseline: f64, sizes: TypeSizes) {
-        let places: Vec<(&Tick, f64)> =
+        let positions: Vec<(&Tick, f64)> =
             axis.ticks.iter().filter_map(|tick| self.x(tick.at).map(|x| (tick, x))).collect();
         let half = |tick: &Tick| fonts.width(&tick.label, sizes.tick, Weight::Regular) / 2.0;
-        let spans: Vec<(f64, f64)> = places.iter().map(|(tick, x)| (x - half(tick), x + half(tick))).collect();
-        let shown = without_overlap(&places, &spans, 10.0);
-        for (index, (tick, x)) in places.iter().enumerate() {
+        let spans: Vec<(f64, f64)> = positions.iter().map(|(tick, x)| (x - half(tick), x + half(tick))).collect();
+        let shown = without_overlap(&positions, &spans, 10.0);
+        for (index, (tick, x)) in positions.iter().enumerate() {
             scene.path(vec![(*x, self.area.top), (*x, self.area.bottom)], grid(tick));
             let inside = spans[index].1 <= self.area.right + 12.0;
             if shown[index] && inside {
@@ -180,19 +179,19 @@ impl Plot {
 }
 
 fn grid(tick: &Tick) -> Stroke {
-    if tick.label.is_empty() { Stroke::reliable(FAINT_GRID, 1.0) } else { Stroke::reliable(GRID, 1.0) }
+    if tick.label.is_empty() { Stroke::solid(FAINT_GRID, 1.0) } else { Stroke::solid(GRID, 1.0) }
 }
 
-/// Which ticks can have their labels without coming closer than `gap` to each other. Powers of ten go first, so that a
-/// crowded logarithmic axis keeps those.
+/// Returns which ticks can have labels that are at least `gap` apart. Powers of ten have precedence, for crowded
+/// logarithmic axes.
 fn without_overlap(ticks: &[(&Tick, f64)], spans: &[(f64, f64)], gap: f64) -> Vec<bool> {
     let is_power = |tick: &Tick| tick.label.chars().filter(|digit| *digit != '0' && *digit != '.').eq(['1']);
     let labelled = |index: &usize| !ticks[*index].0.label.is_empty();
-    let (first, then): (Vec<usize>, Vec<usize>) =
+    let (powers, others): (Vec<usize>, Vec<usize>) =
         (0..ticks.len()).filter(labelled).partition(|&index| is_power(ticks[index].0));
     let mut shown = vec![false; ticks.len()];
     let mut taken: Vec<(f64, f64)> = Vec::new();
-    for index in first.into_iter().chain(then) {
+    for index in powers.into_iter().chain(others) {
         let span = spans[index];
         if taken.iter().all(|other| span.1 + gap <= other.0 || other.1 + gap <= span.0) {
             shown[index] = true;
@@ -202,17 +201,17 @@ fn without_overlap(ticks: &[(&Tick, f64)], spans: &[(f64, f64)], gap: f64) -> Ve
     shown
 }
 
-/// The end of a path that may have gaps: `points` cut where a value is missing.
+/// Splits `points` at missing values and returns the segments with at least two points.
 pub(crate) fn unbroken(points: impl IntoIterator<Item = Option<Point>>) -> Vec<Vec<Point>> {
-    let mut pieces: Vec<Vec<Point>> = vec![Vec::new()];
+    let mut segments: Vec<Vec<Point>> = vec![Vec::new()];
     for point in points {
-        match (point, pieces.last_mut()) {
-            (Some(point), Some(piece)) => piece.push(point),
-            _ => pieces.push(Vec::new()),
+        match (point, segments.last_mut()) {
+            (Some(point), Some(segment)) => segment.push(point),
+            _ => segments.push(Vec::new()),
         }
     }
-    pieces.retain(|piece| piece.len() > 1);
-    pieces
+    segments.retain(|segment| segment.len() > 1);
+    segments
 }
 
 #[cfg(test)]
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn crowded_labels_give_way_to_powers_of_ten() {
+    fn powers_of_ten_have_precedence_over_crowded_labels() {
         let axis = Axis::log(1.0, 100.0);
         let ticks: Vec<(&Tick, f64)> = axis.ticks.iter().map(|tick| (tick, 0.0)).collect();
         let spans: Vec<(f64, f64)> =

@@ -1,4 +1,4 @@
-//! Painting a scene with plotters: the one routine for both kinds of graph, and the two ways to encode it.
+//! Paints a scene with plotters, with one function for both formats, and encodes it as PNG and SVG.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -11,10 +11,10 @@ use crate::graph::scene::{Label, Point, Scene, Shape, Stroke};
 use crate::graph::text_placement::TextPlacement;
 use crate::graph::{Graph, GraphError};
 
-/// Bitmaps are painted this many times larger and averaged down: plotters does not smooth thick lines and areas.
+/// Factor by which bitmaps are painted larger, then averaged down: plotters does not smooth thick lines and areas.
 const OVERSAMPLING: u32 = 3;
 
-/// SVGs are painted this many times larger and shown at the graph's size: plotters rounds places to whole units.
+/// Factor by which SVGs are painted larger, then scaled down by `viewBox`: plotters rounds positions to whole units.
 const SVG_UNITS_PER_PIXEL: u32 = 8;
 
 /// Paints `scene` as PNG and SVG.
@@ -28,13 +28,13 @@ pub(crate) fn graph(fonts: Fonts, name: String, scene: &Scene) -> Result<Graph, 
     }
 }
 
-/// Three bytes for each pixel, row by row.
+/// Returns three bytes per pixel, row by row.
 fn bitmap(fonts: Fonts, scene: &Scene) -> Result<Vec<u8>, String> {
     let (width, height) = (scene.width * OVERSAMPLING, scene.height * OVERSAMPLING);
     let mut large = vec![255; (width * height * 3) as usize];
     {
         let area = BitMapBackend::with_buffer(&mut large, (width, height)).into_drawing_area();
-        let brush = Brush { fonts, zoom: f64::from(OVERSAMPLING), lettering: TextPlacement::Bitmap };
+        let brush = Brush { fonts, zoom: f64::from(OVERSAMPLING), text_placement: TextPlacement::Bitmap };
         paint(scene, &area, brush).map_err(|error| error.to_string())?;
         area.present().map_err(|error| error.to_string())?;
     }
@@ -43,8 +43,7 @@ fn bitmap(fonts: Fonts, scene: &Scene) -> Result<Vec<u8>, String> {
 
 /// Averages squares of [`OVERSAMPLING`] × [`OVERSAMPLING`] pixels into one.
 ///
-/// Most of a graph is blank, so it goes by stretches of 20 pixels and copies those that are: that makes it many times
-/// faster.
+/// Most of a graph is blank: stretches of 20 blank pixels are copied without averaging, which is many times faster.
 fn average_down(large: &[u8], width: usize, height: usize) -> Vec<u8> {
     let factor = OVERSAMPLING as usize;
     let row_bytes = width * 3 * factor;
@@ -92,33 +91,33 @@ fn vector(fonts: Fonts, scene: &Scene) -> Result<String, String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
-        let brush = Brush { fonts, zoom: f64::from(SVG_UNITS_PER_PIXEL), lettering: TextPlacement::Svg };
+        let brush = Brush { fonts, zoom: f64::from(SVG_UNITS_PER_PIXEL), text_placement: TextPlacement::Svg };
         paint(scene, &area, brush).map_err(|error| error.to_string())?;
         area.present().map_err(|error| error.to_string())?;
     }
-    let painted = format!("width=\"{width}\" height=\"{height}\"");
-    let shown = format!("width=\"{}\" height=\"{}\"", scene.width, scene.height);
-    Ok(svg.replacen(&painted, &shown, 1))
+    let painted_size = format!("width=\"{width}\" height=\"{height}\"");
+    let shown_size = format!("width=\"{}\" height=\"{}\"", scene.width, scene.height);
+    Ok(svg.replacen(&painted_size, &shown_size, 1))
 }
 
-type Painted<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+type PaintResult<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
 
-/// What painting depends on in addition to the scene.
+/// The parameters of painting in addition to the scene.
 #[derive(Clone, Copy)]
 struct Brush {
     fonts: Fonts,
-    /// Units of the backend for each pixel of the scene.
+    /// Units of the backend per pixel of the scene.
     zoom: f64,
-    lettering: TextPlacement,
+    text_placement: TextPlacement,
 }
 
-fn paint<DB: DrawingBackend>(scene: &Scene, area: &DrawingArea<DB, Shift>, brush: Brush) -> Painted<DB> {
+fn paint<DB: DrawingBackend>(scene: &Scene, area: &DrawingArea<DB, Shift>, brush: Brush) -> PaintResult<DB> {
     area.fill(&WHITE)?;
     for shape in &scene.shapes {
         match shape {
             Shape::Path(points, stroke) => paint_path(area, points, *stroke, brush)?,
             Shape::Fill(points, color) => {
-                let corners: Vec<(i32, i32)> = points.iter().map(|point| place(*point, brush.zoom)).collect();
+                let corners: Vec<(i32, i32)> = points.iter().map(|point| to_units(*point, brush.zoom)).collect();
                 area.draw(&Polygon::new(corners, rgb(*color).filled()))?;
             }
             Shape::Text(label) => paint_label(area, label, brush)?,
@@ -132,25 +131,25 @@ fn paint_path<DB: DrawingBackend>(
     points: &[Point],
     stroke: Stroke,
     brush: Brush,
-) -> Painted<DB> {
-    let mut places: Vec<(i32, i32)> = points.iter().map(|point| place(*point, brush.zoom)).collect();
-    places.dedup();
+) -> PaintResult<DB> {
+    let mut positions: Vec<(i32, i32)> = points.iter().map(|point| to_units(*point, brush.zoom)).collect();
+    positions.dedup();
     let width = (stroke.width * brush.zoom).round().max(1.0) as u32;
-    area.draw(&PathElement::new(places, rgb(stroke.color).stroke_width(width)))
+    area.draw(&PathElement::new(positions, rgb(stroke.color).stroke_width(width)))
 }
 
-fn paint_label<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, label: &Label, brush: Brush) -> Painted<DB> {
-    let size = label.size * brush.lettering.size_per_em() * brush.zoom;
+fn paint_label<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, label: &Label, brush: Brush) -> PaintResult<DB> {
+    let size = label.size * brush.text_placement.size_per_em() * brush.zoom;
     let font = FontDesc::new(FontFamily::Name(FAMILY), size, label.weight.style());
     let color = rgb(label.color);
-    for piece in brush.lettering.pieces(brush.fonts, label) {
-        let style = TextStyle::from(font.clone()).color(&color).pos(Pos::new(piece.side, VPos::Top));
-        area.draw_text(&piece.text, &style, place(piece.at, brush.zoom))?;
+    for run in brush.text_placement.text_runs(brush.fonts, label) {
+        let style = TextStyle::from(font.clone()).color(&color).pos(Pos::new(run.side, VPos::Top));
+        area.draw_text(&run.text, &style, to_units(run.at, brush.zoom))?;
     }
     Ok(())
 }
 
-fn place(point: Point, zoom: f64) -> (i32, i32) {
+fn to_units(point: Point, zoom: f64) -> (i32, i32) {
     ((point.0 * zoom).round() as i32, (point.1 * zoom).round() as i32)
 }
 
@@ -164,10 +163,10 @@ mod tests {
 
     #[test]
     fn squares_are_averaged_and_blanks_stay_blank() {
-        // 50 × 1 pixels, of which the 45th is black in one of its nine parts, and green in another.
+        // 50 × 1 pixels; the 45th is black in one of its nine subpixels and green in another.
         let (width, factor) = (50, OVERSAMPLING as usize);
         let mut large = vec![255; width * factor * factor * 3];
-        let at = |row: usize, part: usize| (row * width * factor + 44 * factor + part) * 3;
+        let at = |row: usize, column: usize| (row * width * factor + 44 * factor + column) * 3;
         large[at(0, 0)..at(0, 0) + 3].fill(0);
         large[at(2, 1)..at(2, 1) + 3].copy_from_slice(&[0, 255, 0]);
         let small = average_down(&large, width, 1);

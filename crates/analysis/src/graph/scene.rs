@@ -1,10 +1,10 @@
-//! A laid out picture: lines, areas and labels in pixels, in the order in which they are painted. Knows no backend.
+//! The layout of a graph: lines, areas and labels in pixels, in the order of painting, independent of backends.
 
 use crate::graph::font::{CAP_HEIGHT, Fonts, Weight};
 use crate::graph::marker::Marker;
 use crate::graph::palette::{Color, INK, WHITE};
 
-/// A place in the graph, pixels from its top left corner.
+/// A position in the graph, pixels from its top left corner.
 pub(crate) type Point = (f64, f64);
 
 /// A rectangle in pixels; `top` is less than `bottom`.
@@ -34,7 +34,7 @@ impl Rect {
     }
 }
 
-/// How a line looks.
+/// The style of a line.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Stroke {
     pub(crate) color: Color,
@@ -45,7 +45,7 @@ pub(crate) struct Stroke {
 }
 
 impl Stroke {
-    pub(crate) fn reliable(color: Color, width: f64) -> Self {
+    pub(crate) fn solid(color: Color, width: f64) -> Self {
         Stroke { color, width, dash: None }
     }
 
@@ -54,7 +54,7 @@ impl Stroke {
     }
 }
 
-/// Which part of a label is at its place.
+/// The part of a label that is at its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Anchor {
     Left,
@@ -75,7 +75,7 @@ pub(crate) struct Label {
 }
 
 impl Label {
-    /// A label of ordinary weight that starts at `at`.
+    /// Creates a label of regular weight that starts at `at`.
     pub(crate) fn new(text: impl Into<String>, at: Point, size: f64) -> Self {
         let text = text.into();
         Label { text, at, size, color: INK, weight: Weight::Regular, anchor: Anchor::Left }
@@ -99,7 +99,7 @@ impl Label {
         Label { at: (self.at.0, self.at.1 + shift), ..self }
     }
 
-    /// The x pixel at which its first letter starts.
+    /// Returns the x coordinate of the start of the first letter.
     pub(crate) fn start(&self, fonts: Fonts) -> f64 {
         let width = fonts.width(&self.text, self.size, self.weight);
         match self.anchor {
@@ -109,7 +109,7 @@ impl Label {
         }
     }
 
-    /// The box around its letters, from the top of the capitals to the baseline.
+    /// Returns the box around the letters, from the top of the capitals to the baseline.
     #[cfg(test)]
     pub(crate) fn bounds(&self, fonts: Fonts) -> Rect {
         let left = self.start(fonts);
@@ -118,7 +118,7 @@ impl Label {
     }
 }
 
-/// One thing to paint.
+/// One element to paint.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Shape {
     /// A line through points.
@@ -148,8 +148,8 @@ impl Scene {
         match stroke.dash {
             None => self.shapes.push(Shape::Path(points, stroke)),
             Some(dash) => {
-                let pieces = dashes(&points, dash).into_iter();
-                self.shapes.extend(pieces.map(|piece| Shape::Path(piece, stroke)));
+                let dashes = dashes(&points, dash).into_iter();
+                self.shapes.extend(dashes.map(|dash| Shape::Path(dash, stroke)));
             }
         }
     }
@@ -162,7 +162,7 @@ impl Scene {
         self.shapes.push(Shape::Text(label));
     }
 
-    /// A marker with a narrow white rim, so that it stands off lines and other markers; `open` leaves it empty.
+    /// Draws a marker with a narrow white rim, to separate it from lines and other markers.
     pub(crate) fn marker(&mut self, marker: Marker, at: Point, radius: f64, color: Color, fill: MarkerFill) {
         self.shapes.push(Shape::Fill(marker.corners(at, radius + 1.5), WHITE));
         self.shapes.push(Shape::Fill(marker.corners(at, radius), color));
@@ -171,7 +171,6 @@ impl Scene {
         }
     }
 
-    /// All label.
     #[cfg(test)]
     pub(crate) fn labels(&self) -> impl Iterator<Item = &Label> {
         self.shapes.iter().filter_map(|shape| match shape {
@@ -185,36 +184,36 @@ impl Scene {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MarkerFill {
     Solid,
-    /// Its cells were not all verified.
+    /// For values with an issue.
     Open,
 }
 
 /// Cuts a line into dashes of `on` pixels with `off` between them.
 fn dashes(points: &[Point], (on, off): (f64, f64)) -> Vec<Vec<Point>> {
-    let mut pieces: Vec<Vec<Point>> = Vec::new();
-    let mut along = 0.0;
+    let mut dashes: Vec<Vec<Point>> = Vec::new();
+    let mut distance = 0.0;
     for pair in points.windows(2) {
         let (from, to) = (pair[0], pair[1]);
         let length = (to.0 - from.0).hypot(to.1 - from.1);
-        let place = |at: f64| (from.0 + (to.0 - from.0) * at / length, from.1 + (to.1 - from.1) * at / length);
+        let point = |at: f64| (from.0 + (to.0 - from.0) * at / length, from.1 + (to.1 - from.1) * at / length);
         let mut at = 0.0;
         while at < length {
-            let phase = (along + at) % (on + off);
-            let (drawn, left) = if phase < on { (true, on - phase) } else { (false, on + off - phase) };
-            // A step too small for the sum to grow would never end.
-            let next = (at + left.max(1e-6)).min(length);
-            if drawn {
-                let starts_inside = at == 0.0 && phase > 0.0;
-                match pieces.last_mut().filter(|_| starts_inside) {
-                    Some(piece) => piece.push(place(next)),
-                    None => pieces.push(vec![place(at), place(next)]),
+            let phase = (distance + at) % (on + off);
+            let (is_drawn, remaining) = if phase < on { (true, on - phase) } else { (false, on + off - phase) };
+            // A step too small to change the sum would loop forever.
+            let next = (at + remaining.max(1e-6)).min(length);
+            if is_drawn {
+                let continues_dash = at == 0.0 && phase > 0.0;
+                match dashes.last_mut().filter(|_| continues_dash) {
+                    Some(dash) => dash.push(point(next)),
+                    None => dashes.push(vec![point(at), point(next)]),
                 }
             }
             at = next;
         }
-        along += length;
+        distance += length;
     }
-    pieces
+    dashes
 }
 
 #[cfg(test)]
@@ -222,13 +221,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dashes_go_around_corners() {
+    fn dashes_continue_around_corners() {
         let got = dashes(&[(0.0, 0.0), (5.0, 0.0), (5.0, 20.0)], (7.0, 5.0));
-        let expect =
+        let expected =
             [vec![(0.0, 0.0), (5.0, 0.0), (5.0, 2.0)], vec![(5.0, 7.0), (5.0, 14.0)], vec![(5.0, 19.0), (5.0, 20.0)]];
-        assert_eq!(got.len(), expect.len(), "{got:?}");
-        for (got, expect) in got.iter().flatten().zip(expect.iter().flatten()) {
-            assert!((got.0 - expect.0).abs() < 1e-6 && (got.1 - expect.1).abs() < 1e-6, "{got:?} for {expect:?}");
+        assert_eq!(got.len(), expected.len(), "{got:?}");
+        for (got, expected) in got.iter().flatten().zip(expected.iter().flatten()) {
+            assert!(
+                (got.0 - expected.0).abs() < 1e-6 && (got.1 - expected.1).abs() < 1e-6,
+                "{got:?}, expected {expected:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Where the time went, as stacked bars: one for each value of a condition, its parts on top of each other.
+//! The latency breakdown as stacked bars: one bar per value of a condition, with its components stacked.
 
 use crate::breakdown::Component;
 use crate::graph::axis::Axis;
@@ -9,38 +9,38 @@ use crate::graph::plot_area::{Category, Plot, PlotArea, TypeSizes, XAxis};
 use crate::graph::scene::{Anchor, Label, Rect, Scene, Stroke};
 use crate::mean_breakdown::MeanBreakdown;
 
-/// A chart of stacked parts over categories.
+/// A chart of stacked components over categories.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct StackedBars {
-    /// What the bars are about; stands above them.
+    /// Title above the bars.
     pub(crate) name: String,
     pub(crate) categories: Vec<Category>,
     pub(crate) x_name: String,
-    /// One for each category, where there is anything to show.
+    /// One per category; `None` without samples.
     pub(crate) means: Vec<Option<MeanBreakdown>>,
-    /// What is written where no bar at all can be drawn.
+    /// Text for a chart without bars.
     pub(crate) empty: &'static str,
-    /// What is written in place of a missing bar.
+    /// Text in place of a single missing bar.
     pub(crate) missing: &'static str,
 }
 
-/// The colour and the words of a part.
-fn look(part: Component) -> (Color, &'static str) {
-    match part {
+/// Returns the colour and the label of a component.
+fn appearance(component: Component) -> (Color, &'static str) {
+    match component {
         Component::Queueing => (PURPLE, "queueing (client, server)"),
-        Component::Handshake => (SKY, "handshake"),
+        Component::Handshake => (SKY, "TCP handshake"),
         Component::RoundTrips => (BLUE, "round trips"),
         Component::Transmission => (GREEN, "transmission and link queue"),
         Component::Retransmission => (VERMILLION, "retransmission stalls"),
-        Component::Server => (ORANGE, "server"),
+        Component::Server => (ORANGE, "server processing"),
         Component::Database => (BLACK, "server database"),
         Component::Other => (GREY, "other"),
     }
 }
 
-/// The legend of all charts of a picture: every part, so that colours can be looked up in any order.
+/// Returns the legend of all charts of a graph, with every component: one legend for all charts.
 pub(crate) fn entries() -> Vec<Entry> {
-    Component::ALL.map(look).map(|(color, words)| Entry::new(Key::Swatch(color), words)).to_vec()
+    Component::ALL.map(appearance).map(|(color, label)| Entry::new(Key::Swatch(color), label)).to_vec()
 }
 
 impl StackedBars {
@@ -49,7 +49,7 @@ impl StackedBars {
         let frame = PlotArea {
             x: XAxis::Categories(self.categories.clone()),
             x_name: self.x_name.clone(),
-            // Room above the highest bar for what is written on it.
+            // Leaves space for the label above the highest bar.
             y: if highest > 0.0 { Axis::linear(highest * 1.12) } else { Axis::zero() },
             y_name: self.name.clone(),
         };
@@ -69,7 +69,7 @@ impl StackedBars {
         }
     }
 
-    /// States why a bar is missing.
+    /// Writes why a bar is missing next to others.
     fn draw_missing(&self, scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, sizes: TypeSizes) {
         if fonts.width(self.missing, sizes.note, Weight::Regular) + 6.0 <= plot.slot() {
             let at = (plot.category(index), plot.area.bottom - 6.0);
@@ -78,20 +78,20 @@ impl StackedBars {
     }
 }
 
-/// A part lower than this, in pixels, gets no white line against the one below it.
-const LINED: f64 = 4.0;
+/// Minimum height, in pixels, of components that are separated by a white line.
+const MIN_LINED_HEIGHT: f64 = 4.0;
 
 fn draw_bar(scene: &mut Scene, plot: &Plot, index: usize, mean: &MeanBreakdown) {
     let (x, half) = (plot.category(index), (plot.slot() * 0.32).min(45.0));
     let (mut below, mut height_below) = (0.0, 0.0);
-    for part in Component::ALL {
-        let above = below + mean.components.get(part);
+    for component in Component::ALL {
+        let above = below + mean.components.get(component);
         if let (Some(bottom), Some(top)) = (plot.y(below), plot.y(above)) {
             let height = bottom - top;
             if height > 0.0 {
-                scene.fill(Rect { left: x - half, top, right: x + half, bottom }, look(part).0);
-                if height >= LINED && height_below >= LINED {
-                    scene.path(vec![(x - half, bottom), (x + half, bottom)], Stroke::reliable(WHITE, 1.0));
+                scene.fill(Rect { left: x - half, top, right: x + half, bottom }, appearance(component).0);
+                if height >= MIN_LINED_HEIGHT && height_below >= MIN_LINED_HEIGHT {
+                    scene.path(vec![(x - half, bottom), (x + half, bottom)], Stroke::solid(WHITE, 1.0));
                 }
                 height_below = height;
             }
@@ -100,21 +100,22 @@ fn draw_bar(scene: &mut Scene, plot: &Plot, index: usize, mean: &MeanBreakdown) 
     }
 }
 
-/// Writes the mean latency above the bar where there is room.
+/// Writes the mean latency above the bar if there is space.
 fn draw_total(scene: &mut Scene, fonts: Fonts, plot: &Plot, index: usize, mean: &MeanBreakdown, sizes: TypeSizes) {
     let text = milliseconds(mean.latency_ms);
     let width = fonts.width(&text, sizes.note, Weight::Regular);
     let (x, Some(top)) = (plot.category(index), plot.y(mean.latency_ms)) else { return };
     if width + 6.0 <= plot.slot() {
         let half = width / 2.0 + 2.0;
-        let back = Rect { left: x - half, top: top - 5.0 - sizes.note * 0.85, right: x + half, bottom: top - 2.0 };
-        // No grid line runs through the number.
-        scene.fill(back, WHITE);
+        let background =
+            Rect { left: x - half, top: top - 5.0 - sizes.note * 0.85, right: x + half, bottom: top - 2.0 };
+        // Hides grid lines behind the number.
+        scene.fill(background, WHITE);
         scene.label(Label::new(text, (x, top - 5.0), sizes.note).anchored(Anchor::Middle));
     }
 }
 
-/// Three digits that count.
+/// Formats a value with three significant digits.
 fn milliseconds(value: f64) -> String {
     match value {
         _ if value < 9.995 => format!("{value:.2}"),

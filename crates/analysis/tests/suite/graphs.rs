@@ -1,4 +1,4 @@
-//! The encoded pictures: they can be read, have the stated size, and have ink where text and data belong.
+//! The encoded graphs: they can be decoded, have the documented size, and have ink in the areas of text and data.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ impl Pixels {
         Pixels { width: info.width as usize, height: info.height as usize, rgb }
     }
 
-    /// Pixels of the rectangle that are clearly not background.
+    /// Returns the pixels of the rectangle that differ clearly from the background.
     fn ink(&self, x: std::ops::Range<usize>, y: std::ops::Range<usize>) -> Vec<[u8; 3]> {
         let rows = self.rgb.chunks_exact(self.width).skip(y.start).take(y.len());
         let pixels = rows.flat_map(|row| row[x.clone()].iter().copied());
@@ -27,7 +27,7 @@ impl Pixels {
     }
 }
 
-/// Graphs of the loss cells alone: seven and the two overviews.
+/// Draws the graphs of the loss cells: seven graphs and the two overviews.
 fn graphs() -> Vec<Graph> {
     let mut run = crate::synthetic::sweep(7, 300);
     run.cells.retain(|cell| cell.condition == "loss");
@@ -37,7 +37,7 @@ fn graphs() -> Vec<Graph> {
 }
 
 #[test]
-fn pictures_have_their_size_and_ink_in_text_and_plot() {
+fn graphs_have_their_size_and_ink_in_text_and_plot() {
     let graphs = graphs();
     let names: Vec<&str> = graphs.iter().map(|graph| graph.name.as_str()).collect();
     let expected = [
@@ -56,7 +56,7 @@ fn pictures_have_their_size_and_ink_in_text_and_plot() {
         let pixels = Pixels::decode(&graph.png);
         let (width, height) = match graph.name.as_str() {
             "overview" => (1500, 900),
-            // Seven panels in three rows; two below each other.
+            // Seven panels in three rows; two panels in two rows.
             "loss-breakdown" | "loss-breakdown-slowest" => (1200, 940),
             "overview-breakdown" => (1200, 690),
             _ => (960, 600),
@@ -67,8 +67,8 @@ fn pictures_have_their_size_and_ink_in_text_and_plot() {
             ("footer", pixels.ink(20..width, height - 34..height), 200),
             ("plot", pixels.ink(80..width - 40, 150..height - 110), 1000),
         ];
-        for (area, ink, least) in areas {
-            assert!(ink.len() > least, "{}: {} inked pixels in the {area}", graph.name, ink.len());
+        for (area, ink, min_pixels) in areas {
+            assert!(ink.len() > min_pixels, "{}: {} inked pixels in the {area}", graph.name, ink.len());
         }
         let colors: HashSet<[u8; 3]> = pixels.ink(80..width - 40, 150..height - 110).into_iter().collect();
         assert!(colors.len() > 10, "{}: only {} colours in the plot", graph.name, colors.len());
@@ -86,11 +86,11 @@ fn check_svg(graph: &Graph, width: usize, height: usize) {
         }
         "loss-latency" => &["Packet loss (%)", "Latency of an operation (ms)", "median", "p95", "mean", "p99"],
         "loss-rtt" => &["Packet loss (%)", "RTT of a request (ms)", "median", "p95", "mean"],
-        "loss-breakdown" => &["Packet loss: where the time went", "retransmission stalls", "place order"],
-        "loss-breakdown-slowest" => &["latency breakdown, slowest 5 %", "round trips", "all operations"],
-        "overview-breakdown" => &["Latency breakdown, all operations", "Packet loss, slowest 5 %", "handshake"],
+        "loss-breakdown" => &["Packet loss: latency breakdown", "retransmission stalls", "place order"],
+        "loss-breakdown-slowest" => &["Packet loss: latency breakdown, slowest 5 %", "round trips", "all operations"],
+        "overview-breakdown" => &["Latency breakdown, all operations", "Packet loss, slowest 5 %", "TCP handshake"],
         "loss-ecdf" => &["Latency of an operation (ms)", "Successful operations (%)", "0 % (baseline)", "2 %"],
-        _ => &["Packet loss (%)", "Operations that failed (%)", "refused by the server"],
+        _ => &["Packet loss (%)", "Failed operations (%)", "refused by the shop"],
     };
     for text in expected.iter().chain(&["run 20250301-101500"]) {
         assert!(svg.contains(text), "{name}: '{text}' is missing");

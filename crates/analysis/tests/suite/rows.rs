@@ -1,4 +1,4 @@
-//! The rows of intervals.csv and breakdown.csv, of a made-up run.
+//! The rows of intervals.csv and breakdown.csv of a synthetic run.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,15 @@ use analysis::{BreakdownRow, IntervalRow, breakdown_rows, interval_rows};
 
 fn interval<'a>(rows: &'a [IntervalRow], names: [&str; 4]) -> &'a IntervalRow {
     let [value, operation, metric, statistic] = names;
-    let wanted = |row: &&IntervalRow| {
+    let matches = |row: &&IntervalRow| {
         row.value == value && row.operation == operation && row.metric == metric && row.statistic == statistic
     };
-    rows.iter().find(wanted).unwrap_or_else(|| panic!("no row {names:?}"))
+    rows.iter().find(matches).unwrap_or_else(|| panic!("no row {names:?}"))
 }
 
 fn breakdown<'a>(rows: &'a [BreakdownRow], value: &str, operation: &str, subset: &str) -> &'a BreakdownRow {
-    let wanted = |row: &&BreakdownRow| row.value == value && row.operation == operation && row.subset == subset;
-    rows.iter().find(wanted).unwrap_or_else(|| panic!("no row {value} {operation} {subset}"))
+    let matches = |row: &&BreakdownRow| row.value == value && row.operation == operation && row.subset == subset;
+    rows.iter().find(matches).unwrap_or_else(|| panic!("no row {value} {operation} {subset}"))
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn every_statistic_has_a_row_and_an_interval_or_a_reason() {
         }
     }
     let rows = interval_rows(&run.samples, &run.cells, 9);
-    // Ten pools (nine values and the baseline), seven operations with `all`, 3 × 4 statistics and the error rate.
+    // Ten pooled values (nine and the baseline), seven operations with `all`, 3 × 4 statistics and the error rate.
     assert_eq!(rows.len(), 10 * 7 * 13);
     for row in &rows {
         assert_eq!(row.note.is_empty(), row.low.is_some() && row.high.is_some(), "{row:?}");
@@ -38,24 +38,24 @@ fn every_statistic_has_a_row_and_an_interval_or_a_reason() {
     assert_eq!((median.repetitions, median.undersampled, median.level), (5, false, 0.95));
     assert!(median.low.is_some() && median.unit == "ms", "{median:?}");
     let undersampled = interval(&rows, ["50ms", "login", "latency", "p99"]);
-    assert_eq!((undersampled.undersampled, undersampled.note.as_str()), (true, "too few values"));
+    assert_eq!((undersampled.undersampled, undersampled.note.as_str()), (true, "undersampled"));
     let errors = interval(&rows, ["2%", "all", "errors", "rate"]);
     assert!(errors.low > Some(4.0) && errors.high < Some(9.0) && errors.unit == "percent", "{errors:?}");
     let none = interval(&rows, ["50ms", "all", "errors", "rate"]);
-    assert_eq!((none.estimate, none.note.as_str()), (Some(0.0), "fewer than 10 errors, or than 10 successes"));
+    assert_eq!((none.estimate, none.note.as_str()), (Some(0.0), "fewer than 10 errors or successes"));
     assert_eq!(rows, interval_rows(&run.samples, &run.cells, 9));
 }
 
 #[test]
-fn too_few_repetitions_are_said() {
+fn too_few_repetitions_are_reported() {
     let run = crate::synthetic::repeated_sweep(3, 30, 4);
     let rows = interval_rows(&run.samples, &run.cells, 9);
     let median = interval(&rows, ["50ms", "all", "latency", "p50"]);
-    assert_eq!((median.low, median.note.as_str()), (None, "4 repetitions; 5 are needed"));
+    assert_eq!((median.low, median.note.as_str()), (None, "4 repetitions (minimum: 5)"));
 }
 
 #[test]
-fn breakdowns_add_up_and_say_what_each_condition_costs() {
+fn breakdowns_add_up_and_show_the_cost_of_each_condition() {
     let run = crate::synthetic::sweep(3, 600);
     let rows = breakdown_rows(&run.samples, &run.cells);
     for row in &rows {

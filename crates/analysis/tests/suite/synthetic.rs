@@ -1,19 +1,19 @@
-//! A made-up run that looks like a real one: log-normal server times, a link in front of them, loss that costs
-//! retransmission timeouts, and the errors that come of it. Seeded, so that tests see the same run every time.
+//! A synthetic run that resembles a real one: log-normal server times, a link, loss that causes retransmission
+//! timeouts, and the resulting errors. Seeded: tests get the same run every time.
 
-#![allow(unreachable_pub, dead_code, reason = "shared by tests and an example, each of which uses a part")]
+#![allow(unreachable_pub, dead_code, reason = "shared by tests and an example, none of which uses all items")]
 
 use analysis::sample::{Outcome, Sample};
 use analysis::{CellInfo, Verdict};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// A made-up run.
+/// A synthetic run.
 #[derive(Clone)]
 pub struct Run {
-    /// All sample.
+    /// All samples.
     pub samples: Vec<Sample>,
-    /// All cell.
+    /// All cells.
     pub cells: Vec<CellInfo>,
 }
 
@@ -22,13 +22,13 @@ pub struct Run {
 pub struct Link {
     /// Percent of packets.
     pub loss: f64,
-    /// One-way delay added, milliseconds.
+    /// Additional one-way delay, milliseconds.
     pub delay_ms: f64,
-    /// kbit/s, if limited.
+    /// Rate limit, kbit/s, if any.
     pub rate_kbit: Option<f64>,
 }
 
-/// Name, server time in ms, bytes of the response.
+/// Name, server time (ms) and response size (bytes) of each operation.
 pub const OPERATIONS: [(&str, f64, f64); 6] = [
     ("login", 9.0, 220.0),
     ("place_order", 2.1, 260.0),
@@ -38,12 +38,12 @@ pub const OPERATIONS: [(&str, f64, f64); 6] = [
     ("view_products", 0.8, 5200.0),
 ];
 
-/// The original project's sweep, each cell twice: loss 0, 1, 2 %; delay 0, 50, 100 ms; rate 1000, 500, 100 kbit/s.
+/// Generates the scenario `default`, each cell twice: loss 0, 1, 2 %; delay 0, 50, 100 ms; rate 1000, 500, 100 kbit/s.
 pub fn sweep(seed: u64, operations_per_cell: u64) -> Run {
     repeated_sweep(seed, operations_per_cell, 2)
 }
 
-/// The sweep with any number of repetitions.
+/// Generates the same sweep with any number of repetitions.
 pub fn repeated_sweep(seed: u64, operations_per_cell: u64, repetitions: u32) -> Run {
     let mut cells = Vec::new();
     for repetition in 1..=repetitions {
@@ -62,13 +62,13 @@ pub fn repeated_sweep(seed: u64, operations_per_cell: u64, repetitions: u32) -> 
     run(seed, operations_per_cell, cells)
 }
 
-/// What a cell is called: condition, value, magnitude, repetition.
+/// Condition, value, magnitude and repetition of a cell.
 pub type CellName = (&'static str, String, f64, u32);
 
-/// A run of `cells`, each with `operations_per_cell` operations.
+/// Generates a run of `cells`, each with `operations_per_cell` operations.
 pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) -> Run {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut made = Run { samples: Vec::new(), cells: Vec::new() };
+    let mut run = Run { samples: Vec::new(), cells: Vec::new() };
     for ((condition, value, magnitude, repetition), link) in cells {
         let cell = CellInfo {
             cell: format!("{condition}-{value}-r{repetition}"),
@@ -83,39 +83,39 @@ pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) ->
             stalled: false,
             rate_kbit: link.rate_kbit,
         };
-        // Repetitions differ, as those of a real run do.
+        // Repetitions differ, as in a real run.
         let level = log_normal(&mut random, 0.05);
-        made.samples
+        run.samples
             .extend((0..operations_per_cell).map(|sequence| sample(&mut random, &cell, link, (level, sequence))));
-        made.cells.push(cell);
+        run.cells.push(cell);
     }
-    made
+    run
 }
 
-/// What happened to one operation on its link, milliseconds.
-struct Exchange {
-    /// The link's own round trip.
+/// Effects of the link on one operation, milliseconds.
+struct LinkEffects {
+    /// RTT without queueing.
     base_ms: f64,
-    /// The SYN's timeouts.
+    /// Retransmission timeouts of the SYN.
     syn_stall_ms: f64,
-    /// The response's serialisation and its queue.
+    /// Serialisation and queueing of the response.
     link_ms: f64,
-    /// The response's retransmission timeouts.
+    /// Retransmission timeouts of the response.
     stall_ms: f64,
-    /// Segments sent again, SYN and response.
-    resent: (u32, u32),
+    /// Retransmitted segments: SYN, response.
+    retransmits: (u32, u32),
 }
 
-fn exchange(random: &mut ChaCha8Rng, link: Link, bytes: f64) -> Exchange {
+fn link_effects(random: &mut ChaCha8Rng, link: Link, bytes: f64) -> LinkEffects {
     let mut lost = |packets: u32| (0..packets).filter(|_| random.random::<f64>() * 100.0 < link.loss).count() as u32;
-    let resent = (lost(1), lost(2 + (bytes / 1400.0) as u32));
+    let retransmits = (lost(1), lost(2 + (bytes / 1400.0) as u32));
     let stall = |first: f64, count: u32| first * (2_f64.powi(count as i32) - 1.0);
-    Exchange {
+    LinkEffects {
         base_ms: 0.15 * log_normal(random, 0.2) + link.delay_ms,
-        syn_stall_ms: stall(1000.0, resent.0),
+        syn_stall_ms: stall(1000.0, retransmits.0),
         link_ms: link.rate_kbit.map_or(0.0, |rate| bytes * 8.0 / rate * (1.0 + random.random::<f64>())),
-        stall_ms: stall(205.0, resent.1),
-        resent,
+        stall_ms: stall(205.0, retransmits.1),
+        retransmits,
     }
 }
 
@@ -123,12 +123,12 @@ fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, (level, sequence
     let (operation, server, bytes) = OPERATIONS[random.random_range(0..OPERATIONS.len())];
     let (queue_ms, database_ms) = (0.1 * log_normal(random, 0.5), 0.2 * server * log_normal(random, 0.3));
     let server_ms = server * level * log_normal(random, 0.35) + queue_ms + database_ms;
-    let net = exchange(random, link, bytes);
-    let outcome = outcome(random, link, net.resent.1);
+    let effects = link_effects(random, link, bytes);
+    let outcome = outcome(random, link, effects.retransmits.1);
     let ok = outcome == Outcome::Ok;
     let connected = outcome != Outcome::ConnectFailed;
-    let connect_ms = net.base_ms * log_normal(random, 0.02).max(1.0) + net.syn_stall_ms;
-    let rtt_ms = server_ms + net.base_ms + net.link_ms + net.stall_ms + 0.05 * log_normal(random, 0.3);
+    let connect_ms = effects.base_ms * log_normal(random, 0.02).max(1.0) + effects.syn_stall_ms;
+    let rtt_ms = server_ms + effects.base_ms + effects.link_ms + effects.stall_ms + 0.05 * log_normal(random, 0.3);
     let client_ms = 0.04 * log_normal(random, 0.3);
     let service_ms = if outcome == Outcome::Timeout { 5000.0 } else { connect_ms + rtt_ms + client_ms };
     Sample {
@@ -141,19 +141,19 @@ fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, (level, sequence
         sequence,
         start_us: sequence as i64 * 20_000,
         connect_ms: connected.then_some(connect_ms),
-        first_byte_ms: ok.then_some(rtt_ms - net.link_ms / 2.0),
+        first_byte_ms: ok.then_some(rtt_ms - effects.link_ms / 2.0),
         rtt_ms: ok.then_some(rtt_ms),
         server_ms: ok.then_some(server_ms),
         server_queue_ms: ok.then_some(queue_ms),
         server_database_ms: ok.then_some(database_ms),
-        tcp_rtt_ms: connected.then_some(net.base_ms * 1.05),
-        tcp_min_rtt_ms: connected.then_some(net.base_ms),
-        tcp_rto_ms: connected.then_some(200.0 + net.base_ms),
-        tcp_retransmits: Some(net.resent.0),
+        tcp_rtt_ms: connected.then_some(effects.base_ms * 1.05),
+        tcp_min_rtt_ms: connected.then_some(effects.base_ms),
+        tcp_rto_ms: connected.then_some(200.0 + effects.base_ms),
+        tcp_retransmits: Some(effects.retransmits.0),
         exchange_id: connected.then_some(sequence),
-        server_tcp_rtt_ms: ok.then_some(net.base_ms * 1.05 + net.link_ms / 4.0),
-        server_tcp_rto_ms: ok.then_some(200.0 + net.base_ms),
-        server_tcp_retransmits: connected.then_some(2 * net.resent.0 + net.resent.1),
+        server_tcp_rtt_ms: ok.then_some(effects.base_ms * 1.05 + effects.link_ms / 4.0),
+        server_tcp_rto_ms: ok.then_some(200.0 + effects.base_ms),
+        server_tcp_retransmits: connected.then_some(2 * effects.retransmits.0 + effects.retransmits.1),
         request_bytes: Some(120),
         response_bytes: ok.then_some(bytes as u64),
         ..Sample::tried(operation, outcome, service_ms)
@@ -161,17 +161,17 @@ fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, (level, sequence
 }
 
 fn outcome(random: &mut ChaCha8Rng, link: Link, lost: u32) -> Outcome {
-    let dice = random.random::<f64>();
+    let uniform = random.random::<f64>();
     match lost {
         3.. => Outcome::Timeout,
-        2 if dice < 0.3 => Outcome::Reset,
-        1.. if dice < 0.05 => Outcome::ConnectFailed,
-        _ if link.loss > 0.0 && dice < 0.004 => Outcome::Refused,
+        2 if uniform < 0.3 => Outcome::Reset,
+        1.. if uniform < 0.05 => Outcome::ConnectFailed,
+        _ if link.loss > 0.0 && uniform < 0.004 => Outcome::Refused,
         _ => Outcome::Ok,
     }
 }
 
-/// A factor around 1 with the given spread (Box and Muller's transform of two uniform numbers).
+/// Draws a factor around 1 with the given spread (Box and Muller's transform of two uniform numbers).
 fn log_normal(random: &mut ChaCha8Rng, sigma: f64) -> f64 {
     let (u, v): (f64, f64) = (1.0 - random.random::<f64>(), random.random());
     ((-2.0 * u.ln()).sqrt() * (v * std::f64::consts::TAU).cos() * sigma).exp()

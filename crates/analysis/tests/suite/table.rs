@@ -1,9 +1,9 @@
-//! The table of conditions in its four forms.
+//! The table of conditions in its four formats.
 
 use analysis::sample::Outcome;
 use analysis::{CellInfo, ConditionRow, Format, Verdict, condition_rows, condition_table, condition_table_within};
 
-/// Delay 0 and 100 ms; latencies known by heart.
+/// Returns a run with delay 0 and 100 ms and known latencies.
 fn small() -> crate::synthetic::Run {
     let delay = |ms: f64| (("delay", format!("{ms}ms"), ms, 1), crate::synthetic::Link::default());
     let mut run = crate::synthetic::run(1, 3, vec![delay(0.0), delay(100.0)]);
@@ -16,7 +16,7 @@ fn small() -> crate::synthetic::Run {
 }
 
 #[test]
-fn differences_are_against_the_pooled_baseline() {
+fn differences_are_relative_to_the_pooled_baseline() {
     let run = small();
     let rows = condition_rows(&run.samples, &run.cells, 1);
     let names: Vec<(&str, &str)> = rows.iter().map(|row| (row.condition.as_str(), row.value.as_str())).collect();
@@ -31,29 +31,35 @@ fn differences_are_against_the_pooled_baseline() {
 }
 
 #[test]
-fn the_terminal_form_marks_doubts_and_thin_percentiles() {
+fn the_terminal_format_marks_issues_and_undersampled_percentiles() {
     let mut run = small();
     run.cells[1].overloaded = true;
     let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
     let slow = text.lines().find(|line| line.contains("100ms")).unwrap();
-    let words: Vec<&str> = slow.split_whitespace().collect();
+    let fields: Vec<&str> = slow.split_whitespace().collect();
     let expected = [
         "delay", "100ms", "!~", "3", "1", "33.3", "0.10", "0.0", "102*", "+100", "103*", "+100", "103*", "51.0*",
         "+50.0", "51.5*", "+50.0", "51.5*",
     ];
-    assert_eq!(words, expected, "{text}");
-    for note in ["! unverified", "~ overloaded", "* too few values", "p95 200", "No ±: an interval needs 5"] {
+    assert_eq!(fields, expected, "{text}");
+    for note in [
+        "Times in ms, successful operations only; Δ: difference from the baseline",
+        "! unverified",
+        "~ overloaded",
+        "* undersampled (minimum: p50 20, p95 200, p99 1000)",
+        "No ±: a CI needs at least 5 differing repetitions",
+    ] {
         assert!(text.contains(note), "'{note}' is missing in\n{text}");
     }
     run.cells[0].overloaded = true;
     let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
-    assert!(text.contains("every baseline cell is in doubt (overloaded)"), "{text}");
+    assert!(text.contains("Δ unreliable: every baseline cell is marked ~ (overloaded)"), "{text}");
 }
 
 #[test]
-fn each_doubt_has_a_mark_and_a_remedy_of_its_own() {
+fn each_issue_has_its_own_mark_and_advice() {
     for (verdict, stalled, mark, note) in [
-        (Verdict::Unverified, false, "100ms !", "! unverified: the condition was not confirmed"),
+        (Verdict::Unverified, false, "100ms !", "! unverified: the condition was not confirmed in every cell"),
         (Verdict::Failed, false, "100ms ×", "× failed: the server or a client failed"),
         (Verdict::Interrupted, false, "100ms /", "/ interrupted: the run was stopped in a cell; resume the run"),
         (Verdict::Verified, true, "100ms ^", "^ server stalled: slow operations were slow in the server"),
@@ -62,8 +68,8 @@ fn each_doubt_has_a_mark_and_a_remedy_of_its_own() {
         (run.cells[1].verdict, run.cells[1].stalled) = (verdict, stalled);
         let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
         assert!(text.contains(mark) && text.contains(note), "{text}");
-        let issues = ["! not", "× failed", "/ interrupted", "~ overloaded", "^ server"].map(|note| text.contains(note));
-        assert_eq!(issues.iter().filter(|told| **told).count(), 1, "{text}");
+        let notes = ["! unverified", "× failed", "/ interrupted", "~ overloaded", "^ server"];
+        assert_eq!(notes.iter().filter(|note| text.contains(**note)).count(), 1, "{text}");
     }
 }
 
@@ -78,36 +84,40 @@ fn operations_per_second_and_slow_ones_are_counted() {
     let rows = condition_rows(&run.samples, &run.cells, 1);
     let slow = |index: usize| rows[index].slower_than_200_ms_percent;
     assert_eq!((slow(1), rows[1].operations_per_s), (Some(100.0 / 3.0), Some(2.0)));
-    assert_eq!((slow(2), rows[2].operations_per_s), (Some(0.0), None), "failed operations have no latency to judge");
+    assert_eq!((slow(2), rows[2].operations_per_s), (Some(0.0), None), "failed operations have no latency");
 }
 
 #[test]
-fn columns_that_do_not_fit_are_omitted_in_their_order_and_named() {
+fn columns_that_do_not_fit_are_omitted_in_their_order_and_listed() {
     let mut run = crate::synthetic::repeated_sweep(1, 60, 5);
     run.cells.iter_mut().for_each(|cell| (cell.verdict, cell.overloaded) = (Verdict::Unverified, true));
-    let heads = |width: usize| {
+    let headers = |width: usize| {
         let text = condition_table_within(&run.samples, &run.cells, 1, width);
         let table: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
         let widest = table.iter().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= width, "{widest} columns:\n{text}");
-        let note = text.lines().find_map(|line| line.strip_prefix("Too narrow for: ")).unwrap_or_default().to_owned();
+        let note = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Terminal too narrow, omitted: "))
+            .unwrap_or_default()
+            .to_owned();
         (table[0].split_whitespace().collect::<Vec<_>>().join(" "), note)
     };
     let all = "condition value n errors % ops/s >200 ms latency p50 ± Δ p95 Δ p99 RTT p50 Δ p95 Δ p99";
-    assert_eq!(heads(140), (all.to_owned(), String::new()));
-    let (head, note) = heads(80);
-    assert_eq!(head, "condition value n % ops/s >200 ms latency p50 ± Δ p95 p99");
+    assert_eq!(headers(140), (all.to_owned(), String::new()));
+    let (header, note) = headers(80);
+    assert_eq!(header, "condition value n % ops/s >200 ms latency p50 ± Δ p95 p99");
     assert!(note.starts_with("RTT p95 Δ, RTT p99, RTT p95, RTT p50 Δ, latency p95 Δ, errors, RTT p50 ("), "{note}");
-    assert_eq!(heads(40).0, "condition value latency p50 p99");
-    let (head, _) = heads(45);
-    assert!(head.starts_with("condition value") && head.ends_with("latency p50 Δ p99"), "{head}");
+    assert_eq!(headers(40).0, "condition value latency p50 p99");
+    let (header, _) = headers(45);
+    assert!(header.starts_with("condition value") && header.ends_with("latency p50 Δ p99"), "{header}");
 }
 
 #[test]
-fn it_fits_140_columns_with_large_numbers() {
+fn a_table_of_large_numbers_fits_140_columns() {
     let mut run = crate::synthetic::repeated_sweep(1, 60, 5);
     for sample in &mut run.samples {
-        // Up to minutes: longer than any request may take.
+        // Up to minutes, more than any request timeout.
         sample.latency_ms *= 100.0;
         sample.rtt_ms = sample.rtt_ms.map(|rtt| rtt * 100.0);
     }
@@ -121,7 +131,7 @@ fn it_fits_140_columns_with_large_numbers() {
 }
 
 #[test]
-fn medians_have_their_interval_from_five_repetitions_on() {
+fn medians_have_a_confidence_interval_from_five_repetitions_on() {
     let run = crate::synthetic::repeated_sweep(1, 60, 5);
     let rows = condition_rows(&run.samples, &run.cells, 1);
     for row in &rows {
@@ -129,10 +139,13 @@ fn medians_have_their_interval_from_five_repetitions_on() {
         assert!(low.is_some() && low <= value && value <= high, "{row:?}");
     }
     let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
-    let off = rows[0].latency_p50_high_ms.unwrap() - rows[0].latency_p50_ms.unwrap();
-    let off = off.max(rows[0].latency_p50_ms.unwrap() - rows[0].latency_p50_low_ms.unwrap());
-    assert!(text.lines().next().unwrap().contains("latency p50 ") && text.contains(&format!(" {off:.2} ")), "{text}");
-    assert!(text.contains("± is the longer side"), "{text}");
+    let half_width = rows[0].latency_p50_high_ms.unwrap() - rows[0].latency_p50_ms.unwrap();
+    let half_width = half_width.max(rows[0].latency_p50_ms.unwrap() - rows[0].latency_p50_low_ms.unwrap());
+    assert!(
+        text.lines().next().unwrap().contains("latency p50 ") && text.contains(&format!(" {half_width:.2} ")),
+        "{text}"
+    );
+    assert!(text.contains("±: larger half-width of the p50's 95 % CI over repetitions"), "{text}");
     assert_eq!(rows, condition_rows(&run.samples, &run.cells, 1), "the same seed gives the same intervals");
     assert_ne!(rows, condition_rows(&run.samples, &run.cells, 2));
     let few = crate::synthetic::repeated_sweep(1, 60, 4);
@@ -142,15 +155,15 @@ fn medians_have_their_interval_from_five_repetitions_on() {
 }
 
 #[test]
-fn samples_of_unlisted_cells_are_told_of() {
+fn samples_of_unlisted_cells_are_reported() {
     let mut run = small();
     run.cells.truncate(1);
     let text = condition_table(&run.samples, &run.cells, Format::Markdown, 1);
-    assert!(text.contains("3 samples belong to no listed cell"), "{text}");
+    assert!(text.contains("3 samples of cells not in cells.csv ignored"), "{text}");
 }
 
 #[test]
-fn markdown_has_a_rule_and_a_column_for_each_head() {
+fn markdown_has_a_separator_line_and_a_column_for_each_header() {
     let run = small();
     let text = condition_table(&run.samples, &run.cells, Format::Markdown, 1);
     let table: Vec<&str> = text.lines().take_while(|line| line.starts_with('|')).collect();
@@ -160,7 +173,7 @@ fn markdown_has_a_rule_and_a_column_for_each_head() {
 }
 
 #[test]
-fn csv_and_json_carry_every_row_and_digit() {
+fn csv_and_json_contain_every_row_with_full_precision() {
     let run = small();
     let rows = condition_rows(&run.samples, &run.cells, 1);
     let text = condition_table(&run.samples, &run.cells, Format::Csv, 1);
@@ -171,7 +184,7 @@ fn csv_and_json_carry_every_row_and_digit() {
 }
 
 #[test]
-fn a_cell_without_samples_is_a_row_of_nothing() {
+fn a_cell_without_samples_is_an_empty_row() {
     let cell = CellInfo {
         cell: "rate-9kbit-r1".to_owned(),
         condition: "rate".to_owned(),
