@@ -56,7 +56,7 @@ pub(crate) struct NetnsBackend {
 
 impl NetnsBackend {
     /// The engine of the environment of this number, from 1, whose nodes' directories are below `folder`. The process
-    /// must be in the namespace for environments already ([`enter_lab`]).
+    /// must be in the environments' namespace already ([`enter_namespace`]).
     pub(crate) fn new(folder: &Path, environment: u32) -> Self {
         let shop = ShopAddress::of_node(&address(Node::Server));
         let folder = folder.join(format!("environment-{environment}"));

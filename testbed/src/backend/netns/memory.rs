@@ -6,7 +6,7 @@ use anyhow::Context;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// A tmpfs, which is unmounted when this is dropped. It is mounted in the driver's own mount namespace
-/// ([`crate::backend::netns::enter_lab`]), so it also ends with the driver's last process.
+/// ([`crate::backend::netns::enter_namespace`]), so it also ends with the driver's last process.
 #[derive(Debug)]
 pub(super) struct MemoryDirectory(PathBuf);
 

@@ -60,7 +60,7 @@ pub(crate) fn unavailable_reason() -> Option<String> {
     }
 }
 
-/// The first argument that makes the driver try [`enter_lab`] and exit.
+/// The first argument that makes the driver try [`enter_namespace`] and exit.
 const TRY_NAMESPACE_ARGUMENT: &str = "try-namespace";
 
 /// Tries to enter an environment and says on stderr what was in the way; `None` when the arguments ask for something
