@@ -59,7 +59,7 @@ const INVALID: [(&str, &str); 33] = [
     ("run --clients 0", "invalid clients '0'"),
     ("run --users 0", "invalid users '0'"),
     ("run --repetitions 0", "invalid repetitions '0'"),
-    ("run --duration 0ms", "invalid duration '0ms'"),
+    ("run --duration 500ms", "invalid duration '500ms'"),
     ("run --loss 100%", "100%"),
     ("run --scenario none-such", "none-such"),
     ("run --scenario unknown-key.toml", "unknown field `client`"),

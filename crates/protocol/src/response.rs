@@ -19,7 +19,7 @@ pub struct Response {
     /// See [`ServerTiming::database_us`]; absent from servers that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_us: Option<u64>,
-    /// See [`ServerTiming::exchange`]; absent from servers that do not tell.
+    /// See [`ServerTiming::exchange_id`]; absent from servers that do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange_id: Option<u64>,
     /// What came of it; present exactly when `ok`.
