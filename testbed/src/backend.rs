@@ -21,8 +21,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::program::Program;
-use crate::scenario::Storage;
 pub(crate) use factory::BackendFactory;
+use model::settings::Storage;
 use node_process::NodeProcess;
 pub(crate) use select::runtime;
 

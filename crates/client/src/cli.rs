@@ -1,9 +1,7 @@
 //! The command line: what can be asked for, and turning it into what the library takes.
 
-mod duration;
 mod menu;
 mod probe;
-mod shop;
 mod workload;
 
 use std::ffi::OsString;

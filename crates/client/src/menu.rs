@@ -12,7 +12,9 @@ use std::io::{self, Write};
 
 use inquire::InquireError;
 
-use crate::transport::{ConnectionMode, Endpoints, Timeouts};
+use model::settings::ConnectionMode;
+
+use crate::transport::{Endpoints, Timeouts};
 use choice::Choice;
 use session::Session;
 

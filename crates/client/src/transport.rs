@@ -6,15 +6,18 @@
 mod connection;
 mod exchange;
 mod rx_timestamp;
+mod shop_address;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use model::settings::ConnectionMode;
 use protocol::{Port, Request, encode_frame};
 use serde::de::DeserializeOwned;
 
 use connection::Connection;
 pub use exchange::{Exchange, ExchangeError, ExchangeTiming};
+pub use shop_address::ShopAddress;
 
 /// Where the shop listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,15 +47,6 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the first byte of the request sent to the last byte of the response read.
     pub request: Duration,
-}
-
-/// When connections are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum ConnectionMode {
-    /// A connection for each operation, closed after it, as the original project does.
-    PerRequest,
-    /// One connection per port, made when first needed and again after a failure.
-    Persistent,
 }
 
 /// One virtual user's way to the shop.

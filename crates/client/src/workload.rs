@@ -29,11 +29,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
-pub use arrival_schedule::{ArrivalProcess, ArrivalRate, Arrivals};
 use model::messages::workload::Event;
+use model::settings::Accounts;
 use operation_counts::OperationCounts;
 use recorder::Recorder;
-pub use settings::{Accounts, Credentials, Labels, Load, Settings, Until};
+pub use settings::{Arrivals, Credentials, Load, Settings, Until, WorkloadConfig};
 use user_group::UserGroup;
 
 /// How long operations in flight may take when the time is over.
@@ -93,7 +93,7 @@ pub async fn run(
 ) -> Result<(), WorkloadError> {
     let settings = Arc::new(settings);
     let counts = Arc::new(OperationCounts::default());
-    let recorder = Recorder::start(output, settings.labels.clone()).map_err(WorkloadError::Csv)?;
+    let recorder = Recorder::start(output, settings.client.clone()).map_err(WorkloadError::Csv)?;
     let measured = if prepare_until_go(&settings, &mut commands, &mut report).await? {
         match UserGroup::start(&settings, &counts, &recorder).await {
             Ok(group) => group.measure(&mut commands, &mut report).await,
@@ -113,8 +113,8 @@ async fn prepare_until_go(
     report: &mut impl FnMut(&Event) -> io::Result<()>,
 ) -> Result<bool, WorkloadError> {
     let mut next = None;
-    if let Accounts::Prepared { within } = settings.accounts {
-        let prepared = prepare::accounts(settings, within);
+    if settings.workload.accounts == Accounts::Prepared {
+        let prepared = prepare::accounts(settings);
         tokio::pin!(prepared);
         loop {
             tokio::select! {

@@ -4,6 +4,7 @@
 //! shaper at each end.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,25 @@ impl Condition {
     }
 }
 
+/// Parses the syntax of the command line: `delay=50ms,loss=1%,rate=1Mbit`.
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut settings = serde_json::Map::new();
+        for part in text.split(',') {
+            let expected =
+                || format!("invalid condition '{part}': expected NAME=VALUE (e.g. delay=50ms,loss=1%,rate=1Mbit)");
+            let (name, value) = part.split_once('=').ok_or_else(expected)?;
+            if settings.insert(name.trim().to_owned(), value.trim().into()).is_some() {
+                return Err(format!("duplicate setting '{name}'"));
+            }
+        }
+        let condition: Self = serde_json::from_value(settings.into()).map_err(|error| error.to_string())?;
+        condition.validate().map_err(|error| error.to_string())
+    }
+}
+
 impl fmt::Display for Condition {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_baseline() {
@@ -122,6 +142,22 @@ mod tests {
 
     fn condition(json: &str) -> Condition {
         serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn a_condition_is_parsed_by_names_and_an_invalid_one_is_rejected_by_name() {
+        let condition: Condition = "delay=50ms, jitter=5ms,loss=1%,queue_limit=9".parse().unwrap();
+        assert_eq!(condition.to_string(), "delay 50ms, jitter 5ms, loss 1%, queue limit 9");
+        for (text, expected) in [
+            ("50ms", "expected NAME=VALUE"),
+            ("delay=50ms,delay=60ms", "duplicate setting 'delay'"),
+            ("lag=50ms", "lag"),
+            ("loss=one", "one"),
+            ("jitter=5ms", "jitter"),
+        ] {
+            let error = text.parse::<Condition>().unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -7,10 +7,11 @@ pub mod condition;
 pub mod exchange;
 pub mod messages;
 pub mod sample;
+pub mod settings;
 pub mod units;
 
 pub use cell::{Cell, SweptParameter};
 pub use condition::Condition;
 pub use exchange::TraceRow;
 pub use sample::{Outcome, Phase, Sample};
-pub use units::{Delay, HumanDuration, Loss, QueueLimit, Rate};
+pub use units::{ArrivalRate, Delay, HumanDuration, Loss, QueueLimit, Rate};

@@ -1,5 +1,7 @@
 //! Quantities as people write them: text with a unit in, exact integers inside, the same text out.
 
+mod arrival_rate;
+mod count;
 mod decimal;
 mod delay;
 mod duration;
@@ -7,8 +9,10 @@ mod loss;
 mod queue_limit;
 mod rate;
 
+pub use arrival_rate::{ArrivalRate, ArrivalRateError};
+pub use count::{Count, CountError};
 pub use delay::{Delay, DelayError};
-pub use duration::{HumanDuration, InvalidDuration};
+pub use duration::{HumanDuration, InvalidDuration, MinDuration, PositiveDuration};
 pub use loss::{Loss, LossError};
 pub use queue_limit::{QueueLimit, QueueLimitError};
 pub use rate::{Rate, RateError};

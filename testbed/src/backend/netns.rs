@@ -26,8 +26,8 @@ use crate::backend::node_process::NodeProcess;
 use crate::backend::{
     Backend, CommandOutput, EnvironmentSpec, MEMORY_DIRECTORY, Node, NodeCommand, ShopAddress, in_time,
 };
-use crate::scenario::Storage;
 use memory::MemoryDirectory;
+use model::settings::Storage;
 use namespace::Namespace;
 pub(crate) use namespace::{enter_namespace, try_namespace_if_requested, unavailable_reason};
 use topology::{Bridge, VethLink};

@@ -121,13 +121,11 @@ mod tests {
 
     use super::*;
     use crate::scenario::plan;
-    use crate::scenario::{Overrides, Scenario};
+    use crate::scenario::tests::default_with;
     use model::Cell;
 
     fn cell(condition: &str) -> Cell {
-        let combined = Some(vec![condition.parse().unwrap()]);
-        let scenario = Scenario::load("default").unwrap().with(Overrides { combined, ..Overrides::default() });
-        plan::cells(&scenario, 1).remove(0)
+        plan::cells(&default_with(&["--combined", condition]), 1).remove(0)
     }
 
     fn line(row: &CellRow, cell: &Cell) -> String {

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use client::workload::WorkloadConfig;
 use futures_util::future::{join_all, try_join_all};
-use model::Cell;
 use model::messages::workload::{Event, GO};
 use model::sample::Sample;
+use model::settings::Workload;
+use model::units::PositiveDuration;
+use model::{ArrivalRate, Cell, HumanDuration};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -19,10 +22,11 @@ use crate::run::cell::CellContext;
 use crate::run::environment::{ADMIN, ADMIN_PASSWORD, Environment};
 use crate::run::live_counts::LiveCounts;
 use crate::scenario::plan::split_mix;
-use crate::scenario::{Arrivals, Scenario};
 use crate::store::run_directory::ParsedSamples;
 
-/// Timeout of a client's start, which may create accounts.
+/// Timeout of creating all accounts of a client.
+const PREPARE_TIMEOUT: PositiveDuration = PositiveDuration::seconds(120);
+/// Timeout of a client's start: longer than [`PREPARE_TIMEOUT`], so that the client itself reports what failed.
 const READY_TIMEOUT: Duration = Duration::from_secs(150);
 /// A client without an event for this long hangs: it reports progress twice a second.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,58 +72,54 @@ fn csv_path(backend: &dyn Backend, node: Node) -> String {
     format!("{}/samples.csv", backend.folder(node))
 }
 
-fn workload(environment: &Environment<'_>, node: Node, cell: &Cell, scenario: &Scenario, run_id: &str) -> NodeCommand {
-    let workload = &scenario.workload;
-    let number = if let Node::Client(number) = node { number } else { 0 };
-    let shop = environment.backend.shop();
-    let options = [
-        ("--server", shop.host.clone()),
-        ("--accounts-port", shop.accounts_port.to_string()),
-        ("--shop-port", shop.shop_port.to_string()),
-        ("--csv", csv_path(environment.backend, node)),
-        ("--users", workload.users.to_string()),
-        ("--warm-up", scenario.warm_up.to_string()),
-        ("--duration", scenario.duration.to_string()),
-        ("--connection", workload.connection.as_str().to_owned()),
-        ("--accounts", workload.accounts.as_str().to_owned()),
-        ("--page-size", workload.page_size.to_string()),
-        ("--request-timeout", workload.request_timeout.to_string()),
-        ("--connect-timeout", workload.connect_timeout.to_string()),
-        ("--seed", split_mix(cell.workload_seed, u64::from(number)).to_string()),
-        ("--run-id", run_id.to_owned()),
-        ("--cell", cell.id.clone()),
-        ("--condition", cell.swept_parameter.as_str().to_owned()),
-        ("--value", cell.value.clone()),
-        ("--repetition", cell.repetition.to_string()),
-        ("--client", node.to_string()),
-    ];
-    let arguments =
-        options.into_iter().chain(start_options(scenario, number)).flat_map(|(name, value)| [name.to_owned(), value]);
-    let mut arguments: Vec<String> =
-        ["workload".to_owned(), "--control".to_owned()].into_iter().chain(arguments).collect();
-    match &environment.admin_password {
-        Some(password) => {
-            arguments.extend(["--admin-username".to_owned(), ADMIN.to_owned()]);
-            NodeCommand::program(Program::ShopClient, arguments).env(ADMIN_PASSWORD, password)
-        }
-        None => NodeCommand::program(Program::ShopClient, arguments),
+/// Returns the command that starts client `number` of a cell.
+fn command(
+    environment: &Environment<'_>,
+    number: u32,
+    cell: &Cell,
+    run: &CellContext<'_>,
+) -> anyhow::Result<NodeCommand> {
+    let config =
+        serde_json::to_string(&config(environment, number, cell, run)).context("the client's configuration")?;
+    let command = NodeCommand::program(Program::ShopClient, ["workload", "--config", &config]);
+    Ok(match &environment.admin_password {
+        Some(password) => command.env(ADMIN_PASSWORD, password),
+        None => command,
+    })
+}
+
+fn config(environment: &Environment<'_>, number: u32, cell: &Cell, run: &CellContext<'_>) -> WorkloadConfig {
+    let (node, scenario, shop) = (Node::Client(number), run.scenario, environment.backend.shop());
+    let arrival_rate = scenario.workload.arrival_rate;
+    WorkloadConfig {
+        shop: client::transport::ShopAddress {
+            server: shop.host.clone(),
+            accounts_port: shop.accounts_port,
+            shop_port: shop.shop_port,
+        },
+        warm_up: scenario.warm_up,
+        duration: Some(scenario.duration.widen()),
+        operations: None,
+        arrival_offset: arrival_rate.map(|rate| arrival_offset(rate, number)).unwrap_or_default(),
+        prepare_timeout: PREPARE_TIMEOUT,
+        seed: Some(split_mix(cell.workload_seed, u64::from(number))),
+        client: node.to_string(),
+        account_scope: vec![run.run_id.to_owned(), cell.id.clone(), cell.repetition.to_string()],
+        csv: csv_path(environment.backend, node).into(),
+        admin_username: environment.admin_password.is_some().then(|| ADMIN.to_owned()),
+        admin_password_file: None,
+        control: true,
+        workload: Workload {
+            arrival_rate: arrival_rate.map(|rate| rate.per_client(scenario.clients.get())),
+            ..scenario.workload.clone()
+        },
     }
 }
 
-/// Returns the options that decide when operations start: the think time, or the client's share of the arrival rate.
-/// With constant intervals, the clients' schedules are offset so that their arrivals alternate.
-fn start_options(scenario: &Scenario, client: u32) -> Vec<(&'static str, String)> {
-    let workload = &scenario.workload;
-    let Some(rate) = workload.arrival_rate else { return vec![("--think-time", workload.think_time.to_string())] };
-    let mut options = vec![
-        ("--arrival-rate", rate.share(scenario.clients).to_string()),
-        ("--arrivals", workload.arrivals.as_str().to_owned()),
-    ];
-    if workload.arrivals == Arrivals::Constant {
-        let microseconds = f64::from(client.saturating_sub(1)) / rate.per_second() * 1e6;
-        options.push(("--arrival-offset", format!("{microseconds:.0}us")));
-    }
-    options
+/// Returns the delay of a client's first constant arrival, so that the arrivals of all clients alternate.
+fn arrival_offset(rate: ArrivalRate, client: u32) -> HumanDuration {
+    let microseconds = f64::from(client.saturating_sub(1)) / rate.per_second() * 1e6;
+    HumanDuration::from_micros(microseconds.round() as u64)
 }
 
 impl ClientGroup {
@@ -134,10 +134,13 @@ impl ClientGroup {
     ) -> anyhow::Result<Self> {
         let logs = run.directory.logs().join(&cell.id);
         std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
-        let started = (1..=run.scenario.clients).map(Node::Client).map(|node| {
-            let command = workload(environment, node, cell, run.scenario, run.run_id);
+        let commands: Vec<NodeCommand> = (1..=run.scenario.clients.get())
+            .map(|number| command(environment, number, cell, run))
+            .collect::<anyhow::Result<_>>()?;
+        let started = commands.iter().zip(1..).map(|(command, number)| {
+            let node = Node::Client(number);
             let log = logs.join(format!("{node}.log"));
-            async move { Client::start(environment, node, &command, log).await }
+            async move { Client::start(environment, node, command, log).await }
         });
         let clients = tokio::select! {
             clients = join_all(started) => clients,

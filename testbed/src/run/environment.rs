@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use model::Condition;
 use model::messages::server::ServerEvent;
+use model::settings::{Offloads, Storage, value_name};
 use protocol::limits;
 
 use crate::backend::node_process::NodeProcess;
@@ -13,7 +14,7 @@ use crate::backend::{Backend, DEVICE, EnvironmentSpec, MEMORY_DIRECTORY, Node, N
 use crate::emulator::{Emulator, EmulatorChoice, choose};
 use crate::program::Program;
 use crate::run::{RunRequest, probe_runner, programs, server_trace};
-use crate::scenario::{Offloads, Scenario, Storage};
+use crate::scenario::Scenario;
 use crate::store::order_check::OrderCheck;
 use crate::verify::probe_plan;
 use crate::verify::probe_plan::ProbePlan;
@@ -77,7 +78,7 @@ impl<'a> Environment<'a> {
         tracing::debug!("server and {} clients started after {:.3} s", spec.clients, node_startup.as_secs_f64());
         let (shop, admin_password) = if backend.has_server() {
             let password = format!("{:016x}", getrandom::u64().context("cannot generate a random password")?);
-            set_offloads(backend, scenario.network.offloads).await?;
+            set_offloads(backend, scenario.server.offloads).await?;
             let shop = start_shop(backend, scenario, &password, &logs).await?;
             tracing::debug!("shop ready at {}", backend.shop().host);
             (Some(shop), Some(password))
@@ -189,7 +190,7 @@ impl<'a> Environment<'a> {
         let _ = self.emulator.shut_down(self.backend).await;
         self.server_was_recreated = true;
         self.backend.recreate(Node::Server).await.context("recreating the server's node")?;
-        set_offloads(self.backend, self.scenario.network.offloads).await?;
+        set_offloads(self.backend, self.scenario.server.offloads).await?;
         let password = self.admin_password.as_deref().unwrap_or_default();
         self.shop = Some(start_shop(self.backend, &self.scenario, password, &self.logs).await?);
         self.emulator.prepare(self.backend, &self.logs).await.context("starting the emulator in the recreated node")
@@ -273,9 +274,9 @@ async fn start_shop(
     admin_password: &str,
     logs: &std::path::Path,
 ) -> anyhow::Result<NodeProcess> {
-    let settings = &scenario.server;
+    let settings = &scenario.shop;
     let options = [
-        ("--database", database(backend, settings.storage)),
+        ("--database", database(backend, scenario.server.storage)),
         ("--accounts-listen", format!("0.0.0.0:{}", limits::ACCOUNTS_PORT)),
         ("--shop-listen", format!("0.0.0.0:{}", limits::SHOP_PORT)),
         ("--trace", server_trace::path(backend)),
@@ -285,8 +286,8 @@ async fn start_shop(
         ("--catalogue-stock", settings.catalogue_stock.to_string()),
         ("--password-memory-kib", settings.password_memory_kib.to_string()),
         ("--password-iterations", settings.password_iterations.to_string()),
-        ("--durability", settings.durability.clone()),
-        ("--congestion-control", scenario.network.congestion_control.clone()),
+        ("--durability", value_name(&settings.durability)),
+        ("--congestion-control", scenario.server.congestion_control.clone()),
     ];
     let arguments = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
     let command = NodeCommand::program(Program::ShopServer, arguments).env(ADMIN_PASSWORD, admin_password);

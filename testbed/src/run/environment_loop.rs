@@ -15,10 +15,10 @@ use crate::run::jobs::Jobs;
 use crate::run::probe_runner;
 use crate::run::probe_runner::BaselineLink;
 use crate::run::programs;
-use crate::scenario::Offloads;
 use crate::store::cell_row::Verdict;
 use crate::store::order_check::OrderCheck;
 use model::Cell;
+use model::settings::Offloads;
 
 /// Note about an emulator that treats a GSO packet as one packet.
 const GSO_NOTE: &str = "segmentation offload is on: netem drops GSO packets (up to 64 KiB) whole and lets one pass an \
@@ -179,7 +179,7 @@ fn record_first(
     tracing::debug!("{}", environment.emulator_reason);
     let is_per_packet = |cell: &Cell| cell.condition.rate.is_some() || cell.condition.loss.fraction() > 0.0;
     let needs_gso_note = environment.emulator.treats_gso_as_one_packet()
-        && coordinator.request.scenario.network.offloads == Offloads::On
+        && coordinator.request.scenario.server.offloads == Offloads::On
         && coordinator.cells.iter().any(is_per_packet);
     if needs_gso_note {
         say(GSO_NOTE);
@@ -318,7 +318,7 @@ fn environment_spec(coordinator: &Coordinator<'_>, number: u32) -> EnvironmentSp
         folder: request.temporary.clone(),
         logs,
         stop: coordinator.stop.clone(),
-        clients: request.scenario.clients,
+        clients: request.scenario.clients.get(),
         storage: request.scenario.server.storage,
         sysctls: settings.map(owned).into(),
         optional_sysctls: optional.map(owned).into(),

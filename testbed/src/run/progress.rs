@@ -189,7 +189,7 @@ fn clock(time: Duration) -> String {
 mod tests {
     use super::*;
     use crate::scenario::plan;
-    use crate::scenario::{Overrides, Scenario};
+    use crate::scenario::tests::default_with;
 
     #[test]
     fn remaining_times_are_minutes_and_seconds() {
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn the_bar_advances_with_time_within_a_cell_and_never_past_its_end() {
-        let plan = plan::cells(&Scenario::load("default").unwrap().with(Overrides::default()), 1);
+        let plan = plan::cells(&default_with(&[]), 1);
         let progress = Progress::new(9, Duration::from_secs(17));
         assert_eq!(progress.position(Instant::now()), 0);
         progress.start(&plan[0]);

@@ -11,8 +11,8 @@ const ORDER: u64 = 0x6f72_6465_7200_0000;
 /// Returns all cells of a scenario: by repetition, and in each repetition the sweep's values in their order.
 pub(crate) fn cells(scenario: &Scenario, seed: u64) -> Vec<Cell> {
     let conditions = sweep_conditions(scenario);
-    let mut cells = Vec::with_capacity(conditions.len() * scenario.repetitions as usize);
-    for repetition in 1..=scenario.repetitions {
+    let mut cells = Vec::with_capacity(conditions.len() * scenario.repetitions() as usize);
+    for repetition in 1..=scenario.repetitions() {
         for (swept_parameter, value, magnitude, condition) in &conditions {
             cells.push(Cell {
                 id: format!("{}-{value}-r{repetition}", swept_parameter.as_str()),
@@ -106,15 +106,11 @@ pub(crate) fn split_mix(seed: u64, index: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Overrides;
-
-    fn default_scenario(overrides: Overrides) -> Scenario {
-        Scenario::load("default").unwrap().with(overrides)
-    }
+    use crate::scenario::tests::default_with;
 
     #[test]
     fn the_default_sweep_has_nine_cells_each_with_one_impairment_at_most() {
-        let cells = cells(&default_scenario(Overrides::default()), 7);
+        let cells = cells(&default_with(&[]), 7);
         let ids: Vec<&str> = cells.iter().map(|cell| cell.id.as_str()).collect();
         assert_eq!(
             ids,
@@ -136,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_plan_and_every_cell_has_its_own_seed() {
-        let scenario = default_scenario(Overrides { repetitions: Some(3), ..Overrides::default() });
+        let scenario = default_with(&["--repetitions=3"]);
         let plan = cells(&scenario, 7);
         assert_eq!(plan, cells(&scenario, 7));
         assert_ne!(plan, cells(&scenario, 8));
@@ -148,7 +144,7 @@ mod tests {
 
     #[test]
     fn repetitions_are_shuffled_within_themselves_and_a_single_one_is_not() {
-        let scenario = default_scenario(Overrides { repetitions: Some(4), ..Overrides::default() });
+        let scenario = default_with(&["--repetitions=4"]);
         let plan = cells(&scenario, 7);
         let indices = order(&plan, 7);
         assert_eq!(indices, order(&plan, 7));
@@ -163,13 +159,13 @@ mod tests {
             assert_eq!(sorted, (0..9).collect::<Vec<_>>());
         }
         assert!(blocks.windows(2).all(|pair| pair[0] != pair[1]), "{blocks:?}");
-        let single = cells(&default_scenario(Overrides::default()), 7);
+        let single = cells(&default_with(&[]), 7);
         assert!(order(&single, 7).is_sorted());
     }
 
     #[test]
     fn every_condition_comes_first_in_a_block_about_as_often() {
-        let plan = cells(&default_scenario(Overrides { repetitions: Some(900), ..Overrides::default() }), 7);
+        let plan = cells(&default_with(&["--repetitions=900"]), 7);
         let first_conditions = order(&plan, 3).into_iter().step_by(9).map(|index| index % 9);
         let mut counts = [0; 9];
         first_conditions.for_each(|condition| counts[condition] += 1);
@@ -179,15 +175,14 @@ mod tests {
 
     #[test]
     fn the_cells_of_a_repetition_have_the_same_workload_and_different_drops() {
-        let plan = cells(&default_scenario(Overrides { repetitions: Some(2), ..Overrides::default() }), 7);
+        let plan = cells(&default_with(&["--repetitions=2"]), 7);
         assert!(plan[..9].iter().all(|cell| cell.workload_seed == plan[0].workload_seed));
         assert_ne!(plan[0].workload_seed, plan[9].workload_seed);
     }
 
     #[test]
     fn a_combination_is_one_cell_with_all_its_impairments() {
-        let combined = ["delay=50ms,loss=1%,rate=1Mbit", "delay=0"].map(|text| text.parse().unwrap()).to_vec();
-        let scenario = default_scenario(Overrides { combined: Some(combined), ..Overrides::default() });
+        let scenario = default_with(&["--combined=delay=50ms,loss=1%,rate=1Mbit", "--combined=delay=0"]);
         let cells = cells(&scenario, 1);
         let ids: Vec<&str> = cells.iter().map(|cell| cell.id.as_str()).collect();
         assert_eq!(ids, ["combined-50ms+1%+1Mbit-r1", "combined-none-r1"]);
@@ -196,11 +191,10 @@ mod tests {
 
     #[test]
     fn cells_seeds_and_order_match_the_golden_file() {
-        let combined = ["delay=50ms,loss=1%,rate=1Mbit", "delay=0"].map(|text| text.parse().unwrap()).to_vec();
         let mut text = String::new();
-        for combined in [None, Some(combined)] {
-            let plan =
-                cells(&default_scenario(Overrides { repetitions: Some(3), combined, ..Overrides::default() }), 2026);
+        let combined = ["--combined=delay=50ms,loss=1%,rate=1Mbit", "--combined=delay=0"];
+        for combined in [&[][..], &combined] {
+            let plan = cells(&default_with(&[&["--repetitions=3"], combined].concat()), 2026);
             for index in order(&plan, 2026) {
                 let Cell { id, seed, workload_seed, condition, .. } = &plan[index];
                 text += &format!("{id}: {condition}, drops {seed}, workload {workload_seed}\n");
@@ -211,8 +205,7 @@ mod tests {
 
     #[test]
     fn a_duplicate_value_is_one_cell() {
-        let values = ["20ms", "20ms", "0.02s"].map(|text| text.parse().unwrap()).to_vec();
-        let scenario = default_scenario(Overrides { delay: Some(values), ..Overrides::default() });
+        let scenario = default_with(&["--delay=20ms,20ms,0.02s"]);
         assert_eq!(cells(&scenario, 1).len(), 1);
     }
 }

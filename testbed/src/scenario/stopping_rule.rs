@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::scenario::plan::cells;
-    use crate::scenario::{Overrides, Scenario};
+    use crate::scenario::tests::default_with;
 
     fn repetition(cell: &Cell, median: f64) -> Vec<Sample> {
         let latency = |index: u32| median + f64::from(index % 11) / 100.0;
@@ -67,8 +67,7 @@ mod tests {
 
     #[test]
     fn a_condition_needs_no_repetition_once_its_own_repetitions_agree() {
-        let overrides = Overrides { repetitions: Some(10), ..Overrides::default() };
-        let plan = cells(&Scenario::load("default").unwrap().with(overrides), 1);
+        let plan = cells(&default_with(&["--repetitions=10"]), 1);
         let of = |value: &str| -> Vec<&Cell> { plan.iter().filter(|cell| cell.value == value).collect() };
         let (steady, wild) = (of("50ms"), of("100ms"));
         let mut rule = StoppingRule::new(Some("ci=5%".parse().unwrap()), 1);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::settings::value_name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -187,7 +188,7 @@ pub(crate) const SHAPED_DIRECTION: &str = "server to clients only: SYN-ACKs, ACK
 
 /// Returns the notes that apply to every run of this scenario. Without `has_server` the server is external.
 pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
-    let server = &scenario.server;
+    let shop = &scenario.shop;
     let workload = &scenario.workload;
     let load = match workload.arrival_rate {
         None => format!(
@@ -198,7 +199,7 @@ pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
         Some(rate) => format!(
             "open loop: {rate} operations start ({} arrivals) regardless of response times, by {} × {} virtual users; \
              latency counts from the intended start",
-            workload.arrivals.as_str(),
+            value_name(&workload.arrivals),
             scenario.clients,
             workload.users
         ),
@@ -207,8 +208,7 @@ pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
         return vec![
             "external server, conditions set manually: verified by the probe only, without readback or counters"
                 .to_owned(),
-            "not applied: settings under [server] and [network] of the scenario, kernel settings of the server"
-                .to_owned(),
+            "not applied: settings under [shop] and [server] of the scenario, kernel settings of the server".to_owned(),
             load,
         ];
     }
@@ -216,9 +216,9 @@ pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
         format!(
             "passwords are hashed with argon2id, {} KiB and {} iteration(s), cheaper than in production: otherwise the \
              latency of register and login would show the hash instead of the link; server_ms contains the server time",
-            server.password_memory_kib, server.password_iterations
+            shop.password_memory_kib, shop.password_iterations
         ),
         load,
-        format!("each product starts with {} units, so stock does not run out", server.catalogue_stock),
+        format!("each product starts with {} units, so stock does not run out", shop.catalogue_stock),
     ]
 }

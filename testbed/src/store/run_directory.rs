@@ -203,7 +203,7 @@ impl RunDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{Overrides, Scenario};
+    use crate::scenario::tests::default_with;
 
     const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,measured,5,0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
 
@@ -269,8 +269,7 @@ mod tests {
     fn cells_are_read_as_written() {
         let base = tempfile::tempdir().unwrap();
         let directory = directory(&base);
-        let plan =
-            crate::scenario::plan::cells(&Scenario::load("default").unwrap().with(Overrides::default()), u64::MAX);
+        let plan = crate::scenario::plan::cells(&default_with(&[]), u64::MAX);
         let mut rows: Vec<CellRow> = plan.iter().map(|cell| CellRow::new(cell, 0.06)).collect();
         rows[1].problems = "loss: requested 1%, \"none\" measured,\nsecond line".to_owned();
         rows[2].link_dropped = Some(7);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::Condition;
 use model::sample::{Outcome, Sample};
 
-use crate::scenario::Workload;
+use model::settings::Workload;
 
 /// Share of operations that may fail on a link without packet loss.
 const MAX_FAILED_SHARE: f64 = 0.001;

@@ -6,22 +6,29 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use model::settings::ConnectionMode;
+use model::units::PositiveDuration;
 
-use crate::cli::shop::ShopArgs;
 use crate::menu;
 use crate::menu::MenuSettings;
 use crate::output;
-use crate::transport::ConnectionMode;
+use crate::transport::{ShopAddress, Timeouts};
 use csv_file::CsvFile;
 
 /// Options of `menu`.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    shop: ShopArgs,
-    /// When connections are made.
+    shop: ShopAddress,
+    /// Connection mode
     #[arg(long, value_enum, default_value = "per-request")]
     connection: ConnectionMode,
+    /// Timeout of a request: from its first byte sent to the complete response
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    request_timeout: PositiveDuration,
+    /// Timeout of a TCP handshake
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    connect_timeout: PositiveDuration,
     /// Where the session's rows go. They are appended to those of earlier sessions; column run_id tells sessions apart.
     /// If rows cannot be appended (other columns, incomplete last row), a number is added to the name.
     #[arg(long, value_name = "FILE", default_value = "shop-session.csv")]
@@ -38,9 +45,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         output::note(&format!("rows cannot be appended to '{}': they go to '{}'", args.csv.display(), path.display()));
     }
     let settings = MenuSettings {
-        endpoints: args.shop.endpoints()?,
+        endpoints: args.shop.resolve()?,
         connection: args.connection,
-        timeouts: args.shop.timeouts(),
+        timeouts: Timeouts { connect: args.connect_timeout.as_duration(), request: args.request_timeout.as_duration() },
         csv_has_header: has_header,
     };
     let path = path.display();

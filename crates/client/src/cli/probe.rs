@@ -1,11 +1,10 @@
 //! `shop-client probe`.
 
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
-use std::time::Duration;
 
 use anyhow::Context;
+use model::units::{HumanDuration, PositiveDuration};
 
-use crate::cli::duration;
 use crate::output;
 use crate::probe;
 use crate::probe::{HandshakeSettings, MAX_IN_BURST, ProbeProtocol, ProbeSettings, SendPattern};
@@ -30,8 +29,8 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     count: u16,
     /// Time between two of them.
-    #[arg(long, value_name = "TIME", default_value = "2ms", value_parser = duration::parse)]
-    interval: Duration,
+    #[arg(long, value_name = "TIME", default_value = "2ms")]
+    interval: HumanDuration,
     /// Payload of each, bytes; the packet is 28 bytes larger.
     #[arg(
         long, value_name = "BYTES", default_value_t = 56,
@@ -39,8 +38,8 @@ pub(super) struct Args {
     )]
     size: u16,
     /// Ends when nothing was sent and nothing arrived for so long.
-    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = duration::parse_positive)]
-    timeout: Duration,
+    #[arg(long, value_name = "TIME", default_value = "3s")]
+    timeout: PositiveDuration,
     /// Send N requests at once instead and tell the link's rate from the spacing of the replies (use --size 1400). A
     /// server's kernel answers about 40 packets of 1400 bytes through a slow link; what is beyond is lost in it.
     #[arg(
@@ -65,7 +64,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     let server = address(&args.server)?;
     if let Some(port) = args.tcp {
-        let (pause, patience) = (args.interval, args.timeout);
+        let (pause, patience) = (args.interval.as_duration(), args.timeout.as_duration());
         let settings = HandshakeSettings { server, port, count: args.count, pause, patience };
         return output::json_line(&probe::handshakes(&settings)?).context("cannot print the report");
     }
@@ -73,9 +72,9 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         server,
         means: args.udp.map_or(ProbeProtocol::Icmp, |port| ProbeProtocol::Udp { port }),
         count: args.burst.unwrap_or(args.count),
-        pace: if args.burst.is_some() { SendPattern::Burst } else { SendPattern::Every(args.interval) },
+        pace: if args.burst.is_some() { SendPattern::Burst } else { SendPattern::Every(args.interval.as_duration()) },
         payload_bytes: args.size,
-        patience: args.timeout,
+        patience: args.timeout.as_duration(),
     };
     output::json_line(&probe::run(&settings)?).context("cannot print the report")
 }

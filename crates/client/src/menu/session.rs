@@ -11,7 +11,6 @@ use tokio::runtime::{Builder, Runtime};
 use crate::menu::{MenuError, MenuSettings, show};
 use crate::output;
 use crate::transport::{Exchange, ExchangeError, Transport};
-use crate::workload::Labels;
 use crate::workload::recorder::{Recorder, Row, RowSender, microseconds_since};
 
 /// Who is logged in.
@@ -40,10 +39,9 @@ impl Session {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(MenuError::Start)?;
         let nonce = getrandom::u64().map_err(|error| MenuError::Start(io::Error::other(error)))?;
         // Sessions that share a CSV are told apart by this column.
-        let run_id = format!("menu-{nonce:016x}");
-        let labels = Labels { run_id, client: "menu".to_owned(), ..Labels::default() };
+        let name = format!("menu-{nonce:016x}");
         let start = if settings.csv_has_header { Recorder::append } else { Recorder::start };
-        let recorder = start(csv, labels).map_err(MenuError::Csv)?;
+        let recorder = start(csv, name).map_err(MenuError::Csv)?;
         let rows = Some(recorder.sender());
         let transport = Transport::new(settings.endpoints, settings.connection, settings.timeouts);
         Ok(Self { runtime, transport, recorder, rows, epoch: Instant::now(), sequence: 0, user: None, nonce })

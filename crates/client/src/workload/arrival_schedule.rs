@@ -4,111 +4,17 @@
 //! computed as it is needed and never kept, so that an endless one, or one that is faster than the users, takes no
 //! memory.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
+use model::settings::ArrivalProcess;
+
 use crate::workload::seed::{Purpose, Stream};
-use crate::workload::settings::Settings;
-
-/// More a second than any one process can start.
-const MAX_PER_SECOND: f64 = 1e6;
-
-/// How often operations arrive.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ArrivalRate {
-    number: f64,
-    per: Per,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Per {
-    Second,
-    Minute,
-    Hour,
-}
-
-impl Per {
-    fn seconds(self) -> f64 {
-        match self {
-            Per::Second => 1.0,
-            Per::Minute => 60.0,
-            Per::Hour => 3600.0,
-        }
-    }
-
-    fn letter(self) -> &'static str {
-        match self {
-            Per::Second => "s",
-            Per::Minute => "m",
-            Per::Hour => "h",
-        }
-    }
-}
-
-impl ArrivalRate {
-    /// Arrivals a second.
-    #[must_use]
-    pub fn per_second(self) -> f64 {
-        self.number / self.per.seconds()
-    }
-
-    /// Mean time between two arrivals, nanoseconds.
-    fn gap_ns(self) -> f64 {
-        1e9 * self.per.seconds() / self.number
-    }
-}
-
-impl FromStr for ArrivalRate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("rate '{text}': a number and one of /s, /m, /h, such as '200/s'");
-        let (number, per) = text.split_once('/').ok_or_else(wrong)?;
-        let per = [Per::Second, Per::Minute, Per::Hour].into_iter().find(|unit| unit.letter() == per);
-        let is_plain = number.chars().all(|c| c.is_ascii_digit() || c == '.');
-        let number = number.parse().ok().filter(|_| is_plain);
-        let rate = Self { number: number.ok_or_else(wrong)?, per: per.ok_or_else(wrong)? };
-        if rate.per_second() > 0.0 && rate.per_second() <= MAX_PER_SECOND {
-            Ok(rate)
-        } else {
-            Err(format!("rate '{text}': more than zero and at most {MAX_PER_SECOND}/s"))
-        }
-    }
-}
-
-impl fmt::Display for ArrivalRate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.number, self.per.letter())
-    }
-}
-
-/// How arrivals follow each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArrivalProcess {
-    /// Equal gaps.
-    Constant {
-        /// When the first one arrives; so clients can be interleaved.
-        offset: Duration,
-    },
-    /// Independent of each other: gaps are exponentially distributed, as those of many people who don't know each
-    /// other.
-    Poisson,
-}
-
-/// How operations arrive in an open loop.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Arrivals {
-    /// How often, in this process.
-    pub rate: ArrivalRate,
-    /// How they follow each other.
-    pub process: ArrivalProcess,
-}
+use crate::workload::settings::{Arrivals, Settings};
 
 /// Intended starts, one after the other, since the workload started (with its warm-up).
 #[derive(Debug)]
 pub(super) struct ArrivalSchedule {
-    process: ArrivalProcess,
+    arrivals: Arrivals,
     gap_ns: f64,
     gaps: Stream,
     /// How many were given.
@@ -125,9 +31,9 @@ pub(super) struct ArrivalSchedule {
 impl ArrivalSchedule {
     pub(super) fn new(arrivals: Arrivals, settings: &Settings) -> Self {
         Self {
-            process: arrivals.process,
+            arrivals,
             gap_ns: arrivals.rate.gap_ns(),
-            gaps: Stream::new(settings.seed, &settings.labels.client, 0, Purpose::Arrivals),
+            gaps: Stream::new(settings.seed, &settings.client, 0, Purpose::Arrivals),
             count: 0,
             last_ns: 0.0,
             end: settings.end(),
@@ -142,9 +48,9 @@ impl ArrivalSchedule {
     }
 
     fn advance(&mut self) -> Duration {
-        self.last_ns = match self.process {
+        self.last_ns = match self.arrivals.process {
             // From the count and not from the one before, so that rounding does not add up.
-            ArrivalProcess::Constant { offset } => offset.as_nanos() as f64 + self.count as f64 * self.gap_ns,
+            ArrivalProcess::Constant => self.arrivals.offset.as_nanos() as f64 + self.count as f64 * self.gap_ns,
             // The inverse of the exponential distribution; 1 - unit is in (0, 1].
             ArrivalProcess::Poisson => self.last_ns - (1.0 - self.gaps.unit()).ln() * self.gap_ns,
         };
@@ -181,26 +87,14 @@ mod tests {
     fn schedule(rate: &str, process: ArrivalProcess, change: impl FnOnce(&mut Settings)) -> ArrivalSchedule {
         let mut settings = Settings { until: Until { elapsed: None, operations: None }, ..settings() };
         change(&mut settings);
-        ArrivalSchedule::new(Arrivals { rate: rate.parse().unwrap(), process }, &settings)
-    }
-
-    #[test]
-    fn rates_are_a_number_and_a_unit_and_come_back() {
-        for (text, per_second) in [("200/s", 200.0), ("0.5/s", 0.5), ("12000/m", 200.0), ("1.5/h", 1.5 / 3600.0)] {
-            let rate: ArrivalRate = text.parse().unwrap();
-            assert!((rate.per_second() - per_second).abs() < 1e-12, "{text}");
-            assert_eq!(rate.to_string(), text);
-        }
-        for text in ["", "200", "/s", "200/", "200/d", "-1/s", "+1/s", "0/s", "1e3/s", "inf/s", "NaN/s", "2000000/s"] {
-            let error = text.parse::<ArrivalRate>().unwrap_err();
-            assert!(error.contains(&format!("'{text}'")), "{error}");
-        }
+        let (rate, offset) = (rate.parse().unwrap(), settings.arrival_offset);
+        ArrivalSchedule::new(Arrivals { rate, process, offset }, &settings)
     }
 
     #[test]
     fn a_constant_rate_is_exact_for_ever_and_shifted_by_its_offset() {
         let offset = Duration::from_millis(3);
-        let mut times = schedule("3/s", ArrivalProcess::Constant { offset }, |_| {});
+        let mut times = schedule("3/s", ArrivalProcess::Constant, |settings| settings.arrival_offset = offset);
         assert_eq!(times.next(), Some(offset));
         assert_eq!(times.next(), Some(offset + Duration::from_nanos(333_333_333)));
         assert_eq!(times.nth(299_997), Some(offset + Duration::from_nanos(99_999_666_666_667)));
@@ -231,7 +125,7 @@ mod tests {
     fn clients_together_arrive_as_often_as_all_their_rates() {
         let within = |client: &str| {
             schedule("50/s", ArrivalProcess::Poisson, |settings| {
-                settings.labels.client = client.to_owned();
+                settings.client = client.to_owned();
                 settings.until.elapsed = Some(Duration::from_secs(100));
             })
             .count()
@@ -246,7 +140,7 @@ mod tests {
         let first = |seed: u64, client: &str| -> Vec<Duration> {
             schedule("10/s", ArrivalProcess::Poisson, |settings| {
                 settings.seed = seed;
-                settings.labels.client = client.to_owned();
+                settings.client = client.to_owned();
             })
             .take(50)
             .collect()
@@ -256,8 +150,8 @@ mod tests {
         assert_ne!(first(1, "a"), first(1, "b"));
         // How long it lasts and how many virtual users there are change nothing of it.
         let longer = schedule("10/s", ArrivalProcess::Poisson, |settings| {
-            settings.labels.client = "a".to_owned();
-            settings.users = 50.try_into().unwrap();
+            settings.client = "a".to_owned();
+            settings.workload.users = "50".parse().unwrap();
             settings.until.elapsed = Some(Duration::from_secs(3600));
         });
         assert_eq!(longer.take(50).collect::<Vec<_>>(), first(1, "a"));
@@ -266,7 +160,7 @@ mod tests {
     #[test]
     fn it_ends_with_the_measured_time_or_the_measured_operations() {
         let count = |elapsed: Option<u64>, operations, warm_up| {
-            schedule("10/s", ArrivalProcess::Constant { offset: Duration::ZERO }, |settings| {
+            schedule("10/s", ArrivalProcess::Constant, |settings| {
                 settings.until = Until { elapsed: elapsed.map(Duration::from_secs), operations };
                 settings.warm_up = Duration::from_secs(warm_up);
             })

@@ -211,7 +211,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::workload::arrival_schedule::{ArrivalProcess, Arrivals};
+    use model::settings::ArrivalProcess;
+
+    use crate::workload::settings::Arrivals;
     use crate::workload::settings::tests::settings;
     use crate::workload::settings::{Settings, Until};
 
@@ -221,8 +223,9 @@ mod tests {
     fn dispatch(users: u32) -> (Arc<Dispatcher>, Vec<UserSlot>, Instant) {
         let until = Until { elapsed: None, operations: None };
         let settings = Settings { until, warm_up: Duration::from_secs(1), ..settings() };
-        let process = ArrivalProcess::Constant { offset: Duration::ZERO };
-        let schedule = ArrivalSchedule::new(Arrivals { rate: "10/s".parse().unwrap(), process }, &settings);
+        let (rate, process) = ("10/s".parse().unwrap(), ArrivalProcess::Constant);
+        let arrivals = Arrivals { rate, process, offset: Duration::ZERO };
+        let schedule = ArrivalSchedule::new(arrivals, &settings);
         let began = Instant::now() - Duration::from_secs(100);
         let (dispatch, slots) = Dispatcher::new(schedule, began, began + settings.warm_up, users);
         (dispatch, slots, began)

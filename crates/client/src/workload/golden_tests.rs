@@ -1,9 +1,10 @@
 //! What a seed decides, compared with a recording: a run with an old seed must repeat the same workload.
 
 use std::fmt::Write as _;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use model::settings::{ArrivalProcess, Workload};
+use model::units::Count;
 use protocol::response::Product;
 
 use crate::workload::arrival_schedule::ArrivalSchedule;
@@ -11,9 +12,9 @@ use crate::workload::backoff::BackOff;
 use crate::workload::iteration_plan::IterationPlan;
 use crate::workload::seed::{Purpose, Stream};
 use crate::workload::settings::tests::settings;
+use crate::workload::settings::{Arrivals, Settings, Until};
 use crate::workload::start_policy::ThinkTime;
 use crate::workload::stop::Stop;
-use crate::workload::{ArrivalProcess, Arrivals, Labels, Load, Settings, Until};
 
 const SEED: u64 = 2026;
 const CLIENTS: [&str; 2] = ["client-1", "client-2"];
@@ -22,15 +23,10 @@ const USERS: u32 = 3;
 fn settings_of(client: &str) -> Settings {
     Settings {
         seed: SEED,
-        users: NonZeroU32::new(USERS).unwrap(),
+        workload: Workload { users: Count::new(USERS).unwrap(), ..settings().workload },
         until: Until { elapsed: Some(Duration::from_secs(60)), operations: None },
-        labels: Labels {
-            run_id: "20260101-000000-abcd".to_owned(),
-            cell: "delay-50ms-r1".to_owned(),
-            repetition: Some(1),
-            client: client.to_owned(),
-            ..Labels::default()
-        },
+        client: client.to_owned(),
+        account_scope: ["20260101-000000-abcd", "delay-50ms-r1", "1"].map(str::to_owned).to_vec(),
         ..settings()
     }
 }
@@ -102,11 +98,9 @@ fn arrivals_are_those_that_were_recorded() {
     let mut text = String::new();
     for client in CLIENTS {
         let offset = Duration::from_micros(1250);
-        for (name, process) in [("poisson", ArrivalProcess::Poisson), ("constant", ArrivalProcess::Constant { offset })]
-        {
-            let arrivals = Arrivals { rate: "200/s".parse().unwrap(), process };
-            let settings = Settings { load: Load::Open(arrivals), ..settings_of(client) };
-            let mut schedule = ArrivalSchedule::new(arrivals, &settings);
+        for (name, process) in [("poisson", ArrivalProcess::Poisson), ("constant", ArrivalProcess::Constant)] {
+            let arrivals = Arrivals { rate: "200/s".parse().unwrap(), process, offset };
+            let mut schedule = ArrivalSchedule::new(arrivals, &settings_of(client));
             for number in 0..40 {
                 let start = schedule.next().unwrap().as_nanos();
                 writeln!(text, "{client} {name} {number}: {start} ns").unwrap();

@@ -3,6 +3,7 @@
 //! Any of them may fail. A turn continues with what it has: without products it does not order, without an order it
 //! does not rate, and when its token is no longer taken it ends, and the next one starts with logging in.
 
+use model::settings::Accounts;
 use protocol::Request;
 use protocol::request::OrderItem;
 use protocol::response::{
@@ -11,8 +12,9 @@ use protocol::response::{
 
 use crate::transport::ExchangeError;
 use crate::workload::iteration_plan::IterationPlan;
-use crate::workload::settings::{Accounts, Credentials};
-use crate::workload::virtual_user::{VirtualUser, WorkloadEnded, is_in_doubt};
+use crate::workload::settings::Credentials;
+use crate::workload::stop::WorkloadEnded;
+use crate::workload::virtual_user::{VirtualUser, is_in_doubt};
 
 /// Rows of the history that are asked for: few, so that responses of virtual users who keep their account stay alike.
 const HISTORY_ROWS: u32 = 5;
@@ -23,7 +25,7 @@ impl VirtualUser {
     /// One turn.
     pub(super) async fn turn(&mut self, turn: u64) -> Result<(), WorkloadEnded> {
         let settings = &self.shared.settings;
-        let plan = IterationPlan::new(settings.seed, &settings.labels.client, self.user, turn);
+        let plan = IterationPlan::new(settings.seed, &settings.client, self.user, turn);
         self.choose_account(turn);
         self.sign_in().await?;
         self.browse(&plan).await?;
@@ -36,14 +38,14 @@ impl VirtualUser {
     }
 
     fn choose_account(&mut self, turn: u64) {
-        match self.shared.settings.accounts {
+        match self.shared.settings.workload.accounts {
             Accounts::Fresh => {
                 self.account = self.shared.settings.account(self.user, turn);
                 self.registered = false;
                 self.token = None;
             }
             // It was made before the measured time.
-            Accounts::Prepared { .. } => self.registered |= turn == 0,
+            Accounts::Prepared => self.registered |= turn == 0,
         }
     }
 
@@ -79,7 +81,7 @@ impl VirtualUser {
         if let Ok(Categories { categories }) = self.attempt(&Request::ViewCategories {}).await? {
             self.products = categories.iter().map(|category| category.products).sum();
         }
-        let page_size = self.shared.settings.page_size;
+        let page_size = self.shared.settings.workload.page_size.get();
         let page = plan.page(self.products, page_size);
         let request = Request::ViewProducts { category: None, page, page_size };
         if let Ok(Products { products, .. }) = self.attempt(&request).await? {

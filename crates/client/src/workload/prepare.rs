@@ -1,14 +1,15 @@
 //! Making the virtual users' accounts before the measured time.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use model::settings::ConnectionMode;
 use protocol::Request;
 use protocol::response::{ErrorCode, Registered};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::transport::{ConnectionMode, ExchangeError, Transport};
+use crate::transport::{ExchangeError, Transport};
 use crate::workload::WorkloadError;
 use crate::workload::backoff::BackOff;
 use crate::workload::seed::{Purpose, Stream};
@@ -18,10 +19,10 @@ use crate::workload::settings::{Credentials, Settings};
 const AT_ONCE: u32 = 8;
 
 /// Makes the account of every virtual user.
-pub(super) async fn accounts(settings: &Arc<Settings>, within: Duration) -> Result<(), WorkloadError> {
+pub(super) async fn accounts(settings: &Arc<Settings>) -> Result<(), WorkloadError> {
     let mut workers = JoinSet::new();
-    for first in 0..AT_ONCE.min(settings.users.get()) {
-        workers.spawn(register_every(Arc::clone(settings), first, Instant::now() + within));
+    for first in 0..AT_ONCE.min(settings.users().get()) {
+        workers.spawn(register_every(Arc::clone(settings), first, Instant::now() + settings.prepare_timeout));
     }
     while let Some(ended) = workers.join_next().await {
         ended.unwrap_or_else(|error| Err(WorkloadError::Task(error.to_string())))?;
@@ -31,10 +32,10 @@ pub(super) async fn accounts(settings: &Arc<Settings>, within: Duration) -> Resu
 
 /// Makes the accounts of the virtual users `first`, `first` + [`AT_ONCE`] and so on.
 async fn register_every(settings: Arc<Settings>, first: u32, deadline: Instant) -> Result<(), WorkloadError> {
-    let mut transport = Transport::new(settings.endpoints, ConnectionMode::Persistent, settings.timeouts);
-    let jitter = Stream::new(settings.seed, &settings.labels.client, first, Purpose::BackOff);
+    let mut transport = Transport::new(settings.endpoints, ConnectionMode::Persistent, settings.timeouts());
+    let jitter = Stream::new(settings.seed, &settings.client, first, Purpose::BackOff);
     let mut back_off = BackOff::new(jitter);
-    for user in (first..settings.users.get()).step_by(AT_ONCE as usize) {
+    for user in (first..settings.users().get()).step_by(AT_ONCE as usize) {
         let account = settings.account(user, 0);
         register(&mut transport, &account, &mut back_off, deadline).await?;
     }

@@ -9,7 +9,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::transport::ExchangeTiming;
-use crate::workload::settings::Labels;
 use model::sample::{COLUMNS, Outcome, Phase, Sample};
 
 /// Rows that may wait for the disk.
@@ -64,16 +63,16 @@ pub(crate) struct WriterGone;
 
 impl Recorder {
     /// Writes the header at once and all rows that come.
-    pub(crate) fn start(mut output: Box<dyn Write + Send>, labels: Labels) -> io::Result<Self> {
+    pub(crate) fn start(mut output: Box<dyn Write + Send>, client: String) -> io::Result<Self> {
         output.write_all(format!("{}\n", COLUMNS.join(",")).as_bytes())?;
         output.flush()?;
-        Self::append(output, labels)
+        Self::append(output, client)
     }
 
     /// Writes all rows that come, to what has a header already.
-    pub(crate) fn append(output: Box<dyn Write + Send>, labels: Labels) -> io::Result<Self> {
+    pub(crate) fn append(output: Box<dyn Write + Send>, client: String) -> io::Result<Self> {
         let (sender, rows) = sync_channel(WAITING_ROWS);
-        let thread = thread::Builder::new().name("samples".to_owned()).spawn(move || write(output, &labels, &rows))?;
+        let thread = thread::Builder::new().name("samples".to_owned()).spawn(move || write(output, &client, &rows))?;
         Ok(Self { sender, thread })
     }
 
@@ -103,13 +102,13 @@ impl RowSender {
     }
 }
 
-fn write(mut output: Box<dyn Write + Send>, labels: &Labels, rows: &Receiver<Row>) -> io::Result<()> {
+fn write(mut output: Box<dyn Write + Send>, client: &str, rows: &Receiver<Row>) -> io::Result<()> {
     let mut collected = Vec::with_capacity(WRITE_BYTES);
     let mut deadline = Instant::now() + WRITE_INTERVAL;
     loop {
         let next = rows.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         if let Ok(row) = &next {
-            append(&mut collected, labels, row)?;
+            append(&mut collected, client, row)?;
         }
         if next.is_err() || collected.len() >= WRITE_BYTES {
             output.write_all(&collected)?;
@@ -123,21 +122,21 @@ fn write(mut output: Box<dyn Write + Send>, labels: &Labels, rows: &Receiver<Row
     }
 }
 
-fn append(collected: &mut Vec<u8>, labels: &Labels, row: &Row) -> io::Result<()> {
+fn append(collected: &mut Vec<u8>, client: &str, row: &Row) -> io::Result<()> {
     let mut writer = csv::WriterBuilder::new().has_headers(false).buffer_capacity(512).from_writer(collected);
-    writer.serialize(sample(labels, row)).map_err(io::Error::other)?;
+    writer.serialize(sample(client, row)).map_err(io::Error::other)?;
     writer.flush()
 }
 
-fn sample(labels: &Labels, row: &Row) -> Sample {
+fn sample(client: &str, row: &Row) -> Sample {
     let measured = &row.measured;
     Sample {
-        run_id: labels.run_id.clone(),
-        cell: labels.cell.clone(),
-        condition: labels.condition.clone(),
-        value: labels.value.clone(),
-        repetition: labels.repetition,
-        client: labels.client.clone(),
+        run_id: String::new(),
+        cell: String::new(),
+        condition: String::new(),
+        value: String::new(),
+        repetition: None,
+        client: client.to_owned(),
         user: row.user,
         sequence: row.sequence,
         operation: row.operation.to_owned(),
@@ -219,8 +218,7 @@ mod tests {
     #[tokio::test]
     async fn rows_are_written_whole_and_read_back_as_samples() {
         let writes = Writes::default();
-        let labels = Labels { cell: "a,b".to_owned(), repetition: Some(2), ..Labels::default() };
-        let recorder = Recorder::start(Box::new(writes.clone()), labels).unwrap();
+        let recorder = Recorder::start(Box::new(writes.clone()), "a,b".to_owned()).unwrap();
         for sequence in 0..3000 {
             recorder.sender().send(row(sequence)).await.unwrap();
         }
@@ -230,10 +228,7 @@ mod tests {
         let text = writes.concat();
         let samples: Vec<Sample> = csv::Reader::from_reader(&text[..]).deserialize().map(Result::unwrap).collect();
         assert_eq!(samples.len(), 3000);
-        assert_eq!(
-            samples[7],
-            sample(&Labels { cell: "a,b".to_owned(), repetition: Some(2), ..Labels::default() }, &row(7))
-        );
+        assert_eq!(samples[7], sample("a,b", &row(7)));
         assert_eq!((samples[7].connect_ms, samples[7].rtt_ms, samples[7].latency_ms), (Some(0.123), None, 50.001));
     }
 
@@ -248,7 +243,7 @@ mod tests {
                 Ok(())
             }
         }
-        let recorder = Recorder::start(Box::new(io::LineWriter::new(Full)), Labels::default()).unwrap();
+        let recorder = Recorder::start(Box::new(io::LineWriter::new(Full)), String::new()).unwrap();
         let sender = recorder.sender();
         while sender.send(row(0)).await.is_ok() {}
         assert_eq!(recorder.finish().unwrap_err().kind(), io::ErrorKind::StorageFull);

@@ -1,54 +1,120 @@
-//! What a workload is told, as types: everything here was checked already.
+//! Settings of a workload: as a command line or the driver gives them, and resolved.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::transport::{ConnectionMode, Endpoints, Timeouts};
-use crate::workload::arrival_schedule::Arrivals;
+use clap::Args;
+use model::ArrivalRate;
+use model::settings::{ArrivalProcess, Workload};
+use model::units::{HumanDuration, PositiveDuration};
+use serde::{Deserialize, Serialize};
+
+use crate::transport::{Endpoints, ShopAddress, Timeouts};
 use crate::workload::seed;
 
-/// A whole workload.
+/// Configuration of `shop-client workload`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadConfig {
+    /// Address of the shop
+    #[command(flatten)]
+    pub shop: ShopAddress,
+    /// Warm-up before the measurement window; its rows have the phase warm_up and a negative start_us
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pub warm_up: HumanDuration,
+    /// Measurement window [default: 30s, without --operations]; operations in flight at its end may take 15 s more
+    #[arg(long, value_name = "TIME")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<PositiveDuration>,
+    /// Stop after N measured operations (closed loop: divided evenly among the virtual users)
+    #[arg(long, value_name = "N")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
+    /// Constant arrivals: delay of the first one, so that the arrivals of clients alternate
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pub arrival_offset: HumanDuration,
+    /// Timeout of creating all accounts, with --accounts prepared
+    #[arg(long, value_name = "TIME", default_value = "2m")]
+    pub prepare_timeout: PositiveDuration,
+    /// Seed of all decisions: names, products, quantities, stars, think times, arrivals [default: random]
+    #[arg(long, value_name = "N")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Name of this client: clients with the same seed and different names decide differently
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub client: String,
+    /// Texts that make the account names differ from those of other workloads with the same seed and client
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub account_scope: Vec<String>,
+    /// CSV file of the samples; '-' is stdout; an existing file is replaced
+    #[arg(long, value_name = "FILE")]
+    pub csv: PathBuf,
+    /// Administrator account, to add products when the stock runs out (without it such orders are refused)
+    #[arg(long, value_name = "NAME")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_username: Option<String>,
+    /// File with the administrator's password; or set SHOP_ADMIN_PASSWORD
+    #[arg(long, value_name = "FILE")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_password_file: Option<PathBuf>,
+    /// For the driver: print events as JSON lines, wait for 'go' on stdin
+    #[arg(long)]
+    pub control: bool,
+    /// Behaviour of the virtual users
+    #[command(flatten)]
+    pub workload: Workload,
+}
+
+/// A resolved workload: the address is looked up, the seed drawn, the password read.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where the shop is.
+    /// Address of the shop.
     pub endpoints: Endpoints,
-    /// When connections are made.
-    pub connection: ConnectionMode,
-    /// How long to wait for the shop.
-    pub timeouts: Timeouts,
-    /// Virtual users in this process.
-    pub users: NonZeroU32,
-    /// Before the measured time; its operations get rows that say so.
+    /// Behaviour of the virtual users.
+    pub workload: Workload,
+    /// Warm-up before the measurement window.
     pub warm_up: Duration,
     /// When it ends.
     pub until: Until,
-    /// When operations start.
-    pub load: Load,
-    /// What all decisions come from.
+    /// Delay of the first of constant arrivals.
+    pub arrival_offset: Duration,
+    /// Timeout of creating all accounts.
+    pub prepare_timeout: Duration,
+    /// Seed of all decisions.
     pub seed: u64,
-    /// Rows asked for by `view_products`.
-    pub page_size: u32,
-    /// When accounts are made.
-    pub accounts: Accounts,
-    /// Who may add products when the stock runs out; without them virtual users continue with other products.
+    /// Name of this client, part of the seed of every decision.
+    pub client: String,
+    /// Texts that make account names differ from those of other workloads.
+    pub account_scope: Vec<String>,
+    /// The account that may add products when the stock runs out; without it virtual users continue with other products.
     pub admin: Option<Credentials>,
-    /// What stands in front of each row.
-    pub labels: Labels,
 }
 
 /// When operations start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
-    /// Closed loop: a pause after the last one, so that a slow answer delays the next request.
+    /// Closed loop: a think time after each operation, so a slow response delays the next request.
     Closed {
-        /// Mean pause before each operation; pauses are uniform in 0.5 … 1.5 times this.
+        /// Mean think time before each operation; think times are uniform from 0.5 to 1.5 times this.
         think_time: Duration,
     },
-    /// Open loop: by an arrival schedule, whatever became of those before.
+    /// Open loop: by an arrival schedule, regardless of response times.
     Open(Arrivals),
 }
 
-/// When a workload ends by itself. The warm-up counts for neither.
+/// Arrivals of an open loop, in this process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Arrivals {
+    /// Mean rate.
+    pub rate: ArrivalRate,
+    /// Distribution of the intervals.
+    pub process: ArrivalProcess,
+    /// Delay of the first of constant arrivals.
+    pub offset: Duration,
+}
+
+/// When a workload ends. The warm-up counts for neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Until {
     /// After this time.
@@ -59,26 +125,14 @@ pub struct Until {
 }
 
 impl Until {
-    /// How many of the operations are for virtual user `user` of `users`.
+    /// Returns how many of the operations are for virtual user `user` of `users`.
     pub(super) fn share(&self, user: u32, users: NonZeroU32) -> Option<u64> {
         let users = u64::from(users.get());
         self.operations.map(|all| all / users + u64::from(u64::from(user) < all % users))
     }
 }
 
-/// When accounts are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Accounts {
-    /// Each turn registers a new user, as the original project does; registering is measured.
-    Fresh,
-    /// Each virtual user's one account is made before the measured time.
-    Prepared {
-        /// Making all of them may take this long.
-        within: Duration,
-    },
-}
-
-/// A name and its password. No `Debug`: it must not reach a log.
+/// A user name and its password. No `Debug`: it must not reach a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// User name.
@@ -87,39 +141,44 @@ pub struct Credentials {
     pub password: String,
 }
 
-/// Columns with the same value in all rows of a client; empty if not given.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Labels {
-    /// `run_id`.
-    pub run_id: String,
-    /// `cell`.
-    pub cell: String,
-    /// `condition`.
-    pub condition: String,
-    /// `value`.
-    pub value: String,
-    /// `repetition`.
-    pub repetition: Option<u32>,
-    /// `client`.
-    pub client: String,
-}
-
 impl Settings {
-    /// When no operation starts any more, since the start of the warm-up.
+    /// Returns the number of virtual users in this process.
+    pub fn users(&self) -> NonZeroU32 {
+        self.workload.users.non_zero().unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// Returns when operations start.
+    pub fn load(&self) -> Load {
+        let Workload { think_time, arrival_rate, arrivals, .. } = self.workload;
+        match arrival_rate {
+            None => Load::Closed { think_time: think_time.as_duration() },
+            Some(rate) => Load::Open(Arrivals { rate, process: arrivals, offset: self.arrival_offset }),
+        }
+    }
+
+    /// Returns the timeouts of connections and requests.
+    pub fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            connect: self.workload.connect_timeout.as_duration(),
+            request: self.workload.request_timeout.as_duration(),
+        }
+    }
+
+    /// Returns when no operation starts any more, since the start of the warm-up.
     pub(super) fn end(&self) -> Option<Duration> {
         self.until.elapsed.map(|measured| self.warm_up + measured)
     }
 
-    /// The account of virtual user `user` for turn `turn`: the same for the same seed and labels, and of constant
-    /// length.
-    pub(super) fn account(&self, user: u32, turn: u64) -> Credentials {
-        let labels = &self.labels;
-        let repetition = labels.repetition.map(|number| number.to_string()).unwrap_or_default();
+    /// Returns the account of virtual user `user` for iteration `iteration`: the same for the same seed, scope and
+    /// client, and of constant length.
+    pub(super) fn account(&self, user: u32, iteration: u64) -> Credentials {
         let seed = self.seed.to_string();
-        let place = seed::hash(&[&seed, &labels.run_id, &labels.cell, &repetition, &labels.client]);
-        let mut secret = seed::Stream::new(self.seed, &labels.client, user, seed::Purpose::Password(turn));
+        let scope = self.account_scope.iter().map(String::as_str);
+        let parts: Vec<&str> = [seed.as_str()].into_iter().chain(scope).chain([self.client.as_str()]).collect();
+        let prefix = seed::hash(&parts);
+        let mut secret = seed::Stream::new(self.seed, &self.client, user, seed::Purpose::Password(iteration));
         Credentials {
-            username: format!("s{place:016x}-{user:06}-{turn:07}"),
+            username: format!("s{prefix:016x}-{user:06}-{iteration:07}"),
             password: format!("{:016x}{:016x}", secret.bits(), secret.bits()),
         }
     }
@@ -135,17 +194,15 @@ pub(super) mod tests {
     pub(in crate::workload) fn settings() -> Settings {
         Settings {
             endpoints: Endpoints { address: IpAddr::V4(Ipv4Addr::LOCALHOST), accounts_port: 1, shop_port: 1 },
-            connection: ConnectionMode::PerRequest,
-            timeouts: Timeouts { connect: Duration::from_secs(1), request: Duration::from_secs(1) },
-            users: NonZeroU32::MIN,
+            workload: Workload { think_time: HumanDuration::default(), ..model::settings::defaults().unwrap() },
             warm_up: Duration::ZERO,
             until: Until { elapsed: None, operations: Some(1) },
-            load: Load::Closed { think_time: Duration::ZERO },
+            arrival_offset: Duration::ZERO,
+            prepare_timeout: Duration::from_secs(1),
             seed: 1,
-            page_size: 20,
-            accounts: Accounts::Fresh,
+            client: String::new(),
+            account_scope: Vec::new(),
             admin: None,
-            labels: Labels::default(),
         }
     }
 
@@ -161,10 +218,8 @@ pub(super) mod tests {
     #[test]
     fn account_names_are_accepted_by_the_shop_and_differ_by_cell_and_client() {
         let in_cell = |cell: &str, client: &str| {
-            let mut settings = settings();
-            settings.labels.cell = cell.to_owned();
-            settings.labels.client = client.to_owned();
-            settings.account(1, 2)
+            let (account_scope, client) = (vec![cell.to_owned()], client.to_owned());
+            Settings { account_scope, client, ..settings() }.account(1, 2)
         };
         let account = in_cell("a", "x");
         assert!(protocol::limits::USERNAME_CHARS.contains(&account.username.len()));

@@ -7,8 +7,7 @@ use crate::workload::backoff::BackOff;
 use crate::workload::dispatcher::UserSlot;
 use crate::workload::seed::{Purpose, Stream};
 use crate::workload::settings::Settings;
-use crate::workload::stop::Stop;
-use crate::workload::virtual_user::WorkloadEnded;
+use crate::workload::stop::{Stop, WorkloadEnded};
 
 /// One virtual user's pace.
 #[derive(Debug)]
@@ -78,12 +77,12 @@ impl ThinkTime {
         measured_from: Instant,
         stop: Stop,
     ) -> Self {
-        let stream = |purpose| Stream::new(settings.seed, &settings.labels.client, user, purpose);
+        let stream = |purpose| Stream::new(settings.seed, &settings.client, user, purpose);
         Self {
             think_time,
             think: stream(Purpose::Think),
             back_off: BackOff::new(stream(Purpose::BackOff)),
-            left: settings.until.share(user, settings.users),
+            left: settings.until.share(user, settings.users()),
             measured_from,
             place: Position::BeforeTheFirst,
             stop,

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+/// The workload ends: no operation starts any more.
+#[derive(Debug)]
+pub(super) struct WorkloadEnded;
+
 /// Tells all virtual users when to end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
-use crate::workload::arrival_schedule::{ArrivalSchedule, Arrivals};
+use crate::workload::arrival_schedule::ArrivalSchedule;
 use crate::workload::arrival_timer::ArrivalTimer;
 use crate::workload::dispatcher::Dispatcher;
 use crate::workload::operation_counts::OperationCounts;
 use crate::workload::recorder::Recorder;
-use crate::workload::settings::{Load, Settings};
+use crate::workload::settings::{Arrivals, Load, Settings};
 use crate::workload::start_policy::{StartPolicy, ThinkTime};
 use crate::workload::stop::Stop;
 use crate::workload::virtual_user::{Shared, VirtualUser};
@@ -48,7 +48,7 @@ impl UserGroup {
         recorder: &Recorder,
     ) -> io::Result<Self> {
         let stop = Stop::default();
-        let lead = if matches!(settings.load, Load::Open(_)) { LEAD } else { Duration::ZERO };
+        let lead = if matches!(settings.load(), Load::Open(_)) { LEAD } else { Duration::ZERO };
         let began = Instant::now() + lead;
         let shared = Shared {
             settings: Arc::clone(settings),
@@ -58,7 +58,7 @@ impl UserGroup {
             measured_from: began + settings.warm_up,
             nonce: getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())),
         };
-        let (paces, open_loop) = match settings.load {
+        let (paces, open_loop) = match settings.load() {
             Load::Closed { think_time } => (closed(think_time, &shared), None),
             Load::Open(arrivals) => open(arrivals, &shared, began).await?,
         };
@@ -129,7 +129,7 @@ impl OpenLoop {
 
 fn closed(think_time: Duration, shared: &Shared) -> Vec<StartPolicy> {
     let Shared { settings, stop, measured_from, .. } = shared;
-    (0..settings.users.get())
+    (0..settings.users().get())
         .map(|user| {
             StartPolicy::Closed(Box::new(ThinkTime::new(user, think_time, settings, *measured_from, stop.clone())))
         })
@@ -140,7 +140,7 @@ async fn open(arrivals: Arrivals, shared: &Shared, began: Instant) -> io::Result
     let settings = &shared.settings;
     // Two of the same: one says when, the other tells those who had to wait when they were meant to start.
     let schedule = || ArrivalSchedule::new(arrivals, settings);
-    let (dispatch, slots) = Dispatcher::new(schedule(), began, shared.measured_from, settings.users.get());
+    let (dispatch, slots) = Dispatcher::new(schedule(), began, shared.measured_from, settings.users().get());
     let timer = ArrivalTimer::start(Arc::clone(&dispatch), schedule(), began, settings.end()).await?;
     Ok((slots.into_iter().map(StartPolicy::Open).collect(), Some(OpenLoop { dispatch, timer })))
 }

@@ -14,12 +14,8 @@ use crate::workload::operation_counts::OperationCounts;
 use crate::workload::recorder::{Row, RowSender, microseconds_since};
 use crate::workload::settings::{Credentials, Settings};
 use crate::workload::start_policy::StartPolicy;
-use crate::workload::stop::Stop;
+use crate::workload::stop::{Stop, WorkloadEnded};
 use model::sample::Outcome;
-
-/// The workload ends; no more operations.
-#[derive(Debug)]
-pub(super) struct WorkloadEnded;
 
 /// What all virtual users of a process share.
 #[derive(Clone)]
@@ -61,7 +57,7 @@ impl VirtualUser {
         let settings = &shared.settings;
         Self {
             user,
-            transport: Transport::new(settings.endpoints, settings.connection, settings.timeouts),
+            transport: Transport::new(settings.endpoints, settings.workload.connection, settings.timeouts()),
             policy,
             sequence: 0,
             account: settings.account(user, 0),

@@ -5,8 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use client::transport::{ConnectionMode, Endpoints, Exchange, Timeouts, Transport};
+use client::transport::{Endpoints, Exchange, Timeouts, Transport};
 use model::sample::Outcome;
+use model::settings::ConnectionMode;
 use protocol::response::Categories;
 use protocol::{Request, encode_frame};
 use socket2::{Domain, SockRef, Socket, Type};

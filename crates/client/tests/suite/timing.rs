@@ -7,8 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::Shop;
-use client::transport::{ConnectionMode, Endpoints, Exchange, ExchangeTiming, Timeouts, Transport};
+use client::transport::{Endpoints, Exchange, ExchangeTiming, Timeouts, Transport};
 use model::sample::Outcome;
+use model::settings::ConnectionMode;
 use protocol::response::{Categories, Registered};
 use protocol::{Request, encode_frame};
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::decimal;
 
 /// A duration in whole microseconds, at most ten years, written as a number and a unit.
@@ -21,6 +23,9 @@ pub enum InvalidDuration {
     /// It is 0.
     #[error("invalid duration '{0}': must be greater than 0")]
     Zero(String),
+    /// It is shorter than the setting allows.
+    #[error("invalid duration '{0}': must be at least {1}")]
+    Short(String, HumanDuration),
 }
 
 /// Units, the longest first, with their nanoseconds.
@@ -77,6 +82,12 @@ impl HumanDuration {
         Self { microseconds: seconds as u64 * 1_000_000 }
     }
 
+    /// Returns a duration of `microseconds`, at most ten years of them.
+    #[must_use]
+    pub fn from_micros(microseconds: u64) -> Self {
+        Self { microseconds: microseconds.min(MAX_MICROSECONDS) }
+    }
+
     /// Reads a duration greater than 0.
     ///
     /// # Errors
@@ -113,6 +124,74 @@ impl fmt::Display for HumanDuration {
 }
 
 decimal::serde_as_text!(HumanDuration);
+
+/// A duration of at least `MIN_US` microseconds. Settings declare their bounds by this type, and nowhere else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "HumanDuration", into = "HumanDuration")]
+pub struct MinDuration<const MIN_US: u64>(HumanDuration);
+
+/// A duration greater than 0.
+pub type PositiveDuration = MinDuration<1>;
+
+impl<const MIN_US: u64> MinDuration<MIN_US> {
+    /// Returns a duration of whole seconds.
+    ///
+    /// # Panics
+    /// At compile time when the duration is shorter than the minimum or longer than ten years.
+    #[must_use]
+    pub const fn seconds(seconds: u32) -> Self {
+        let duration = HumanDuration::seconds(seconds);
+        assert!(duration.microseconds >= MIN_US, "shorter than the minimum");
+        Self(duration)
+    }
+
+    /// Returns the duration where a shorter one would be allowed, too.
+    #[must_use]
+    pub const fn widen<const LOWER_US: u64>(self) -> MinDuration<LOWER_US> {
+        const { assert!(LOWER_US <= MIN_US, "a lower minimum") };
+        MinDuration(self.0)
+    }
+
+    /// Returns the standard library's form.
+    #[must_use]
+    pub const fn as_duration(self) -> Duration {
+        self.0.as_duration()
+    }
+}
+
+impl<const MIN_US: u64> TryFrom<HumanDuration> for MinDuration<MIN_US> {
+    type Error = InvalidDuration;
+
+    fn try_from(duration: HumanDuration) -> Result<Self, InvalidDuration> {
+        match (duration.microseconds, MIN_US) {
+            (0, 1) => Err(InvalidDuration::Zero(duration.to_string())),
+            (given, min) if given < min => {
+                Err(InvalidDuration::Short(duration.to_string(), HumanDuration { microseconds: min }))
+            }
+            _ => Ok(Self(duration)),
+        }
+    }
+}
+
+impl<const MIN_US: u64> From<MinDuration<MIN_US>> for HumanDuration {
+    fn from(duration: MinDuration<MIN_US>) -> Self {
+        duration.0
+    }
+}
+
+impl<const MIN_US: u64> FromStr for MinDuration<MIN_US> {
+    type Err = InvalidDuration;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDuration> {
+        text.parse::<HumanDuration>()?.try_into()
+    }
+}
+
+impl<const MIN_US: u64> fmt::Display for MinDuration<MIN_US> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +232,17 @@ mod tests {
         assert_eq!(HumanDuration::parse_positive("2m").unwrap().to_string(), "2m");
         let error = HumanDuration::parse_positive("0s").unwrap_err().to_string();
         assert_eq!(error, "invalid duration '0s': must be greater than 0");
+    }
+
+    #[test]
+    fn a_minimum_is_checked_in_text_and_files() {
+        type AtLeastOneSecond = MinDuration<1_000_000>;
+        assert_eq!("1s".parse::<AtLeastOneSecond>().unwrap().to_string(), "1s");
+        let error = "10ms".parse::<AtLeastOneSecond>().unwrap_err().to_string();
+        assert_eq!(error, "invalid duration '10ms': must be at least 1s");
+        assert!(serde_json::from_str::<AtLeastOneSecond>(r#""10ms""#).unwrap_err().to_string().starts_with(&error));
+        let error = "0".parse::<PositiveDuration>().unwrap_err().to_string();
+        assert_eq!(error, "invalid duration '0': must be greater than 0");
     }
 
     #[test]

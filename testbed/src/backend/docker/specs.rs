@@ -9,7 +9,7 @@ use protocol::limits;
 
 use crate::backend::docker::{HOST_LABEL, IMAGES, LOCK_DIR_LABEL, RUN_LABEL, WORK_DIR};
 use crate::backend::{EnvironmentSpec, MEMORY_DIRECTORY, Node, ShopAddress};
-use crate::scenario::Storage;
+use model::settings::Storage;
 
 /// Capabilities of the server's node: `tc` and routes into the shaper need NET_ADMIN, the shaper's raw sockets NET_RAW.
 /// SYS_NICE lets the shaper's packet thread run ahead of busy programs, so that packets leave on time.

@@ -77,14 +77,13 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::workload::Labels;
     use crate::workload::recorder::Recorder;
 
     /// One session without operations; the path that it wrote to.
     fn session(path: &Path) -> PathBuf {
         let CsvFile { file, path, has_header } = CsvFile::open(path).unwrap();
         let start = if has_header { Recorder::append } else { Recorder::start };
-        start(Box::new(file), Labels::default()).unwrap().finish().unwrap();
+        start(Box::new(file), String::new()).unwrap().finish().unwrap();
         path
     }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::output;
-use crate::transport::ConnectionMode;
+use model::settings::ConnectionMode;
 
 /// For everything that is no virtual user's socket: the CSV, the terminal, the runtime, preparing accounts.
 const OTHERS: u64 = 64;
@@ -17,13 +17,13 @@ const OTHERS: u64 = 64;
 /// When kept connections can't all be open. Where each operation has its own there is only a note, since seldom all
 /// virtual users are at it at once.
 pub(super) fn make_room(users: NonZeroU32, mode: ConnectionMode) -> anyhow::Result<()> {
-    let needed = u64::from(users.get()) * per_shopper(mode) + OTHERS;
+    let needed = u64::from(users.get()) * sockets_per_user(mode) + OTHERS;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit of open files")?;
     let granted = raise(soft, hard, needed);
     if granted >= needed {
         return Ok(());
     }
-    let possible = granted.saturating_sub(OTHERS) / per_shopper(mode);
+    let possible = granted.saturating_sub(OTHERS) / sockets_per_user(mode);
     match mode {
         ConnectionMode::Persistent => anyhow::bail!(
             "{users} virtual users who keep their connections need {needed} open files, and {granted} are allowed: \
@@ -38,7 +38,7 @@ pub(super) fn make_room(users: NonZeroU32, mode: ConnectionMode) -> anyhow::Resu
 }
 
 /// Sockets that a virtual user has at once, at most.
-fn per_shopper(mode: ConnectionMode) -> u64 {
+fn sockets_per_user(mode: ConnectionMode) -> u64 {
     match mode {
         ConnectionMode::PerRequest => 1,
         // One per port.

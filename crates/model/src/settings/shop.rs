@@ -1,0 +1,36 @@
+//! Settings of the shop, the built-in application.
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::units::Count;
+
+/// Settings of the shop that affect results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+#[group(id = "shop")]
+#[command(next_help_heading = "Shop")]
+pub struct Shop {
+    /// Memory of one argon2id password hash, KiB
+    #[arg(long, value_name = Count::<8, 4_194_304>::range(), default_value = "19456")]
+    pub password_memory_kib: Count<8, 4_194_304>,
+    /// Passes of one password hash over its memory
+    #[arg(long, value_name = Count::<1, 1_000>::range(), default_value = "2")]
+    pub password_iterations: Count<1, 1_000>,
+    /// Units of each product of the demonstration catalogue
+    #[arg(long, value_name = Count::<0, 1_000_000_000>::range(), default_value = "1000")]
+    pub catalogue_stock: Count<0, 1_000_000_000>,
+    /// What an acknowledged order survives
+    #[arg(long, value_enum, default_value = "full")]
+    pub durability: Durability,
+}
+
+/// What an acknowledged order survives. Both survive a crash of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// A crash of the host: SQLite syncs its log at every commit
+    Full,
+    /// A crash of the server only: the last commits may be lost in a crash of the host (faster)
+    Normal,
+}
