@@ -2,6 +2,8 @@
 
 pub(crate) mod plan;
 pub(crate) mod stopping_rule;
+#[cfg(test)]
+mod settings_page;
 mod sweep;
 mod until;
 
@@ -29,6 +31,7 @@ const MAX_REPETITIONS_UNTIL_PRECISE: u32 = 30;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 #[group(id = "settings")]
+#[command(next_help_heading = "Scenario")]
 pub(crate) struct Scenario {
     /// Name, recorded in the manifest
     #[arg(skip)]

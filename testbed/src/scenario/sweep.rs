@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields, default)]
 #[group(id = "sweep")]
+#[command(next_help_heading = "Sweep")]
 pub(crate) struct Sweep {
     /// Losses to sweep ('0,1,2%'); any flag for a condition replaces the scenario's whole sweep
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
