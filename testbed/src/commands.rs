@@ -30,11 +30,7 @@ const INTERRUPTED: u8 = 130;
 pub(crate) fn main_from(arguments: Vec<OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            // A failure means that the terminal is gone: there is nowhere left to report it.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE_ERROR));
-        }
+        Err(error) => return program_main::usage(&error),
     };
     let verbosity = cli.verbosity();
     output::set_verbosity(verbosity);

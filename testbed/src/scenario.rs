@@ -1,9 +1,9 @@
 //! The scenario: settings of a run, from a TOML file or a built-in scenario, overridden by flags.
 
 pub(crate) mod plan;
-pub(crate) mod stopping_rule;
 #[cfg(test)]
 mod settings_page;
+pub(crate) mod stopping_rule;
 mod sweep;
 mod until;
 

@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
+use program_main::warning;
 use tokio::net::TcpStream;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
+use crate::NAME;
 use crate::messages::Hello;
-use crate::output::note;
 use crate::socket;
 use crate::socket::Heartbeat;
 use crate::token::Token;
@@ -97,7 +98,7 @@ impl Agent {
             // Once for many attempts in vain: the hub may not be there for minutes.
             let why = format!("{why:#}");
             if noted != why {
-                note(format_args!("{}: {why}; trying again", self.hub));
+                warning(NAME, format_args!("{}: {why}; trying again", self.hub));
                 noted = why;
             }
             sleep(pause).await;

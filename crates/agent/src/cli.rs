@@ -11,11 +11,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::socket::Heartbeat;
 use crate::token::Token;
-use crate::{agent, hub, output};
+use crate::{NAME, agent, hub};
 
 /// Runs programs in nodes on other hosts for the testbed's driver.
 #[derive(Debug, Parser)]
-#[command(name = "testbed-agent", version = protocol::VERSION, about, max_term_width = 110)]
+#[command(name = NAME, version = protocol::VERSION, about, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -73,21 +73,7 @@ pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Nothing is left to report to when even the terminal is gone.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
-    };
-    match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::failure(&error);
-            ExitCode::FAILURE
-        }
-    }
+    program_main::run(NAME, Cli::try_parse_from(args), |cli| run(cli.command).map(|()| ExitCode::SUCCESS))
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use program_main::{json_line, warning};
 use tokio::io::AsyncRead;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
+use crate::NAME;
 use crate::json_lines::{line_of, lines, next_message, write_messages};
 use crate::messages::{Event, FromAgent, Listening, MAX_LINE_BYTES, ToAgent};
-use crate::output::{json_line, note};
 use crate::socket::Heartbeat;
 use crate::token::Token;
 use registry::{AgentRegistry, Undelivered};
@@ -68,7 +69,7 @@ async fn accept(listener: &TcpListener, hub: &Arc<Hub>) -> Infallible {
                 tokio::spawn(session::hold(Arc::clone(hub), stream, peer));
             }
             Err(error) => {
-                note(format_args!("cannot accept an agent: {error}"));
+                warning(NAME, format_args!("cannot accept an agent: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -94,7 +95,7 @@ impl Hub {
             }
             // Its programs are gone, and the driver was told.
             Err(Undelivered::Absent) => {}
-            Err(Undelivered::TooMuch) => note(format_args!("agent {to} takes no requests any more: given up")),
+            Err(Undelivered::TooMuch) => warning(NAME, format_args!("agent {to} takes no requests any more: given up")),
         }
         Ok(())
     }

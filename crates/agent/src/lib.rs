@@ -15,8 +15,10 @@ pub mod cli;
 mod hub;
 mod json_lines;
 pub mod messages;
-mod output;
 mod queue;
 mod socket;
 pub mod token;
 mod utf8;
+
+/// Name of the program.
+const NAME: &str = "testbed-agent";

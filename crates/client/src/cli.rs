@@ -9,11 +9,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{idle, output};
+use crate::{NAME, idle};
 
 /// Client for the shop: interactive, or a load generator that logs every operation
 #[derive(Parser)]
-#[command(name = "shop-client", version = protocol::VERSION, about, max_term_width = 110)]
+#[command(name = NAME, version = protocol::VERSION, about, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -36,27 +36,15 @@ pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    let cli = match Cli::try_parse_from(args) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Nothing is left to report to when even the terminal is gone.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
-    };
-    let done = match cli.command {
-        Command::Menu(args) => menu::run(args),
-        Command::Workload(args) => workload::run(*args),
-        Command::Probe(args) => probe::run(args),
-        Command::Idle => idle::wait_for_the_end(),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::failure(&error);
-            ExitCode::FAILURE
-        }
-    }
+    program_main::run(NAME, Cli::try_parse_from(args), |cli| {
+        match cli.command {
+            Command::Menu(args) => menu::run(args),
+            Command::Workload(args) => workload::run(*args),
+            Command::Probe(args) => probe::run(args),
+            Command::Idle => idle::wait_for_the_end(),
+        }?;
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 #[cfg(test)]

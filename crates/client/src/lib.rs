@@ -10,3 +10,6 @@ pub mod output;
 pub mod probe;
 pub mod transport;
 pub mod workload;
+
+/// Name of the program.
+const NAME: &str = "shop-client";

@@ -2,37 +2,35 @@
 
 mod logging;
 mod options;
-mod output;
 mod ready;
 mod serve;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 
 use options::{CheckOptions, Command, Options};
+
+/// The program's name.
+const NAME: &str = "shop-server";
 
 /// Everything the program does; `args[0]` is its name. Exit codes: 0 success, 1 error, 2 usage error.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    let options = match Options::try_parse_from(args) {
-        Ok(options) => options,
-        Err(error) => return output::usage(&error),
-    };
-    let done = match options.command {
+    program_main::run(NAME, Options::try_parse_from(args), |options| match options.command {
         None => serve::serve(options.serve),
         Some(Command::Serve(serve)) => serve::serve(*serve),
         Some(Command::Check(verify)) => run_check(&verify),
         Some(Command::Ready(ready)) => ready::wait(&ready).map(|()| ExitCode::SUCCESS),
-    };
-    done.unwrap_or_else(|error| output::failure(&error))
+    })
 }
 
 fn run_check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let report = crate::check(&options.database)?;
-    output::json_line(&report)?;
+    program_main::json_line(&report).context("stdout cannot be written to")?;
     Ok(if report.consistent { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

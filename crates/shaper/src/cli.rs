@@ -10,15 +10,16 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use crate::control_protocol::Request;
 use crate::daemon;
 use crate::daemon::Lifetime;
-use crate::{control_client, output};
+use crate::{NAME, control_client};
 use model::{Condition, Delay, Loss, QueueLimit, Rate};
+use program_main::json_line;
 
 /// Emulate a link for the IPv4 packets that this network namespace sends by one device.
 ///
 /// The shaper receives each packet from its own TUN device and sends it, delays it or drops it as the condition
 /// requires. Incoming packets are not shaped: to shape both directions, run one shaper at each end.
 #[derive(Debug, Parser)]
-#[command(name = "shaper", version = protocol::VERSION, max_term_width = 100)]
+#[command(name = NAME, version = protocol::VERSION, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -94,17 +95,7 @@ pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    let command = match parse(args) {
-        Ok(command) => command,
-        Err(error) => return report_usage(&error),
-    };
-    match execute(command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::problem(&error);
-            ExitCode::FAILURE
-        }
-    }
+    program_main::run(NAME, parse(args), |command| execute(command).map(|()| ExitCode::SUCCESS))
 }
 
 /// A checked command line.
@@ -137,12 +128,6 @@ impl ConditionArgs {
     }
 }
 
-fn report_usage(error: &clap::Error) -> ExitCode {
-    // Also help and version, with exit code 0. A closed pipe is not an error.
-    let _closed = error.print();
-    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
-}
-
 fn execute(command: Resolved) -> Result<()> {
     match command {
         Resolved::Run { device, condition, seed, memory_limit, lifetime } => {
@@ -156,7 +141,7 @@ fn execute(command: Resolved) -> Result<()> {
                 lifetime,
             }))
         }
-        Resolved::Send(request) => Ok(output::line(&control_client::send_request(&request)?)?),
+        Resolved::Send(request) => Ok(json_line(&control_client::send_request(&request)?)?),
     }
 }
 

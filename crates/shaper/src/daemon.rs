@@ -9,10 +9,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::NAME;
 use crate::control_protocol::{Event, EventKind, Request, Response, SOCKET_NAME, Status};
-use crate::output;
 use crate::shaper::Shaper;
 use model::Condition;
+use program_main::{json_line, warning};
 
 /// Options of `shaper run`.
 #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ async fn serve_commands(
     stop: &mut Stop,
 ) -> Result<()> {
     shaper.set(options.condition, options.seed).await?;
-    output::line(&Event { event: EventKind::Ready, status: shaper.status().await? })?;
+    json_line(&Event { event: EventKind::Ready, status: shaper.status().await? })?;
     loop {
         tokio::select! {
             () = stop.requested() => return Ok(()),
@@ -78,7 +79,7 @@ async fn accept(listener: &UnixListener) -> UnixStream {
             Ok((stream, _)) => return stream,
             Err(error) => {
                 if reported.replace(error.raw_os_error()) != Some(error.raw_os_error()) {
-                    output::warning(&format!("cannot accept a command: {error}; retrying"));
+                    warning(NAME, format_args!("cannot accept a command: {error}; retrying"));
                 }
                 tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
             }

@@ -17,7 +17,6 @@ mod forwarder;
 pub mod link;
 mod neighbour_cache;
 mod netlink;
-mod output;
 mod policy_routing;
 mod rp_filter;
 mod schedule;
@@ -27,3 +26,6 @@ mod tun;
 mod tun_packet;
 
 pub use counters::Counters;
+
+/// Name of the program.
+const NAME: &str = "shaper";

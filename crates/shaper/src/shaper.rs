@@ -2,13 +2,13 @@
 
 use anyhow::{Context as _, Result};
 
+use crate::NAME;
 use crate::calibration;
 use crate::control_protocol::Status;
 use crate::egress::Egress;
 use crate::forwarder::Forwarder;
 use crate::neighbour_cache::NeighbourCache;
 use crate::netlink::Netlink;
-use crate::output;
 use crate::policy_routing;
 use crate::policy_routing::PolicyRouting;
 use crate::rp_filter;
@@ -16,6 +16,7 @@ use crate::rp_filter::RpFilterGuard;
 use crate::tun;
 use crate::tun::Tun;
 use model::{Condition, Delay};
+use program_main::warning;
 
 /// Shaper of one device. It starts with the baseline.
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl Shaper {
         restored?;
         match unsent? {
             0 => {}
-            unsent => output::warning(&format!("{unsent} packets could not be sent when the shaper stopped")),
+            unsent => warning(NAME, format_args!("{unsent} packets could not be sent when the shaper stopped")),
         }
         Ok(())
     }

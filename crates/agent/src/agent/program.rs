@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::NAME;
 use crate::agent::programs::Programs;
 use crate::messages::{Event, MAX_TEXT_BYTES};
 use crate::queue::{Receiver, Sender, queue};
@@ -106,7 +107,7 @@ pub(super) async fn follow(
     let last_words = programs.remove(id);
     // When events are no longer received the connection has ended, which the session is about to notice.
     if !last_words.is_empty() {
-        let _ = events.send(Event::Stderr { id, text: format!("testbed-agent: {last_words}\n") }).await;
+        let _ = events.send(Event::Stderr { id, text: format!("{NAME}: {last_words}\n") }).await;
     }
     let _ = events.send(Event::Exited { id, code }).await;
     drop(gone);

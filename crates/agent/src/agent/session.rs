@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
+use program_main::warning;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -14,13 +15,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::NAME;
 use crate::agent::program::{Program, follow};
 use crate::agent::programs::Programs;
 use crate::agent::work_dir::WorkDir;
 use crate::agent::{Agent, file};
 use crate::json_lines::{line_of, lines, next_line, parse, write_messages};
 use crate::messages::{Event, Hello, MAX_LINE_BYTES, Request};
-use crate::output::note;
 use crate::queue::Full;
 use crate::socket::Heartbeat;
 
@@ -163,7 +164,7 @@ impl Session<'_> {
         self.tasks.close();
         self.tasks.wait().await;
         if let Err(error) = self.work_dir.empty().await {
-            note(format_args!("{error:#}"));
+            warning(NAME, format_args!("{error:#}"));
         }
     }
 }

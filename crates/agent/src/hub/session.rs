@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
+use program_main::warning;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::timeout;
 
+use crate::NAME;
 use crate::hub::Hub;
 use crate::hub::registry::AgentHandle;
 use crate::json_lines::{Lines, lines, next_message};
 use crate::messages::{Event, FromAgent, Hello, MAX_LINE_BYTES};
-use crate::output::note;
 use crate::queue::{Receiver, queue};
 use crate::socket;
 use crate::socket::Heartbeat;
@@ -40,7 +41,7 @@ pub(super) async fn hold(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
     let mut events = first_lines.map_decoder(|_| tokio_util::codec::LinesCodec::new_with_max_length(MAX_LINE_BYTES));
     let Hello { agent_id, host, version, .. } = match hello {
         Ok(hello) => hello,
-        Err(why) => return note(format_args!("refused {peer}: {why:#}")),
+        Err(why) => return warning(NAME, format_args!("refused {peer}: {why:#}")),
     };
     let (requests, waiting) = queue();
     let handle = AgentHandle::new(requests);
@@ -54,7 +55,7 @@ pub(super) async fn hold(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
     };
     // First out of the roster, then the news: no request falls between `Lost` and a `Failed` of its own.
     let was_in = hub.registry.leave(agent_id, &handle) || handle.dismissed.is_cancelled();
-    note(format_args!("lost agent {agent_id} at {peer}: {why:#}"));
+    warning(NAME, format_args!("lost agent {agent_id} at {peer}: {why:#}"));
     if was_in {
         // When events are no longer received the hub is about to exit.
         let _ = hub.events.send(FromAgent { from: agent_id, event: Event::Lost }).await;

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use anyhow::Context;
 use model::settings::ConnectionMode;
 use model::units::PositiveDuration;
+use program_main::note;
 
 use crate::menu;
 use crate::menu::MenuSettings;
-use crate::output;
 use crate::transport::{ShopAddress, Timeouts};
 use csv_file::CsvFile;
 
@@ -42,7 +42,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     );
     let CsvFile { file, path, has_header } = CsvFile::open(&args.csv)?;
     if path != args.csv {
-        output::note(&format!("rows cannot be appended to '{}': they go to '{}'", args.csv.display(), path.display()));
+        note(format_args!("rows cannot be appended to '{}': they go to '{}'", args.csv.display(), path.display()));
     }
     let settings = MenuSettings {
         endpoints: args.shop.resolve()?,
@@ -52,6 +52,6 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     };
     let path = path.display();
     let rows = menu::run(&settings, Box::new(file)).with_context(|| format!("session with CSV '{path}'"))?;
-    output::note(&format!("{rows} operations added to {path}"));
+    note(format_args!("{rows} operations added to {path}"));
     Ok(())
 }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 
 use anyhow::Context;
 use model::units::{HumanDuration, PositiveDuration};
+use program_main::json_line;
 
-use crate::output;
 use crate::probe;
 use crate::probe::{HandshakeSettings, MAX_IN_BURST, ProbeProtocol, ProbeSettings, SendPattern};
 
@@ -66,7 +66,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     if let Some(port) = args.tcp {
         let (pause, patience) = (args.interval.as_duration(), args.timeout.as_duration());
         let settings = HandshakeSettings { server, port, count: args.count, pause, patience };
-        return output::json_line(&probe::handshakes(&settings)?).context("cannot print the report");
+        return json_line(&probe::handshakes(&settings)?).context("cannot print the report");
     }
     let settings = ProbeSettings {
         server,
@@ -76,7 +76,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         payload_bytes: args.size,
         patience: args.timeout.as_duration(),
     };
-    output::json_line(&probe::run(&settings)?).context("cannot print the report")
+    json_line(&probe::run(&settings)?).context("cannot print the report")
 }
 
 fn address(server: &str) -> anyhow::Result<Ipv4Addr> {

@@ -10,11 +10,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
-use model::settings::{ArrivalProcess, Configured};
+use anyhow::Context;
+use model::settings::{ArrivalProcess, Configured, Flags};
 use model::units::PositiveDuration;
+use program_main::{conflict, note};
 
-use crate::output;
 use crate::workload;
 use crate::workload::thread_scheduling;
 use crate::workload::{Credentials, Load, Settings, Until, WorkloadConfig};
@@ -40,16 +40,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let Configured { settings: config, flags } = args.config;
-    config.workload.check_flags(|flag| flags.has(flag)).map_err(|error| anyhow!(error))?;
-    let is_constant = config.workload.arrival_rate.is_some() && config.workload.arrivals == ArrivalProcess::Constant;
-    ensure!(
-        is_constant || !flags.has("arrival_offset"),
-        "--arrival-offset requires --arrival-rate and --arrivals constant: other arrivals have no offset; omit it"
-    );
-    ensure!(
-        !(config.control && config.csv == Path::new("-")),
-        "--control and --csv -: both would write to stdout; give --csv a file"
-    );
+    check(&config, &flags).map_err(conflict)?;
     let settings = resolve(&config)?;
     fd_limit::make_room(settings.users(), settings.workload.connection)?;
     let csv = open(&config.csv)?;
@@ -57,12 +48,32 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let done = if config.control {
         runtime.block_on(control::run(settings, csv))
     } else {
-        output::note(&format!("seed {}", settings.seed));
+        note(format_args!("seed {}", settings.seed));
         runtime.block_on(progress::run(settings, csv, &config.csv))
     };
     // A blocked read of stdin must not keep the program.
     runtime.shutdown_background();
     done
+}
+
+/// Checks which flags go together.
+fn check(config: &WorkloadConfig, flags: &Flags<WorkloadConfig>) -> Result<(), String> {
+    config.workload.check_flags(|flag| flags.has(flag))?;
+    let is_constant = config.workload.arrival_rate.is_some() && config.workload.arrivals == ArrivalProcess::Constant;
+    if !is_constant && flags.has("arrival_offset") {
+        return Err(
+            "--arrival-offset requires --arrival-rate and --arrivals constant: other arrivals have no offset; \
+                    omit it"
+                .to_owned(),
+        );
+    }
+    if config.control && config.csv == Path::new("-") {
+        return Err("--control and --csv -: both would write to stdout; give --csv a file".to_owned());
+    }
+    match (&config.admin_username, &config.admin_password_file) {
+        (None, Some(_)) => Err("--admin-password-file requires --admin-username".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 /// Looks up the address, draws a seed if none is given, and reads the password.
@@ -87,10 +98,7 @@ fn resolve(config: &WorkloadConfig) -> anyhow::Result<Settings> {
 }
 
 fn admin(config: &WorkloadConfig) -> anyhow::Result<Option<Credentials>> {
-    let Some(username) = config.admin_username.clone() else {
-        ensure!(config.admin_password_file.is_none(), "--admin-password-file requires --admin-username");
-        return Ok(None);
-    };
+    let Some(username) = config.admin_username.clone() else { return Ok(None) };
     let password = match &config.admin_password_file {
         Some(path) => fs::read_to_string(path)
             .with_context(|| format!("admin password file '{}'", path.display()))?

@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 use std::time::Instant;
 
+use program_main::warning;
 use protocol::Request;
 use protocol::response::ErrorCode;
 use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::NAME;
 use crate::menu::{MenuError, MenuSettings, show};
-use crate::output;
 use crate::transport::{Exchange, ExchangeError, Transport};
 use crate::workload::recorder::{Recorder, Row, RowSender, microseconds_since};
 
@@ -98,7 +99,7 @@ impl Session {
         self.sequence += 1;
         let Some(rows) = &self.rows else { return };
         if self.runtime.block_on(rows.send(row)).is_err() {
-            output::note("shop-client: the CSV can't be written any more; the session ends");
+            warning(NAME, "the CSV can't be written any more; the session ends");
             self.rows = None;
         }
     }

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use program_main::warning;
 use protocol::Request;
 use protocol::response::{ErrorCode, Product};
 use serde::de::DeserializeOwned;
 
-use crate::output;
+use crate::NAME;
 use crate::transport::{Exchange, ExchangeError, Transport};
 use crate::workload::operation_counts::OperationCounts;
 use crate::workload::recorder::{Row, RowSender, microseconds_since};
@@ -124,12 +125,9 @@ impl VirtualUser {
     fn explain<T>(&self, operation: &str, answer: &Exchange<T>) {
         let Err(failure) = &answer.result else { return };
         if !matches!(failure, ExchangeError::Refused(_)) && self.shared.counts.may_explain() {
-            output::note(&format!(
-                "shop-client: virtual user {}, operation {} ({operation}): {failure}",
-                self.user,
-                // It was recorded, and counted, before.
-                self.sequence - 1
-            ));
+            // The operation was recorded, and counted, before.
+            let (user, sequence) = (self.user, self.sequence - 1);
+            warning(NAME, format_args!("virtual user {user}, operation {sequence} ({operation}): {failure}"));
         }
     }
 

@@ -206,10 +206,12 @@ fn contradictions_are_refused_with_what_to_do() {
         (&["--arrival-rate=5/s", "--think-time=1s"][..], 2, "cannot be used with"),
         (&["--arrivals=constant"], 2, "--arrival-rate"),
         (&["--arrival-offset=1s"], 2, "--arrival-rate"),
-        (&["--arrival-rate=5"], 2, "such as '200/s'"),
-        (&["--arrival-rate=5/s", "--arrival-offset=1s"], 1, "--arrivals constant"),
-        // No kernel allows so many files.
-        (&["--users=2000000000", "--connection=persistent"], 1, "or --connection per-request"),
+        (&["--arrival-rate=5"], 2, "(e.g. 200/s)"),
+        (&["--arrival-rate=5/s", "--arrival-offset=1s"], 2, "--arrivals constant"),
+        (&["--users=2000000000"], 2, "expected 1 to 100000"),
+        (&["--control"], 2, "--csv -"),
+        (&["--admin-password-file=x"], 2, "--admin-username"),
+        (&["--config={}"], 2, "missing field"),
     ] {
         let (exit, stderr) = refused(args);
         assert_eq!(exit, Some(code), "{args:?}: {stderr}");

@@ -1,10 +1,11 @@
 //! Where log lines go: stderr, as text or JSON, filtered.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::options::{LogFormat, ServeOptions};
-use crate::cli::output;
 
 /// Starts logging for the whole process.
 pub(super) fn start(options: &ServeOptions) -> anyhow::Result<()> {
@@ -13,7 +14,7 @@ pub(super) fn start(options: &ServeOptions) -> anyhow::Result<()> {
     })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match options.log_format {
-        LogFormat::Text => lines.with_ansi(output::stderr_is_terminal()).try_init(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protocol::limits;
 
+use crate::cli::NAME;
 use crate::config::default;
 use model::HumanDuration;
 
@@ -16,7 +17,7 @@ pub(super) const ADMIN_PASSWORD_VARIABLE: &str = "SHOP_ADMIN_PASSWORD";
 
 /// The shop: accounts and orders over TCP, kept in one SQLite file.
 #[derive(Debug, Parser)]
-#[command(name = "shop-server", version = protocol::VERSION, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
+#[command(name = NAME, version = protocol::VERSION, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub(super) struct Options {
     #[command(subcommand)]
     pub(super) command: Option<Command>,

@@ -11,12 +11,13 @@ use model::messages::server::ServerEvent;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpCongestion;
+use program_main::{json_line, warning};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, DurabilityName, ServeOptions};
-use crate::cli::{logging, output};
+use crate::cli::{NAME, logging};
 use crate::config::{Admin, Catalogue, Config, Connections, Durability, HashCost, Passwords, Storage};
 use crate::secret::Secret;
 use crate::{Listeners, Shop, echo};
@@ -48,10 +49,13 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
     let echo = options.echo_listen.map(start_echo).transpose()?;
     let shop = Shop::open(config)?;
     if let Some(password) = shop.invented_password() {
-        output::invented_password(&config.admin.username, password.reveal());
+        let username = &config.admin.username;
+        warning(NAME, format_args!("made the administrator '{username}' with the password {}", password.reveal()));
+        warning(NAME, "it is shown this once and kept nowhere: note it, or change it with change_password");
     }
     tracing::info!(accounts = %accounts_address, shop = %shop_address, database = %config.database.display(), "ready");
-    output::json_line(&ServerEvent::Ready { accounts: accounts_address, shop: shop_address, echo })?;
+    json_line(&ServerEvent::Ready { accounts: accounts_address, shop: shop_address, echo })
+        .context("stdout cannot be written to")?;
     shop.serve(listeners, shutdown).await;
     Ok(())
 }

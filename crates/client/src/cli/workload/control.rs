@@ -8,11 +8,12 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::NAME;
 use crate::cli::workload::{stop_at_signals, summary};
-use crate::output;
 use crate::workload;
 use crate::workload::{Command, Settings};
 use model::messages::workload::{Event, GO};
+use program_main::{json_line, warning};
 
 pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>) -> anyhow::Result<()> {
     let (sender, commands) = unbounded_channel();
@@ -23,11 +24,11 @@ pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>) -> anyho
     workload::run(settings, csv, commands, |event| {
         match event {
             Event::Ready => used_before = cpu_time()?,
-            Event::Done { .. } => output::json_line(&cpu_since(used_before)?)?,
+            Event::Done { .. } => json_line(&cpu_since(used_before)?)?,
             _ => {}
         }
-        summary::backlog(event).iter().for_each(|backlog| output::note(&format!("shop-client: {backlog}")));
-        output::json_line(event)
+        summary::backlog(event).iter().for_each(|backlog| warning(NAME, backlog));
+        json_line(event)
     })
     .await?;
     Ok(())
@@ -55,7 +56,9 @@ fn read_commands(commands: &UnboundedSender<Command>) {
             // Commands are no longer received: the program is about to exit.
             Ok(GO) if commands.send(Command::Go).is_err() => return,
             Ok(GO | "") => {}
-            Ok(other) => output::note(&format!("shop-client: line '{other}' on stdin: expected '{GO}' or its end")),
+            Ok(other) => {
+                warning(NAME, format_args!("line '{other}' on stdin: expected '{GO}' or its end"));
+            }
             Err(_) => break,
         }
     }

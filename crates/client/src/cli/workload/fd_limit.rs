@@ -3,38 +3,46 @@
 use std::num::NonZeroU32;
 
 use anyhow::Context;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-
-use crate::output;
 use model::settings::ConnectionMode;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use program_main::note;
 
 /// For everything that is no virtual user's socket: the CSV, the terminal, the runtime, preparing accounts.
 const OTHERS: u64 = 64;
 
-/// Raises the limit of open files, beyond the hard limit where that is needed and allowed.
+/// Raises the limit of open files, beyond the hard limit where that is necessary and allowed.
 ///
 /// # Errors
-/// When kept connections can't all be open. Where each operation has its own there is only a note, since seldom all
-/// virtual users are at it at once.
+/// When persistent connections cannot all be open. With a connection per request there is only a note, because rarely
+/// all virtual users have one at the same time.
 pub(super) fn make_room(users: NonZeroU32, mode: ConnectionMode) -> anyhow::Result<()> {
-    let needed = u64::from(users.get()) * sockets_per_user(mode) + OTHERS;
+    let needed = needed(users, mode);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit of open files")?;
     let granted = raise(soft, hard, needed);
-    if granted >= needed {
-        return Ok(());
+    if granted < needed {
+        note(shortage(users, mode, granted)?);
     }
+    Ok(())
+}
+
+fn needed(users: NonZeroU32, mode: ConnectionMode) -> u64 {
+    u64::from(users.get()) * sockets_per_user(mode) + OTHERS
+}
+
+/// Describes what a limit of `granted` open files, which is too low, leads to.
+fn shortage(users: NonZeroU32, mode: ConnectionMode, granted: u64) -> anyhow::Result<String> {
+    let needed = needed(users, mode);
     let possible = granted.saturating_sub(OTHERS) / sockets_per_user(mode);
     match mode {
         ConnectionMode::Persistent => anyhow::bail!(
-            "{users} virtual users who keep their connections need {needed} open files, and {granted} are allowed: \
-             possible are --users {possible}, or --connection per-request, or a higher limit (ulimit -Hn {needed})"
+            "{users} virtual users with persistent connections need {needed} open files, and {granted} are allowed: use \
+             --users {possible}, --connection per-request, or a higher limit (ulimit -Hn {needed})"
         ),
-        ConnectionMode::PerRequest => output::note(&format!(
-            "{granted} open files are allowed: when more than {possible} of {users} virtual users are served at once, \
-             operations end as connect_failed; a higher limit (ulimit -Hn {needed}) prevents it"
+        ConnectionMode::PerRequest => Ok(format!(
+            "{granted} open files are allowed: when more than {possible} of {users} virtual users have a connection at \
+             the same time, operations end as connect_failed; a higher limit (ulimit -Hn {needed}) prevents it"
         )),
     }
-    Ok(())
 }
 
 /// Sockets that a virtual user has at once, at most.
@@ -53,4 +61,18 @@ fn raise(soft: u64, hard: u64, needed: u64) -> u64 {
         return needed;
     }
     if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_open_files_are_an_error_for_persistent_connections_and_a_note_for_others() {
+        let users = NonZeroU32::new(1_000).unwrap();
+        let error = shortage(users, ConnectionMode::Persistent, 1_064).unwrap_err().to_string();
+        assert!(error.contains("need 2064 open files") && error.contains("--users 500"), "{error}");
+        let note = shortage(users, ConnectionMode::PerRequest, 564).unwrap();
+        assert!(note.contains("more than 500 of 1000"), "{note}");
+    }
 }

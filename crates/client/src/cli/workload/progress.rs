@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
+use program_main::note;
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::cli::workload::{stop_at_signals, summary};
@@ -29,8 +30,8 @@ pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>, path: &P
                 output::clear_status();
                 let place = if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() };
                 let ended = summary::ended(start.elapsed(), event);
-                ended.iter().for_each(|ended| output::note(&format!("{ended} · rows in {place}")));
-                summary::backlog(event).iter().for_each(|backlog| output::note(backlog));
+                ended.iter().for_each(|ended| note(format_args!("{ended} · rows in {place}")));
+                summary::backlog(event).iter().for_each(note);
             }
         }
         Ok(())
