@@ -5,7 +5,6 @@
 mod file;
 mod program;
 mod programs;
-mod reaper;
 mod session;
 mod work_dir;
 
@@ -71,7 +70,6 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let hello = Hello { agent_id, host, version: protocol::VERSION.to_owned(), token };
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let programs = Arc::new(Programs::default());
-    tokio::spawn(reaper::collect(signal(SignalKind::child())?, Arc::clone(&programs)));
     let agent = Agent { hub, heartbeat, hello, work_dir, programs: Arc::clone(&programs) };
     tokio::select! {
         never = agent.serve() => match never {},

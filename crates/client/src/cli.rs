@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{NAME, idle};
+use crate::NAME;
 
 /// Client for the shop: interactive, or a load generator that logs every operation
 #[derive(Parser)]
@@ -27,8 +27,6 @@ enum Command {
     Workload(Box<workload::Args>),
     /// Measure the link by echoes or TCP handshakes, without the shop; print one line of JSON
     Probe(probe::Args),
-    /// Wait for SIGTERM or SIGINT (keeps a client's container running)
-    Idle,
 }
 
 /// Everything the program does; `args` starts with the program's name.
@@ -41,7 +39,6 @@ where
             Command::Menu(args) => menu::run(args),
             Command::Workload(args) => workload::run(*args),
             Command::Probe(args) => probe::run(args),
-            Command::Idle => idle::wait_for_the_end(),
         }?;
         Ok(ExitCode::SUCCESS)
     })

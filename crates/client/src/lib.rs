@@ -4,7 +4,6 @@
 //! measures the link itself, without the shop. `cli` is the program around them.
 
 pub mod cli;
-pub mod idle;
 pub mod menu;
 pub mod output;
 pub mod probe;

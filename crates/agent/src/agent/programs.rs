@@ -117,11 +117,6 @@ impl Programs {
         Closed(Arc::clone(&self.closed))
     }
 
-    /// Whether a process is one of these programs, which is reaped by the task that follows it.
-    pub(super) fn has(&self, pid: Pid) -> bool {
-        self.running().values().any(|child| child.group == Some(pid))
-    }
-
     fn running(&self) -> MutexGuard<'_, HashMap<u64, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

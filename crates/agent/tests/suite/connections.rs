@@ -3,12 +3,12 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use agent::messages::{Event, FromAgent, Request};
 use nix::sys::signal::Signal;
 
-use crate::fixture::{Agent, Hub, Owned, PROGRAM, TOKEN, command, runs, script_request, stdout, wait_until};
+use crate::fixture::{Agent, Hub, Owned, TOKEN, command, runs, script_request, stdout, wait_until};
 
 /// Starts a script at agent 1 that runs until killed, and says which process it is.
 fn lasting(hub: &mut Hub, agent: &Agent) -> u32 {
@@ -99,23 +99,6 @@ fn an_agent_without_a_hub_ends_at_once_too() {
     agent.signal(Signal::SIGTERM);
     assert_eq!(agent.exit_code(), Some(0));
     drop(hub);
-}
-
-#[test]
-fn orphans_that_an_agent_inherits_do_not_stay_as_zombies() {
-    let (hub, folder) = (Hub::start(), tempfile::tempdir().unwrap());
-    // The shell's children become those of the program that takes its place: one that ends early, one that ends late.
-    let script = format!("true & sleep 0.3 & exec {PROGRAM} serve --hub {}", hub.address);
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", &script])
-        .env("TESTBED_AGENT_ID", "1")
-        .env("TESTBED_AGENT_HOST", "x")
-        .env("TESTBED_TOKEN", TOKEN);
-    let agent = Owned(command.env("TESTBED_AGENT_WORK_DIR", folder.path()).stderr(Stdio::null()).spawn().unwrap());
-    let mut hub = hub;
-    hub.assert_hello();
-    wait_until("collecting orphans", || agent.children().is_empty());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_testbed-agent");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_testbed-agent");
 pub(crate) const TOKEN: &str = "the run's secret";
 
 /// How long anything may take on a host that is busy with other things.

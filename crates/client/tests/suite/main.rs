@@ -3,7 +3,6 @@
 
 mod common;
 mod control;
-mod idle;
 mod load;
 mod outcomes;
 mod timing;

@@ -102,18 +102,18 @@ pub(super) fn description(
     sysctls: BTreeMap<String, String>,
 ) -> ContainerCreateBody {
     let [server_image, client_image] = IMAGES;
-    let (image, idle): (&str, &[&str]) = match node {
-        Node::Server => (server_image, &["sleep", "infinity"]),
-        Node::Client(_) => (client_image, &["shop-client", "idle"]),
+    let image = match node {
+        Node::Server => server_image,
+        Node::Client(_) => client_image,
     };
-    let idle: Vec<String> = idle.iter().map(ToString::to_string).collect();
     ContainerCreateBody {
         image: Some(image.to_owned()),
         hostname: Some(node.to_string()),
         // A throw-away node: the emulators need root, and the probe a raw socket.
         user: Some("0:0".to_owned()),
-        entrypoint: Some(idle),
-        cmd: Some(Vec::new()),
+        // Programs start in the node by exec.
+        entrypoint: Some(vec!["sleep".to_owned()]),
+        cmd: Some(vec!["infinity".to_owned()]),
         // The engine makes it when it starts the container.
         working_dir: Some(WORK_DIR.to_owned()),
         // The image's check expects the shop as the container's main program.
@@ -128,6 +128,7 @@ fn host_config(node: Node, plan: &EnvironmentSpec, sysctls: BTreeMap<String, Str
     let sysctls = sysctls.into_iter().map(|(name, value)| (format!("net.{name}"), value)).collect();
     let shared = HostConfig {
         network_mode: Some(names::network(&plan.run_id)),
+        // The init process reaps orphans: no program does.
         init: Some(true),
         sysctls: Some(sysctls),
         cap_drop: Some(vec!["ALL".to_owned()]),
@@ -238,7 +239,11 @@ pub(super) mod tests {
             let body = described(node);
             let labels = body.labels.unwrap();
             assert_eq!([&labels[RUN_LABEL], &labels[HOST_LABEL], &labels[LOCK_DIR_LABEL]], ["r1", "h", "/tmp/f"]);
-            assert_eq!(body.host_config.unwrap().sysctls.unwrap()["net.ipv4.tcp_no_metrics_save"], "1");
+            let host = body.host_config.unwrap();
+            assert_eq!(
+                (host.init, &host.sysctls.unwrap()["net.ipv4.tcp_no_metrics_save"]),
+                (Some(true), &"1".to_owned())
+            );
             assert!(names::node("r1", node).contains("r1"));
         }
     }

@@ -82,6 +82,7 @@ fn container(
         dir: Some(WORK_DIR.to_owned()),
         // A throw-away node: the probe needs a raw socket.
         user: Some("0:0".to_owned()),
+        // As in `host_config` of `docker/specs.rs`: the agent does not reap orphans.
         init: Some(true),
         stop_grace_period: Some(0),
         sysctls: Some(sysctls.iter().map(|(name, value)| (format!("net.{name}"), value.clone())).collect()),
@@ -192,6 +193,7 @@ mod tests {
         let plan = crate::backend::docker::tests::plan();
         let spec = description(&plan, &plan.sysctls, "10.0.1.2:7700".parse().unwrap(), "secret");
         let task = spec.task_template.unwrap().container_spec.unwrap();
+        assert_eq!(task.init, Some(true));
         let environment = task.env.unwrap();
         for expected in
             ["TESTBED_AGENT_ID={{.Task.Slot}}", "TESTBED_AGENT_HOST={{.Node.Hostname}}", "TESTBED_TOKEN=secret"]
