@@ -43,7 +43,7 @@ struct ServerContext {
 }
 
 /// Serves until `shutdown`, then waits for the requests in flight, but not longer than the grace period.
-pub(crate) async fn serve(shop: Shop, listeners: Listeners, shutdown: CancellationToken) {
+pub async fn serve(shop: Shop, listeners: Listeners, shutdown: CancellationToken) {
     let grace = shop.connections.shutdown_grace.as_duration();
     let context = Arc::new(ServerContext {
         places: Arc::new(Semaphore::new(shop.connections.max_connections.get().min(Semaphore::MAX_PERMITS))),

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 
+use crate::consistency;
 use options::{CheckOptions, Command, Options};
 
 /// The program's name.
@@ -30,7 +31,7 @@ where
 }
 
 fn run_check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
-    let report = crate::check(&options.database)?;
+    let report = consistency::check(&options.database)?;
     program_main::json_line(&report).context("stdout cannot be written to")?;
     Ok(if report.consistent { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -58,3 +58,11 @@ impl From<rusqlite::Error> for CommandError {
         }
     }
 }
+
+#[cfg(test)]
+impl CommandError {
+    /// Returns whether the client is to try again later.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        matches!(self, CommandError::Refused(error) if error.code == ErrorCode::Overloaded)
+    }
+}

@@ -17,7 +17,7 @@ use crate::request_timing::RequestTiming;
 use crate::response_frame;
 use crate::response_frame::ResponseMeta;
 use crate::shop::Shop;
-use crate::trace::ConnectionTrace;
+use crate::trace::connection_trace::ConnectionTrace;
 
 /// Responses are written out when so many bytes of them wait, even if more requests do.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -247,12 +247,12 @@ impl<'a> Connection<'a> {
 
     async fn carry_out(&self, request: Request) -> ProcessedRequest {
         let operation = request.command();
-        let (answer, timing) = self.shop.answer(request).await;
+        let (answer, timing) = self.shop.execute(request).await;
         ProcessedRequest { operation, result: answer.map_err(|failure| failure.into_error_body(operation)), timing }
     }
 
     fn append(&mut self, ProcessedRequest { operation, result, timing }: ProcessedRequest) {
-        let exchange_id = self.shop.next_exchange();
+        let exchange_id = self.shop.next_exchange_id();
         let arrived = self.arrived.into_std();
         let sent = response_frame::append(&mut self.output, result, ResponseMeta { arrived, timing, exchange_id });
         self.follower.answered(exchange_id);

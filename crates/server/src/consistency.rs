@@ -8,7 +8,7 @@ use model::messages::server::ConsistencyReport;
 use rusqlite::Connection;
 
 use crate::error::ServerError;
-use crate::store::open_for_reading;
+use crate::store::schema::open_for_reading;
 
 /// What each counts must not be there. All of them take time in proportion to the rows, not to their square: a join of
 /// all orders with all sums would be the latter in SQLite.
@@ -59,7 +59,7 @@ fn read(connection: &Connection) -> rusqlite::Result<ConsistencyReport> {
 mod tests {
     use super::*;
     use crate::config::Durability;
-    use crate::store::open_for_writing;
+    use crate::store::schema::open_for_writing;
     use rusqlite::StatementStatus;
 
     /// One user, two products of which 3 units of the first were sold, in one order of 30 cents.

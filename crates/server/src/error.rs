@@ -42,7 +42,7 @@ pub enum ServerError {
     },
     /// The administrator's name belongs to a virtual user.
     #[error("user '{username}' exists and is no administrator: give another --admin-username")]
-    AdminIsShopper {
+    NotAnAdmin {
         /// The name.
         username: String,
     },

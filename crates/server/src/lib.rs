@@ -20,6 +20,7 @@ mod connection;
 mod consistency;
 pub mod echo;
 pub mod error;
+mod initial_data;
 mod passwords;
 mod request_context;
 mod request_timing;
@@ -31,7 +32,7 @@ mod token;
 mod trace;
 mod worker_pool;
 
-pub use accept::Listeners;
+pub use accept::{Listeners, serve};
 pub use config::Config;
 pub use consistency::check;
 pub use error::ServerError;
@@ -42,11 +43,11 @@ use tokio_util::sync::CancellationToken;
 /// Opens the shop that `config` describes and serves it on `listeners` until `shutdown` is cancelled.
 ///
 /// A password that had to be invented for the administrator is not shown to anybody here: set one in the
-/// [`Config`], or use [`Shop::open`] and [`Shop::serve`], which is what this function does.
+/// [`Config`], or use [`Shop::open`] and [`serve`], which is what this function does.
 ///
 /// # Errors
 /// When the database or the administrator's account cannot be made ready. After that only connections fail.
 pub async fn run(listeners: Listeners, config: Config, shutdown: CancellationToken) -> Result<(), ServerError> {
-    Shop::open(&config)?.serve(listeners, shutdown).await;
+    serve(Shop::open(&config)?, listeners, shutdown).await;
     Ok(())
 }

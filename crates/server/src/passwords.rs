@@ -120,19 +120,27 @@ fn verify(password: &str, stored: &str) -> CommandResult<bool> {
 }
 
 #[cfg(test)]
+impl PasswordPool {
+    /// Blocks one thread until the returned sender sends or is dropped.
+    pub(crate) async fn block_thread(&self) -> std::sync::mpsc::Sender<()> {
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        let (started, running) = oneshot::channel();
+        let job = move || {
+            let _ = started.send(());
+            let _ = hold.recv();
+        };
+        assert!(self.pool.try_send(Box::new(job)));
+        running.await.unwrap();
+        release
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::num::NonZeroUsize;
     use std::time::Duration;
 
-    use futures_util::StreamExt;
-    use futures_util::stream::FuturesUnordered;
-    use protocol::Request;
-    use protocol::request::OrderItem;
-    use protocol::response::LoggedIn;
-
     use super::*;
-    use crate::config::Config;
-    use crate::shop::Shop;
 
     fn cheap() -> HashCost {
         HashCost::new(64, 1, 1).unwrap()
@@ -159,34 +167,17 @@ mod tests {
         assert!(pool(cheap(), 4).verify("password-1".into(), Some(stored)).await.0.unwrap());
     }
 
-    /// Blocks the only thread of `pool` until something is sent through the result, or the result is dropped.
-    async fn occupy(pool: &PasswordPool) -> std::sync::mpsc::Sender<()> {
-        let (release, hold) = std::sync::mpsc::channel::<()>();
-        let (started, running) = oneshot::channel();
-        let job = move || {
-            let _ = started.send(());
-            let _ = hold.recv();
-        };
-        assert!(pool.pool.try_send(Box::new(job)));
-        running.await.unwrap();
-        release
-    }
-
-    fn is_overloaded<T>(answer: &CommandResult<T>) -> bool {
-        matches!(answer, Err(CommandError::Refused(error)) if error.code == ErrorCode::Overloaded)
-    }
-
     #[tokio::test]
     async fn a_full_queue_refuses_at_once() {
         let pool = pool(cheap(), 1);
-        let release = occupy(&pool).await;
+        let release = pool.block_thread().await;
         let (waiting, refused) = tokio::join!(pool.hash("waits for the thread".into()), async {
             let refused = pool.hash("finds no room".into()).await.0;
             release.send(()).unwrap();
             refused
         });
         waiting.0.unwrap();
-        assert!(is_overloaded(&refused), "{refused:?}");
+        assert!(refused.is_err_and(|error| error.is_overloaded()));
     }
 
     #[tokio::test]
@@ -217,7 +208,7 @@ mod tests {
             })
             .await;
         assert!(timing.queue <= began.unwrap() - before && timing.disk.is_zero(), "{timing:?}");
-        let release = occupy(&pool).await;
+        let release = pool.block_thread().await;
         let ((waited, timing), held) = tokio::join!(pool.hash("password-1".into()), async {
             let queued = Instant::now();
             std::thread::sleep(Duration::from_millis(30));
@@ -227,39 +218,5 @@ mod tests {
         });
         waited.unwrap();
         assert!(timing.queue >= held && timing.disk.is_zero(), "{timing:?}, held {held:?}");
-    }
-
-    #[tokio::test]
-    async fn a_flood_of_logins_is_refused_and_delays_no_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::new(folder.path().join("shop.db"));
-        config.passwords = Passwords { cost: cheap(), workers: NonZeroUsize::MIN, queue: NonZeroUsize::MIN };
-        let shop = Shop::open(&config).unwrap();
-        let (username, password) = ("ann".to_owned(), "password-1".to_owned());
-        let register = Request::Register { username: username.clone(), password: password.clone() };
-        shop.answer(register).await.0.unwrap();
-        let login = || shop.answer(Request::Login { username: username.clone(), password: password.clone() });
-        let token: LoggedIn = serde_json::from_slice(&login().await.0.unwrap()).unwrap();
-        let release = occupy(&shop.passwords).await;
-        let mut logins: FuturesUnordered<_> = (0..8).map(|_| login()).collect();
-        let mut refused = Vec::new();
-        let orders = async {
-            let items = vec![OrderItem { product_id: 1, quantity: 1 }];
-            for _ in 0..10 {
-                let token = token.token.clone();
-                let order = Request::PlaceOrder { token, items: items.clone(), idempotency_key: None };
-                shop.answer(order).await.0.unwrap();
-            }
-        };
-        let refusals = async {
-            while refused.len() < 7 {
-                refused.push(logins.next().await.unwrap().0);
-            }
-        };
-        tokio::join!(orders, refusals);
-        assert!(refused.iter().all(is_overloaded), "{refused:?}");
-        // The thread is free from here on, and verifies the password that waited in the queue.
-        release.send(()).unwrap();
-        logins.next().await.unwrap().0.unwrap();
     }
 }

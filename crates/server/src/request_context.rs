@@ -1,73 +1,75 @@
-//! One request on its way through the shop: what a command may use, and what it has spent there.
+//! What a command may use: the database and the password threads, with the time spent there.
 //!
-//! Commands reach the database and the password group only through here, so that no time in their queues goes
-//! uncounted.
+//! Commands reach both only through the context, so that every wait is counted.
 
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use crate::command_error::CommandResult;
+use crate::passwords::PasswordPool;
 use crate::request_timing::RequestTiming;
-use crate::shop::Shop;
+use crate::store::Store;
 
-/// A request being carried out.
+/// One request being executed.
 #[derive(Debug)]
 pub(crate) struct RequestContext<'a> {
-    shop: &'a Shop,
+    store: &'a Store,
+    passwords: &'a PasswordPool,
+    token_lifetime: Duration,
     timing: RequestTiming,
 }
 
 impl<'a> RequestContext<'a> {
-    /// One that has spent nothing yet.
-    pub(crate) fn new(shop: &'a Shop) -> Self {
-        Self { shop, timing: RequestTiming::default() }
+    /// Returns the context of a request that has spent no time yet.
+    pub(crate) fn new(store: &'a Store, passwords: &'a PasswordPool, token_lifetime: Duration) -> Self {
+        Self { store, passwords, token_lifetime, timing: RequestTiming::default() }
     }
 
-    /// What it has spent so far.
+    /// Returns the time spent so far.
     pub(crate) fn timing(&self) -> RequestTiming {
         self.timing
     }
 
-    /// How long a token is valid after login.
+    /// Returns how long a token is valid after login.
     pub(crate) fn token_lifetime(&self) -> Duration {
-        self.shop.token_lifetime
+        self.token_lifetime
     }
 
-    /// See [`crate::store::Store::read`].
+    /// Counts the time of [`Store::read`].
     pub(crate) async fn read<T, W>(&mut self, work: W) -> CommandResult<T>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
     {
-        let done = self.shop.store.read(work).await;
+        let done = self.store.read(work).await;
         self.count(done)
     }
 
-    /// See [`crate::store::Store::write`].
+    /// Counts the time of [`Store::write`].
     pub(crate) async fn write<T, W>(&mut self, work: W) -> CommandResult<T>
     where
         T: Send + 'static,
         W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
     {
-        let done = self.shop.store.write(work).await;
+        let done = self.store.write(work).await;
         self.count(done)
     }
 
-    /// See [`crate::passwords::PasswordPool::hash`].
+    /// Counts the time of [`PasswordPool::hash`].
     pub(crate) async fn hash(&mut self, password: String) -> CommandResult<String> {
-        let done = self.shop.passwords.hash(password).await;
+        let done = self.passwords.hash(password).await;
         self.count(done)
     }
 
-    /// See [`crate::passwords::PasswordPool::verify`].
+    /// Counts the time of [`PasswordPool::verify`].
     pub(crate) async fn verify(&mut self, password: String, stored: Option<String>) -> CommandResult<bool> {
-        let done = self.shop.passwords.verify(password, stored).await;
+        let done = self.passwords.verify(password, stored).await;
         self.count(done)
     }
 
-    fn count<T>(&mut self, (answer, timing): (CommandResult<T>, RequestTiming)) -> CommandResult<T> {
+    fn count<T>(&mut self, (result, timing): (CommandResult<T>, RequestTiming)) -> CommandResult<T> {
         self.timing += timing;
-        answer
+        result
     }
 }

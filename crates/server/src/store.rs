@@ -7,7 +7,7 @@ mod job;
 pub(crate) mod orders;
 pub(crate) mod products;
 mod reader;
-mod schema;
+pub(crate) mod schema;
 pub(crate) mod users;
 mod writer;
 
@@ -24,8 +24,6 @@ use crate::request_timing::RequestTiming;
 use crate::worker_pool::{QueueSettings, WorkerPool};
 use job::Queued;
 
-pub(crate) use schema::{open_for_reading, open_for_writing};
-
 /// Jobs that may wait for a database thread; further ones wait in their connection.
 const QUEUE: usize = 1024;
 
@@ -38,7 +36,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Takes over `connection`, which came from [`open_for_writing`], and opens others for reading.
+    /// Takes over `connection`, which came from [`schema::open_for_writing`], and opens others for reading.
     pub(crate) fn start(path: &Path, connection: Connection, settings: &Storage) -> Result<Self, ServerError> {
         let threads =
             |error: std::io::Error| ServerError::System { step: "threads for the database", reason: error.to_string() };
@@ -92,6 +90,9 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::time::Duration;
 
+    use crate::config::Durability;
+    use crate::store::schema::open_for_writing;
+
     fn store() -> (tempfile::TempDir, Store) {
         store_with(&Storage::default(), |_| {})
     }
@@ -100,7 +101,7 @@ mod tests {
     fn store_with(storage: &Storage, change: impl FnOnce(&mut Connection)) -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("shop.db");
-        let mut connection = open_for_writing(&path, crate::config::Durability::Normal).unwrap();
+        let mut connection = open_for_writing(&path, Durability::Normal).unwrap();
         change(&mut connection);
         let store = Store::start(&path, connection, storage).unwrap();
         (folder, store)

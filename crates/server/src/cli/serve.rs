@@ -16,11 +16,14 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use crate::accept;
+use crate::accept::Listeners;
 use crate::cli::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, DurabilityName, ServeOptions};
 use crate::cli::{NAME, logging};
 use crate::config::{Admin, Catalogue, Config, Connections, Durability, HashCost, Passwords, Storage};
+use crate::echo;
 use crate::secret::Secret;
-use crate::{Listeners, Shop, echo};
+use crate::shop::Shop;
 
 /// Connections that the kernel may hold ready before they are accepted.
 const BACKLOG: u32 = 4096;
@@ -48,7 +51,7 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
     let (accounts_address, shop_address) = (listeners.accounts.local_addr()?, listeners.shop.local_addr()?);
     let echo = options.echo_listen.map(start_echo).transpose()?;
     let shop = Shop::open(config)?;
-    if let Some(password) = shop.invented_password() {
+    if let Some(password) = shop.generated_password() {
         let username = &config.admin.username;
         warning(NAME, format_args!("made the administrator '{username}' with the password {}", password.reveal()));
         warning(NAME, "it is shown this once and kept nowhere: note it, or change it with change_password");
@@ -56,7 +59,7 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
     tracing::info!(accounts = %accounts_address, shop = %shop_address, database = %config.database.display(), "ready");
     json_line(&ServerEvent::Ready { accounts: accounts_address, shop: shop_address, echo })
         .context("stdout cannot be written to")?;
-    shop.serve(listeners, shutdown).await;
+    accept::serve(shop, listeners, shutdown).await;
     Ok(())
 }
 

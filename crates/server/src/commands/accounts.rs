@@ -11,7 +11,7 @@ use crate::token;
 use crate::token::TokenHash;
 
 /// Makes an account.
-pub(crate) async fn register(
+pub(super) async fn register(
     context: &mut RequestContext<'_>,
     username: String,
     password: String,
@@ -27,7 +27,7 @@ pub(crate) async fn register(
 }
 
 /// Gives a token.
-pub(crate) async fn login(
+pub(super) async fn login(
     context: &mut RequestContext<'_>,
     username: String,
     password: String,
@@ -48,7 +48,7 @@ pub(crate) async fn login(
 }
 
 /// Ends a token.
-pub(crate) async fn logout(context: &mut RequestContext<'_>, token: TokenHash) -> CommandResult<Done> {
+pub(super) async fn logout(context: &mut RequestContext<'_>, token: TokenHash) -> CommandResult<Done> {
     let work = move |connection: &_| {
         users::session(connection, token, now_ms())?;
         users::delete_token(connection, token)
@@ -58,7 +58,7 @@ pub(crate) async fn logout(context: &mut RequestContext<'_>, token: TokenHash) -
 }
 
 /// Changes the password and ends the user's other tokens.
-pub(crate) async fn change_password(
+pub(super) async fn change_password(
     context: &mut RequestContext<'_>,
     token: TokenHash,
     current: String,

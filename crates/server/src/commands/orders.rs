@@ -12,7 +12,7 @@ use crate::store::users;
 use crate::token::TokenHash;
 
 /// Orders all items or none.
-pub(crate) async fn place_order(
+pub(super) async fn place_order(
     context: &mut RequestContext<'_>,
     token: TokenHash,
     items: Vec<OrderItem>,
@@ -28,7 +28,7 @@ pub(crate) async fn place_order(
 }
 
 /// Rates a product of an order.
-pub(crate) async fn submit_rating(
+pub(super) async fn submit_rating(
     context: &mut RequestContext<'_>,
     token: TokenHash,
     order_id: i64,
@@ -44,7 +44,7 @@ pub(crate) async fn submit_rating(
 }
 
 /// Lists a page of one's own orders.
-pub(crate) async fn view_order_history(
+pub(super) async fn view_order_history(
     context: &mut RequestContext<'_>,
     token: TokenHash,
     page: u32,

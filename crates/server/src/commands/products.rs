@@ -10,12 +10,12 @@ use crate::store::{products, users};
 use crate::token::TokenHash;
 
 /// Lists the categories.
-pub(crate) async fn view_categories(context: &mut RequestContext<'_>) -> CommandResult<Categories> {
+pub(super) async fn view_categories(context: &mut RequestContext<'_>) -> CommandResult<Categories> {
     Ok(Categories { categories: context.read(products::categories).await? })
 }
 
 /// Lists a page of products.
-pub(crate) async fn view_products(
+pub(super) async fn view_products(
     context: &mut RequestContext<'_>,
     category: Option<String>,
     page: u32,
@@ -25,17 +25,17 @@ pub(crate) async fn view_products(
 }
 
 /// A product to be added, as it came.
-pub(crate) struct Product {
+pub(super) struct Product {
     /// See [`products::NewProduct`]; so for all fields.
-    pub(crate) name: String,
-    pub(crate) category: String,
-    pub(crate) description: String,
-    pub(crate) price_cents: i64,
-    pub(crate) stock: i64,
+    pub(super) name: String,
+    pub(super) category: String,
+    pub(super) description: String,
+    pub(super) price_cents: i64,
+    pub(super) stock: i64,
 }
 
 /// Adds a product, for administrators.
-pub(crate) async fn add_product(
+pub(super) async fn add_product(
     context: &mut RequestContext<'_>,
     token: TokenHash,
     product: Product,

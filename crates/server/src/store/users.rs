@@ -131,7 +131,7 @@ pub(crate) fn change_password(
 mod tests {
     use super::*;
     use crate::config::Durability;
-    use crate::store::open_for_writing;
+    use crate::store::schema::open_for_writing;
 
     /// A database with the user "ann", whose password's hash is "old".
     fn with_ann() -> (tempfile::TempDir, Connection, User) {

@@ -1,12 +1,12 @@
 //! Following one connection: which of its responses have no row yet, and how much was sent again before them.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use std::os::fd::AsFd;
-
+use model::TraceRow;
 use tcp_info::TcpInfo;
 
-use crate::trace::{Trace, TraceRow};
+use crate::trace::Trace;
 
 /// What the trace needs to know of a connection; does nothing without a trace.
 #[derive(Debug)]

@@ -3,8 +3,10 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use model::TraceRow;
+
 use crate::trace::file::TraceFile;
-use crate::trace::{TraceRow, Waiting};
+use crate::trace::queue::RowQueue;
 
 /// How long rows are gathered before they are written together.
 const GATHER: Duration = Duration::from_millis(50);
@@ -14,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The writing thread.
 pub(super) struct Writer {
     file: TraceFile,
-    waiting: Arc<Waiting>,
+    queue: Arc<RowQueue>,
     /// Rows being written; kept while the file can't be.
     batch: Vec<TraceRow>,
     /// How long to wait before the next write.
@@ -23,8 +25,8 @@ pub(super) struct Writer {
 
 impl Writer {
     /// One that has written nothing yet but what `file` holds.
-    pub(super) fn new(file: TraceFile, waiting: Arc<Waiting>) -> Self {
-        Self { file, waiting, batch: Vec::new(), pause: GATHER }
+    pub(super) fn new(file: TraceFile, queue: Arc<RowQueue>) -> Self {
+        Self { file, queue, batch: Vec::new(), pause: GATHER }
     }
 
     /// Writes until the list says that the end has come, and then what is left in it.
@@ -42,7 +44,7 @@ impl Writer {
             match written {
                 Ok(()) => self.batch.clear(),
                 Err(error) if ending => {
-                    let rows = self.batch.len() + self.waiting.lock().rows.len();
+                    let rows = self.batch.len() + self.queue.lock().rows.len();
                     tracing::error!(rows, %error, "the trace could not be written: rows are lost");
                     return;
                 }
@@ -54,11 +56,11 @@ impl Writer {
     /// Waits for rows and a while longer; none are there only at the end. Tells whether that has come, and how many
     /// rows were dropped.
     fn gather(&mut self) -> (bool, u64) {
-        let mut list = self.waiting.lock();
+        let mut list = self.queue.lock();
         while self.batch.is_empty() && list.rows.is_empty() && !list.ending {
-            list = self.waiting.changed.wait(list).unwrap_or_else(PoisonError::into_inner);
+            list = self.queue.changed.wait(list).unwrap_or_else(PoisonError::into_inner);
         }
-        let waited = self.waiting.changed.wait_timeout_while(list, self.pause, |list| !list.ending);
+        let waited = self.queue.changed.wait_timeout_while(list, self.pause, |list| !list.ending);
         let (mut list, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if self.batch.is_empty() {
             std::mem::swap(&mut self.batch, &mut list.rows);
@@ -70,19 +72,19 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::List;
+    use crate::trace::queue::RowList;
     use std::io;
     use std::sync::Mutex;
 
     /// What a writer logs that finds `dropped` and one row at the end, `file` being its file.
     fn logged(file: TraceFile, dropped: u64) -> String {
         let row = TraceRow { exchange_id: 1, tcp_rtt_us: None, tcp_rto_us: None, retransmits: None };
-        let list = Mutex::new(List { rows: vec![row], dropped, ending: true });
-        let waiting = Arc::new(Waiting { list, ..Waiting::default() });
+        let list = Mutex::new(RowList { rows: vec![row], dropped, ending: true });
+        let queue = Arc::new(RowQueue { list, ..RowQueue::default() });
         let lines = Lines::default();
         let to_lines = lines.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to_lines.clone()).finish();
-        tracing::subscriber::with_default(subscriber, || Writer::new(file, waiting).run());
+        tracing::subscriber::with_default(subscriber, || Writer::new(file, queue).run());
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
