@@ -11,7 +11,7 @@ const SHOWN_CHARS: usize = 40;
 
 /// The fields of one object, taken out one by one; what is left at the end is unknown.
 #[derive(Debug)]
-pub struct Fields {
+pub(crate) struct Fields {
     /// Where the object stands in the request: empty, or `items[2].`.
     prefix: String,
     /// Fields not yet taken.
@@ -21,7 +21,7 @@ pub struct Fields {
 impl Fields {
     /// The fields of the request itself.
     #[must_use]
-    pub fn new(map: Map<String, Value>) -> Self {
+    pub(crate) fn new(map: Map<String, Value>) -> Self {
         Self { prefix: String::new(), map }
     }
 
@@ -37,26 +37,29 @@ impl Fields {
         self.map.remove(name).filter(|value| !value.is_null())
     }
 
-    /// An integer within `range`.
+    /// Takes an integer within `range`, as a type that holds all of `range`.
     ///
     /// # Errors
-    /// When it is absent, no integer, or out of the range; so for all methods below.
-    pub fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<i64, ErrorBody> {
+    /// When the field is absent, not an integer, or out of range.
+    pub(crate) fn integer<T: TryFrom<i64>>(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<T, ErrorBody> {
         let value = self.take(name);
-        match value.as_ref().and_then(Value::as_i64) {
-            Some(number) if range.contains(&number) => Ok(number),
-            _ => {
-                let expected = format!("an integer from {} to {}", range.start(), range.end());
-                Err(self.error(name, &expected, value.as_ref()))
-            }
-        }
+        let number = value.as_ref().and_then(Value::as_i64).filter(|number| range.contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
+            let expected = format!("an integer from {} to {}", range.start(), range.end());
+            self.error(name, &expected, value.as_ref())
+        })
     }
 
-    /// An integer within `range`, or `default` when it is absent.
+    /// Takes an integer within `range`; returns `default` if it is absent.
     ///
     /// # Errors
-    /// When it is there and wrong.
-    pub fn integer_or(&mut self, name: &str, range: RangeInclusive<i64>, default: i64) -> Result<i64, ErrorBody> {
+    /// When the field is present and invalid.
+    pub(crate) fn integer_or<T: TryFrom<i64>>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<i64>,
+        default: T,
+    ) -> Result<T, ErrorBody> {
         if self.is_absent(name) { Ok(default) } else { self.integer(name, range) }
     }
 
@@ -68,7 +71,7 @@ impl Fields {
     ///
     /// # Errors
     /// When it is absent, no text, too short or too long, or has control characters.
-    pub fn text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody> {
+    pub(crate) fn text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody> {
         let expected = || format!("a text of {} to {} characters", chars.start(), chars.end());
         match self.take(name) {
             Some(Value::String(text))
@@ -94,7 +97,11 @@ impl Fields {
     ///
     /// # Errors
     /// When it is there and wrong.
-    pub fn optional_text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<Option<String>, ErrorBody> {
+    pub(crate) fn optional_text(
+        &mut self,
+        name: &str,
+        chars: RangeInclusive<usize>,
+    ) -> Result<Option<String>, ErrorBody> {
         if self.is_absent(name) { Ok(None) } else { self.text(name, chars).map(Some) }
     }
 
@@ -102,7 +109,7 @@ impl Fields {
     ///
     /// # Errors
     /// When it is absent, no text, too short or too long.
-    pub fn secret(&mut self, name: &str, bytes: RangeInclusive<usize>) -> Result<String, ErrorBody> {
+    pub(crate) fn secret(&mut self, name: &str, bytes: RangeInclusive<usize>) -> Result<String, ErrorBody> {
         match self.take(name) {
             Some(Value::String(text)) if bytes.contains(&text.len()) => Ok(text),
             other => {
@@ -123,7 +130,7 @@ impl Fields {
     ///
     /// # Errors
     /// When it is absent, no list, too short or too long, or holds anything but objects.
-    pub fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Fields>, ErrorBody> {
+    pub(crate) fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Fields>, ErrorBody> {
         let expected = format!("a list of {} to {} objects", count.start(), count.end());
         let values = match self.take(name) {
             Some(Value::Array(values)) if count.contains(&values.len()) => values,
@@ -143,7 +150,7 @@ impl Fields {
     ///
     /// # Errors
     /// When a field is left that the command does not have.
-    pub fn finish(self) -> Result<(), ErrorBody> {
+    pub(crate) fn finish(self) -> Result<(), ErrorBody> {
         let Some(name) = self.map.keys().next() else { return Ok(()) };
         // The name is the client's: as long as it may be, the answer must fit into a frame.
         let shown: String = name.chars().take(SHOWN_CHARS).collect();

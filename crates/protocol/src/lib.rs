@@ -4,7 +4,7 @@
 //! here; the server and the client each have a small adapter.
 
 pub mod echo;
-pub mod fields;
+mod fields;
 pub mod frame;
 pub mod limits;
 pub mod request;

@@ -36,6 +36,6 @@ pub const PAGE: RangeInclusive<i64> = 1..=1_000_000;
 /// Rows on a page of a listing.
 pub const PAGE_SIZE: RangeInclusive<i64> = 1..=100;
 /// Rows on a page when the request does not say.
-pub const DEFAULT_PAGE_SIZE: i64 = 20;
+pub const DEFAULT_PAGE_SIZE: u32 = 20;
 /// A row's identifier.
 pub const ID: RangeInclusive<i64> = 1..=i64::MAX;

@@ -1,23 +1,24 @@
-//! What a virtual user can ask for, on which port, and how a request is read.
+//! Requests of clients: which exist, on which port, and how they are decoded.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 
 use crate::fields::Fields;
 use crate::limits;
 use crate::response::{ErrorBody, ErrorCode};
 
-/// One of the shop's two TCP ports.
+/// TCP port of the shop, by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Port {
-    /// Who you are: 5000.
+    /// User accounts: 5000.
     Accounts,
-    /// What you buy: 5001.
+    /// Products and orders: 5001.
     Shop,
 }
 
 impl Port {
-    /// The port number unless it was configured otherwise.
+    /// Returns the default port number.
     #[must_use]
     pub fn default_number(self) -> u16 {
         match self {
@@ -26,7 +27,7 @@ impl Port {
         }
     }
 
-    /// The name in messages and logs.
+    /// Returns the name in messages and logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -36,20 +37,27 @@ impl Port {
     }
 }
 
-/// A request. Serialises to the JSON that travels: `{"command":"login","username":…}`.
+/// Request of a client. Serialises to the JSON on the wire: `{"command":"login","username":…}`.
 ///
-/// No `Debug`: requests carry passwords and tokens, which must not reach a log by accident.
-#[derive(Clone, PartialEq, Serialize)]
+/// [`Command`] is derived from the variants; for a new one the compiler requires its port and its decoding.
+///
+/// No `Debug`: requests contain passwords and tokens, which must not reach a log by accident.
+#[derive(Clone, PartialEq, Serialize, EnumDiscriminants)]
 #[serde(tag = "command", rename_all = "snake_case")]
+#[strum_discriminants(name(Command))]
+#[strum_discriminants(derive(EnumString, IntoStaticStr, VariantArray))]
+#[strum_discriminants(strum(serialize_all = "snake_case"))]
+#[strum_discriminants(doc = "Name of a request, as in its field `command`.")]
+#[strum_discriminants(allow(missing_docs, reason = "the variants are those of Request"))]
 #[allow(missing_docs, reason = "the fields are described in docs/protocol.md, their bounds in limits.rs")]
 pub enum Request {
-    /// Makes an account.
+    /// Creates an account.
     Register { username: String, password: String },
-    /// Gives a token.
+    /// Returns a token.
     Login { username: String, password: String },
-    /// Ends a token.
+    /// Invalidates a token.
     Logout { token: String },
-    /// Changes the password and ends all other tokens of the user.
+    /// Changes the password and invalidates all other tokens of the user.
     ChangePassword { token: String, current_password: String, new_password: String },
     /// Lists the categories.
     ViewCategories {},
@@ -69,160 +77,141 @@ pub enum Request {
         #[serde(skip_serializing_if = "Option::is_none")]
         idempotency_key: Option<String>,
     },
-    /// Rates one product of an order of one's own, once.
+    /// Rates a product of one of the user's orders, once.
     SubmitRating { token: String, order_id: i64, product_id: i64, stars: u8 },
-    /// Lists one's own orders, newest first.
+    /// Lists a page of the user's orders, newest first.
     ViewOrderHistory { token: String, page: u32, page_size: u32 },
 }
 
-/// So many units of a product.
+/// Quantity of one product in an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct OrderItem {
-    /// Which product.
+    /// Id of the product.
     pub product_id: i64,
-    /// How many units.
+    /// Units.
     pub quantity: i64,
 }
 
-/// Every command with its port.
-pub const COMMANDS: [(&str, Port); 10] = [
-    ("register", Port::Accounts),
-    ("login", Port::Accounts),
-    ("logout", Port::Accounts),
-    ("change_password", Port::Accounts),
-    ("view_categories", Port::Shop),
-    ("view_products", Port::Shop),
-    ("add_product", Port::Shop),
-    ("place_order", Port::Shop),
-    ("submit_rating", Port::Shop),
-    ("view_order_history", Port::Shop),
-];
-
 impl Request {
-    /// The command's name, as it travels.
+    /// Returns the command's name on the wire.
     #[must_use]
     pub fn command(&self) -> &'static str {
-        match self {
-            Request::Register { .. } => "register",
-            Request::Login { .. } => "login",
-            Request::Logout { .. } => "logout",
-            Request::ChangePassword { .. } => "change_password",
-            Request::ViewCategories {} => "view_categories",
-            Request::ViewProducts { .. } => "view_products",
-            Request::AddProduct { .. } => "add_product",
-            Request::PlaceOrder { .. } => "place_order",
-            Request::SubmitRating { .. } => "submit_rating",
-            Request::ViewOrderHistory { .. } => "view_order_history",
-        }
+        Command::from(self).name()
     }
 
-    /// The port that takes this request.
+    /// Returns the port that accepts this request.
     #[must_use]
     pub fn port(&self) -> Port {
-        match self {
-            Request::Register { .. }
-            | Request::Login { .. }
-            | Request::Logout { .. }
-            | Request::ChangePassword { .. } => Port::Accounts,
-            _ => Port::Shop,
-        }
+        Command::from(self).port()
     }
 
-    /// Reads the payload of a frame that arrived on `port`.
+    /// Decodes the payload of a frame that arrived on `port`.
     ///
     /// # Errors
-    /// The error to answer with; it names the field that is to blame.
+    /// The error to respond with; it names the invalid field.
     pub fn decode(payload: &[u8], port: Port) -> Result<Self, ErrorBody> {
         let mut map: Map<String, Value> = serde_json::from_slice(payload)
             .map_err(|error| ErrorBody::new(ErrorCode::MalformedRequest, format!("expected a JSON object: {error}")))?;
-        let command = match map.remove("command") {
-            Some(Value::String(command)) => command,
-            _ => {
-                return Err(ErrorBody::in_field(
-                    ErrorCode::InvalidField,
-                    "command",
-                    "field 'command': expected a command's name as a text",
-                ));
-            }
+        let Some(Value::String(name)) = map.remove("command") else {
+            let message = "field 'command': expected a command's name as a text";
+            return Err(ErrorBody::in_field(ErrorCode::InvalidField, "command", message));
         };
-        check_port(&command, port)?;
+        let command = Command::parse(&name, port)?;
         let mut fields = Fields::new(map);
-        let request = read_fields(&command, &mut fields)?;
+        let request = command.read(&mut fields)?;
         fields.finish()?;
         Ok(request)
     }
 }
 
-fn check_port(command: &str, port: Port) -> Result<(), ErrorBody> {
-    match COMMANDS.iter().find(|(name, _)| *name == command) {
-        Some((_, home)) if *home == port => Ok(()),
-        Some((_, home)) => Err(ErrorBody::in_field(
-            ErrorCode::WrongPort,
-            "command",
-            format!("command '{command}' belongs to the {} port, this is the {} port", home.name(), port.name()),
-        )),
-        None => {
-            let known: Vec<&str> = COMMANDS.iter().filter(|(_, home)| *home == port).map(|(name, _)| *name).collect();
-            let shown: String = command.chars().take(40).collect();
-            Err(ErrorBody::in_field(
-                ErrorCode::UnknownCommand,
-                "command",
-                format!("unknown command '{shown}': the {} port has {}", port.name(), known.join(", ")),
-            ))
+impl Command {
+    /// All commands, in the order of the protocol's documentation.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// Returns the name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    fn port(self) -> Port {
+        match self {
+            Command::Register | Command::Login | Command::Logout | Command::ChangePassword => Port::Accounts,
+            Command::ViewCategories
+            | Command::ViewProducts
+            | Command::AddProduct
+            | Command::PlaceOrder
+            | Command::SubmitRating
+            | Command::ViewOrderHistory => Port::Shop,
         }
     }
-}
 
-fn read_fields(command: &str, fields: &mut Fields) -> Result<Request, ErrorBody> {
-    Ok(match command {
-        "register" => Request::Register {
-            username: username(fields)?,
-            password: fields.secret("password", limits::PASSWORD_BYTES)?,
-        },
-        "login" => Request::Login { username: username(fields)?, password: old_password(fields, "password")? },
-        "logout" => Request::Logout { token: token(fields)? },
-        "change_password" => Request::ChangePassword {
-            token: token(fields)?,
-            current_password: old_password(fields, "current_password")?,
-            new_password: fields.secret("new_password", limits::PASSWORD_BYTES)?,
-        },
-        "view_categories" => Request::ViewCategories {},
-        "view_products" => Request::ViewProducts {
-            category: fields.optional_text("category", limits::NAME_CHARS)?,
-            page: page(fields)?,
-            page_size: page_size(fields)?,
-        },
-        "add_product" => Request::AddProduct {
-            token: token(fields)?,
-            name: fields.text("name", limits::NAME_CHARS)?,
-            category: fields.text("category", limits::NAME_CHARS)?,
-            description: fields.optional_text("description", limits::DESCRIPTION_CHARS)?.unwrap_or_default(),
-            price_cents: fields.integer("price_cents", limits::PRICE_CENTS)?,
-            stock: fields.integer("stock", limits::STOCK)?,
-        },
-        "place_order" => Request::PlaceOrder {
-            token: token(fields)?,
-            items: order_items(fields)?,
-            idempotency_key: fields.optional_text("idempotency_key", limits::IDEMPOTENCY_KEY_CHARS)?,
-        },
-        "submit_rating" => Request::SubmitRating {
-            token: token(fields)?,
-            order_id: fields.integer("order_id", limits::ID)?,
-            product_id: fields.integer("product_id", limits::ID)?,
-            stars: small(fields.integer("stars", limits::STARS)?),
-        },
-        "view_order_history" => {
-            Request::ViewOrderHistory { token: token(fields)?, page: page(fields)?, page_size: page_size(fields)? }
-        }
-        other => {
-            return Err(ErrorBody::new(ErrorCode::Internal, format!("command '{other}' is listed but cannot be read")));
-        }
-    })
-}
+    /// Parses the name of a command of `port`.
+    fn parse(name: &str, port: Port) -> Result<Self, ErrorBody> {
+        let (code, message) = match name.parse::<Self>() {
+            Ok(command) if command.port() == port => return Ok(command),
+            Ok(command) => {
+                let (home, port) = (command.port().name(), port.name());
+                let message = format!("command '{name}' belongs to the {home} port, this is the {port} port");
+                (ErrorCode::WrongPort, message)
+            }
+            Err(_) => {
+                let on_port = Self::ALL.iter().filter(|command| command.port() == port);
+                let known: Vec<&str> = on_port.map(|command| command.name()).collect();
+                let shown: String = name.chars().take(40).collect();
+                let message = format!("unknown command '{shown}': the {} port has {}", port.name(), known.join(", "));
+                (ErrorCode::UnknownCommand, message)
+            }
+        };
+        Err(ErrorBody::in_field(code, "command", message))
+    }
 
-/// Narrows a number that a range in `limits` has already bounded.
-fn small<T: TryFrom<i64> + Default>(bounded: i64) -> T {
-    T::try_from(bounded).unwrap_or_default()
+    /// Takes the command's fields.
+    fn read(self, fields: &mut Fields) -> Result<Request, ErrorBody> {
+        Ok(match self {
+            Command::Register => Request::Register {
+                username: username(fields)?,
+                password: fields.secret("password", limits::PASSWORD_BYTES)?,
+            },
+            Command::Login => {
+                Request::Login { username: username(fields)?, password: old_password(fields, "password")? }
+            }
+            Command::Logout => Request::Logout { token: token(fields)? },
+            Command::ChangePassword => Request::ChangePassword {
+                token: token(fields)?,
+                current_password: old_password(fields, "current_password")?,
+                new_password: fields.secret("new_password", limits::PASSWORD_BYTES)?,
+            },
+            Command::ViewCategories => Request::ViewCategories {},
+            Command::ViewProducts => Request::ViewProducts {
+                category: fields.optional_text("category", limits::NAME_CHARS)?,
+                page: page(fields)?,
+                page_size: page_size(fields)?,
+            },
+            Command::AddProduct => Request::AddProduct {
+                token: token(fields)?,
+                name: fields.text("name", limits::NAME_CHARS)?,
+                category: fields.text("category", limits::NAME_CHARS)?,
+                description: fields.optional_text("description", limits::DESCRIPTION_CHARS)?.unwrap_or_default(),
+                price_cents: fields.integer("price_cents", limits::PRICE_CENTS)?,
+                stock: fields.integer("stock", limits::STOCK)?,
+            },
+            Command::PlaceOrder => Request::PlaceOrder {
+                token: token(fields)?,
+                items: order_items(fields)?,
+                idempotency_key: fields.optional_text("idempotency_key", limits::IDEMPOTENCY_KEY_CHARS)?,
+            },
+            Command::SubmitRating => Request::SubmitRating {
+                token: token(fields)?,
+                order_id: fields.integer("order_id", limits::ID)?,
+                product_id: fields.integer("product_id", limits::ID)?,
+                stars: fields.integer("stars", limits::STARS)?,
+            },
+            Command::ViewOrderHistory => {
+                Request::ViewOrderHistory { token: token(fields)?, page: page(fields)?, page_size: page_size(fields)? }
+            }
+        })
+    }
 }
 
 fn username(fields: &mut Fields) -> Result<String, ErrorBody> {
@@ -234,7 +223,8 @@ fn username(fields: &mut Fields) -> Result<String, ErrorBody> {
     Err(ErrorBody::in_field(ErrorCode::InvalidField, "username", message))
 }
 
-/// A password that is only compared: any length up to the maximum, so that nothing is given away.
+/// Reads a password that is only compared. Its minimum length is 0, so that the bounds reveal nothing about stored
+/// passwords.
 fn old_password(fields: &mut Fields, name: &str) -> Result<String, ErrorBody> {
     fields.secret(name, 0..=*limits::PASSWORD_BYTES.end())
 }
@@ -244,14 +234,14 @@ fn token(fields: &mut Fields) -> Result<String, ErrorBody> {
 }
 
 fn page(fields: &mut Fields) -> Result<u32, ErrorBody> {
-    fields.integer_or("page", limits::PAGE, 1).map(small)
+    fields.integer_or("page", limits::PAGE, 1)
 }
 
 fn page_size(fields: &mut Fields) -> Result<u32, ErrorBody> {
-    fields.integer_or("page_size", limits::PAGE_SIZE, limits::DEFAULT_PAGE_SIZE).map(small)
+    fields.integer_or("page_size", limits::PAGE_SIZE, limits::DEFAULT_PAGE_SIZE)
 }
 
-/// The items of an order; a product may stand in it once only.
+/// Reads the items of an order, each product at most once.
 fn order_items(fields: &mut Fields) -> Result<Vec<OrderItem>, ErrorBody> {
     let mut items: Vec<OrderItem> = Vec::new();
     for (index, mut item) in fields.objects("items", limits::ORDER_ITEMS)?.into_iter().enumerate() {

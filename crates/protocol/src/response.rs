@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::{IntoStaticStr, VariantArray};
 
 /// One response. On the wire either `{"ok":true,"server_us":…,…,"result":{…}}` or
 /// `{"ok":false,"server_us":…,…,"error":{"code":…,"message":…,"field":…}}`, with the fields of [`ServerTiming`] for
@@ -59,8 +60,9 @@ pub struct ErrorBody {
 }
 
 /// The kinds of error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum ErrorCode {
     /// The frame is not a JSON object.
     MalformedRequest,
@@ -96,6 +98,17 @@ pub enum ErrorCode {
     ShuttingDown,
     /// The server failed; its log says why.
     Internal,
+}
+
+impl ErrorCode {
+    /// All codes, in the order of the protocol's documentation.
+    pub const ALL: &[Self] = Self::VARIANTS;
+
+    /// Returns the code on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 }
 
 impl ErrorBody {
@@ -295,4 +308,16 @@ pub struct OrderedItem {
     pub price_cents: i64,
     /// The stars the buyer gave it, if rated.
     pub stars: Option<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_code_is_its_json() {
+        for code in ErrorCode::ALL {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.name());
+        }
+    }
 }

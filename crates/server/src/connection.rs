@@ -259,7 +259,7 @@ impl<'a> Connection<'a> {
         tracing::debug!(
             target: "server::operation",
             operation,
-            outcome = %OutcomeLabel(sent.error),
+            outcome = sent.error.map_or("ok", ErrorCode::name),
             server_us = sent.handling.server_us,
             queue_us = sent.handling.queue_us,
             database_us = sent.handling.database_us,
@@ -310,20 +310,5 @@ impl<'a> Connection<'a> {
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
         self.follower.flush(&self.stream);
-    }
-}
-
-/// `ok` or the error's code, as it travels.
-struct OutcomeLabel(Option<ErrorCode>);
-
-impl std::fmt::Display for OutcomeLabel {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            None => formatter.write_str("ok"),
-            Some(code) => {
-                let name = serde_json::to_string(&code).unwrap_or_default();
-                formatter.write_str(name.trim_matches('"'))
-            }
-        }
     }
 }

@@ -35,12 +35,12 @@ fn every_request() -> Vec<Request> {
 }
 
 #[test]
-fn every_request_survives_the_wire_and_is_listed() {
+fn every_request_survives_the_wire() {
     let requests = every_request();
-    assert_eq!(requests.len(), COMMANDS.len());
+    let commands: Vec<&str> = requests.iter().map(Request::command).collect();
+    assert_eq!(commands, Command::ALL.iter().map(|command| command.name()).collect::<Vec<_>>());
     for request in requests {
         let payload = serde_json::to_vec(&request).unwrap();
-        assert!(COMMANDS.contains(&(request.command(), request.port())), "{}", request.command());
         let back = Request::decode(&payload, request.port());
         assert!(back.as_ref() == Ok(&request), "{} came back as {:?}", request.command(), back.err());
     }
