@@ -1,5 +1,5 @@
-//! Gives the programs a fingerprint of what they were built from, so that the driver can tell whether an image holds
-//! the same programs as it does.
+//! Passes a fingerprint of the sources to the compiler, so that the driver can check whether an image contains programs
+//! of its own build.
 
 #[path = "build/fingerprint.rs"]
 mod fingerprint;
@@ -7,7 +7,7 @@ mod fingerprint;
 use std::path::Path;
 
 fn main() {
-    // Read when run: the script may have been compiled for another copy of the sources.
+    // Read at run time: the script may have been compiled for another copy of the sources.
     let variable = |name: &str| std::env::var(name).unwrap_or_else(|error| panic!("cargo's {name}: {error}"));
     let root = Path::new(&variable("CARGO_MANIFEST_DIR")).join("../..");
     let fingerprint = fingerprint::of(&root).unwrap_or_else(|error| panic!("fingerprint of the sources: {error}"));

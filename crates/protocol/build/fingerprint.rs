@@ -1,28 +1,27 @@
-//! Fingerprint of everything in the repository that the programs in nodes are built from. Shared by the build script
-//! and its test.
+//! Fingerprint of the sources of all programs that run in nodes. Shared by the build script and its test.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The crates that run in nodes.
+/// Crates that run in nodes.
 const CRATES: [&str; 8] = ["model", "protocol", "program-main", "tcp-info", "server", "client", "shaper", "agent"];
 /// Entries of a crate's directory that do not change its programs.
 const NOT_BUILT_IN: [&str; 4] = ["tests", "benches", "examples", "proptest-regressions"];
 
-/// Fingerprint of a repository, and what it was made of.
+/// Fingerprint of a repository, with its inputs.
 pub(crate) struct Fingerprint {
     /// 64-bit hash of the names and contents of all inputs.
     pub(crate) hash: u64,
-    /// The inputs: files, and directories with everything below them.
+    /// Hashed files, and directories with everything below them.
     pub(crate) inputs: Vec<PathBuf>,
 }
 
 /// Returns the fingerprint of the repository at `root`: the lock file, the workspace's manifest (with the profiles),
 /// and each crate's manifest, build script, sources and embedded data.
 ///
-/// Left out: compiler, environment variables and the profile that was chosen. They differ between an image and a host
-/// that build the same sources.
+/// It excludes compiler, environment variables and profile: they differ between an image and a host that build the same
+/// sources.
 ///
 /// # Errors
 /// When a file or directory cannot be read; the message names it.
@@ -71,7 +70,7 @@ impl Default for Fnv {
 
 impl Fnv {
     fn add(&mut self, bytes: &[u8]) {
-        // The length keeps "ab", "c" and "a", "bc" apart.
+        // The length distinguishes "ab", "c" from "a", "bc".
         for byte in (bytes.len() as u64).to_le_bytes().iter().chain(bytes) {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }

@@ -1,16 +1,16 @@
-//! The echo that verifies the link where the server's kernel can't be asked: behind a published port, an echo request
-//! of ICMP would be answered by the host. One UDP datagram each way.
+//! UDP echo for probes through a published port, where the host would reply to ICMP instead of the server's kernel. One
+//! datagram each way.
 //!
-//! A request and its reply differ in their first bytes only, so an answer is as long as what it answers (nothing is
-//! amplified) and is never answered itself (two servers can't be made to talk to each other for ever).
+//! Request and reply differ only in their first bytes. The reply has the length of the request, so the echo cannot
+//! amplify traffic; and it is not a request, so two servers cannot be made to exchange replies endlessly.
 
-/// How a request starts. What follows is the asker's own, and comes back as it was.
+/// First bytes of a request. The remaining bytes are returned unchanged.
 pub const REQUEST: [u8; 8] = *b"shop-ech";
-/// How a reply starts.
+/// First bytes of a reply.
 pub const REPLY: [u8; 8] = *b"shop-ECH";
 
-/// Makes the reply to a datagram out of it; false, and nothing done, when it is no request.
-pub fn answer(datagram: &mut [u8]) -> bool {
+/// Turns a request into its reply and returns true. Returns false and changes nothing if the datagram is not a request.
+pub fn respond(datagram: &mut [u8]) -> bool {
     match datagram.first_chunk_mut() {
         Some(head) if *head == REQUEST => {
             *head = REPLY;
@@ -25,11 +25,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_becomes_a_reply_and_a_reply_becomes_nothing() {
+    fn a_request_becomes_a_reply_and_other_datagrams_get_none() {
         let mut datagram = [&REQUEST[..], &[1, 2, 3]].concat();
-        assert!(answer(&mut datagram));
+        assert!(respond(&mut datagram));
         assert_eq!(datagram, [&REPLY[..], &[1, 2, 3]].concat());
-        assert!(!answer(&mut datagram));
-        assert!(!answer(&mut REQUEST[..7].to_vec()));
+        assert!(!respond(&mut datagram));
+        assert!(!respond(&mut REQUEST[..7].to_vec()));
     }
 }

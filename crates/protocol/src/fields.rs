@@ -1,4 +1,4 @@
-//! Reading the fields of a JSON object so that every mistake names its field, what was expected and what came.
+//! Typed access to the fields of a JSON object. Every error names the field, the expected and the received value.
 
 use std::ops::RangeInclusive;
 
@@ -6,21 +6,20 @@ use serde_json::{Map, Value};
 
 use crate::response::{ErrorBody, ErrorCode};
 
-/// How much of what a client sent is repeated to it, characters.
-const SHOWN_CHARS: usize = 40;
+/// Maximum length of a client's text in an error message, characters: the response must fit into a frame.
+const MAX_QUOTED_CHARS: usize = 40;
 
-/// The fields of one object, taken out one by one; what is left at the end is unknown.
+/// Fields of one object. Each is taken once; fields that remain at the end are unknown.
 #[derive(Debug)]
 pub(crate) struct Fields {
-    /// Where the object stands in the request: empty, or `items[2].`.
+    /// Path of the object in the request: empty, or `items[2].`.
     prefix: String,
     /// Fields not yet taken.
     map: Map<String, Value>,
 }
 
 impl Fields {
-    /// The fields of the request itself.
-    #[must_use]
+    /// Returns the fields of the request's top-level object.
     pub(crate) fn new(map: Map<String, Value>) -> Self {
         Self { prefix: String::new(), map }
     }
@@ -32,7 +31,7 @@ impl Fields {
         ErrorBody::in_field(ErrorCode::InvalidField, path, message)
     }
 
-    /// A field that may be absent; JSON `null` counts as absent.
+    /// Takes a field; JSON `null` counts as absent.
     fn take(&mut self, name: &str) -> Option<Value> {
         self.map.remove(name).filter(|value| !value.is_null())
     }
@@ -67,10 +66,10 @@ impl Fields {
         self.map.get(name).is_none_or(Value::is_null)
     }
 
-    /// A text of `chars` characters, free of control characters.
+    /// Takes a text of `chars` characters without control characters.
     ///
     /// # Errors
-    /// When it is absent, no text, too short or too long, or has control characters.
+    /// When the field is absent, not a text, too short or too long, or contains control characters.
     pub(crate) fn text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody> {
         let expected = || format!("a text of {} to {} characters", chars.start(), chars.end());
         match self.take(name) {
@@ -81,7 +80,7 @@ impl Fields {
             }
             Some(Value::String(text)) => {
                 let got = if text.chars().any(char::is_control) {
-                    "one with control characters".to_owned()
+                    "control characters".to_owned()
                 } else {
                     format!("{} characters", text.chars().count())
                 };
@@ -93,10 +92,10 @@ impl Fields {
         }
     }
 
-    /// A text as [`Fields::text`], or `None` when it is absent.
+    /// Takes a text as [`Fields::text`] does; returns `None` if it is absent.
     ///
     /// # Errors
-    /// When it is there and wrong.
+    /// When the field is present and invalid.
     pub(crate) fn optional_text(
         &mut self,
         name: &str,
@@ -105,10 +104,10 @@ impl Fields {
         if self.is_absent(name) { Ok(None) } else { self.text(name, chars).map(Some) }
     }
 
-    /// A password: `bytes` bytes of UTF-8. The message never repeats it.
+    /// Takes a password or token: `bytes` bytes of UTF-8. Error messages never quote it.
     ///
     /// # Errors
-    /// When it is absent, no text, too short or too long.
+    /// When the field is absent, not a text, too short or too long.
     pub(crate) fn secret(&mut self, name: &str, bytes: RangeInclusive<usize>) -> Result<String, ErrorBody> {
         match self.take(name) {
             Some(Value::String(text)) if bytes.contains(&text.len()) => Ok(text),
@@ -126,10 +125,10 @@ impl Fields {
         }
     }
 
-    /// A list of `count` objects.
+    /// Takes a list of `count` objects.
     ///
     /// # Errors
-    /// When it is absent, no list, too short or too long, or holds anything but objects.
+    /// When the field is absent, not a list, too short or too long, or contains other values than objects.
     pub(crate) fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Fields>, ErrorBody> {
         let expected = format!("a list of {} to {} objects", count.start(), count.end());
         let values = match self.take(name) {
@@ -146,26 +145,29 @@ impl Fields {
         Ok(objects)
     }
 
-    /// To be called after the last field was taken.
+    /// Checks that all fields were taken.
     ///
     /// # Errors
-    /// When a field is left that the command does not have.
+    /// When a field remains: the command does not have it.
     pub(crate) fn finish(self) -> Result<(), ErrorBody> {
         let Some(name) = self.map.keys().next() else { return Ok(()) };
-        // The name is the client's: as long as it may be, the answer must fit into a frame.
-        let shown: String = name.chars().take(SHOWN_CHARS).collect();
-        let path = format!("{}{shown}", self.prefix);
-        let message = format!("field '{path}' is not one this command has");
+        let path = format!("{}{}", self.prefix, shorten(name));
+        let message = format!("unknown field '{path}': this command does not have it");
         Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
     }
 }
 
-/// A short description of a wrong value; long texts are cut.
+/// Returns the start of a client's text, for an error message.
+pub(crate) fn shorten(text: &str) -> String {
+    text.chars().take(MAX_QUOTED_CHARS).collect()
+}
+
+/// Describes an invalid value briefly.
 fn describe(value: &Value) -> String {
     match value {
-        Value::Array(values) => format!("a list of {}", values.len()),
+        Value::Array(values) => format!("a list of {} values", values.len()),
         Value::Object(_) => "an object".to_owned(),
-        Value::String(text) => format!("the text '{}'", text.chars().take(SHOWN_CHARS).collect::<String>()),
+        Value::String(text) => format!("the text '{}'", shorten(text)),
         scalar => scalar.to_string(),
     }
 }

@@ -1,24 +1,25 @@
 //! Framing: a 4-byte big-endian length, then that many bytes of JSON.
 //!
-//! `FrameDecoder` is fed whatever a socket delivers and gives back whole frames; an incomplete frame is no error.
+//! [`FrameDecoder`] takes the bytes of a socket in any portions and returns complete frames. An incomplete frame is not
+//! an error.
 
-/// The largest payload that is accepted, bytes.
+/// Maximum payload, bytes.
 pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
-/// The length prefix, bytes.
+/// Size of the length prefix, bytes.
 pub const PREFIX_BYTES: usize = 4;
 
-/// A frame announced a payload that is larger than [`MAX_FRAME_BYTES`]. The stream can't be read on after that.
+/// Error for a payload larger than [`MAX_FRAME_BYTES`]. The rest of the stream cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("frame of {announced} bytes, at most {MAX_FRAME_BYTES} are accepted")]
+#[error("frame too large: {announced} bytes, expected at most {MAX_FRAME_BYTES}")]
 pub struct FrameTooLarge {
-    /// What the length prefix said, bytes.
+    /// Length of the payload according to its prefix, bytes.
     pub announced: usize,
 }
 
-/// Puts the length before `payload`.
+/// Returns the frame of `payload`: its length, then the payload.
 ///
 /// # Errors
-/// [`FrameTooLarge`] when the payload is larger than the protocol allows.
+/// When the payload is too large.
 pub fn encode_frame(payload: &[u8]) -> Result<Vec<u8>, FrameTooLarge> {
     let too_large = FrameTooLarge { announced: payload.len() };
     if payload.len() > MAX_FRAME_BYTES {
@@ -31,17 +32,17 @@ pub fn encode_frame(payload: &[u8]) -> Result<Vec<u8>, FrameTooLarge> {
     Ok(frame)
 }
 
-/// Cuts a stream of bytes into frames.
+/// Decoder from a stream of bytes to frames.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
-    /// Received and not yet given out; starts at a length prefix.
+    /// Received bytes; the first unread one, at `consumed`, starts a length prefix.
     buffer: Vec<u8>,
-    /// How much of the buffer's front was given out already.
+    /// Bytes at the front of the buffer that belong to frames already returned.
     consumed: usize,
 }
 
 impl FrameDecoder {
-    /// Takes the next bytes of the stream.
+    /// Appends the next bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.consumed > 0 {
             self.buffer.drain(..self.consumed);
@@ -50,10 +51,10 @@ impl FrameDecoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The payload of the next whole frame, or `None` until more bytes were fed.
+    /// Returns the payload of the next complete frame, or `None` until more bytes are fed.
     ///
     /// # Errors
-    /// [`FrameTooLarge`], and again at every further call: the stream has no recoverable frame border any more.
+    /// When the frame is too large, and then for every further call: the next frame's start is unknown.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameTooLarge> {
         let rest = &self.buffer[self.consumed..];
         let Some((prefix, body)) = rest.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
@@ -69,7 +70,7 @@ impl FrameDecoder {
         Ok(Some(&self.buffer[start..start + length]))
     }
 
-    /// Whether some bytes of an unfinished frame are waiting.
+    /// Returns whether the buffer contains the start of an incomplete frame.
     #[must_use]
     pub fn is_mid_frame(&self) -> bool {
         self.consumed < self.buffer.len()
@@ -82,12 +83,12 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_frame_is_its_length_and_then_its_payload() {
+    fn a_frame_is_the_length_followed_by_the_payload() {
         assert_eq!(encode_frame(b"{}").unwrap(), [0, 0, 0, 2, b'{', b'}']);
     }
 
     #[test]
-    fn the_largest_frame_passes_and_one_byte_more_does_not() {
+    fn the_largest_frame_is_accepted_and_one_byte_more_is_not() {
         assert!(encode_frame(&vec![b' '; MAX_FRAME_BYTES]).is_ok());
         assert_eq!(
             encode_frame(&vec![b' '; MAX_FRAME_BYTES + 1]),
@@ -100,20 +101,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_survive_any_cutting_of_the_stream(
+        fn frames_are_decoded_from_any_portions_of_the_stream(
             payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..10),
             chunk in 1usize..50,
         ) {
             let stream: Vec<u8> = payloads.iter().flat_map(|payload| encode_frame(payload).unwrap()).collect();
             let mut decoder = FrameDecoder::default();
-            let mut seen = Vec::new();
+            let mut decoded = Vec::new();
             for part in stream.chunks(chunk) {
                 decoder.feed(part);
                 while let Some(frame) = decoder.next_frame().unwrap() {
-                    seen.push(frame.to_vec());
+                    decoded.push(frame.to_vec());
                 }
             }
-            prop_assert_eq!(seen, payloads);
+            prop_assert_eq!(decoded, payloads);
             prop_assert!(!decoder.is_mid_frame());
         }
     }

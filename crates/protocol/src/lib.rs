@@ -1,7 +1,7 @@
 //! Messages and framing of the shop, as `docs/protocol.md` describes them.
 //!
-//! Pure: bytes and JSON come in, typed requests and responses go out, and the other way round. No sockets and no clock
-//! here; the server and the client each have a small adapter.
+//! Pure: converts between bytes and typed requests and responses, without sockets or clock. Server and client each have
+//! a small adapter.
 
 pub mod echo;
 mod fields;
@@ -10,10 +10,10 @@ pub mod limits;
 pub mod request;
 pub mod response;
 
-/// Version, and fingerprint of everything that the programs in nodes are built from.
+/// Start of [`VERSION`], up to the optimisation level.
 const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("TESTBED_BUILD"), ", ");
 
-/// The programs' version: the release, the fingerprint of the sources of all programs that run in nodes, and cargo's
+/// Version of the programs: release, fingerprint of the sources of all programs that run in nodes, and cargo's
 /// optimisation level (0 to 3, s or z).
 pub const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
@@ -24,8 +24,8 @@ pub const VERSION: &str = concat!(
     ")"
 );
 
-/// Returns whether a program with this version was built from the same sources as this one. The optimisation level is
-/// not compared: `cargo test` has an unoptimised driver and the images' optimised programs.
+/// Returns whether a program with this version was built from the same sources as this one. It ignores
+/// the optimisation level: `cargo test` combines an unoptimised driver with the optimised programs of the images.
 pub fn is_same_build(version: &str) -> bool {
     version.starts_with(BUILD)
 }

@@ -1,4 +1,4 @@
-//! What a request may contain: one place for every bound that the decoder enforces and the documentation names.
+//! Bounds of requests, as the decoder enforces and `docs/protocol.md` documents them.
 
 use std::ops::RangeInclusive;
 
@@ -6,10 +6,10 @@ use std::ops::RangeInclusive;
 pub const ACCOUNTS_PORT: u16 = 5000;
 /// Default TCP port of the shop commands.
 pub const SHOP_PORT: u16 = 5001;
-/// Default UDP port of the echo, where it is served.
+/// Default UDP port of the echo, if it is enabled.
 pub const ECHO_PORT: u16 = 5002;
 
-/// Length of a user name, characters out of `A–Z a–z 0–9 _ . -`.
+/// Length of a user name, characters from `A–Z a–z 0–9 _ . -`.
 pub const USERNAME_CHARS: RangeInclusive<usize> = 1..=64;
 /// Length of a new password, bytes of UTF-8.
 pub const PASSWORD_BYTES: RangeInclusive<usize> = 8..=1024;
@@ -19,13 +19,13 @@ pub const NAME_CHARS: RangeInclusive<usize> = 1..=200;
 pub const DESCRIPTION_CHARS: RangeInclusive<usize> = 0..=4000;
 /// Length of an idempotency key, characters.
 pub const IDEMPOTENCY_KEY_CHARS: RangeInclusive<usize> = 1..=128;
-/// Length of a token as it travels: 256 bits in hexadecimal.
+/// Length of a token on the wire: 256 bits in hexadecimal.
 pub const TOKEN_CHARS: RangeInclusive<usize> = 64..=64;
 /// Price of one unit, cents.
 pub const PRICE_CENTS: RangeInclusive<i64> = 0..=1_000_000_000;
 /// Stock of a product when it is added, units.
 pub const STOCK: RangeInclusive<i64> = 0..=1_000_000_000;
-/// Pieces of one product in one order.
+/// Units of one product in one order.
 pub const QUANTITY: RangeInclusive<i64> = 1..=1_000_000;
 /// Different products in one order.
 pub const ORDER_ITEMS: RangeInclusive<usize> = 1..=100;
@@ -35,7 +35,7 @@ pub const STARS: RangeInclusive<i64> = 1..=5;
 pub const PAGE: RangeInclusive<i64> = 1..=1_000_000;
 /// Rows on a page of a listing.
 pub const PAGE_SIZE: RangeInclusive<i64> = 1..=100;
-/// Rows on a page when the request does not say.
+/// Rows on a page if the request does not specify it.
 pub const DEFAULT_PAGE_SIZE: u32 = 20;
 /// A row's identifier.
 pub const ID: RangeInclusive<i64> = 1..=i64::MAX;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 
-use crate::fields::Fields;
+use crate::fields::{Fields, shorten};
 use crate::limits;
 use crate::response::{ErrorBody, ErrorCode};
 
@@ -113,7 +113,7 @@ impl Request {
         let mut map: Map<String, Value> = serde_json::from_slice(payload)
             .map_err(|error| ErrorBody::new(ErrorCode::MalformedRequest, format!("expected a JSON object: {error}")))?;
         let Some(Value::String(name)) = map.remove("command") else {
-            let message = "field 'command': expected a command's name as a text";
+            let message = "field 'command': expected the name of a command, a text";
             return Err(ErrorBody::in_field(ErrorCode::InvalidField, "command", message));
         };
         let command = Command::parse(&name, port)?;
@@ -158,8 +158,8 @@ impl Command {
             Err(_) => {
                 let on_port = Self::ALL.iter().filter(|command| command.port() == port);
                 let known: Vec<&str> = on_port.map(|command| command.name()).collect();
-                let shown: String = name.chars().take(40).collect();
-                let message = format!("unknown command '{shown}': the {} port has {}", port.name(), known.join(", "));
+                let (shown, port, known) = (shorten(name), port.name(), known.join(", "));
+                let message = format!("unknown command '{shown}': expected on the {port} port: {known}");
                 (ErrorCode::UnknownCommand, message)
             }
         };
@@ -251,7 +251,7 @@ fn order_items(fields: &mut Fields) -> Result<Vec<OrderItem>, ErrorBody> {
         if items.iter().any(|earlier| earlier.product_id == product_id) {
             let path = format!("items[{index}].product_id");
             let message =
-                format!("field '{path}': product {product_id} is in the order already, add up its quantities");
+                format!("field '{path}': product {product_id} occurs twice in the order: add up its quantities");
             return Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message));
         }
         items.push(OrderItem { product_id, quantity });

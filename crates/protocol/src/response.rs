@@ -1,102 +1,102 @@
-//! What the shop answers: a result or an error, and what the server says of its own handling of the request.
+//! Responses of the shop: a result or an error, with the server's own timing of the request.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strum::{IntoStaticStr, VariantArray};
 
-/// One response. On the wire either `{"ok":true,"server_us":…,…,"result":{…}}` or
+/// Response to one request. On the wire either `{"ok":true,"server_us":…,…,"result":{…}}` or
 /// `{"ok":false,"server_us":…,…,"error":{"code":…,"message":…,"field":…}}`, with the fields of [`ServerTiming`] for
 /// `…`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
-    /// Whether the shop did what was asked.
+    /// Whether the request succeeded.
     pub ok: bool,
-    /// The server's own handling time: request complete in memory to response ready to be written, microseconds.
+    /// See [`ServerTiming::server_us`].
     pub server_us: u64,
-    /// See [`ServerTiming::queue_us`]; absent from servers that do not tell.
+    /// See [`ServerTiming::queue_us`]; absent from older servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue_us: Option<u64>,
-    /// See [`ServerTiming::database_us`]; absent from servers that do not tell.
+    /// See [`ServerTiming::database_us`]; absent from older servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_us: Option<u64>,
-    /// See [`ServerTiming::exchange_id`]; absent from servers that do not tell.
+    /// See [`ServerTiming::exchange_id`]; absent from older servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchange_id: Option<u64>,
-    /// What came of it; present exactly when `ok`.
+    /// Result of the command; present exactly if `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
-    /// Why not; present exactly when not `ok`.
+    /// Reason of the failure; present exactly if not `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
 }
 
-/// What the server says of its own handling of a request. `queue_us + database_us <= server_us`, always.
+/// The server's own timing of a request. `queue_us + database_us` never exceeds `server_us`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerTiming {
-    /// Request complete in memory to response ready to be written, microseconds.
+    /// From the complete request in memory to the complete response, microseconds.
     pub server_us: u64,
-    /// Of this, waiting for a thread of the database or of the password group, and for what it did for others,
+    /// Part of `server_us` spent waiting for a database or password thread, including its work for other requests,
     /// microseconds.
     pub queue_us: u64,
-    /// Of this, in the database for this request: its statements and, for what writes, the transaction's start and
-    /// commit, microseconds.
+    /// Part of `server_us` spent in the database for this request: its statements and, if it writes, the start and
+    /// commit of the transaction, microseconds.
     pub database_us: u64,
-    /// The response's number, unique in the server's lifetime.
+    /// Number of the response, unique until the server restarts.
     pub exchange_id: u64,
 }
 
-/// Why a request was not carried out.
+/// Reason why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct ErrorBody {
-    /// For programs.
+    /// Kind of error, for programs.
     pub code: ErrorCode,
-    /// For people: what was expected and what came.
+    /// Description for people: what was expected and received.
     pub message: String,
-    /// The field of the request that is to blame, as a path (`items[2].quantity`).
+    /// Path of the invalid field (`items[2].quantity`), if a single one is the cause.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
 }
 
-/// The kinds of error.
+/// Kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ErrorCode {
-    /// The frame is not a JSON object.
+    /// The payload is not a JSON object.
     MalformedRequest,
-    /// The frame is larger than the protocol allows; the connection is closed after this answer.
+    /// The frame is larger than the protocol allows; the server closes the connection after this response.
     FrameTooLarge,
-    /// No such command on either port.
+    /// Neither port has this command.
     UnknownCommand,
-    /// The command belongs to the other port.
+    /// The other port has this command.
     WrongPort,
-    /// A field is missing, unknown, of the wrong type or out of its range.
+    /// A field is missing, unknown, of the wrong type or out of bounds.
     InvalidField,
-    /// The token is unknown, expired or was logged out.
+    /// The token is unknown, expired or invalidated.
     InvalidToken,
-    /// The user may not do this.
+    /// The user is not permitted to do this.
     Forbidden,
-    /// User name and password do not belong together (or there is no such user: the two are not told apart).
+    /// User name and password do not match, or the user does not exist; the error is the same.
     WrongCredentials,
-    /// The user name is taken.
+    /// An account with this name exists.
     UsernameTaken,
-    /// There is no such thing.
+    /// No such category, product or order.
     NotFound,
-    /// A product of the order has too little stock left; nothing was ordered.
+    /// Too few units in stock; nothing was ordered.
     OutOfStock,
     /// This item of this order was rated before.
     AlreadyRated,
-    /// The idempotency key was used before for other items.
+    /// The idempotency key was used before with other items.
     IdempotencyConflict,
-    /// The server has too much to do or too many connections; try again later.
+    /// Too many password requests or connections, or the database is locked; try again later.
     Overloaded,
-    /// Nothing complete arrived in time; the connection is closed after this answer.
+    /// The request was not completed in time; the server closes the connection after this response.
     RequestTimeout,
-    /// The server is stopping.
+    /// The server is stopping; the request was incomplete and was not executed.
     ShuttingDown,
-    /// The server failed; its log says why.
+    /// The server failed; its log contains the reason.
     Internal,
 }
 
@@ -112,41 +112,40 @@ impl ErrorCode {
 }
 
 impl ErrorBody {
-    /// An error that no single field is to blame for.
+    /// Returns an error without a single field as its cause.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), field: None }
     }
 
-    /// An error of the field at `path`.
+    /// Returns an error caused by the field at `path`.
     pub fn in_field(code: ErrorCode, path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), field: Some(path.into()) }
     }
 }
 
 impl Response {
-    /// A success.
+    /// Returns the response of a successful request.
     #[must_use]
-    pub fn success(result: Value, handling: ServerTiming) -> Self {
-        Self::new(Some(result), None, handling)
+    pub fn success(result: Value, timing: ServerTiming) -> Self {
+        Self::new(Some(result), None, timing)
     }
 
-    /// A failure.
+    /// Returns the response of a failed request.
     #[must_use]
-    pub fn failure(error: ErrorBody, handling: ServerTiming) -> Self {
-        Self::new(None, Some(error), handling)
+    pub fn failure(error: ErrorBody, timing: ServerTiming) -> Self {
+        Self::new(None, Some(error), timing)
     }
 
-    fn new(result: Option<Value>, error: Option<ErrorBody>, handling: ServerTiming) -> Self {
-        let ServerTiming { server_us, queue_us, database_us, exchange_id } = handling;
+    fn new(result: Option<Value>, error: Option<ErrorBody>, timing: ServerTiming) -> Self {
+        let ServerTiming { server_us, queue_us, database_us, exchange_id } = timing;
         let (queue_us, database_us, exchange_id) = (Some(queue_us), Some(database_us), Some(exchange_id));
         Self { ok: error.is_none(), server_us, queue_us, database_us, exchange_id, result, error }
     }
 
-    /// The result as its type.
+    /// Decodes the result.
     ///
     /// # Errors
-    /// The shop's own [`ErrorBody`], or `MalformedRequest`-free text in [`DecodeError`] when the answer is not what the
-    /// protocol allows.
+    /// When the request failed, or the response violates the protocol.
     pub fn into_result<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         match (self.ok, self.result, self.error) {
             (true, Some(result), None) => serde_json::from_value(result).map_err(DecodeError::Unexpected),
@@ -158,23 +157,23 @@ impl Response {
     }
 }
 
-/// Why a response holds no usable result.
+/// Reason why a response has no usable result.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The shop said no.
+    /// The request failed.
     #[error("{0}")]
     Refused(ErrorBody),
-    /// The result is not of the type that the command gives.
+    /// The result is not of the command's type.
     #[error("unexpected result: {0}")]
     Unexpected(serde_json::Error),
-    /// `ok` does not agree with what else is there.
+    /// `ok` contradicts the presence of result and error.
     #[error("inconsistent response: ok is {ok}, result present: {result}, error present: {error}")]
     Inconsistent {
-        /// The flag.
+        /// The field `ok`.
         ok: bool,
-        /// Whether there is a result.
+        /// Whether the result is present.
         result: bool,
-        /// Whether there is an error.
+        /// Whether the error is present.
         error: bool,
     },
 }
@@ -182,7 +181,7 @@ pub enum DecodeError {
 /// Result of `register`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registered {
-    /// The new user's id.
+    /// Id of the new user.
     pub user_id: i64,
 }
 
@@ -191,7 +190,7 @@ pub struct Registered {
 pub struct LoggedIn {
     /// 256 random bits in hexadecimal, valid on both ports.
     pub token: String,
-    /// How long the token is valid, seconds from now.
+    /// Remaining validity of the token, seconds.
     pub expires_in_seconds: u64,
     /// Whether the user may add products.
     pub admin: bool,
@@ -204,109 +203,109 @@ pub struct Done {}
 /// Result of `view_categories`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Categories {
-    /// All categories that have products, by name.
+    /// All categories, ordered by name.
     pub categories: Vec<Category>,
 }
 
-/// A category of products.
+/// Category of products.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Category {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// How many different products are in it.
+    /// Number of different products.
     pub products: u64,
 }
 
 /// Result of `view_products`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Products {
-    /// The page's products, by id.
+    /// Products of the page, ordered by id.
     pub products: Vec<Product>,
-    /// Which page this is, from 1.
+    /// Number of the page, from 1.
     pub page: u32,
-    /// Rows on a full page.
+    /// Maximum number of rows.
     pub page_size: u32,
-    /// Products on all pages together.
+    /// Number of products on all pages.
     pub total: u64,
 }
 
-/// A product as virtual users see it.
+/// Product in a listing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Product {
-    /// Its id.
+    /// Id.
     pub product_id: i64,
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Its category's name.
+    /// Name of the category.
     pub category: String,
-    /// What it is.
+    /// Description.
     pub description: String,
-    /// Price of one unit, cents.
+    /// Price per unit, cents.
     pub price_cents: i64,
-    /// Pieces left.
+    /// Units in stock.
     pub stock: i64,
-    /// Mean of its ratings, stars; absent while it has no rating.
+    /// Mean of the ratings, stars; `None` without ratings.
     pub rating_average: Option<f64>,
-    /// How many ratings it has.
+    /// Number of ratings.
     pub rating_count: u64,
 }
 
 /// Result of `add_product`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductAdded {
-    /// The new product's id.
+    /// Id of the new product.
     pub product_id: i64,
 }
 
 /// Result of `place_order`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderPlaced {
-    /// The order's id.
+    /// Id of the order.
     pub order_id: i64,
-    /// Sum over its items, cents.
+    /// Total price, cents.
     pub total_cents: i64,
-    /// Whether this answer repeats that of an earlier request with the same idempotency key.
+    /// Whether this repeats the response to an earlier request with the same idempotency key.
     pub replayed: bool,
 }
 
 /// Result of `view_order_history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderHistory {
-    /// The page's orders, newest first.
+    /// Orders of the page, newest first.
     pub orders: Vec<Order>,
-    /// Which page this is, from 1.
+    /// Number of the page, from 1.
     pub page: u32,
-    /// Rows on a full page.
+    /// Maximum number of rows.
     pub page_size: u32,
-    /// Orders on all pages together.
+    /// Number of orders on all pages.
     pub total: u64,
 }
 
-/// An order of the past.
+/// Order in the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
-    /// Its id.
+    /// Id.
     pub order_id: i64,
-    /// When it was placed, milliseconds since 1970-01-01 UTC.
+    /// Time of the order, milliseconds since 1970-01-01 UTC.
     pub placed_at_ms: i64,
-    /// Sum over its items, cents.
+    /// Total price, cents.
     pub total_cents: i64,
-    /// What was ordered.
+    /// Items, ordered by product id.
     pub items: Vec<OrderedItem>,
 }
 
-/// One line of an order.
+/// Item of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderedItem {
-    /// Which product.
+    /// Id of the product.
     pub product_id: i64,
-    /// The product's name.
+    /// Name of the product.
     pub name: String,
-    /// How many units.
+    /// Units.
     pub quantity: i64,
-    /// Price of one unit when it was ordered, cents.
+    /// Price per unit at the time of the order, cents.
     pub price_cents: i64,
-    /// The stars the buyer gave it, if rated.
+    /// The buyer's rating, stars.
     pub stars: Option<u8>,
 }
 

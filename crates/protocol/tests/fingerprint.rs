@@ -1,4 +1,4 @@
-//! What the programs' fingerprint covers, on a small repository and on this one.
+//! Inputs of the programs' fingerprint, in a small repository and in this one.
 
 #![allow(clippy::unwrap_used, reason = "in tests a panic is the failure")]
 
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use fingerprint::of;
 
-/// A repository with the crates that run in nodes, and one that does not.
+/// Creates a repository with the crates that run in nodes, and one that does not.
 fn repository() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for name in ["model", "protocol", "program-main", "tcp-info", "server", "client", "shaper", "agent", "analysis"] {
@@ -31,7 +31,7 @@ fn write(file: &Path, text: &str) {
     fs::write(file, text).unwrap();
 }
 
-/// Whether a change of this file, or a new one of this name, changes the fingerprint.
+/// Returns whether the fingerprint changes if this file is changed or added.
 fn is_covered(file: &str) -> bool {
     let root = repository();
     let before = of(root.path()).unwrap().hash;
@@ -57,14 +57,14 @@ fn lock_file_manifests_build_script_sources_and_embedded_data_are_covered() {
 }
 
 #[test]
-fn what_no_program_in_a_node_is_built_from_is_not_covered() {
+fn files_that_no_program_in_a_node_is_built_from_are_not_covered() {
     for file in ["README.md", "crates/server/tests/a.rs", "crates/shaper/benches/a.rs", "crates/analysis/src/lib.rs"] {
         assert!(!is_covered(file), "{file}");
     }
 }
 
 #[test]
-fn a_file_that_moves_changes_the_fingerprint_and_a_copy_of_the_repository_does_not() {
+fn a_moved_file_changes_the_fingerprint_and_a_copy_of_the_repository_does_not() {
     let [root, copy] = [repository(), repository()];
     let before = of(root.path()).unwrap().hash;
     assert_eq!(of(copy.path()).unwrap().hash, before);
@@ -74,7 +74,7 @@ fn a_file_that_moves_changes_the_fingerprint_and_a_copy_of_the_repository_does_n
 }
 
 #[test]
-fn a_crate_that_is_missing_is_an_error_that_names_it() {
+fn a_missing_crate_is_an_error_that_names_it() {
     let root = repository();
     fs::remove_dir_all(root.path().join("crates/shaper")).unwrap();
     let error = of(root.path()).err().unwrap().to_string();
@@ -90,7 +90,7 @@ fn the_version_has_this_repositorys_fingerprint() {
 
 #[test]
 fn every_input_that_cargo_watches_exists() {
-    // Cargo would run the build script each time for one that does not.
+    // Cargo runs the build script every time if an input does not exist.
     let root = repository();
     let inputs = of(root.path()).unwrap().inputs;
     assert!(inputs.iter().all(|input| input.exists()), "{inputs:?}");
@@ -98,7 +98,7 @@ fn every_input_that_cargo_watches_exists() {
 }
 
 #[test]
-fn builds_are_the_same_whatever_their_optimisation() {
+fn the_optimisation_level_does_not_distinguish_builds() {
     let (build, _) = protocol::VERSION.rsplit_once(' ').unwrap();
     for level in ["0", "3", "s"] {
         assert!(protocol::is_same_build(&format!("{build} {level})")), "{level}");

@@ -1,4 +1,4 @@
-//! The two ports: accepting connections up to the limit, and ending them all at a shutdown.
+//! The two ports: accept connections up to the limit, and end them at shutdown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,41 +12,42 @@ use tokio_util::task::TaskTracker;
 use crate::connection::{Connection, Peer};
 use crate::shop::Shop;
 
-/// The sockets that the shop is served on.
+/// Sockets on which the shop is served.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For [`Port::Accounts`].
+    /// Socket of [`Port::Accounts`].
     pub accounts: TcpListener,
-    /// For [`Port::Shop`].
+    /// Socket of [`Port::Shop`].
     pub shop: TcpListener,
 }
 
-/// Connections beyond the limit that are being told so; those beyond this are closed without a word.
+/// Maximum number of connections being rejected with a response; further ones are closed without.
 const MAX_REJECTIONS: usize = 256;
 
-/// How long to leave a port alone that has no file descriptors left to accept with.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Pause after a failed accept: without free file descriptors the next one fails as well.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What the connections of both ports share.
+/// State shared by the connections of both ports.
 struct ServerContext {
     shop: Shop,
-    /// One permit for each connection.
-    places: Arc<Semaphore>,
-    /// One permit for each connection that is being rejected.
+    /// One permit per connection.
+    slots: Arc<Semaphore>,
+    /// One permit per connection being rejected.
     rejections: Arc<Semaphore>,
-    /// All connections.
+    /// Tasks of all connections.
     connections: TaskTracker,
-    /// Asks connections to end after what they are doing.
+    /// Ends connections after their requests in flight.
     shutdown: CancellationToken,
-    /// Ends connections at once.
+    /// Ends connections immediately.
     abort: CancellationToken,
 }
 
-/// Serves until `shutdown`, then waits for the requests in flight, but not longer than the grace period.
+/// Serves until `shutdown` is cancelled, waits for the requests in flight up to the grace period, and closes the
+/// database.
 pub async fn serve(shop: Shop, listeners: Listeners, shutdown: CancellationToken) {
     let grace = shop.connections.shutdown_grace.as_duration();
     let context = Arc::new(ServerContext {
-        places: Arc::new(Semaphore::new(shop.connections.max_connections.get().min(Semaphore::MAX_PERMITS))),
+        slots: Arc::new(Semaphore::new(shop.connections.max_connections.get().min(Semaphore::MAX_PERMITS))),
         rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
         connections: TaskTracker::new(),
         shutdown,
@@ -57,18 +58,18 @@ pub async fn serve(shop: Shop, listeners: Listeners, shutdown: CancellationToken
     tracing::info!(connections = context.connections.len(), "shutting down");
     context.connections.close();
     if tokio::time::timeout(grace, context.connections.wait()).await.is_err() {
-        tracing::warn!(connections = context.connections.len(), "grace period is over, connections are cut");
+        tracing::warn!(connections = context.connections.len(), "grace period exceeded, closing connections");
         context.abort.cancel();
         context.connections.wait().await;
     }
-    // The last reference: closing the database waits for its threads, which a runtime's thread must not.
+    // Dropping the last reference waits for the database threads, which would block a thread of the runtime.
     if let Err(error) = tokio::task::spawn_blocking(move || drop(context)).await {
-        tracing::error!(%error, "closing the database failed");
+        tracing::error!(%error, "cannot close the database");
     }
     tracing::info!("stopped");
 }
 
-/// Accepts on one port until the shutdown; the port is closed after that.
+/// Accepts connections on one port until the shutdown, then closes the port.
 async fn accept(context: &Arc<ServerContext>, listener: TcpListener, port: Port) {
     loop {
         let accepted = tokio::select! {
@@ -78,30 +79,30 @@ async fn accept(context: &Arc<ServerContext>, listener: TcpListener, port: Port)
         };
         match accepted {
             Ok((stream, address)) => admit(context, stream, Peer { address, port }),
-            // The client gave up before it was accepted.
+            // The client closed the connection before it was accepted.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::error!(port = port.name(), %error, "cannot accept connections, will try again");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                tracing::error!(port = port.name(), %error, "cannot accept connections, retrying");
+                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
             }
         }
     }
 }
 
 fn admit(context: &Arc<ServerContext>, stream: TcpStream, peer: Peer) {
-    // Responses are written whole, so waiting for more of them only costs time.
+    // Responses are written in one go: Nagle's algorithm would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(peer = %peer.address, %error, "TCP_NODELAY was refused");
+        tracing::debug!(peer = %peer.address, %error, "cannot set TCP_NODELAY");
     }
-    if let Ok(place) = Arc::clone(&context.places).try_acquire_owned() {
-        spawn(context, place, stream, peer, None);
+    if let Ok(slot) = Arc::clone(&context.slots).try_acquire_owned() {
+        spawn(context, slot, stream, peer, None);
     } else if let Ok(rejection) = Arc::clone(&context.rejections).try_acquire_owned() {
         let message = "too many connections; try again later";
         spawn(context, rejection, stream, peer, Some(ErrorBody::new(ErrorCode::Overloaded, message)));
     }
 }
 
-/// Serves a connection for as long as it takes, or only tells it why it is not served.
+/// Starts a task that serves a connection or rejects it.
 fn spawn(
     context: &Arc<ServerContext>,
     permit: OwnedSemaphorePermit,
@@ -112,7 +113,7 @@ fn spawn(
     let context = Arc::clone(context);
     context.connections.clone().spawn(async move {
         let connection = Connection::new(stream, peer, &context.shop, &context.shutdown);
-        let work = async {
+        let served = async {
             match rejection {
                 None => connection.serve().await,
                 Some(error) => connection.reject(error).await,
@@ -121,7 +122,7 @@ fn spawn(
         tokio::select! {
             biased;
             () = context.abort.cancelled() => {}
-            () = work => {}
+            () = served => {}
         }
         drop(permit);
     });

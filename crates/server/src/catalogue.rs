@@ -1,4 +1,4 @@
-//! The demonstration catalogue: sixty invented products in six categories, so that a shop has something to sell.
+//! Demonstration catalogue: 60 fictional products in six categories.
 
 use rusqlite::Connection;
 use serde::Deserialize;
@@ -7,32 +7,32 @@ use crate::command_error::{CommandError, CommandResult};
 use crate::store::products;
 use crate::store::products::NewProduct;
 
-/// The catalogue's text.
+/// Catalogue as JSON.
 const DEMO: &str = include_str!("../data/catalogue.json");
 
-/// A category of the catalogue.
+/// Category of the catalogue.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Category {
-    /// Its name.
+    /// Name.
     category: String,
-    /// What is in it.
+    /// Products of the category.
     products: Vec<Product>,
 }
 
-/// A product of the catalogue.
+/// Product of the catalogue.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Product {
-    /// Its name.
+    /// Name.
     name: String,
-    /// Price of one unit, cents.
+    /// Price per unit, cents.
     price_cents: i64,
-    /// What it is.
+    /// Description.
     description: String,
 }
 
-/// Adds the catalogue with `stock` units of each product, unless there are products already.
+/// Adds the catalogue, with `stock` units of each product, if the database has no products.
 pub(crate) fn fill_if_empty(connection: &Connection, stock: i64) -> CommandResult<()> {
     if !products::is_empty(connection)? {
         return Ok(());
@@ -58,14 +58,14 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn the_catalogue_could_have_been_added_product_by_product() {
+    fn the_catalogue_is_within_the_protocols_bounds() {
         let categories = parse().unwrap();
         assert_eq!(categories.len(), 6);
         let mut names = HashSet::new();
         for category in &categories {
             assert_eq!(category.products.len(), 10, "{}", category.category);
             for product in &category.products {
-                assert!(names.insert(&product.name), "{} is there twice", product.name);
+                assert!(names.insert(&product.name), "{} occurs twice", product.name);
                 assert!(limits::NAME_CHARS.contains(&product.name.chars().count()));
                 assert!(limits::PRICE_CENTS.contains(&product.price_cents));
             }

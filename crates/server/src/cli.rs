@@ -1,4 +1,4 @@
-//! The `shop-server` program: settings in, shop served, exit code out.
+//! The `shop-server` program.
 
 mod logging;
 mod options;
@@ -17,20 +17,20 @@ use options::{CheckOptions, Command, Options};
 /// The program's name.
 const NAME: &str = "shop-server";
 
-/// Everything the program does; `args[0]` is its name. Exit codes: 0 success, 1 error, 2 usage error.
+/// Runs the program; the first argument is its name. Exit codes: 0 success, 1 error, 2 usage error.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
     program_main::run(NAME, Options::try_parse_from(args), |options| match options.command {
         None => serve::serve(options.serve),
-        Some(Command::Serve(serve)) => serve::serve(*serve),
-        Some(Command::Check(verify)) => run_check(&verify),
-        Some(Command::Ready(ready)) => ready::wait(&ready).map(|()| ExitCode::SUCCESS),
+        Some(Command::Serve(options)) => serve::serve(*options),
+        Some(Command::Check(options)) => check(&options),
+        Some(Command::Ready(options)) => ready::wait(&options).map(|()| ExitCode::SUCCESS),
     })
 }
 
-fn run_check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
+fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {
     let report = consistency::check(&options.database)?;
     program_main::json_line(&report).context("stdout cannot be written to")?;
     Ok(if report.consistent { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,50 +1,50 @@
-//! Why one request was not carried out: the client's fault, or ours.
+//! Result of a command, and the reasons why one fails.
 
 use protocol::{ErrorBody, ErrorCode};
 
-/// What a request came to.
+/// Result of a command.
 pub(crate) type CommandResult<T> = Result<T, CommandError>;
 
-/// Why a request was not carried out.
+/// Reason why a request failed.
 #[derive(Debug, Clone)]
 pub(crate) enum CommandError {
-    /// The shop says no, with reasons.
+    /// The request is invalid or not permitted.
     Refused(ErrorBody),
-    /// Another program holds the database's write lock for too long.
+    /// Another program held the database's write lock beyond the timeout.
     Locked,
-    /// The shop failed; the reason is for the log alone.
+    /// The server failed. The reason is logged and not sent to the client.
     Broken(String),
 }
 
 impl CommandError {
-    /// A refusal that no single field is to blame for.
+    /// Returns an error of the client without a single field as its cause.
     pub(crate) fn refused(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::Refused(ErrorBody::new(code, message))
     }
 
-    /// A refusal because of the field at `path`.
+    /// Returns an error of the client caused by the field at `path`.
     pub(crate) fn in_field(code: ErrorCode, path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Refused(ErrorBody::in_field(code, path, message))
     }
 
-    /// From what a panic left behind.
+    /// Returns the error for a panic with this payload.
     pub(crate) fn panicked(payload: &(dyn std::any::Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        Self::Broken(format!("panic: {}", text.unwrap_or_else(|| "of unknown kind".to_owned())))
+        Self::Broken(format!("panic: {}", text.unwrap_or_else(|| "without a message".to_owned())))
     }
 
-    /// What the client is told. Reasons of our own go to the log and nowhere else.
+    /// Converts the error for the client; logs errors of the server.
     pub(crate) fn into_error_body(self, operation: &str) -> ErrorBody {
         match self {
             CommandError::Refused(error) => error,
             CommandError::Locked => {
-                tracing::warn!(operation, "another program has locked the database");
-                ErrorBody::new(ErrorCode::Overloaded, "the database is locked by another program; try again later")
+                tracing::warn!(operation, "database locked by another program");
+                ErrorBody::new(ErrorCode::Overloaded, "database locked by another program; try again later")
             }
             CommandError::Broken(reason) => {
                 tracing::error!(operation, reason, "request failed");
-                ErrorBody::new(ErrorCode::Internal, "the server failed; its log says why")
+                ErrorBody::new(ErrorCode::Internal, "the server failed; its log contains the reason")
             }
         }
     }

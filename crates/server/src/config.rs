@@ -1,38 +1,37 @@
-//! Everything the shop can be set to, with its defaults. How people spell it is in `cli/options.rs`.
+//! Settings of the shop, with their defaults. `cli/options.rs` defines the flags.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
-use crate::error::ServerError;
 use model::HumanDuration;
 
+use crate::error::ServerError;
 use crate::secret::Secret;
 
-/// The settings of a shop; its sockets are not among them.
+/// Settings of a shop, except its sockets.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The SQLite file; it is made when absent, its directory is not.
+    /// SQLite file; created if absent. Its directory must exist.
     pub database: PathBuf,
-    /// The account that may add products.
+    /// Administrator's account.
     pub admin: Admin,
-    /// What an empty shop is filled with.
+    /// Products of a shop that has none.
     pub catalogue: Catalogue,
     /// How long a token is valid after login.
     pub token_lifetime: HumanDuration,
-    /// How passwords are hashed.
+    /// Password hashing.
     pub passwords: Passwords,
-    /// What connections may do.
+    /// Limits of connections.
     pub connections: Connections,
-    /// How the database is used.
+    /// Use of the database.
     pub storage: Storage,
-    /// The CSV file, not there yet, that gets a row for each exchange; `None` for no such file. `docs/protocol.md`
-    /// describes it.
+    /// New CSV file with a row per exchange, if requested. `docs/protocol.md` describes it.
     pub trace: Option<PathBuf>,
 }
 
 impl Config {
-    /// The defaults, with the database at `database`.
+    /// Returns the defaults, with the database at `database`.
     pub fn new(database: impl Into<PathBuf>) -> Self {
         Self {
             database: database.into(),
@@ -47,12 +46,12 @@ impl Config {
     }
 }
 
-/// The account that may add products. It is made when it is absent and never changed after that.
+/// Account that may add products. It is created if absent; an existing one is not changed.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// Its user name.
+    /// User name.
     pub username: String,
-    /// Its first password; `None` invents one.
+    /// Initial password; `None` generates one.
     pub password: Option<Secret>,
 }
 
@@ -62,26 +61,26 @@ impl Default for Admin {
     }
 }
 
-/// Catalogue of a shop without products at its start.
+/// Products that are added at the start to a shop without products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Catalogue {
-    /// Nothing.
+    /// No products.
     Empty,
-    /// The built-in demonstration catalogue.
+    /// Built-in demonstration catalogue.
     Demo {
-        /// Pieces of each product.
+        /// Units of each product.
         stock: i64,
     },
 }
 
-/// How passwords are hashed, and by how many at a time.
+/// Settings of password hashing.
 #[derive(Debug, Clone)]
 pub struct Passwords {
-    /// What one hash costs.
+    /// Cost of one hash.
     pub cost: HashCost,
-    /// Threads that hash.
+    /// Number of hashing threads.
     pub workers: NonZeroUsize,
-    /// Hashes that may wait for a thread; the next one is answered `overloaded`.
+    /// Maximum number of hashes waiting for a thread; further requests get `overloaded`.
     pub queue: NonZeroUsize,
 }
 
@@ -91,45 +90,45 @@ impl Default for Passwords {
     }
 }
 
-/// The cost of one Argon2id hash.
+/// Cost of one Argon2id hash.
 #[derive(Debug, Clone)]
 pub struct HashCost(argon2::Params);
 
 impl HashCost {
-    /// `memory_kib` KiB filled `iterations` times in `parallelism` lanes.
+    /// Returns the cost of filling `memory_kib` KiB `iterations` times in `parallelism` lanes.
     ///
     /// # Errors
-    /// When Argon2 has no such cost (RFC 9106, section 3.1: at least 8 KiB for every lane).
+    /// When Argon2 does not support the cost (RFC 9106, section 3.1: at least 8 KiB per lane).
     pub fn new(memory_kib: u32, iterations: u32, parallelism: u32) -> Result<Self, ServerError> {
         argon2::Params::new(memory_kib, iterations, parallelism, None)
             .map(Self)
             .map_err(|source| ServerError::HashCost { memory_kib, iterations, parallelism, source })
     }
 
-    /// For the hash function.
+    /// Returns the parameters of the hash function.
     pub(crate) fn params(&self) -> argon2::Params {
         self.0.clone()
     }
 }
 
 impl Default for HashCost {
-    /// The minimum of OWASP's Password Storage Cheat Sheet for Argon2id: 19 MiB, 2 iterations, 1 lane.
+    /// Returns the minimum of OWASP's Password Storage Cheat Sheet for Argon2id: 19 MiB, 2 iterations, 1 lane.
     fn default() -> Self {
-        // The library's own default is the same recommendation; a test below holds it to that.
+        // The library's default follows the same recommendation; a test below verifies it.
         Self(argon2::Params::default())
     }
 }
 
-/// What connections may do.
+/// Limits of connections.
 #[derive(Debug, Clone)]
 pub struct Connections {
-    /// Connections on both ports together; the next one is answered `overloaded` and closed.
+    /// Maximum number of connections on both ports together; further ones get `overloaded` and are closed.
     pub max_connections: NonZeroUsize,
-    /// A connection on which nothing moved for so long is closed.
+    /// Time without bytes in either direction after which a connection is closed.
     pub idle_timeout: HumanDuration,
-    /// A request must be complete so long after its first byte.
+    /// Time from the first byte of a request within which it must be complete.
     pub request_timeout: HumanDuration,
-    /// How long requests that are in flight may take to finish after a shutdown was asked for.
+    /// Grace period of requests in flight after a shutdown.
     pub shutdown_grace: HumanDuration,
 }
 
@@ -144,12 +143,12 @@ impl Default for Connections {
     }
 }
 
-/// How the database is used.
+/// Settings of the database.
 #[derive(Debug, Clone)]
 pub struct Storage {
-    /// What a commit survives.
+    /// Durability of commits.
     pub durability: Durability,
-    /// Writing requests in one transaction, at most.
+    /// Maximum number of writing requests in one transaction.
     pub max_batch: NonZeroUsize,
 }
 
@@ -159,17 +158,17 @@ impl Default for Storage {
     }
 }
 
-/// What an answered order survives. Both survive a crash of the server.
+/// Durability of acknowledged orders. Both values survive a crash of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Also a crash of the machine: SQLite syncs its log at every commit.
+    /// Orders survive a crash of the host: SQLite syncs its log at every commit.
     Full,
-    /// Not a crash of the machine: the last commits may be lost, the database stays whole.
+    /// A crash of the host may lose the last commits; the database stays consistent.
     Normal,
 }
 
 impl Durability {
-    /// The value of SQLite's `synchronous` pragma.
+    /// Returns the value of SQLite's `synchronous` pragma.
     pub(crate) fn pragma(self) -> &'static str {
         match self {
             Durability::Full => "FULL",
@@ -178,7 +177,7 @@ impl Durability {
     }
 }
 
-/// The default of every setting that has one.
+/// Default values.
 pub mod default {
     use super::{HumanDuration, NonZeroUsize, available_parallelism};
 
@@ -209,7 +208,7 @@ pub mod default {
     /// See [`super::Storage::max_batch`].
     pub const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(128).expect("128 is above 0");
 
-    /// Half the cores, so that logins leave the other half to orders.
+    /// Returns half the number of cores, so that logins leave the other half to orders.
     #[must_use]
     pub fn password_workers() -> NonZeroUsize {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_that_argon2_does_not_have_is_refused() {
+    fn a_cost_that_argon2_does_not_support_is_rejected() {
         let error = HashCost::new(7, 1, 1).unwrap_err().to_string();
         assert!(error.contains('7'), "{error}");
     }

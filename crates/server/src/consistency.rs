@@ -1,6 +1,6 @@
-//! Checking a database: nothing sold that was not ordered, nothing ordered that was not sold, totals that add up.
+//! Consistency check of a database: units sold against units ordered, per product, and totals against items.
 //!
-//! Reads one snapshot, so it may be asked while the shop is open.
+//! The check reads one snapshot, so it works while the shop is running.
 
 use std::path::Path;
 
@@ -10,15 +10,15 @@ use rusqlite::Connection;
 use crate::error::ServerError;
 use crate::store::schema::open_for_reading;
 
-/// What each counts must not be there. All of them take time in proportion to the rows, not to their square: a join of
-/// all orders with all sums would be the latter in SQLite.
+/// Queries that count inconsistent rows. Each takes time proportional to the number of rows; in SQLite a join of all
+/// orders with all sums would take quadratic time.
 const FAULTS: [&str; 4] = [
     // Ordered products that do not exist, or whose units do not add up.
     "SELECT count(*) FROM (SELECT product_id, sum(quantity) AS units FROM order_items GROUP BY product_id)
      LEFT JOIN products ON products.id = product_id WHERE products.id IS NULL OR stock < 0 OR added - stock <> units",
-    // Products that were never ordered, and of which some are gone nevertheless.
+    // Products without orders whose stock has changed.
     "SELECT count(*) FROM products WHERE stock <> added AND id NOT IN (SELECT product_id FROM order_items)",
-    // Orders whose total is not that of their items, or that have none.
+    // Orders without items, or whose total differs from their items.
     "SELECT count(*) FROM orders WHERE total_cents IS NOT
      (SELECT sum(quantity * price_cents) FROM order_items WHERE order_id = orders.id)",
     // Items of orders that do not exist.
@@ -28,7 +28,7 @@ const FAULTS: [&str; 4] = [
 /// Checks the database at `path`.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the database cannot be read.
 pub fn check(path: &Path) -> Result<ConsistencyReport, ServerError> {
     let connection = open_for_reading(path)?;
     read(&connection).map_err(|source| ServerError::Database { path: path.to_owned(), step: "check", source })
@@ -63,7 +63,7 @@ mod tests {
     use rusqlite::StatementStatus;
 
     /// One user, two products of which 3 units of the first were sold, in one order of 30 cents.
-    const SOUND: &str = "
+    const CONSISTENT: &str = "
         INSERT INTO users VALUES (1, 'ann', '', 0, 0);
         INSERT INTO categories VALUES (1, 'Things', 2);
         INSERT INTO products (id, category_id, name, description, price_cents, added, stock)
@@ -73,21 +73,21 @@ mod tests {
         PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;";
 
     fn is_consistent_after(change: &str) -> bool {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("shop.db");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shop.db");
         let connection = open_for_writing(&path, Durability::Normal).unwrap();
-        connection.execute_batch(SOUND).unwrap();
+        connection.execute_batch(CONSISTENT).unwrap();
         connection.execute_batch(change).unwrap();
         check(&path).unwrap().consistent
     }
 
     #[test]
-    fn a_sound_database_is_consistent() {
+    fn an_unchanged_database_is_consistent() {
         assert!(is_consistent_after(""));
     }
 
     #[test]
-    fn every_fault_is_found() {
+    fn every_inconsistency_is_detected() {
         for change in [
             "UPDATE products SET stock = 5 WHERE id = 1",
             "UPDATE products SET stock = 8 WHERE id = 2",
@@ -102,15 +102,15 @@ mod tests {
             "DELETE FROM products WHERE id = 1",
             "INSERT INTO orders VALUES (2, 1, 0, 0, NULL)",
         ] {
-            assert!(!is_consistent_after(change), "not found: {change}");
+            assert!(!is_consistent_after(change), "not detected: {change}");
         }
     }
 
-    /// The steps of SQLite's virtual host that each query of [`FAULTS`] takes over so many orders.
+    /// Returns the steps of SQLite's virtual machine that each query of [`FAULTS`] takes for this number of orders.
     fn steps(orders: u32) -> [i32; 4] {
-        let folder = tempfile::tempdir().unwrap();
-        let connection = open_for_writing(&folder.path().join("shop.db"), Durability::Normal).unwrap();
-        connection.execute_batch(SOUND).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(&directory.path().join("shop.db"), Durability::Normal).unwrap();
+        connection.execute_batch(CONSISTENT).unwrap();
         let many = format!(
             "WITH RECURSIVE n (id) AS (SELECT 2 UNION ALL SELECT id + 1 FROM n WHERE id < {orders})
                  INSERT INTO orders SELECT id, 1, 0, 10, NULL FROM n;
@@ -125,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn the_work_grows_in_proportion_to_the_orders() {
-        // Four times the orders: 4 times the steps in proportion, 16 times in proportion to the square.
+    fn the_work_is_proportional_to_the_number_of_orders() {
+        // 4 times the orders: 4 times the steps if linear, 16 times if quadratic.
         for (few, many) in steps(1_000).into_iter().zip(steps(4_000)) {
             assert!(many > 0 && many < 6 * few, "{few} steps for 1000 orders, {many} for 4000");
         }

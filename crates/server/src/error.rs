@@ -1,65 +1,69 @@
-//! Why a shop cannot start, or a database cannot be read.
+//! Reasons why a shop cannot start or a database cannot be read.
 
 use std::path::PathBuf;
 
-/// What keeps the shop from starting.
+use protocol::limits;
+
+/// Error at the start of the shop or when a database is read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
-    /// SQLite refused.
+    /// SQLite failed.
     #[error("database '{}': {step}: {source}", path.display())]
     Database {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// What was being done.
+        /// Failed step.
         step: &'static str,
-        /// Why it failed.
+        /// Cause.
         source: rusqlite::Error,
     },
-    /// The file itself could not be made or opened.
-    #[error("database '{}': cannot open the file: {source} (its directory must exist and be writable)", path.display())]
+    /// The file cannot be created or opened.
+    #[error("database '{}': cannot open the file: {source} (expected a writable file in an existing directory)", path.display())]
     File {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why it failed.
+        /// Cause.
         source: std::io::Error,
     },
-    /// A later version of the shop made this database.
-    #[error("database '{}' has schema version {found}, this program knows versions up to {known}: use a newer shop-server or another file", path.display())]
+    /// A later version of the program created the database.
+    #[error("database '{}' has schema version {found}, expected at most {known}: use a newer shop-server or another --database", path.display())]
     NewerSchema {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Its version.
+        /// Schema version of the file.
         found: i64,
-        /// The latest version this program knows.
+        /// Latest schema version that this program supports.
         known: i64,
     },
-    /// It is a database, but no shop's.
-    #[error("database '{}' holds something else than a shop: give another --database", path.display())]
+    /// The file is a database of another program.
+    #[error("database '{}' is not a shop's: choose another --database", path.display())]
     ForeignDatabase {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
     },
-    /// The administrator's name belongs to a virtual user.
-    #[error("user '{username}' exists and is no administrator: give another --admin-username")]
+    /// The administrator's name belongs to another user.
+    #[error("user '{username}' exists and is not an administrator: choose another --admin-username")]
     NotAnAdmin {
-        /// The name.
+        /// Configured name.
         username: String,
     },
-    /// The administrator's name is no user name.
-    #[error("administrator's name '{username}': expected 1 to 64 of A-Z a-z 0-9 _ . -")]
+    /// The administrator's name is not a valid user name.
+    #[error("invalid administrator's name '{username}': expected {} to {} characters from A-Z a-z 0-9 _ . -", limits::USERNAME_CHARS.start(), limits::USERNAME_CHARS.end())]
     AdminUsername {
-        /// The name.
+        /// Configured name.
         username: String,
     },
     /// The administrator's password is too short or too long.
-    #[error("administrator's password has {bytes} bytes, expected 8 to 1024")]
+    #[error("invalid administrator's password: expected {} to {} bytes, got {bytes}", limits::PASSWORD_BYTES.start(), limits::PASSWORD_BYTES.end())]
     AdminPassword {
-        /// Its length, bytes.
+        /// Length, bytes.
         bytes: usize,
     },
-    /// Argon2 has no such cost.
-    #[error("password hashing with {memory_kib} KiB, {iterations} iterations, {parallelism} lanes: {source}")]
+    /// Argon2 does not support the cost.
+    #[error(
+        "invalid cost of password hashing ({memory_kib} KiB, {iterations} iterations, {parallelism} lanes): {source}"
+    )]
     HashCost {
         /// Memory, KiB.
         memory_kib: u32,
@@ -67,23 +71,23 @@ pub enum ServerError {
         iterations: u32,
         /// Lanes.
         parallelism: u32,
-        /// Why it was refused.
+        /// Cause.
         source: argon2::Error,
     },
     /// The trace cannot be started.
-    #[error("trace '{}': {source} (it must be a new file, in a directory that is writable)", path.display())]
+    #[error("trace '{}': {source} (expected a new file in a writable directory)", path.display())]
     Trace {
-        /// Which file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why it failed.
+        /// Cause.
         source: std::io::Error,
     },
-    /// The operating system refused random bytes, a thread or memory.
+    /// Another step of the start failed.
     #[error("{step}: {reason}")]
     System {
-        /// What was being done.
+        /// Failed step.
         step: &'static str,
-        /// Why it failed.
+        /// Cause.
         reason: String,
     },
 }

@@ -1,13 +1,13 @@
-//! The shop: ten commands on two TCP ports, kept in one SQLite file. `docs/protocol.md` says how to speak to it.
+//! The shop: ten commands on two TCP ports, with one SQLite file. `docs/protocol.md` describes its protocol.
 //!
 //! ```text
-//! accept ─► connection (frames in order) ─► shop ─► commands ─┬─► store: one writer thread, some reader threads
-//!                                                             └─► passwords: a bounded group that hashes
+//! accept ─► connection (frames in order) ─► shop ─► commands ─┬─► store: one writer thread, several reader threads
+//!                                                             └─► passwords: bounded pool of hashing threads
 //! ```
-//! An request context goes with each request and counts what it waits and what the database takes; with `--trace`, the
-//! trace writes down what TCP went through for each response.
+//! Each request has a context that counts its time in queues and database. With `--trace`, the server records TCP
+//! statistics per response.
 //!
-//! [`run`] is the whole server with its sockets, settings and shutdown as arguments; [`cli`] is the program around it.
+//! [`run`] is the complete server with sockets, settings and shutdown as arguments; [`cli`] is the program.
 
 mod accept;
 mod catalogue;
@@ -40,13 +40,12 @@ pub use shop::Shop;
 
 use tokio_util::sync::CancellationToken;
 
-/// Opens the shop that `config` describes and serves it on `listeners` until `shutdown` is cancelled.
+/// Opens the shop and serves it on `listeners` until `shutdown` is cancelled.
 ///
-/// A password that had to be invented for the administrator is not shown to anybody here: set one in the
-/// [`Config`], or use [`Shop::open`] and [`serve`], which is what this function does.
+/// A generated administrator's password is lost: set one in `config`, or call [`Shop::open`] and [`serve`].
 ///
 /// # Errors
-/// When the database or the administrator's account cannot be made ready. After that only connections fail.
+/// As [`Shop::open`]. Later errors concern single connections only.
 pub async fn run(listeners: Listeners, config: Config, shutdown: CancellationToken) -> Result<(), ServerError> {
     serve(Shop::open(&config)?, listeners, shutdown).await;
     Ok(())

@@ -1,9 +1,8 @@
-//! Hashing passwords with Argon2id, a few at a time and on threads of their own.
+//! Password hashing with Argon2id, on dedicated threads.
 //!
-//! A hash is meant to be slow. The queue before the threads is bounded, so that a flood of logins is answered
-//! `overloaded` instead of starving the orders. An unknown user's password is verified against a hash that belongs to
-//! an unknown user, so that the response time does not reveal which accounts exist. (After the cost was changed it
-//! does, for accounts made before: their hashes keep the cost that they were made at.)
+//! Hashes are slow by design. The queue is bounded, so a flood of logins gets `overloaded` and does not delay orders. For
+//! an unknown user the password is compared with a hash of random bytes, so the response time does not reveal which
+//! accounts exist. It does for accounts created with another hashing cost, because their hashes keep that cost.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -21,18 +20,17 @@ use crate::request_timing::RequestTiming;
 use crate::token;
 use crate::worker_pool::{QueueSettings, WorkerPool};
 
-/// The threads that hash.
+/// Threads that hash passwords.
 #[derive(Debug)]
 pub(crate) struct PasswordPool {
-    /// The threads and their queue.
     pool: WorkerPool<Job>,
-    /// What new hashes cost.
+    /// Cost of new hashes.
     cost: HashCost,
-    /// Hash of an unknown password, at the same cost as new ones: compared when the user does not exist.
-    unknown_user: String,
+    /// Hash of random bytes with the same cost, compared if the user does not exist.
+    unknown_user_hash: String,
 }
 
-/// What a thread does, and sends the answer.
+/// Computation that also sends its result.
 type Job = Box<dyn FnOnce() + Send>;
 
 impl PasswordPool {
@@ -40,32 +38,32 @@ impl PasswordPool {
     pub(crate) fn start(settings: &Passwords) -> Result<Self, ServerError> {
         let random = token::random_hex::<32>()
             .map_err(|error| ServerError::System { step: "random bytes", reason: error.to_string() })?;
-        let unknown_user = hash(&settings.cost, &random)
+        let unknown_user_hash = hash(&settings.cost, &random)
             .map_err(|error| ServerError::System { step: "password hashing", reason: format!("{error:?}") })?;
         let queue = QueueSettings { name: "passwords", capacity: settings.queue.get(), max_batch: 1 };
         let workers = vec![run_all; settings.workers.get()];
         let pool = WorkerPool::start(queue, workers)
             .map_err(|error| ServerError::System { step: "threads for passwords", reason: error.to_string() })?;
-        Ok(Self { pool, cost: settings.cost.clone(), unknown_user })
+        Ok(Self { pool, cost: settings.cost.clone(), unknown_user_hash })
     }
 
-    /// Hashes a new password. Also tells how long that waited for a thread.
+    /// Hashes a new password. Also returns the time in the queue.
     pub(crate) async fn hash(&self, password: String) -> (CommandResult<String>, RequestTiming) {
         let cost = self.cost.clone();
         self.compute(move || hash(&cost, &password)).await
     }
 
-    /// Whether `password` belongs to the hash `stored`; for `None`, an unknown user, it never does, and takes as long.
-    /// Also tells how long that waited for a thread.
+    /// Returns whether `password` matches the hash `stored`, and the time in the queue. For `None`, an unknown user, it
+    /// takes as long and never matches.
     pub(crate) async fn verify(
         &self,
         password: String,
         stored: Option<String>,
     ) -> (CommandResult<bool>, RequestTiming) {
         let known = stored.is_some();
-        let stored = stored.unwrap_or_else(|| self.unknown_user.clone());
-        let (same, timing) = self.compute(move || verify(&password, &stored)).await;
-        (same.map(|same| known && same), timing)
+        let stored = stored.unwrap_or_else(|| self.unknown_user_hash.clone());
+        let (matches, timing) = self.compute(move || verify(&password, &stored)).await;
+        (matches.map(|matches| known && matches), timing)
     }
 
     async fn compute<T, W>(&self, work: W) -> (CommandResult<T>, RequestTiming)
@@ -74,9 +72,9 @@ impl PasswordPool {
         W: FnOnce() -> CommandResult<T> + Send + 'static,
     {
         let submitted = Instant::now();
-        let (reply, answer) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let job = move || {
-            // When the connection is closed the result is not needed, and is not worth its cost.
+            // Without a connection the result is not needed.
             if !reply.is_closed() {
                 let timing = RequestTiming::waiting_since(submitted);
                 let result = catch_unwind(AssertUnwindSafe(work));
@@ -84,11 +82,11 @@ impl PasswordPool {
             }
         };
         if !self.pool.try_send(Box::new(job)) {
-            let message = "too many passwords are waiting to be checked; try again later";
+            let message = "too many passwords are waiting to be hashed; try again later";
             return (Err(CommandError::refused(ErrorCode::Overloaded, message)), RequestTiming::default());
         }
-        let lost = || Err(CommandError::Broken("a password thread gave no answer".to_owned()));
-        answer.await.unwrap_or_else(|_| (lost(), RequestTiming::waiting_since(submitted)))
+        let lost = || Err(CommandError::Broken("a password thread returned no result".to_owned()));
+        result.await.unwrap_or_else(|_| (lost(), RequestTiming::waiting_since(submitted)))
     }
 }
 
@@ -98,7 +96,7 @@ fn run_all(jobs: &mut Vec<Job>) {
     }
 }
 
-/// The hash of `password` with a new salt, as a PHC string that names its parameters.
+/// Returns the hash of `password` with a new salt, as a PHC string, which includes the parameters.
 pub(crate) fn hash(cost: &HashCost, password: &str) -> CommandResult<String> {
     let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost.params()).hash_password(password.as_bytes());
     let hash = hashed.map_err(|error| CommandError::Broken(format!("password hashing: {error}")))?;
@@ -106,17 +104,17 @@ pub(crate) fn hash(cost: &HashCost, password: &str) -> CommandResult<String> {
     Ok(hash.to_string())
 }
 
-/// Whether `password` belongs to `stored`, with the parameters that `stored` itself names.
+/// Returns whether `password` matches the PHC string `stored`.
 fn verify(password: &str, stored: &str) -> CommandResult<bool> {
     let unreadable = |error| CommandError::Broken(format!("stored password hash: {error}"));
     let stored = PasswordHash::new(stored).map_err(|error| unreadable(error.to_string()))?;
-    let same = match Argon2::default().verify_password(password.as_bytes(), &stored) {
+    let matches = match Argon2::default().verify_password(password.as_bytes(), &stored) {
         Ok(()) => true,
         Err(argon2::password_hash::Error::PasswordInvalid) => false,
         Err(error) => return Err(unreadable(error.to_string())),
     };
     tracing::trace!(cost = %stored.params, "password hash computed");
-    Ok(same)
+    Ok(matches)
 }
 
 #[cfg(test)]
@@ -152,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_belongs_to_its_own_hash_only() {
+    async fn a_password_matches_only_its_own_hash() {
         let pool = pool(cheap(), 4);
         let stored = pool.hash("password-1".into()).await.0.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{stored}");
@@ -162,61 +160,64 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_hash_made_at_another_cost_still_verifies() {
+    async fn a_hash_with_another_cost_still_matches() {
         let stored = hash(&HashCost::new(128, 3, 2).unwrap(), "password-1").unwrap();
         assert!(pool(cheap(), 4).verify("password-1".into(), Some(stored)).await.0.unwrap());
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_at_once() {
+    async fn a_full_queue_rejects_immediately() {
         let pool = pool(cheap(), 1);
         let release = pool.block_thread().await;
-        let (waiting, refused) = tokio::join!(pool.hash("waits for the thread".into()), async {
-            let refused = pool.hash("finds no room".into()).await.0;
+        let (waiting, rejected) = tokio::join!(pool.hash("waits in the queue".into()), async {
+            let rejected = pool.hash("finds the queue full".into()).await.0;
             release.send(()).unwrap();
-            refused
+            rejected
         });
         waiting.0.unwrap();
-        assert!(refused.is_err_and(|error| error.is_overloaded()));
+        assert!(rejected.is_err_and(|error| error.is_overloaded()));
     }
 
     #[tokio::test]
-    async fn a_panic_is_an_answer_and_the_thread_goes_on() {
+    async fn a_panic_is_an_error_and_the_thread_continues() {
         let pool = pool(cheap(), 4);
-        let broken = pool.compute::<(), _>(|| panic!("as the test wants it")).await.0;
-        assert!(matches!(broken, Err(CommandError::Broken(reason)) if reason.contains("as the test wants it")));
+        let broken = pool.compute::<(), _>(|| panic!("panic of the test")).await.0;
+        assert!(matches!(broken, Err(CommandError::Broken(reason)) if reason.contains("panic of the test")));
         pool.hash("password-1".into()).await.0.unwrap();
     }
 
     #[tokio::test]
-    async fn an_unknown_user_costs_as_much_as_a_known_one() {
+    async fn the_hash_of_an_unknown_user_has_the_cost_of_others() {
         let pool = pool(HashCost::new(96, 2, 3).unwrap(), 4);
         let stored = pool.hash("password-1".into()).await.0.unwrap();
         let cost = |hash: &str| PasswordHash::new(hash).unwrap().params.to_string();
-        assert_eq!((cost(&pool.unknown_user), cost(&stored)), ("m=96,t=2,p=3".to_owned(), cost(&pool.unknown_user)));
+        assert_eq!(
+            (cost(&pool.unknown_user_hash), cost(&stored)),
+            ("m=96,t=2,p=3".to_owned(), cost(&pool.unknown_user_hash))
+        );
     }
 
     #[tokio::test]
-    async fn hashing_is_no_waiting_and_waiting_for_a_thread_is() {
+    async fn queue_time_excludes_hashing_and_includes_waiting_for_a_thread() {
         let pool = pool(cheap(), 4);
         let before = Instant::now();
-        let (began, timing) = pool
+        let (start, timing) = pool
             .compute(|| {
-                let began = Instant::now();
+                let start = Instant::now();
                 std::thread::sleep(Duration::from_millis(30));
-                Ok(began)
+                Ok(start)
             })
             .await;
-        assert!(timing.queue <= began.unwrap() - before && timing.disk.is_zero(), "{timing:?}");
+        assert!(timing.queue <= start.unwrap() - before && timing.database.is_zero(), "{timing:?}");
         let release = pool.block_thread().await;
-        let ((waited, timing), held) = tokio::join!(pool.hash("password-1".into()), async {
+        let ((hashed, timing), held) = tokio::join!(pool.hash("password-1".into()), async {
             let queued = Instant::now();
             std::thread::sleep(Duration::from_millis(30));
             let held = queued.elapsed();
             release.send(()).unwrap();
             held
         });
-        waited.unwrap();
-        assert!(timing.queue >= held && timing.disk.is_zero(), "{timing:?}, held {held:?}");
+        hashed.unwrap();
+        assert!(timing.queue >= held && timing.database.is_zero(), "{timing:?}, held {held:?}");
     }
 }

@@ -1,7 +1,7 @@
-//! The database: one thread writes, some threads read, and neither waits for the other (SQLite's WAL).
+//! The database: one writer thread and several reader threads that do not wait for each other (SQLite's WAL).
 //!
-//! Work is a closure over a connection. Writing closures that wait at the same time share one transaction and are
-//! answered after its commit; each has a savepoint of its own, so that one that fails takes nothing else with it.
+//! Work is a closure over a connection. Writing closures in the queue share a transaction and return after its commit.
+//! Each has its own savepoint, so a failed one does not undo the others.
 
 mod job;
 pub(crate) mod orders;
@@ -24,31 +24,31 @@ use crate::request_timing::RequestTiming;
 use crate::worker_pool::{QueueSettings, WorkerPool};
 use job::Queued;
 
-/// Jobs that may wait for a database thread; further ones wait in their connection.
-const QUEUE: usize = 1024;
+/// Maximum number of jobs in a queue; further ones wait in their connection.
+const QUEUE_CAPACITY: usize = 1024;
 
-/// The database with its threads. Dropping it finishes what is queued and moves the log into the database file.
+/// Database with its threads. Dropping it finishes the queues and moves SQLite's log into the database file.
 #[derive(Debug)]
 pub(crate) struct Store {
-    // Dropped in this order: the checkpoint at the writer's end wants no reader in its way.
+    // Dropped in this order: readers would prevent the checkpoint at the end of the writer.
     readers: WorkerPool<Queued>,
     writer: WorkerPool<Queued>,
 }
 
 impl Store {
-    /// Takes over `connection`, which came from [`schema::open_for_writing`], and opens others for reading.
+    /// Starts the threads. `connection` comes from [`schema::open_for_writing`].
     pub(crate) fn start(path: &Path, connection: Connection, settings: &Storage) -> Result<Self, ServerError> {
         let threads =
             |error: std::io::Error| ServerError::System { step: "threads for the database", reason: error.to_string() };
         let readers = reader::workers(path)?;
-        let queue = QueueSettings { name: "reader", capacity: QUEUE, max_batch: reader::MAX_BATCH };
+        let queue = QueueSettings { name: "reader", capacity: QUEUE_CAPACITY, max_batch: reader::MAX_BATCH };
         let readers = WorkerPool::start(queue, readers).map_err(threads)?;
-        let queue = QueueSettings { name: "writer", capacity: QUEUE, max_batch: settings.max_batch.get() };
+        let queue = QueueSettings { name: "writer", capacity: QUEUE_CAPACITY, max_batch: settings.max_batch.get() };
         let writer = WorkerPool::start(queue, vec![writer::worker(connection)]).map_err(threads)?;
         Ok(Self { readers, writer })
     }
 
-    /// Runs `work` on a connection that only reads. Also tells what it spent.
+    /// Runs `work` on a read-only connection. Also returns its timing.
     pub(crate) async fn read<T, W>(&self, work: W) -> (CommandResult<T>, RequestTiming)
     where
         T: Send + 'static,
@@ -57,10 +57,10 @@ impl Store {
         submit(&self.readers, work).await
     }
 
-    /// Runs `work` in a transaction and answers after its commit. What a failed `work` did is undone.
+    /// Runs `work` in a transaction and returns after its commit. Changes of a failed `work` are undone.
     ///
-    /// Also tells what it spent: in the database its own statements and the transaction's start (with waiting for
-    /// other programs' locks) and commit, in the queue all else, with the statements of others in the transaction.
+    /// Also returns its timing. Database time: its own statements, the start of the transaction (including waits for
+    /// other programs' locks) and its commit. Queue time: the rest, including other jobs of the transaction.
     pub(crate) async fn write<T, W>(&self, work: W) -> (CommandResult<T>, RequestTiming)
     where
         T: Send + 'static,
@@ -77,11 +77,11 @@ where
 {
     let submitted = Instant::now();
     let broken = |reason: &str| (Err(CommandError::Broken(reason.to_owned())), RequestTiming::waiting_since(submitted));
-    let (reply, answer) = oneshot::channel();
+    let (reply, result) = oneshot::channel();
     if !pool.send(Queued::new(work, submitted, reply)).await {
-        return broken("the database threads have ended");
+        return broken("the database threads have stopped");
     }
-    answer.await.unwrap_or_else(|_| broken("a database thread gave no answer"))
+    result.await.unwrap_or_else(|_| broken("a database thread returned no result"))
 }
 
 #[cfg(test)]
@@ -97,14 +97,14 @@ mod tests {
         store_with(&Storage::default(), |_| {})
     }
 
-    /// A store whose writing connection was changed by `change`.
+    /// Returns a store whose writing connection was changed by `change`.
     fn store_with(storage: &Storage, change: impl FnOnce(&mut Connection)) -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("shop.db");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("shop.db");
         let mut connection = open_for_writing(&path, Durability::Normal).unwrap();
         change(&mut connection);
         let store = Store::start(&path, connection, storage).unwrap();
-        (folder, store)
+        (directory, store)
     }
 
     fn insert(connection: &Connection, name: &str) -> CommandResult<()> {
@@ -121,15 +121,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_fails_or_panics_undoes_its_own_work_only() {
-        let (_folder, store) = store();
+    async fn a_failed_or_panicked_job_undoes_only_its_own_changes() {
+        let (_directory, store) = store();
         let fails = store.write::<(), _>(|connection| {
             insert(connection, "undone")?;
-            Err(CommandError::Broken("as the test wants it".into()))
+            Err(CommandError::Broken("error of the test".into()))
         });
         let panics = store.write::<(), _>(|connection| {
             insert(connection, "undone too")?;
-            panic!("as the test wants it")
+            panic!("panic of the test")
         });
         let works = store.write(|connection| insert(connection, "kept"));
         let (fails, panics, works) = tokio::join!(fails, panics, works);
@@ -140,16 +140,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_panics_goes_on() {
-        let (_folder, store) = store();
-        let panics = store.read::<(), _>(|_| panic!("as the test wants it")).await.0;
+    async fn a_reader_continues_after_a_panic() {
+        let (_directory, store) = store();
+        let panics = store.read::<(), _>(|_| panic!("panic of the test")).await.0;
         assert!(matches!(panics, Err(CommandError::Broken(_))));
         assert!(names(&store).await.is_empty());
     }
 
     #[tokio::test]
-    async fn a_job_that_breaks_the_transaction_spoils_its_batch_and_not_the_next() {
-        let (_folder, store) = store();
+    async fn a_job_that_ends_the_transaction_fails_its_batch_and_not_the_next() {
+        let (_directory, store) = store();
         let breaks = store.write(|connection| {
             insert(connection, "lost")?;
             Ok(connection.execute_batch("ROLLBACK")?)
@@ -160,9 +160,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_work_of_others_in_a_transaction_is_waiting_and_no_database_time() {
+    async fn other_jobs_of_a_transaction_count_as_queue_time() {
         const WORK: Duration = Duration::from_millis(100);
-        let (_folder, store) = store();
+        let (_directory, store) = store();
         let (release, hold) = std::sync::mpsc::channel::<()>();
         let (started, running) = oneshot::channel();
         let slow = |name: &'static str| {
@@ -177,7 +177,7 @@ mod tests {
         });
         let pair = async {
             running.await.unwrap();
-            // Both wait before the writer is released, so that they share the next transaction.
+            // Both are queued before the writer continues, so that they share the next transaction.
             tokio::join!(slow("one"), slow("two"), async { release.send(()).unwrap() })
         };
         let before = Instant::now();
@@ -185,56 +185,61 @@ mod tests {
         let elapsed = before.elapsed();
         assert!(busy.0.unwrap());
         for timing in [one, two] {
-            // Each works once and waits for the other once; nothing is counted twice.
-            assert!(timing.disk >= WORK && timing.queue >= WORK && timing.disk + timing.queue <= elapsed, "{timing:?}");
+            // Each works once and waits for the other once; no time counts twice.
+            assert!(
+                timing.database >= WORK && timing.queue >= WORK && timing.database + timing.queue <= elapsed,
+                "{timing:?}"
+            );
         }
     }
 
-    /// Writes five rows while another program holds the lock: the first write meets it, then the others queue behind.
-    /// Returns what each spent, and three durations: until all waited, from then until the lock was released, and the
-    /// rest.
-    async fn writes_beside_a_lock(max_batch: usize) -> (Vec<RequestTiming>, [Duration; 3]) {
-        let (met, lock_is_met) = std::sync::mpsc::channel();
+    /// Writes five rows while another program holds the lock: the first write waits for the lock, the others wait in the
+    /// queue. Returns the timing of each, and three durations: until all wait, until the lock is released, and the rest.
+    async fn writes_during_a_lock(max_batch: usize) -> (Vec<RequestTiming>, [Duration; 3]) {
+        let (waiting, lock_is_awaited) = std::sync::mpsc::channel();
         let storage = Storage { max_batch: NonZeroUsize::new(max_batch).unwrap(), ..Storage::default() };
-        let (folder, store) = store_with(&storage, |connection| {
+        let (directory, store) = store_with(&storage, |connection| {
             let wait = move |_| {
-                let _ = met.send(());
+                let _ = waiting.send(());
                 std::thread::sleep(Duration::from_millis(1));
                 true
             };
             connection.busy_handler(Some(wait)).unwrap();
         });
-        let lock = Connection::open(folder.path().join("shop.db")).unwrap();
+        let lock = Connection::open(directory.path().join("shop.db")).unwrap();
         lock.execute_batch("BEGIN IMMEDIATE").unwrap();
         let write = |name: &'static str| store.write(move |connection| insert(connection, name));
         let start = Instant::now();
-        let ((_, first), (behind, queued, released)) = tokio::join!(write("first"), async {
-            // SQLite has found the database locked: the first write has started, alone.
-            lock_is_met.recv().unwrap();
-            let behind = futures_util::future::join_all(["second", "third", "fourth", "fifth"].map(write));
-            let (behind, (queued, released)) = tokio::join!(behind, async {
+        let ((_, first), (others, queued, released)) = tokio::join!(write("first"), async {
+            // SQLite has found the database locked: the first write has started without the others.
+            lock_is_awaited.recv().unwrap();
+            let others = futures_util::future::join_all(["second", "third", "fourth", "fifth"].map(write));
+            let (others, (queued, released)) = tokio::join!(others, async {
                 let queued = Instant::now();
                 std::thread::sleep(Duration::from_millis(50));
                 let released = Instant::now();
                 lock.execute_batch("ROLLBACK").unwrap();
                 (queued, released)
             });
-            (behind, queued, released)
+            (others, queued, released)
         });
         let after = released.elapsed();
         assert_eq!(names(&store).await.len(), 5);
-        let timing = std::iter::once(first).chain(behind.into_iter().map(|(_, timing)| timing)).collect();
+        let timing = std::iter::once(first).chain(others.into_iter().map(|(_, timing)| timing)).collect();
         (timing, [queued - start, released - queued, after])
     }
 
     #[tokio::test]
-    async fn a_lock_is_database_time_for_the_write_that_meets_it_and_waiting_for_those_behind() {
+    async fn a_lock_is_database_time_for_the_first_write_and_queue_time_for_those_behind() {
         for max_batch in [1, 128] {
-            let (timing, [before, held, after]) = writes_beside_a_lock(max_batch).await;
-            assert!(timing[0].disk >= held && timing[0].queue <= before, "{before:?} {held:?} {after:?} {timing:?}");
-            for behind in &timing[1..] {
+            let (timing, [before, held, after]) = writes_during_a_lock(max_batch).await;
+            assert!(
+                timing[0].database >= held && timing[0].queue <= before,
+                "{before:?} {held:?} {after:?} {timing:?}"
+            );
+            for other in &timing[1..] {
                 assert!(
-                    behind.queue >= held && !behind.disk.is_zero() && behind.disk <= after,
+                    other.queue >= held && !other.database.is_zero() && other.database <= after,
                     "{held:?} {after:?} {timing:?}"
                 );
             }
@@ -243,16 +248,16 @@ mod tests {
 
     #[tokio::test]
     async fn readers_cannot_write() {
-        let (_folder, store) = store();
+        let (_directory, store) = store();
         assert!(store.read(|connection| insert(connection, "never")).await.0.is_err());
     }
 
     #[tokio::test]
-    async fn nothing_is_left_in_the_log_after_the_end() {
-        let (folder, store) = store();
+    async fn the_log_is_empty_after_the_end() {
+        let (directory, store) = store();
         store.write(|connection| insert(connection, "kept")).await.0.unwrap();
         drop(store);
-        let log = folder.path().join("shop.db-wal");
+        let log = directory.path().join("shop.db-wal");
         assert!(!log.exists() || log.metadata().unwrap().len() == 0);
     }
 }

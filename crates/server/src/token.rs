@@ -1,6 +1,6 @@
-//! Tokens: 256 random bits that travel in hexadecimal, of which only the SHA-256 is kept.
+//! Tokens: 256 random bits, in hexadecimal on the wire. The database stores their SHA-256 only.
 //!
-//! A fast hash is enough here, unlike for passwords: 256 random bits cannot be guessed.
+//! Unlike for passwords a fast hash suffices: 256 random bits cannot be guessed.
 
 use rusqlite::ToSql;
 use rusqlite::types::ToSqlOutput;
@@ -8,12 +8,12 @@ use sha2::{Digest, Sha256};
 
 use crate::command_error::{CommandError, CommandResult};
 
-/// The hash of a token: what the database knows it by.
+/// Hash of a token, as stored in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TokenHash([u8; 32]);
 
 impl TokenHash {
-    /// Of a token as it travels.
+    /// Returns the hash of a token in its wire format.
     pub(crate) fn of(token: &str) -> Self {
         Self(Sha256::digest(token.as_bytes()).into())
     }
@@ -25,12 +25,12 @@ impl ToSql for TokenHash {
     }
 }
 
-/// A new token as it travels.
+/// Generates a token in its wire format.
 pub(crate) fn generate() -> CommandResult<String> {
-    random_hex::<32>().map_err(|error| CommandError::Broken(format!("no random bytes for a token: {error}")))
+    random_hex::<32>().map_err(|error| CommandError::Broken(format!("random bytes for a token: {error}")))
 }
 
-/// `BYTES` random bytes in hexadecimal.
+/// Returns `BYTES` random bytes in hexadecimal.
 pub(crate) fn random_hex<const BYTES: usize>() -> Result<String, getrandom::Error> {
     let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes)?;
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_has_64_hexadecimal_digits_and_is_never_the_same() {
+    fn tokens_have_64_hexadecimal_digits_and_differ() {
         let (one, other) = (generate().unwrap(), generate().unwrap());
         assert!(one.len() == 64 && one.bytes().all(|byte| byte.is_ascii_hexdigit()), "{one}");
         assert_ne!(one, other);
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_sha_256() {
-        // FIPS 180-4's example for the message "abc".
+        // Example of FIPS 180-4 for the message "abc".
         let hash: String = TokenHash::of("abc").0.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }

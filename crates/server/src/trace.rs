@@ -117,27 +117,27 @@ mod tests {
     fn an_existing_file_is_not_changed() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("trace.csv");
-        fs::write(&path, "of an earlier server\n").unwrap();
+        fs::write(&path, "rows of an earlier server\n").unwrap();
         let error = Trace::start(&path).unwrap_err().to_string();
         assert!(error.contains("trace.csv") && error.contains("new file"), "{error}");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "of an earlier server\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "rows of an earlier server\n");
     }
 
     #[test]
     fn rows_are_kept_until_the_file_can_be_written() {
         let directory = tempfile::tempdir().unwrap();
-        let (home, away) = (directory.path().join("home"), directory.path().join("away"));
-        fs::create_dir(&home).unwrap();
-        let trace = Trace::start(&home.join("trace.csv")).unwrap();
-        fs::rename(&home, &away).unwrap();
+        let (original, moved) = (directory.path().join("original"), directory.path().join("moved"));
+        fs::create_dir(&original).unwrap();
+        let trace = Trace::start(&original.join("trace.csv")).unwrap();
+        fs::rename(&original, &moved).unwrap();
         trace.push(row(1));
-        // The list is renamed at the first try, which fails.
+        // The writer takes the list for its first attempt, which fails.
         while !trace.queue.lock().rows.is_empty() {
             std::thread::yield_now();
         }
         trace.push(row(2));
-        fs::rename(&away, &home).unwrap();
+        fs::rename(&moved, &original).unwrap();
         drop(trace);
-        assert_eq!(exchanges(&home.join("trace.csv")), [1, 2]);
+        assert_eq!(exchanges(&original.join("trace.csv")), [1, 2]);
     }
 }

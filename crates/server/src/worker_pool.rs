@@ -1,7 +1,7 @@
-//! A worker pool: threads that take jobs in batches from one bounded queue.
+//! Worker pool: threads that take batches of jobs from one bounded queue.
 //!
-//! The database and the password hashes live behind groups, so that nothing slow ever runs on the runtime's threads.
-//! A panic in a batch costs that batch and nothing else. Dropping the group lets it finish its queue first.
+//! Database access and password hashing run in pools, so that they never block the runtime's threads. A panic ends only
+//! the batch in which it occurs. Dropping a pool first finishes its queue.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,27 +10,26 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
-/// Some threads and the queue they work off.
+/// Threads with one bounded queue.
 pub(crate) struct WorkerPool<J> {
-    /// Where jobs go; `None` once the group is stopping.
+    /// Sender to the queue; `None` once the pool is stopping.
     queue: Option<mpsc::Sender<J>>,
-    /// Its threads.
     threads: Vec<JoinHandle<()>>,
 }
 
-/// How a group's queue is worked off.
+/// Settings of a pool's queue.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueueSettings {
-    /// Name of the threads, as debuggers and `top -H` show it.
+    /// Name of the threads, for debuggers and `top -H`.
     pub(crate) name: &'static str,
-    /// Jobs that may wait.
+    /// Maximum number of waiting jobs.
     pub(crate) capacity: usize,
-    /// Jobs that one thread takes at once, at most.
+    /// Maximum number of jobs that a thread takes in one batch.
     pub(crate) max_batch: usize,
 }
 
 impl<J: Send + 'static> WorkerPool<J> {
-    /// Starts one thread for each of `workers`; a worker empties the batch it is given.
+    /// Starts one thread per worker. A worker empties the batch that it receives.
     pub(crate) fn start<W>(settings: QueueSettings, workers: Vec<W>) -> std::io::Result<Self>
     where
         W: FnMut(&mut Vec<J>) + Send + 'static,
@@ -46,7 +45,7 @@ impl<J: Send + 'static> WorkerPool<J> {
         Ok(pool)
     }
 
-    /// Queues `job`, after waiting for room. `false` when the group is gone.
+    /// Queues `job`, after waiting for space. Returns false if the pool has stopped.
     pub(crate) async fn send(&self, job: J) -> bool {
         match &self.queue {
             Some(queue) => queue.send(job).await.is_ok(),
@@ -54,7 +53,7 @@ impl<J: Send + 'static> WorkerPool<J> {
         }
     }
 
-    /// Queues `job` unless the queue is full or the group gone.
+    /// Queues `job`. Returns false if the queue is full or the pool has stopped.
     pub(crate) fn try_send(&self, job: J) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.try_send(job).is_ok())
     }
@@ -65,7 +64,7 @@ impl<J> Drop for WorkerPool<J> {
         self.queue = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a worker thread ended in a panic");
+                tracing::error!("a worker thread panicked");
             }
         }
     }
@@ -77,20 +76,20 @@ impl<J> fmt::Debug for WorkerPool<J> {
     }
 }
 
-/// One thread's life: until the queue is closed and empty.
+/// Runs one thread until the queue is closed and empty.
 fn work<J, W: FnMut(&mut Vec<J>)>(jobs: &Mutex<mpsc::Receiver<J>>, max_batch: usize, mut worker: W) {
     let mut batch = Vec::with_capacity(max_batch);
     while take_batch(jobs, max_batch, &mut batch) {
         if catch_unwind(AssertUnwindSafe(|| worker(&mut batch))).is_err() {
-            tracing::error!("a worker thread panicked and goes on");
+            tracing::error!("a batch of jobs panicked, its worker thread continues");
         }
         batch.clear();
     }
 }
 
-/// Waits for a job, then takes all that wait already, up to `max_batch`. `false` when there will be none any more.
+/// Waits for a job and takes all waiting ones, up to `max_batch`. Returns false if the queue is closed and empty.
 fn take_batch<J>(jobs: &Mutex<mpsc::Receiver<J>>, max_batch: usize, batch: &mut Vec<J>) -> bool {
-    // A poisoned lock is as good as a clean one: nothing but the queue is behind it.
+    // A poisoned lock is usable: it protects only the queue.
     let mut jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(first) = jobs.blocking_recv() else { return false };
     batch.push(first);
@@ -113,7 +112,7 @@ mod tests {
         let worker = |batch: &mut Vec<(bool, Reply)>| {
             let size = batch.len();
             for (panics, reply) in batch.drain(..) {
-                assert!(!panics, "a job that panics, as the test wants it");
+                assert!(!panics, "panic of the test");
                 let _ = reply.send(size);
             }
         };
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_costs_its_batch_and_not_the_crew() {
+    async fn a_panic_ends_its_batch_and_not_the_pool() {
         let pool = pool(4, 1);
         let (reply, lost) = oneshot::channel();
         assert!(pool.send((true, reply)).await);
@@ -132,13 +131,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stopping_crew_finishes_its_queue() {
+    async fn a_stopping_pool_finishes_its_queue() {
         let pool = pool(16, 4);
         let mut replies = Vec::new();
         for _ in 0..16 {
-            let (reply, answer) = oneshot::channel();
+            let (reply, result) = oneshot::channel();
             assert!(pool.try_send((false, reply)));
-            replies.push(answer);
+            replies.push(result);
         }
         drop(pool);
         for reply in replies {

@@ -1,5 +1,5 @@
 //! The Python client in `docs/protocol.md`, against the real server. Needs python3.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "all of this is a test, also the helpers")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests and their helpers")]
 
 #[path = "suite/support.rs"]
 #[allow(dead_code, reason = "the suite uses the rest")]
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     run(1, [test!(the_python_client_works).needs(&[|| requirements::program("python3", &["--version"], "python3")])])
 }
 
-/// The first fenced block of Python on the page.
+/// Returns the first fenced block of Python in `docs/protocol.md`.
 fn client_on_the_page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocol.md");
     let page = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

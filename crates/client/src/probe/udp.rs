@@ -27,7 +27,7 @@ mod tests {
         let mut datagram = request(0x1234, 7, 56);
         assert_eq!(datagram.len(), 56);
         assert_eq!(reply(&datagram), None);
-        assert!(echo::answer(&mut datagram));
+        assert!(echo::respond(&mut datagram));
         assert_eq!(reply(&datagram), Some((0x1234, 7)));
         assert_eq!(reply(&datagram[..HEADER_BYTES - 1]), None);
         assert_eq!(request(1, 1, 0).len(), HEADER_BYTES);

@@ -1,4 +1,4 @@
-//! Every request survives the wire, and every mistake names its field.
+//! Decoding: every encoded request, and the errors of invalid ones.
 
 use super::*;
 use proptest::prelude::*;
@@ -35,19 +35,19 @@ fn every_request() -> Vec<Request> {
 }
 
 #[test]
-fn every_request_survives_the_wire() {
+fn every_request_is_decoded_from_its_encoding() {
     let requests = every_request();
     let commands: Vec<&str> = requests.iter().map(Request::command).collect();
     assert_eq!(commands, Command::ALL.iter().map(|command| command.name()).collect::<Vec<_>>());
     for request in requests {
         let payload = serde_json::to_vec(&request).unwrap();
-        let back = Request::decode(&payload, request.port());
-        assert!(back.as_ref() == Ok(&request), "{} came back as {:?}", request.command(), back.err());
+        let decoded = Request::decode(&payload, request.port());
+        assert!(decoded.as_ref() == Ok(&request), "{} was decoded as {:?}", request.command(), decoded.err());
     }
 }
 
 #[test]
-fn bad_input_names_its_field() {
+fn an_invalid_request_names_its_field() {
     let long = "x".repeat(65);
     for (port, text, code, field) in [
         (Port::Shop, "[]".to_owned(), ErrorCode::MalformedRequest, None),
@@ -111,7 +111,7 @@ fn bad_input_names_its_field() {
 }
 
 #[test]
-fn passwords_and_tokens_never_stand_in_a_message() {
+fn error_messages_never_quote_passwords() {
     let text = r#"{"command":"register","username":"a","password":"secret!"}"#;
     let error = Request::decode(text.as_bytes(), Port::Accounts).err().unwrap();
     assert!(!error.message.contains("secret!"), "{error}");
@@ -125,7 +125,7 @@ proptest! {
 }
 
 #[test]
-fn an_unknown_field_with_a_huge_name_is_answered_briefly() {
+fn the_error_of_an_unknown_field_with_a_long_name_is_short() {
     let text = format!(r#"{{"command":"view_categories","{}":1}}"#, "x".repeat(600_000));
     let error = Request::decode(text.as_bytes(), Port::Shop).err().unwrap();
     assert!(error.message.len() < 200 && error.field.unwrap().len() < 200);

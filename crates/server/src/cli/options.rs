@@ -1,21 +1,21 @@
-//! What can be said on the command line or in the environment, literally. `serve.rs` makes a `Config` of it.
+//! Flags and environment variables. `serve.rs` converts them to a `Config`.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use model::HumanDuration;
 use protocol::limits;
 
 use crate::cli::NAME;
 use crate::config::default;
-use model::HumanDuration;
 
-/// The environment variable that holds the administrator's password; there is no flag, because everybody on the
-/// host can see a process's arguments.
+/// Environment variable with the administrator's password. There is no flag, because all users of the host can read a
+/// process's arguments.
 pub(super) const ADMIN_PASSWORD_VARIABLE: &str = "SHOP_ADMIN_PASSWORD";
 
-/// The shop: accounts and orders over TCP, kept in one SQLite file.
+/// The shop: accounts and orders over TCP, stored in one SQLite file
 #[derive(Debug, Parser)]
 #[command(name = NAME, version = protocol::VERSION, args_conflicts_with_subcommands = true, after_help = AFTER_HELP)]
 pub(super) struct Options {
@@ -27,11 +27,11 @@ pub(super) struct Options {
 
 const AFTER_HELP: &str = "\
 Durations are a number with us, ms, s, m, h or d (30s).
-The administrator's first password comes from the environment variable SHOP_ADMIN_PASSWORD or from
+The administrator's initial password comes from the environment variable SHOP_ADMIN_PASSWORD or from
 --admin-password-file; without either it is generated when the account is created, and shown once on stderr.
-On SIGTERM or SIGINT requests that are in flight are finished. Exit codes: 0 success, 1 error, 2 usage error.";
+On SIGTERM or SIGINT the server completes requests in flight and exits. Exit codes: 0 success, 1 error, 2 usage error.";
 
-/// What else the program does.
+/// Subcommands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Serve the shop (default)
@@ -42,28 +42,28 @@ pub(super) enum Command {
     Ready(ReadyOptions),
 }
 
-/// Settings of `serve`.
+/// Options of `serve`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct ServeOptions {
-    /// The SQLite file; made when absent
+    /// SQLite file; created if absent
     #[arg(long, env = "SHOP_DATABASE", default_value = default::DATABASE, value_name = "PATH")]
     pub(super) database: PathBuf,
-    /// Where register, login, logout and change_password are served; port 0 takes a free one
+    /// Listen here for register, login, logout and change_password; port 0 chooses a free one
     #[arg(long, env = "SHOP_ACCOUNTS_LISTEN", default_value_t = any(limits::ACCOUNTS_PORT), value_name = "IP:PORT")]
     pub(super) accounts_listen: SocketAddr,
-    /// Where all other commands are served; port 0 takes a free one
+    /// Listen here for all other commands; port 0 chooses a free one
     #[arg(long, env = "SHOP_SHOP_LISTEN", default_value_t = any(limits::SHOP_PORT), value_name = "IP:PORT")]
     pub(super) shop_listen: SocketAddr,
-    /// Where UDP echo is answered, for `shop-client probe --udp` through a published port (default: nowhere)
+    /// Reply to UDP echo here, for `shop-client probe --udp` through a published port [default: disabled]
     #[arg(long, env = "SHOP_ECHO_LISTEN", value_name = "IP:PORT")]
     pub(super) echo_listen: Option<SocketAddr>,
-    /// The administrator's user name; the account is made when absent
+    /// User name of the administrator; the account is created if absent
     #[arg(long, env = "SHOP_ADMIN_USERNAME", default_value = default::ADMIN_USERNAME, value_name = "NAME")]
     pub(super) admin_username: String,
-    /// File with the administrator's first password (a line break at its end does not count)
+    /// File with the administrator's initial password (a final line break is ignored)
     #[arg(long, env = "SHOP_ADMIN_PASSWORD_FILE", value_name = "FILE")]
     pub(super) admin_password_file: Option<PathBuf>,
-    /// Catalogue of a shop without products
+    /// Products to add if the shop has none
     #[arg(long, env = "SHOP_CATALOGUE", value_enum, default_value_t = CatalogueName::Demo)]
     pub(super) catalogue: CatalogueName,
     /// Units of each product of the demo catalogue
@@ -73,7 +73,7 @@ pub(super) struct ServeOptions {
     /// How long a token is valid after login
     #[arg(long, env = "SHOP_TOKEN_LIFETIME", default_value_t = default::TOKEN_LIFETIME, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) token_lifetime: HumanDuration,
-    /// Memory of one Argon2id password hash, KiB (default: OWASP's minimum, with the next two)
+    /// Memory of one Argon2id password hash, KiB (the defaults of all three costs are OWASP's minimum)
     #[arg(long, env = "SHOP_PASSWORD_MEMORY_KIB", default_value_t = default::PASSWORD_MEMORY_KIB, value_name = "KIB")]
     pub(super) password_memory_kib: u32,
     /// Passes of one password hash over its memory
@@ -82,93 +82,93 @@ pub(super) struct ServeOptions {
     /// Lanes of one password hash
     #[arg(long, env = "SHOP_PASSWORD_PARALLELISM", default_value_t = default::PASSWORD_PARALLELISM, value_name = "N")]
     pub(super) password_parallelism: u32,
-    /// Threads that hash passwords (default: half the cores, at least 1)
+    /// Threads that hash passwords; the default is half the cores, at least 1
     #[arg(long, env = "SHOP_PASSWORD_WORKERS", default_value_t = default::password_workers(), value_name = "N")]
     pub(super) password_workers: NonZeroUsize,
-    /// Password hashes that may wait for a thread; one more is answered 'overloaded'
+    /// Maximum number of password hashes waiting for a thread; further requests get 'overloaded'
     #[arg(long, env = "SHOP_PASSWORD_QUEUE", default_value_t = default::PASSWORD_QUEUE, value_name = "N")]
     pub(super) password_queue: NonZeroUsize,
-    /// Connections on both ports together; one more is answered 'overloaded' and closed
+    /// Maximum number of connections on both ports together; further ones get 'overloaded' and are closed
     #[arg(long, env = "SHOP_MAX_CONNECTIONS", default_value_t = default::MAX_CONNECTIONS, value_name = "N")]
     pub(super) max_connections: NonZeroUsize,
-    /// A connection on which nothing moved for so long is closed
+    /// Close a connection after this time without bytes
     #[arg(long, env = "SHOP_IDLE_TIMEOUT", default_value_t = default::IDLE_TIMEOUT, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) idle_timeout: HumanDuration,
-    /// A request must be complete so long after its first byte
+    /// Time from the first byte of a request within which it must be complete
     #[arg(long, env = "SHOP_REQUEST_TIMEOUT", default_value_t = default::REQUEST_TIMEOUT, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) request_timeout: HumanDuration,
-    /// How long requests in flight may take to finish after SIGTERM
+    /// Grace period of requests in flight after SIGTERM
     #[arg(long, env = "SHOP_SHUTDOWN_GRACE", default_value_t = default::SHUTDOWN_GRACE, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) shutdown_grace: HumanDuration,
-    /// What an acknowledged order survives: a crash of the host (full), or only of the server (normal, faster)
+    /// Durability of acknowledged orders: they survive a crash of the host (full), or only of the server (normal, faster)
     #[arg(long, env = "SHOP_DURABILITY", value_enum, default_value_t = DurabilityName::Full)]
     pub(super) durability: DurabilityName,
-    /// TCP congestion control of the shop's connections, such as cubic, bbr or reno (default: the host's)
+    /// TCP congestion control of the shop's connections, such as cubic, bbr or reno [default: the host's]
     #[arg(long, env = "SHOP_CONGESTION_CONTROL", value_name = "NAME")]
     pub(super) congestion_control: Option<String>,
-    /// Writing requests that share one transaction, at most
+    /// Maximum number of writing requests in one transaction
     #[arg(long, env = "SHOP_MAX_BATCH", default_value_t = default::MAX_BATCH, value_name = "N")]
     pub(super) max_batch: NonZeroUsize,
     /// Write TCP statistics per response to this new CSV file; rename it to rotate [default: none]
     #[arg(long, env = "SHOP_TRACE", value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
-    /// What is logged on stderr: a level, or targets with levels. 'info' adds a line for every connection's start and
-    /// end, 'debug' one for every operation; with many operations per second they slow the server down
+    /// Log filter for stderr: a level, or targets with levels. 'info' logs the start and end of every connection, 'debug'
+    /// every operation; both slow down a busy server
     #[arg(long, env = "SHOP_LOG", default_value = "info,server::connection=warn", value_name = "FILTER")]
     pub(super) log: String,
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, env = "SHOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
 }
 
-/// A port on all IPv4 addresses.
+/// Returns the address of a port on all IPv4 addresses.
 fn any(port: u16) -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], port))
 }
 
-/// Settings of `check`.
+/// Options of `check`.
 #[derive(Debug, Args)]
 pub(super) struct CheckOptions {
-    /// The SQLite file
+    /// SQLite file
     #[arg(long, env = "SHOP_DATABASE", default_value = default::DATABASE, value_name = "PATH")]
     pub(super) database: PathBuf,
 }
 
-/// Settings of `ready`.
+/// Options of `ready`.
 #[derive(Debug, Args)]
 pub(super) struct ReadyOptions {
-    /// The shop port to ask
+    /// Address of the shop port
     #[arg(long, env = "SHOP_READY_ADDRESS", default_value = "127.0.0.1:5001", value_name = "HOST:PORT")]
     pub(super) address: String,
-    /// How long to try
+    /// Time until giving up
     #[arg(long, env = "SHOP_READY_TIMEOUT", default_value_t = HumanDuration::seconds(10), value_name = "TIME", value_parser = HumanDuration::parse_positive)]
     pub(super) timeout: HumanDuration,
 }
 
-/// See `--catalogue`.
+/// Values of `--catalogue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum CatalogueName {
-    /// Sixty invented products in six categories
+    /// 60 fictional products in six categories
     Demo,
-    /// Nothing
+    /// No products
     None,
 }
 
-/// See `--durability`.
+/// Values of `--durability`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum DurabilityName {
-    /// Synced at every commit
+    /// Sync at every commit
     Full,
-    /// Synced now and then
+    /// Sync at checkpoints only
     Normal,
 }
 
-/// See `--log-format`.
+/// Values of `--log-format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum LogFormat {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
@@ -187,7 +187,7 @@ mod tests {
         let command = Options::command();
         for argument in command.get_arguments().chain(command.get_subcommands().flat_map(|sub| sub.get_arguments())) {
             let Some(long) = argument.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
-            let variable = argument.get_env().unwrap_or_else(|| panic!("--{long} has no variable"));
+            let variable = argument.get_env().unwrap_or_else(|| panic!("--{long} has no environment variable"));
             assert!(variable.to_string_lossy().ends_with(&long.replace('-', "_").to_uppercase()), "{variable:?}");
             assert!(variable.to_string_lossy().starts_with("SHOP_"));
         }

@@ -1,4 +1,4 @@
-//! `shop-server ready`: speaks the protocol until it is answered, for health checks and for scripts that wait.
+//! `shop-server ready`: requests until the shop responds, for health checks and scripts.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -10,34 +10,34 @@ use protocol::{FrameDecoder, Request, Response, encode_frame};
 
 use crate::cli::options::ReadyOptions;
 
-/// Pause between two tries.
-const PAUSE: Duration = Duration::from_millis(50);
-/// The longest time that one try may take of the whole.
-const TRY: Duration = Duration::from_secs(2);
+/// Pause between attempts.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Timeout of one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Returns when the shop has answered.
+/// Waits until the shop responds.
 pub(super) fn wait(options: &ReadyOptions) -> anyhow::Result<()> {
     let deadline = Instant::now() + options.timeout.as_duration();
     loop {
-        let Err(error) = ask(&options.address, TRY.min(left(deadline))) else { return Ok(()) };
-        if left(deadline) <= PAUSE {
-            let seconds = options.timeout;
-            return Err(error.context(format!("no shop answered at {} within {seconds}", options.address)));
+        let Err(error) = attempt(&options.address, ATTEMPT_TIMEOUT.min(remaining(deadline))) else { return Ok(()) };
+        if remaining(deadline) <= POLL_INTERVAL {
+            let ReadyOptions { address, timeout } = options;
+            return Err(error.context(format!("no response of a shop at {address} within {timeout}")));
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// The time until `deadline`; never zero, which sockets would take for "no limit".
-fn left(deadline: Instant) -> Duration {
+/// Returns the time until `deadline`, at least 1 ms: sockets reject a timeout of 0.
+fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
-/// One try at each address that the name has; a name such as localhost often has two, of which one is served.
-fn ask(address: &str, limit: Duration) -> anyhow::Result<()> {
-    let mut outcome = Err(anyhow!("the name has no address"));
+/// Attempts each address of the name: localhost often has two, and the shop listens on one.
+fn attempt(address: &str, timeout: Duration) -> anyhow::Result<()> {
+    let mut outcome = Err(anyhow!("the host name has no address"));
     for address in address.to_socket_addrs().context("expected HOST:PORT")? {
-        outcome = ask_one(address, limit).with_context(|| address.to_string());
+        outcome = request(address, timeout).with_context(|| address.to_string());
         if outcome.is_ok() {
             break;
         }
@@ -45,12 +45,14 @@ fn ask(address: &str, limit: Duration) -> anyhow::Result<()> {
     outcome
 }
 
-fn ask_one(address: SocketAddr, limit: Duration) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, limit).context("connecting")?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.set_write_timeout(Some(limit))?;
-    stream.write_all(&encode_frame(&serde_json::to_vec(&Request::ViewCategories {})?)?).context("asking")?;
-    read_response(&mut stream, Instant::now() + limit)?.into_result::<Categories>()?;
+fn request(address: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, timeout).context("connecting")?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    stream
+        .write_all(&encode_frame(&serde_json::to_vec(&Request::ViewCategories {})?)?)
+        .context("sending the request")?;
+    read_response(&mut stream, Instant::now() + timeout)?.into_result::<Categories>()?;
     Ok(())
 }
 
@@ -59,13 +61,13 @@ fn read_response(stream: &mut TcpStream, deadline: Instant) -> anyhow::Result<Re
     let mut chunk = [0; 4096];
     loop {
         if let Some(payload) = decoder.next_frame()? {
-            return serde_json::from_slice(payload).context("the answer is no response of a shop");
+            return serde_json::from_slice(payload).context("invalid response: expected one of a shop");
         }
         if Instant::now() >= deadline {
-            bail!("the answer did not become complete");
+            bail!("response incomplete");
         }
-        match stream.read(&mut chunk).context("waiting for the answer")? {
-            0 => bail!("the connection was closed without an answer"),
+        match stream.read(&mut chunk).context("waiting for the response")? {
+            0 => bail!("connection closed without a response"),
             bytes => decoder.feed(&chunk[..bytes]),
         }
     }

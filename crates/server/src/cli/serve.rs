@@ -1,4 +1,4 @@
-//! `shop-server serve`: from options to a config, sockets and signals.
+//! `shop-server serve`: creates configuration and sockets from options, and handles signals.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,23 +25,24 @@ use crate::echo;
 use crate::secret::Secret;
 use crate::shop::Shop;
 
-/// Connections that the kernel may hold ready before they are accepted.
+/// Connections that the kernel may queue before they are accepted.
 const BACKLOG: u32 = 4096;
-/// File descriptors besides those of connections: database, runtime, rejections.
+/// File descriptors in addition to those of connections: database, runtime, rejections.
 const OTHER_DESCRIPTORS: u64 = 512;
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves the shop until SIGTERM or SIGINT.
 pub(super) fn serve(options: ServeOptions) -> anyhow::Result<ExitCode> {
     logging::start(&options)?;
     let config = config(&options)?;
-    allow_descriptors(config.connections.max_connections.get() as u64);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime")?;
+    raise_descriptor_limit(config.connections.max_connections.get() as u64);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
     runtime.block_on(serve_until_signal(&options, &config))?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::Result<()> {
-    // Signals are caught before anything is made, so that none of them ends the process half-way.
+    // Signals are handled before anything is created, so that none ends the process without a shutdown.
     let shutdown = shutdown_on_signals()?;
     let congestion_control = options.congestion_control.as_deref();
     let listeners = Listeners {
@@ -63,43 +64,43 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
     Ok(())
 }
 
-/// Answers UDP echo from a thread of its own, so that the shop's work does not delay it; says where.
+/// Starts the UDP echo on a dedicated thread, so that requests do not delay it. Returns its address.
 fn start_echo(address: SocketAddr) -> anyhow::Result<SocketAddr> {
     let socket = UdpSocket::bind(address)
-        .with_context(|| format!("cannot answer echo on UDP {address} (is another program using the port?)"))?;
+        .with_context(|| format!("cannot listen on UDP {address} for echo (is another program using the port?)"))?;
     let bound = socket.local_addr()?;
     std::thread::Builder::new()
         .name("echo".to_owned())
         .spawn(move || echo::serve(&socket))
-        .context("the echo's thread")?;
+        .context("cannot start the echo thread")?;
     Ok(bound)
 }
 
 fn shutdown_on_signals() -> anyhow::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
     let shutdown = CancellationToken::new();
-    let asked = shutdown.clone();
+    let cancelled_by_signal = shutdown.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        asked.cancel();
+        cancelled_by_signal.cancel();
     });
     Ok(shutdown)
 }
 
-/// A socket that listens; accepted connections inherit its congestion control.
+/// Returns a listening socket. Accepted connections inherit its congestion control.
 fn listen(address: SocketAddr, congestion_control: Option<&str>) -> anyhow::Result<TcpListener> {
     let socket =
-        if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.context("making a socket")?;
+        if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.context("cannot create a socket")?;
     if let Some(name) = congestion_control {
         setsockopt(&socket, TcpCongestion, &OsString::from(name)).with_context(|| {
             format!(
-                "congestion control '{name}' is not available: choose one of those in \
-                 /proc/sys/net/ipv4/tcp_available_congestion_control, and root for one that is not in \
-                 tcp_allowed_congestion_control"
+                "congestion control '{name}' is not available: choose one of \
+                 /proc/sys/net/ipv4/tcp_available_congestion_control (only root may use those that are not in \
+                 tcp_allowed_congestion_control)"
             )
         })?;
     }
@@ -111,20 +112,20 @@ fn listen(address: SocketAddr, congestion_control: Option<&str>) -> anyhow::Resu
     bind().with_context(|| format!("cannot listen on {address} (is another program using the port?)"))
 }
 
-/// Raises the limit of open files as far as this process may, and says so when that is not enough.
-fn allow_descriptors(connections: u64) {
-    let wanted = connections.saturating_add(OTHER_DESCRIPTORS);
+/// Raises the limit of open files as far as permitted; logs a warning if it is still too low.
+fn raise_descriptor_limit(connections: u64) {
+    let required = connections.saturating_add(OTHER_DESCRIPTORS);
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
-    if soft >= wanted {
+    if soft >= required {
         return;
     }
-    let granted = wanted.min(hard);
+    let granted = required.min(hard);
     let result = setrlimit(Resource::RLIMIT_NOFILE, granted, hard);
-    if result.is_err() || granted < wanted {
+    if result.is_err() || granted < required {
         tracing::warn!(
             limit = if result.is_ok() { granted } else { soft },
-            wanted,
-            "the limit of open files is too low for --max-connections: raise it with ulimit -n"
+            required,
+            "limit of open files too low for --max-connections: raise it with ulimit -n"
         );
     }
 }
@@ -157,12 +158,12 @@ fn config(options: &ServeOptions) -> anyhow::Result<Config> {
     })
 }
 
-/// The administrator's password, out of the one place where it was set.
+/// Returns the administrator's password from the variable or the file.
 fn admin_password(options: &ServeOptions) -> anyhow::Result<Option<Secret>> {
     let variable = std::env::var_os(ADMIN_PASSWORD_VARIABLE).filter(|value| !value.is_empty());
     match (variable, &options.admin_password_file) {
         (Some(_), Some(file)) => bail!(
-            "the administrator's password is set twice: by {ADMIN_PASSWORD_VARIABLE} and by the file '{}'; unset one",
+            "administrator's password set twice: by {ADMIN_PASSWORD_VARIABLE} and by the file '{}'; unset one",
             file.display()
         ),
         (Some(value), None) => match value.into_string() {
@@ -176,7 +177,7 @@ fn admin_password(options: &ServeOptions) -> anyhow::Result<Option<Secret>> {
 
 fn read_password(file: &Path) -> anyhow::Result<Secret> {
     let text = fs::read_to_string(file)
-        .with_context(|| format!("the administrator's password cannot be read from '{}'", file.display()))?;
+        .with_context(|| format!("cannot read the administrator's password from '{}'", file.display()))?;
     let line = text.strip_suffix('\n').unwrap_or(&text);
     Ok(Secret::new(line.strip_suffix('\r').unwrap_or(line)))
 }
@@ -191,7 +192,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn accepted_connections_have_the_congestion_control_that_was_asked_for() {
+    async fn accepted_connections_have_the_requested_congestion_control() {
         let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), Some("reno")).unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_congestion_control_is_refused_by_name() {
+    async fn the_error_names_an_unknown_congestion_control() {
         let error = listen((Ipv4Addr::LOCALHOST, 0).into(), Some("none-such")).unwrap_err().to_string();
         assert!(error.contains("'none-such'"), "{error}");
     }

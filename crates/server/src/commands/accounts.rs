@@ -10,14 +10,14 @@ use crate::store::users::Role;
 use crate::token;
 use crate::token::TokenHash;
 
-/// Makes an account.
+/// Creates an account.
 pub(super) async fn register(
     context: &mut RequestContext<'_>,
     username: String,
     password: String,
 ) -> CommandResult<Registered> {
     let name = username.clone();
-    // Before the expensive hash; the insertion below finds out again, for good.
+    // Avoids the expensive hash. The insertion below checks again.
     if context.read(move |connection| users::find(connection, &name)).await?.is_some() {
         return Err(users::username_taken(&username));
     }
@@ -26,7 +26,7 @@ pub(super) async fn register(
     Ok(Registered { user_id: context.write(work).await? })
 }
 
-/// Gives a token.
+/// Returns a token.
 pub(super) async fn login(
     context: &mut RequestContext<'_>,
     username: String,
@@ -47,7 +47,7 @@ pub(super) async fn login(
     Ok(LoggedIn { token, expires_in_seconds: lifetime.as_secs(), admin })
 }
 
-/// Ends a token.
+/// Invalidates a token.
 pub(super) async fn logout(context: &mut RequestContext<'_>, token: TokenHash) -> CommandResult<Done> {
     let work = move |connection: &_| {
         users::session(connection, token, now_ms())?;
@@ -57,7 +57,7 @@ pub(super) async fn logout(context: &mut RequestContext<'_>, token: TokenHash) -
     Ok(Done {})
 }
 
-/// Changes the password and ends the user's other tokens.
+/// Changes the password and invalidates the user's other tokens.
 pub(super) async fn change_password(
     context: &mut RequestContext<'_>,
     token: TokenHash,
@@ -74,7 +74,7 @@ pub(super) async fn change_password(
     }
     let new_hash = context.hash(new).await?;
     let work = move |connection: &_| {
-        // Again, because hashing took its time: the token may have been ended meanwhile.
+        // Checked again: the token may have been invalidated during the hashing.
         users::session(connection, token, now_ms())?;
         users::change_password(connection, user_id, (&old_hash, &new_hash), token)
     };

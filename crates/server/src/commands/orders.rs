@@ -27,7 +27,7 @@ pub(super) async fn place_order(
     context.write(work).await
 }
 
-/// Rates a product of an order.
+/// Rates a product of one of the user's orders.
 pub(super) async fn submit_rating(
     context: &mut RequestContext<'_>,
     token: TokenHash,
@@ -43,7 +43,7 @@ pub(super) async fn submit_rating(
     Ok(Done {})
 }
 
-/// Lists a page of one's own orders.
+/// Lists a page of the user's orders.
 pub(super) async fn view_order_history(
     context: &mut RequestContext<'_>,
     token: TokenHash,

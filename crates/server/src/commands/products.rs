@@ -24,9 +24,8 @@ pub(super) async fn view_products(
     context.read(move |connection| products::page(connection, category.as_deref(), page, page_size)).await
 }
 
-/// A product to be added, as it came.
+/// Product to be added; owns its texts, unlike [`products::NewProduct`].
 pub(super) struct Product {
-    /// See [`products::NewProduct`]; so for all fields.
     pub(super) name: String,
     pub(super) category: String,
     pub(super) description: String,
@@ -34,7 +33,7 @@ pub(super) struct Product {
     pub(super) stock: i64,
 }
 
-/// Adds a product, for administrators.
+/// Adds a product; administrators only.
 pub(super) async fn add_product(
     context: &mut RequestContext<'_>,
     token: TokenHash,
@@ -42,7 +41,7 @@ pub(super) async fn add_product(
 ) -> CommandResult<ProductAdded> {
     let work = move |connection: &_| {
         if !users::session(connection, token, now_ms())?.admin {
-            return Err(CommandError::refused(ErrorCode::Forbidden, "only an administrator may add products"));
+            return Err(CommandError::refused(ErrorCode::Forbidden, "only administrators may add products"));
         }
         let Product { name, category, description, price_cents, stock } = &product;
         let (price_cents, stock) = (*price_cents, *stock);

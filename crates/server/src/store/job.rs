@@ -1,4 +1,4 @@
-//! A closure over a connection on its way to a database thread, and its answer on its way back, with what it spent.
+//! Job of a database thread: a closure over a connection, its timing, and the way back for its result.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -9,17 +9,17 @@ use tokio::sync::oneshot;
 use crate::command_error::{CommandError, CommandResult};
 use crate::request_timing::RequestTiming;
 
-/// A job of any type that waits for a database thread, or is being done by one.
+/// Job of any result type, waiting for a database thread or running on one.
 pub(super) struct Queued {
     job: Box<dyn Job>,
-    /// When it was asked for.
+    /// When the request submitted it.
     submitted: Instant,
-    /// In the database for this job alone.
+    /// Database time of this job alone.
     own: Duration,
 }
 
 impl Queued {
-    /// `work`, asked for at `submitted`, whose result goes to `reply`.
+    /// Returns a job that runs `work` and sends its result to `reply`.
     pub(super) fn new<T, W>(
         work: W,
         submitted: Instant,
@@ -29,11 +29,11 @@ impl Queued {
         T: Send + 'static,
         W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
     {
-        let result = Err(CommandError::Broken("the job was never run".to_owned()));
+        let result = Err(CommandError::Broken("the job was not run".to_owned()));
         Self { job: Box::new(Task { work: Some(work), result, reply }), submitted, own: Duration::ZERO }
     }
 
-    /// Lets `run` do the job, and counts what that takes as the job's own. Also tells when it was over.
+    /// Runs the job by `run` and adds the time to the job's own. Also returns when it ended.
     pub(super) fn timed<R>(&mut self, run: impl FnOnce(&mut dyn Job) -> R) -> (R, Instant) {
         let start = Instant::now();
         let outcome = run(&mut *self.job);
@@ -42,42 +42,40 @@ impl Queued {
         (outcome, end)
     }
 
-    /// In the database for this job alone, so far.
+    /// Returns the database time of this job alone.
     pub(super) fn own(&self) -> Duration {
         self.own
     }
 
-    /// Replaces the result, whatever it was.
-    pub(super) fn spoil(&mut self, failure: CommandError) {
-        self.job.spoil(failure);
+    /// Replaces the result by an error.
+    pub(super) fn fail(&mut self, error: CommandError) {
+        self.job.fail(error);
     }
 
-    /// Sends the result to the waiting request. The job was over at `end`, and took part in database work of
-    /// `shared`; whatever else passed since it was asked for was waiting.
-    pub(super) fn answer(self, shared: Duration, end: Instant) {
-        let disk = self.own + shared;
-        let queue = end.saturating_duration_since(self.submitted).saturating_sub(disk);
-        self.job.answer(RequestTiming { queue, disk });
+    /// Sends the result to the waiting request. The job ended at `end`, and its database time includes `shared` for the
+    /// transaction; the rest of the time since the submission counts as queue time.
+    pub(super) fn reply(self, shared: Duration, end: Instant) {
+        let database = self.own + shared;
+        let queue = end.saturating_duration_since(self.submitted).saturating_sub(database);
+        self.job.reply(RequestTiming { queue, database });
     }
 }
 
 /// Work for a database thread.
 pub(super) trait Job: Send {
-    /// Does the work and keeps the result. `false` when it failed and must be undone.
+    /// Runs the work and keeps the result. Returns false if it failed and its changes must be undone.
     fn run(&mut self, connection: &Connection) -> bool;
-    /// Replaces the result, whatever it was.
-    fn spoil(&mut self, failure: CommandError);
+    /// Replaces the result by an error.
+    fn fail(&mut self, error: CommandError);
     /// Sends the result to the waiting request.
-    fn answer(self: Box<Self>, timing: RequestTiming);
+    fn reply(self: Box<Self>, timing: RequestTiming);
 }
 
-/// Work that gives a `T`.
+/// Job with a result of type `T`.
 struct Task<T, W> {
-    /// The work, until it was run.
+    /// `None` once it was run.
     work: Option<W>,
-    /// What came of it.
     result: CommandResult<T>,
-    /// Who waits for it.
     reply: oneshot::Sender<(CommandResult<T>, RequestTiming)>,
 }
 
@@ -94,12 +92,12 @@ where
         self.result.is_ok()
     }
 
-    fn spoil(&mut self, failure: CommandError) {
-        self.result = Err(failure);
+    fn fail(&mut self, error: CommandError) {
+        self.result = Err(error);
     }
 
-    fn answer(self: Box<Self>, timing: RequestTiming) {
-        // The request may be gone; the change stays made.
+    fn reply(self: Box<Self>, timing: RequestTiming) {
+        // The connection may be closed; the change remains.
         let _ = self.reply.send((self.result, timing));
     }
 }

@@ -6,22 +6,22 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::command_error::{CommandError, CommandResult};
 
-/// A product to be added.
+/// Product to be added.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewProduct<'a> {
-    /// Its name.
+    /// Name.
     pub(crate) name: &'a str,
-    /// The name of its category, which is made when absent.
+    /// Name of the category, which is created if absent.
     pub(crate) category: &'a str,
-    /// What it is.
+    /// Description.
     pub(crate) description: &'a str,
-    /// Price of one unit, cents.
+    /// Price per unit, cents.
     pub(crate) price_cents: i64,
-    /// Pieces.
+    /// Units in stock.
     pub(crate) stock: i64,
 }
 
-/// Adds a product and gives its id.
+/// Adds a product and returns its id.
 pub(crate) fn insert(connection: &Connection, product: NewProduct<'_>) -> CommandResult<i64> {
     let sql = "INSERT INTO categories (name, products) VALUES (?1, 1)
                ON CONFLICT (name) DO UPDATE SET products = products + 1 RETURNING id";
@@ -32,23 +32,23 @@ pub(crate) fn insert(connection: &Connection, product: NewProduct<'_>) -> Comman
     Ok(connection.prepare_cached(sql)?.insert(values)?)
 }
 
-/// Whether there is no product at all.
+/// Returns whether the database has no products.
 pub(crate) fn is_empty(connection: &Connection) -> CommandResult<bool> {
     Ok(!connection.prepare_cached("SELECT 1 FROM products LIMIT 1")?.exists([])?)
 }
 
-/// All categories, by name.
+/// Returns all categories, ordered by name.
 pub(crate) fn categories(connection: &Connection) -> CommandResult<Vec<Category>> {
     let mut statement = connection.prepare_cached("SELECT name, products FROM categories ORDER BY name")?;
     let read = |row: &Row<'_>| Ok(Category { name: row.get(0)?, products: row.get(1)? });
     Ok(statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The columns that [`read_product`] expects.
+/// Columns that [`read_product`] expects, and their tables.
 const COLUMNS: &str = "products.id, products.name, categories.name, description, price_cents, stock, rating_sum, \
                        rating_count FROM products JOIN categories ON categories.id = category_id";
 
-/// One page of products, by id; of one category, or of all.
+/// Returns one page of products, of one category or of all, ordered by id.
 pub(crate) fn page(
     connection: &Connection,
     category: Option<&str>,
@@ -72,12 +72,12 @@ pub(crate) fn page(
     Ok(Products { products, page, page_size, total })
 }
 
-/// A category's id and how many products it has.
+/// Returns a category's id and its number of products.
 fn find_category(connection: &Connection, name: &str) -> CommandResult<(i64, u64)> {
     let sql = "SELECT id, products FROM categories WHERE name = ?1";
     let found = connection.prepare_cached(sql)?.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     found.ok_or_else(|| {
-        let message = format!("field 'category': there is no category '{name}'; view_categories lists them");
+        let message = format!("field 'category': unknown category '{name}'; view_categories lists all");
         CommandError::in_field(ErrorCode::NotFound, "category", message)
     })
 }

@@ -1,4 +1,4 @@
-//! The reading threads: each has a connection that cannot write, and sees the database as of its batch's start.
+//! Reader threads: each has a read-only connection and reads one snapshot per batch.
 
 use std::path::Path;
 use std::thread::available_parallelism;
@@ -11,10 +11,10 @@ use crate::error::ServerError;
 use crate::store::job::Queued;
 use crate::store::schema::open_for_reading;
 
-/// Reads that share a snapshot; small, so that the other threads find some too.
+/// Maximum number of reads per snapshot; small, so that all threads get some.
 pub(super) const MAX_BATCH: usize = 16;
 
-/// What each of the reading threads does with each batch of jobs.
+/// Returns the workers of the reader threads, which run one batch of jobs per call.
 pub(super) fn workers(path: &Path) -> Result<Vec<impl FnMut(&mut Vec<Queued>) + Send + 'static>, ServerError> {
     let threads = available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
     let worker = |connection: Connection| move |jobs: &mut Vec<Queued>| run_batch(&connection, jobs);
@@ -23,21 +23,21 @@ pub(super) fn workers(path: &Path) -> Result<Vec<impl FnMut(&mut Vec<Queued>) + 
 
 fn run_batch(connection: &Connection, jobs: &mut Vec<Queued>) {
     let start = Instant::now();
-    // BEGIN only saves SQLite a lock per statement; without it each statement sees the database as it is then.
+    // BEGIN saves SQLite a lock per statement; without it each statement would read its own snapshot.
     let begun = execute(connection, "BEGIN");
     let shared = start.elapsed();
     for mut job in jobs.drain(..) {
         let (_, end) = job.timed(|job| match &begun {
-            // There is nothing to undo when a read fails.
+            // A failed read has no changes to undo.
             Ok(()) => _ = job.run(connection),
-            Err(failure) => job.spoil(failure.clone()),
+            Err(error) => job.fail(error.clone()),
         });
-        job.answer(shared, end);
+        job.reply(shared, end);
     }
     if begun.is_ok()
-        && let Err(failure) = execute(connection, "COMMIT")
+        && let Err(error) = execute(connection, "COMMIT")
     {
-        tracing::error!(?failure, "a reading transaction could not be ended");
+        tracing::error!(?error, "cannot end a read transaction");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Opening the database: its tables, made and brought up to date, and the settings of a connection.
+//! Opening of the database: creation and migration of its tables, and settings of connections.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,19 +10,20 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::config::Durability;
 use crate::error::ServerError;
 
-/// Step `n` brings a database from version `n` to `n + 1` (SQLite's `user_version`). Only ever append.
+/// Migrations: step `n` changes a database of version `n` to `n + 1` (SQLite's `user_version`). Steps are only appended,
+/// never changed.
 const MIGRATIONS: [&str; 1] = [VERSION_1];
 
-/// Marks the file as a shop's: "SHOP" in ASCII (SQLite's `application_id`).
+/// Marker of a shop's database: "SHOP" in ASCII (SQLite's `application_id`).
 const APPLICATION_ID: i64 = 0x5348_4f50;
 
-/// How long a connection waits for another program's lock.
+/// Wait for another program's lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Prepared statements that a connection keeps; more than there are.
+/// Prepared statements that a connection caches; more than the store uses.
 const CACHED_STATEMENTS: usize = 64;
 
-/// `products.added` counts the units ever added, so that `added - stock` must equal what was ordered.
+/// Schema of version 1. `products.added` counts all units ever added: `added - stock` must equal the units ordered.
 const VERSION_1: &str = "
 CREATE TABLE users (
     id INTEGER PRIMARY KEY,
@@ -74,22 +75,22 @@ CREATE TABLE order_items (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// Opens the database for its one writer; makes it when absent, migrates it when old.
+/// Opens the database for its only writer; creates it if absent, migrates it if old.
 pub(crate) fn open_for_writing(path: &Path, durability: Durability) -> Result<Connection, ServerError> {
-    // Made here and not by SQLite, because it contains password hashes: no other user may read it.
+    // Not created by SQLite, because other users must not be able to read the password hashes.
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
     file.map_err(|source| ServerError::File { path: path.to_owned(), source })?;
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    refuse_foreign(path, &connection)?;
+    check_version(path, &connection)?;
     set_up_writer(&connection, durability).map_err(|source| failed(path, "settings", source))?;
     migrate(&mut connection).map_err(|source| failed(path, "tables", source))?;
     Ok(connection)
 }
 
-/// Opens an existing database so that nothing can be written through the connection.
+/// Opens an existing database read-only.
 pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, ServerError> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    if refuse_foreign(path, &connection)? == 0 {
+    if check_version(path, &connection)? == 0 {
         return Err(ServerError::ForeignDatabase { path: path.to_owned() });
     }
     Ok(connection)
@@ -107,8 +108,8 @@ fn failed(path: &Path, step: &'static str, source: rusqlite::Error) -> ServerErr
     ServerError::Database { path: path.to_owned(), step, source }
 }
 
-/// The schema's version, once it is clear that the file is empty (version 0) or a shop's that this program knows.
-fn refuse_foreign(path: &Path, connection: &Connection) -> Result<i64, ServerError> {
+/// Returns the schema version: 0 for an empty file. Fails for other programs' databases and for newer versions.
+fn check_version(path: &Path, connection: &Connection) -> Result<i64, ServerError> {
     let number = |sql| {
         let value = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
         value.map_err(|source| failed(path, "read", source))
@@ -131,7 +132,7 @@ fn set_up_writer(connection: &Connection, durability: Durability) -> rusqlite::R
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    // The version is read inside the transaction: two servers that start at once must not both migrate.
+    // The version is read inside the transaction: two servers that start simultaneously must not both migrate.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     for (version, step) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
@@ -146,54 +147,56 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
 
-    fn at(folder: &tempfile::TempDir) -> std::path::PathBuf {
-        folder.path().join("shop.db")
+    fn database_in(directory: &tempfile::TempDir) -> std::path::PathBuf {
+        directory.path().join("shop.db")
     }
 
     #[test]
-    fn an_existing_database_opens_again_and_stays_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
+    fn an_existing_database_is_opened_unchanged() {
+        let directory = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let connection = open_for_writing(&at(&folder), Durability::Full).unwrap();
+            let connection = open_for_writing(&database_in(&directory), Durability::Full).unwrap();
             connection.execute("INSERT INTO categories (name, products) VALUES (hex(randomblob(4)), 0)", []).unwrap();
         }
-        let reader = open_for_reading(&at(&folder)).unwrap();
+        let reader = open_for_reading(&database_in(&directory)).unwrap();
         let rows: i64 = reader.query_row("SELECT count(*) FROM categories", [], |row| row.get(0)).unwrap();
         assert_eq!(rows, 2);
     }
 
     #[test]
-    fn a_newer_schema_is_refused_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let connection = open_for_writing(&at(&folder), Durability::Full).unwrap();
+    fn a_newer_schema_is_rejected() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(&database_in(&directory), Durability::Full).unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
         drop(connection);
-        let error = open_for_writing(&at(&folder), Durability::Full).unwrap_err().to_string();
-        assert!(error.contains("version 99") && error.contains("up to 1"), "{error}");
+        let error = open_for_writing(&database_in(&directory), Durability::Full).unwrap_err().to_string();
+        assert!(error.contains("version 99") && error.contains("at most 1"), "{error}");
     }
 
     #[test]
-    fn another_programs_database_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        Connection::open(at(&folder)).unwrap().execute_batch("CREATE TABLE notes (text)").unwrap();
-        for opened in [open_for_writing(&at(&folder), Durability::Full), open_for_reading(&at(&folder))] {
+    fn another_programs_database_is_rejected() {
+        let directory = tempfile::tempdir().unwrap();
+        Connection::open(database_in(&directory)).unwrap().execute_batch("CREATE TABLE notes (text)").unwrap();
+        for opened in
+            [open_for_writing(&database_in(&directory), Durability::Full), open_for_reading(&database_in(&directory))]
+        {
             assert!(matches!(opened, Err(ServerError::ForeignDatabase { .. })));
         }
     }
 
     #[test]
-    fn the_file_is_for_its_owner_alone() {
+    fn only_the_owner_can_read_the_file() {
         use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        open_for_writing(&at(&folder), Durability::Full).unwrap();
-        assert_eq!(at(&folder).metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let directory = tempfile::tempdir().unwrap();
+        open_for_writing(&database_in(&directory), Durability::Full).unwrap();
+        assert_eq!(database_in(&directory).metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
-    fn the_durability_reaches_sqlite() {
+    fn the_durability_is_set_in_sqlite() {
         for (durability, expected) in [(Durability::Full, 2), (Durability::Normal, 1)] {
-            let folder = tempfile::tempdir().unwrap();
-            let connection = open_for_writing(&at(&folder), durability).unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            let connection = open_for_writing(&database_in(&directory), durability).unwrap();
             let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
             assert_eq!(synchronous, expected);
         }

@@ -1,4 +1,4 @@
-//! Users and their tokens. Times come in as values.
+//! Users and their tokens. Times are arguments.
 
 use protocol::ErrorCode;
 use rusqlite::{Connection, OptionalExtension};
@@ -6,49 +6,49 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::command_error::{CommandError, CommandResult};
 use crate::token::TokenHash;
 
-/// What logging in needs to know of a user.
+/// User as needed for a login.
 #[derive(Debug, Clone)]
 pub(crate) struct User {
-    /// The row's id.
+    /// Id of the row.
     pub(crate) id: i64,
-    /// The PHC string of the password's hash.
+    /// Hash of the password, as a PHC string.
     pub(crate) password_hash: String,
     /// Whether the user may add products.
     pub(crate) admin: bool,
 }
 
-/// Who a valid token belongs to.
+/// Owner of a valid token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Session {
-    /// The user's id.
+    /// Id of the user.
     pub(crate) user_id: i64,
     /// Whether the user may add products.
     pub(crate) admin: bool,
 }
 
-/// What an account may do.
+/// Permissions of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Buys.
+    /// May order and rate products.
     Customer,
-    /// Adds products as well.
+    /// May also add products.
     Admin,
 }
 
-/// The user of that name, if there is one.
+/// Returns the user with this name, if it exists.
 pub(crate) fn find(connection: &Connection, username: &str) -> CommandResult<Option<User>> {
     let sql = "SELECT id, password_hash, admin FROM users WHERE username = ?1";
     let read = |row: &rusqlite::Row<'_>| Ok(User { id: row.get(0)?, password_hash: row.get(1)?, admin: row.get(2)? });
     Ok(connection.prepare_cached(sql)?.query_row([username], read).optional()?)
 }
 
-/// The hash of the password of the user with that id.
+/// Returns the hash of the user's password.
 pub(crate) fn password_hash(connection: &Connection, user_id: i64) -> CommandResult<String> {
     let sql = "SELECT password_hash FROM users WHERE id = ?1";
     Ok(connection.prepare_cached(sql)?.query_row([user_id], |row| row.get(0))?)
 }
 
-/// Makes an account and gives its id.
+/// Creates an account and returns its id.
 pub(crate) fn insert(
     connection: &Connection,
     username: &str,
@@ -63,21 +63,20 @@ pub(crate) fn insert(
     id.ok_or_else(|| username_taken(username))
 }
 
-/// The refusal of a second account of that name.
+/// Returns the error for a second account with this name.
 pub(crate) fn username_taken(username: &str) -> CommandError {
-    let message = format!("user name '{username}' is taken: choose another");
+    let message = format!("field 'username': user name '{username}' is taken; choose another");
     CommandError::in_field(ErrorCode::UsernameTaken, "username", message)
 }
 
-/// The refusal of a wrong password and of an unknown user: they are not told apart.
+/// Returns the error for a wrong password and for an unknown user alike.
 pub(crate) fn wrong_credentials() -> CommandError {
-    CommandError::refused(ErrorCode::WrongCredentials, "user name and password do not belong together")
+    CommandError::refused(ErrorCode::WrongCredentials, "user name and password do not match")
 }
 
-/// Keeps a new token of `user` until `expires_at_ms`, and forgets all that have expired.
+/// Stores a new token of `user`, valid until `expires_at_ms`, and deletes expired tokens.
 ///
-/// Refused when the password is not any more the one that was verified: a login must not outlive a change of the
-/// password that happened meanwhile.
+/// Fails if the password has changed since it was verified: the change must invalidate this login as well.
 pub(crate) fn insert_token(
     connection: &Connection,
     user: &User,
@@ -94,25 +93,25 @@ pub(crate) fn insert_token(
     Ok(())
 }
 
-/// Who `token` belongs to.
+/// Returns the owner of `token`.
 pub(crate) fn session(connection: &Connection, token: TokenHash, now_ms: i64) -> CommandResult<Session> {
     let sql = "SELECT user_id, admin FROM tokens JOIN users ON users.id = user_id
                WHERE hash = ?1 AND expires_at_ms > ?2";
     let read = |row: &rusqlite::Row<'_>| Ok(Session { user_id: row.get(0)?, admin: row.get(1)? });
     let session = connection.prepare_cached(sql)?.query_row((token, now_ms), read).optional()?;
     session.ok_or_else(|| {
-        let message = "field 'token': it is unknown, has expired or was logged out; log in again";
+        let message = "field 'token': unknown, expired or invalidated token; log in again";
         CommandError::in_field(ErrorCode::InvalidToken, "token", message)
     })
 }
 
-/// Ends a token.
+/// Invalidates a token.
 pub(crate) fn delete_token(connection: &Connection, token: TokenHash) -> CommandResult<()> {
     connection.prepare_cached("DELETE FROM tokens WHERE hash = ?1")?.execute([token])?;
     Ok(())
 }
 
-/// Replaces the hash `old` by `new` and ends all tokens of the user except `keep`.
+/// Replaces the hash `old` by `new` and invalidates all tokens of the user except `keep`.
 pub(crate) fn change_password(
     connection: &Connection,
     user_id: i64,
@@ -133,25 +132,25 @@ mod tests {
     use crate::config::Durability;
     use crate::store::schema::open_for_writing;
 
-    /// A database with the user "ann", whose password's hash is "old".
+    /// Returns a database with the user "ann", whose password hash is "old".
     fn with_ann() -> (tempfile::TempDir, Connection, User) {
-        let folder = tempfile::tempdir().unwrap();
-        let connection = open_for_writing(&folder.path().join("shop.db"), Durability::Normal).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let connection = open_for_writing(&directory.path().join("shop.db"), Durability::Normal).unwrap();
         insert(&connection, "ann", "old", Role::Customer, 0).unwrap();
         let ann = find(&connection, "ann").unwrap().unwrap();
-        (folder, connection, ann)
+        (directory, connection, ann)
     }
 
-    fn code<T>(answer: CommandResult<T>) -> Option<ErrorCode> {
-        match answer {
+    fn code<T>(result: CommandResult<T>) -> Option<ErrorCode> {
+        match result {
             Err(CommandError::Refused(error)) => Some(error.code),
             _ => None,
         }
     }
 
     #[test]
-    fn a_token_is_valid_until_the_millisecond_it_expires_and_then_forgotten() {
-        let (_folder, connection, ann) = with_ann();
+    fn a_token_is_valid_until_the_millisecond_of_its_expiry_and_then_deleted() {
+        let (_directory, connection, ann) = with_ann();
         let (first, second) = (TokenHash::of("first"), TokenHash::of("second"));
         insert_token(&connection, &ann, first, 0, 100).unwrap();
         let valid = session(&connection, first, 99).unwrap();
@@ -163,16 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn a_login_that_was_verified_before_a_change_of_the_password_fails_after_it() {
-        let (_folder, connection, ann) = with_ann();
+    fn a_login_verified_before_a_change_of_the_password_fails_after_it() {
+        let (_directory, connection, ann) = with_ann();
         change_password(&connection, ann.id, ("old", "new"), TokenHash::of("none")).unwrap();
         let late = insert_token(&connection, &ann, TokenHash::of("late"), 0, 100);
         assert_eq!(code(late), Some(ErrorCode::WrongCredentials));
     }
 
     #[test]
-    fn of_two_changes_at_once_the_second_fails() {
-        let (_folder, connection, ann) = with_ann();
+    fn of_two_concurrent_changes_the_second_fails() {
+        let (_directory, connection, ann) = with_ann();
         change_password(&connection, ann.id, ("old", "one"), TokenHash::of("none")).unwrap();
         let second = change_password(&connection, ann.id, ("old", "two"), TokenHash::of("none"));
         assert_eq!(code(second), Some(ErrorCode::WrongCredentials));

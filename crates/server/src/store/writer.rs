@@ -1,4 +1,4 @@
-//! The writing thread: as many jobs as wait, in one transaction, answered after its commit.
+//! Writer thread: runs the waiting jobs in one transaction and sends their results after its commit.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,12 @@ use rusqlite::Connection;
 use crate::command_error::{CommandError, CommandResult};
 use crate::store::job::{Job, Queued};
 
-/// What the writing thread does with each batch of jobs.
+/// Returns the worker of the writer thread, which runs one batch of jobs per call.
 pub(super) fn worker(connection: Connection) -> impl FnMut(&mut Vec<Queued>) + Send + 'static {
     let writer = Writer { connection };
     move |jobs| writer.run_batch(jobs)
 }
 
-/// The connection that writes.
 struct Writer {
     connection: Connection,
 }
@@ -21,19 +20,19 @@ struct Writer {
 impl Writer {
     fn run_batch(&self, jobs: &mut Vec<Queued>) {
         let start = Instant::now();
-        if let Err(failure) = self.transact(jobs) {
-            // Fails when SQLite has rolled back by itself already; all that counts is that no transaction is open.
+        if let Err(error) = self.transact(jobs) {
+            // Fails if SQLite has already rolled back; in both cases no transaction is open.
             let _ = self.execute("ROLLBACK");
             for job in jobs.iter_mut() {
-                job.spoil(failure.clone());
+                job.fail(error.clone());
             }
         }
         let end = Instant::now();
         let own: Duration = jobs.iter().map(Queued::own).sum();
-        // The transaction's start and end: each of its jobs needs them, and would have them to itself if alone.
+        // Start and commit of the transaction: every job needs them, and would wait for them if it were alone.
         let shared = (end - start).saturating_sub(own);
         for job in jobs.drain(..) {
-            job.answer(shared, end);
+            job.reply(shared, end);
         }
     }
 
@@ -45,12 +44,13 @@ impl Writer {
         self.execute("COMMIT")
     }
 
-    /// Runs a job; an error is one of the transaction as a whole.
+    /// Runs a job. An error concerns the whole transaction.
     fn run_one(&self, job: &mut dyn Job) -> CommandResult<()> {
         self.execute("SAVEPOINT job")?;
         let keep = job.run(&self.connection);
         if self.connection.is_autocommit() {
-            // On a full disk and the like SQLite gives the whole transaction up, and what follows would commit alone.
+            // After some errors, such as a full disk, SQLite rolls back the whole transaction: later jobs would commit
+            // separately.
             return Err(CommandError::Broken("the transaction ended before its commit".to_owned()));
         }
         if !keep {
@@ -70,8 +70,8 @@ impl Drop for Writer {
         let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
         match checkpoint {
             Ok(0) => {}
-            Ok(_) => tracing::warn!("another program uses the database: its log was not emptied, nothing is lost"),
-            Err(error) => tracing::warn!(%error, "the database's log was not emptied, nothing is lost"),
+            Ok(_) => tracing::warn!("another program uses the database: its log was not emptied, no data is lost"),
+            Err(error) => tracing::warn!(%error, "the database's log was not emptied, no data is lost"),
         }
     }
 }

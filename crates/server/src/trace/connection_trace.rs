@@ -1,4 +1,4 @@
-//! Following one connection: which of its responses have no row yet, and how much was sent again before them.
+//! Trace of one connection: responses without a row, and retransmissions since the last row.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -8,38 +8,39 @@ use tcp_info::TcpInfo;
 
 use crate::trace::Trace;
 
-/// What the trace needs to know of a connection; does nothing without a trace.
+/// State of one connection for the trace; does nothing without a trace.
 #[derive(Debug)]
 pub(crate) struct ConnectionTrace<'a> {
     trace: Option<&'a Trace>,
-    /// Exchanges whose responses were written, and of which nothing was heard since.
-    unsettled: Vec<u64>,
-    /// Segments sent again up to the last row. None at first, so that the SYN-ACKs' count for the first row.
+    /// Exchanges whose responses were written and have no row yet.
+    pending: Vec<u64>,
+    /// Segments retransmitted up to the last row. Starts at 0, so that SYN-ACKs count in the first row.
     retransmits: u32,
 }
 
 impl<'a> ConnectionTrace<'a> {
-    /// A connection that was just accepted.
+    /// Returns the state of a connection that was just accepted.
     pub(crate) fn new(trace: Option<&'a Trace>) -> Self {
-        Self { trace, unsettled: Vec::new(), retransmits: 0 }
+        Self { trace, pending: Vec::new(), retransmits: 0 }
     }
 
-    /// A response was made.
-    pub(crate) fn answered(&mut self, exchange_id: u64) {
+    /// Records that a response was created.
+    pub(crate) fn responded(&mut self, exchange_id: u64) {
         if self.trace.is_some() {
-            self.unsettled.push(exchange_id);
+            self.pending.push(exchange_id);
         }
     }
 
-    /// The client has sent something, or the connection is over: what there is to know of the responses is known.
+    /// Writes the rows of pending responses. Called when bytes arrive and when the connection ends: from then on nothing
+    /// more can be learned about them.
     ///
-    /// When several were answered together, the segments cannot be attributed to one of them: their number goes to the
-    /// first, and the others' field stays empty.
+    /// Retransmitted segments cannot be attributed to one of several responses: the first row has their number, the
+    /// field of the others is empty.
     pub(crate) fn flush(&mut self, socket: &impl AsFd) {
-        let Some(trace) = self.trace.filter(|_| !self.unsettled.is_empty()) else { return };
+        let Some(trace) = self.trace.filter(|_| !self.pending.is_empty()) else { return };
         let info = TcpInfo::of(socket).ok();
-        let mut retransmits = info.and_then(|info| info.total_retransmits).map(|total| self.grown_to(total));
-        for exchange_id in self.unsettled.drain(..) {
+        let mut retransmits = info.and_then(|info| info.total_retransmits).map(|total| self.increase_to(total));
+        for exchange_id in self.pending.drain(..) {
             trace.push(TraceRow {
                 exchange_id,
                 tcp_rtt_us: info.and_then(|info| info.rtt).map(microseconds),
@@ -49,7 +50,7 @@ impl<'a> ConnectionTrace<'a> {
         }
     }
 
-    fn grown_to(&mut self, total: u32) -> u32 {
+    fn increase_to(&mut self, total: u32) -> u32 {
         total.wrapping_sub(std::mem::replace(&mut self.retransmits, total))
     }
 }

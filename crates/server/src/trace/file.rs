@@ -1,4 +1,4 @@
-//! The trace's file: found by its path again for each batch of rows, so that anybody may take it away by renaming it.
+//! File of the trace. It is opened by its path for each batch of rows, so another process can rotate it by renaming.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 
 use model::TraceRow;
 
-/// Where rows are appended.
+/// File to which rows are appended.
 #[derive(Debug)]
 pub(super) struct TraceFile {
     path: PathBuf,
 }
 
 impl TraceFile {
-    /// Makes it, with its header. Fails when it is there: its rows would be those of another server, whose exchanges
-    /// had the same numbers.
+    /// Creates the file with its header. Fails if it exists: exchange ids start with 1 in each server, so rows of two
+    /// servers would be indistinguishable.
     pub(super) fn create(path: &Path) -> io::Result<Self> {
         writeln!(File::create_new(path)?, "{}", TraceRow::HEADER)?;
         Ok(Self { path: path.to_owned() })
     }
 
-    /// Appends `rows`, all of them or none.
+    /// Appends all of `rows` or none.
     pub(super) fn append(&self, rows: &[TraceRow]) -> io::Result<()> {
         let mut file = OpenOptions::new().append(true).create(true).open(&self.path)?;
         let before = file.metadata()?.len();
@@ -34,7 +34,7 @@ impl TraceFile {
             let _ = writeln!(text, "{row}");
         }
         file.write_all(text.as_bytes()).inspect_err(|_| {
-            // A full disk may have taken a part. If even this fails, the reader sees rows twice, or a broken one.
+            // A full disk may have stored a part. If the truncation fails too, the file has duplicate or incomplete rows.
             let _ = file.set_len(before);
         })
     }

@@ -1,4 +1,4 @@
-//! The thread that writes the trace: gathers rows for a moment, appends them together, and tries again when it can't.
+//! Thread that writes the trace: collects rows briefly, appends them together, and retries after an error.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -8,54 +8,54 @@ use model::TraceRow;
 use crate::trace::file::TraceFile;
 use crate::trace::queue::RowQueue;
 
-/// How long rows are gathered before they are written together.
-const GATHER: Duration = Duration::from_millis(50);
-/// When the file could not be written, how long until it is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long rows are collected before they are written together.
+const WRITE_INTERVAL: Duration = Duration::from_millis(50);
+/// Pause after a failed write.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The writing thread.
+/// State of the writing thread.
 pub(super) struct Writer {
     file: TraceFile,
     queue: Arc<RowQueue>,
-    /// Rows being written; kept while the file can't be.
+    /// Rows being written; kept until the file can be written.
     batch: Vec<TraceRow>,
-    /// How long to wait before the next write.
+    /// Time until the next write.
     pause: Duration,
 }
 
 impl Writer {
-    /// One that has written nothing yet but what `file` holds.
+    /// Returns a writer that has not written any rows.
     pub(super) fn new(file: TraceFile, queue: Arc<RowQueue>) -> Self {
-        Self { file, queue, batch: Vec::new(), pause: GATHER }
+        Self { file, queue, batch: Vec::new(), pause: WRITE_INTERVAL }
     }
 
-    /// Writes until the list says that the end has come, and then what is left in it.
+    /// Writes rows until the end is requested, then the remaining ones.
     pub(super) fn run(mut self) {
         loop {
-            let (ending, dropped) = self.gather();
+            let (ending, dropped) = self.collect();
             if dropped > 0 {
-                tracing::warn!(rows = dropped, "the trace fell behind: rows were dropped");
+                tracing::warn!(rows = dropped, "trace queue full: rows were dropped");
             }
             if self.batch.is_empty() {
                 return;
             }
             let written = self.file.append(&self.batch);
-            self.pause = if written.is_ok() { GATHER } else { RETRY };
+            self.pause = if written.is_ok() { WRITE_INTERVAL } else { RETRY_INTERVAL };
             match written {
                 Ok(()) => self.batch.clear(),
                 Err(error) if ending => {
                     let rows = self.batch.len() + self.queue.lock().rows.len();
-                    tracing::error!(rows, %error, "the trace could not be written: rows are lost");
+                    tracing::error!(rows, %error, "cannot write the trace: rows are lost");
                     return;
                 }
-                Err(error) => tracing::warn!(%error, "the trace could not be written, will try again"),
+                Err(error) => tracing::warn!(%error, "cannot write the trace, retrying"),
             }
         }
     }
 
-    /// Waits for rows and a while longer; none are there only at the end. Tells whether that has come, and how many
-    /// rows were dropped.
-    fn gather(&mut self) -> (bool, u64) {
+    /// Waits for rows, and then for further ones until the next write. Returns whether the end was requested, and the
+    /// number of dropped rows. The batch is empty only at the end.
+    fn collect(&mut self) -> (bool, u64) {
         let mut list = self.queue.lock();
         while self.batch.is_empty() && list.rows.is_empty() && !list.ending {
             list = self.queue.changed.wait(list).unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +76,7 @@ mod tests {
     use std::io;
     use std::sync::Mutex;
 
-    /// What a writer logs that finds `dropped` and one row at the end, `file` being its file.
+    /// Returns the log of a writer that ends with one row and this number of dropped ones.
     fn logged(file: TraceFile, dropped: u64) -> String {
         let row = TraceRow { exchange_id: 1, tcp_rtt_us: None, tcp_rto_us: None, retransmits: None };
         let list = Mutex::new(RowList { rows: vec![row], dropped, ending: true });
@@ -104,17 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_were_dropped_or_lost_are_logged_with_their_number() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str| TraceFile::create(&folder.path().join(name)).unwrap();
+    fn dropped_and_lost_rows_are_logged_with_their_number() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| TraceFile::create(&directory.path().join(name)).unwrap();
         assert_eq!(logged(file("good"), 0), "");
-        let said = logged(file("slow"), 3);
-        assert!(said.contains("WARN") && said.contains("rows=3"), "{said}");
-        let gone = folder.path().join("gone");
-        std::fs::create_dir(&gone).unwrap();
-        let lost = file("gone/trace.csv");
-        std::fs::remove_dir_all(&gone).unwrap();
-        let said = logged(lost, 0);
-        assert!(said.contains("ERROR") && said.contains("rows=1"), "{said}");
+        let log = logged(file("slow"), 3);
+        assert!(log.contains("WARN") && log.contains("rows=3"), "{log}");
+        let removed = directory.path().join("removed");
+        std::fs::create_dir(&removed).unwrap();
+        let lost = file("removed/trace.csv");
+        std::fs::remove_dir_all(&removed).unwrap();
+        let log = logged(lost, 0);
+        assert!(log.contains("ERROR") && log.contains("rows=1"), "{log}");
     }
 }

@@ -1,11 +1,11 @@
-//! register, login, logout, change_password, and how long tokens last.
+//! register, login, logout, change_password, and the lifetime of tokens.
 
 use serde_json::json;
 
 use crate::support::{PASSWORD, Server, error, eventually};
 
 #[test]
-fn a_shopper_registers_logs_in_on_both_ports_and_out() {
+fn a_user_registers_logs_in_and_out() {
     let server = Server::start(&[]);
     let mut accounts = server.on_accounts();
     let mut shop = server.on_shop();
@@ -33,16 +33,16 @@ fn the_database_holds_no_token_and_no_password() {
 }
 
 #[test]
-fn a_user_name_is_given_once() {
+fn a_user_name_is_unique() {
     let server = Server::start(&[]);
     server.customer("ann");
-    let again = json!({"command": "register", "username": "ann", "password": "password-2"});
-    assert_eq!(server.on_accounts().refusal(again), error("username_taken", "username"));
+    let repeated = json!({"command": "register", "username": "ann", "password": "password-2"});
+    assert_eq!(server.on_accounts().refusal(repeated), error("username_taken", "username"));
     server.token("ann", PASSWORD);
 }
 
 #[test]
-fn unknown_user_and_wrong_password_get_the_same_answer() {
+fn unknown_user_and_wrong_password_get_the_same_error() {
     let server = Server::start(&[]);
     server.customer("ann");
     let mut accounts = server.on_accounts();
@@ -56,7 +56,7 @@ fn unknown_user_and_wrong_password_get_the_same_answer() {
 }
 
 #[test]
-fn a_changed_password_ends_all_other_tokens() {
+fn a_change_of_the_password_invalidates_all_other_tokens() {
     let server = Server::start(&[]);
     let (other, own) = (server.customer("ann"), server.token("ann", PASSWORD));
     let bobs = server.customer("bob");
@@ -88,11 +88,11 @@ fn a_token_expires() {
 }
 
 #[test]
-fn tokens_outlive_a_restart() {
+fn tokens_survive_a_restart() {
     let server = Server::start(&[]);
     let token = server.customer("ann");
-    let folder = server.folder();
+    let directory = server.directory();
     drop(server);
-    let server = Server::start_in(folder, &[]);
+    let server = Server::start_in(directory, &[]);
     assert_eq!(server.on_shop().ok(json!({"command": "view_order_history", "token": token}))["total"], 0);
 }

@@ -1,15 +1,15 @@
-//! Whatever a client sends: it gets an answer that names the fault, and the connection goes on.
+//! Invalid requests get an error that names the cause, and the connection remains usable.
 
 use serde_json::{Value, json};
 
 use crate::support::{Client, Server, error, refusal};
 
-fn assert_goes_on(client: &mut Client) {
+fn assert_usable(client: &mut Client) {
     client.ok(json!({"command": "view_categories"}));
 }
 
 #[test]
-fn what_is_no_request_is_answered_and_the_connection_goes_on() {
+fn an_invalid_payload_gets_an_error_and_the_connection_remains_usable() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
     let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -27,12 +27,12 @@ fn what_is_no_request_is_answered_and_the_connection_goes_on() {
         shop.send_payload(payload);
         let response = shop.receive();
         assert_eq!(refusal(&response), error("malformed_request", ""), "{}", String::from_utf8_lossy(payload));
-        assert_goes_on(&mut shop);
+        assert_usable(&mut shop);
     }
 }
 
 #[test]
-fn every_wrong_field_is_named() {
+fn the_error_names_every_invalid_field() {
     let server = Server::start(&[]);
     let token = server.customer("ann");
     let mut shop = server.on_shop();
@@ -64,12 +64,12 @@ fn every_wrong_field_is_named() {
     ] {
         assert_eq!(shop.refusal(request.clone()), error(code, field), "{request}");
     }
-    assert_goes_on(&mut shop);
+    assert_usable(&mut shop);
     assert_eq!(server.check()["orders"], 0);
 }
 
 #[test]
-fn the_accounts_port_refuses_what_belongs_to_the_other_and_bad_names() {
+fn the_accounts_port_rejects_commands_of_the_other_port_and_invalid_fields() {
     let server = Server::start(&[]);
     let mut accounts = server.on_accounts();
     let register =
@@ -91,7 +91,7 @@ fn the_accounts_port_refuses_what_belongs_to_the_other_and_bad_names() {
 }
 
 #[test]
-fn sql_in_a_text_is_only_a_text() {
+fn sql_in_a_text_is_not_executed() {
     let server = Server::start(&["--catalogue", "none"]);
     let name = "'); DROP TABLE products; --";
     let mut shop = server.on_shop();

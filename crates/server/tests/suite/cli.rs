@@ -1,4 +1,4 @@
-//! The program's face: help, environment, the administrator's password, check, ready, and what it says when it fails.
+//! The program: help, environment variables, the administrator's password, check, ready, and error messages.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,65 +14,65 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Server, check, order, program};
 
-fn serve(folder: &Path) -> Command {
+fn serve(directory: &Path) -> Command {
     let mut command = program();
     command.args(["--accounts-listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0"]);
-    command.args(["--password-memory-kib", "8", "--database"]).arg(folder.join("shop.db"));
+    command.args(["--password-memory-kib", "8", "--database"]).arg(directory.join("shop.db"));
     command
 }
 
-/// Runs a server until it is ready, tries to log in as administrator, and gives what it said on stderr.
+/// Runs a server until it is ready. Returns whether a login as administrator succeeded, and stderr.
 fn start_and_log_in(mut command: Command, username: &str, password: impl Fn(&str) -> String) -> (bool, String) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let ready: Value = serde_json::from_str(&line).unwrap_or_default();
     let mut login = None;
-    // stderr is whole once the process has ended; until then the password is read out of its first lines.
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
+    // The first lines contain the password; the rest is read after the process has ended.
+    let mut reader = BufReader::new(child.stderr.take().unwrap());
+    let mut stderr = String::new();
     if let Some(accounts) = ready["accounts"].as_str() {
-        while !said.contains(" ready ") {
-            assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+        while !stderr.contains(" ready ") {
+            assert!(reader.read_line(&mut stderr).unwrap() > 0, "{stderr}");
         }
-        let request = json!({"command": "login", "username": username, "password": password(&said)});
+        let request = json!({"command": "login", "username": username, "password": password(&stderr)});
         login = Some(Client::connect(accounts.parse().unwrap()).call(request));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
-    (login.is_some_and(|login| login["result"]["admin"] == true), said)
+    std::io::Read::read_to_string(&mut reader, &mut stderr).unwrap();
+    (login.is_some_and(|login| login["result"]["admin"] == true), stderr)
 }
 
 #[test]
-fn an_invented_password_is_shown_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let shown = |said: &str| {
-        let (_, rest) = said.split_once("with the password ").unwrap_or_default();
+fn a_generated_password_is_shown_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let shown = |stderr: &str| {
+        let (_, rest) = stderr.split_once("with the password ").unwrap_or_default();
         rest.lines().next().unwrap_or_default().to_owned()
     };
-    let (logged_in, said) = start_and_log_in(serve(folder.path()), "admin", shown);
-    assert!(logged_in && shown(&said).len() == 32, "{said}");
-    let password = shown(&said);
-    let (logged_in, said) = start_and_log_in(serve(folder.path()), "admin", |_| password.clone());
-    assert!(logged_in && !said.contains("password"), "{said}");
+    let (logged_in, stderr) = start_and_log_in(serve(directory.path()), "admin", shown);
+    assert!(logged_in && shown(&stderr).len() == 32, "{stderr}");
+    let password = shown(&stderr);
+    let (logged_in, stderr) = start_and_log_in(serve(directory.path()), "admin", |_| password.clone());
+    assert!(logged_in && !stderr.contains("password"), "{stderr}");
 }
 
 #[test]
 fn the_administrators_password_comes_from_the_environment_or_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = serve(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = serve(directory.path());
     command.env("SHOP_ADMIN_PASSWORD", "from-environment").args(["--admin-username", "boss"]);
-    let (logged_in, said) = start_and_log_in(command, "boss", |_| "from-environment".into());
-    assert!(logged_in && !said.contains("password"), "{said}");
+    let (logged_in, stderr) = start_and_log_in(command, "boss", |_| "from-environment".into());
+    assert!(logged_in && !stderr.contains("password"), "{stderr}");
 
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("password");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("password");
     fs::write(&file, "from a file\n").unwrap();
-    let mut command = serve(folder.path());
+    let mut command = serve(directory.path());
     command.env("SHOP_ADMIN_PASSWORD_FILE", &file);
-    let (logged_in, said) = start_and_log_in(command, "admin", |_| "from a file".into());
-    assert!(logged_in && !said.contains("password"), "{said}");
+    let (logged_in, stderr) = start_and_log_in(command, "admin", |_| "from a file".into());
+    assert!(logged_in && !stderr.contains("password"), "{stderr}");
 }
 
 fn failure(mut command: Command) -> (Option<i32>, String) {
@@ -82,22 +82,22 @@ fn failure(mut command: Command) -> (Option<i32>, String) {
 }
 
 #[test]
-fn what_keeps_it_from_starting_is_said_in_one_line() {
-    let folder = tempfile::tempdir().unwrap();
+fn errors_at_the_start_are_reported_in_one_line() {
+    let directory = tempfile::tempdir().unwrap();
     let holder = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = holder.local_addr().unwrap();
     let with = |arguments: &[&str]| {
         let mut command = program();
-        command.args(["--database"]).arg(folder.path().join("shop.db")).args(arguments);
+        command.args(["--database"]).arg(directory.path().join("shop.db")).args(arguments);
         command
     };
     let mut both = with(&["--accounts-listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0"]);
     both.env("SHOP_ADMIN_PASSWORD", "password-1").env("SHOP_ADMIN_PASSWORD_FILE", "x");
-    let mut short = serve(folder.path());
+    let mut short = serve(directory.path());
     short.env("SHOP_ADMIN_PASSWORD", "short");
-    let mut no_folder = program();
-    no_folder.args(["--accounts-listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0"]);
-    no_folder.arg("--database").arg(folder.path().join("nowhere/shop.db"));
+    let mut no_directory = program();
+    no_directory.args(["--accounts-listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0"]);
+    no_directory.arg("--database").arg(directory.path().join("nowhere/shop.db"));
     for (command, code, part) in [
         (with(&["--accounts-listen", &taken.to_string()]), 1, taken.to_string()),
         (with(&["--idle-timeout", "5"]), 2, "30s".into()),
@@ -107,35 +107,35 @@ fn what_keeps_it_from_starting_is_said_in_one_line() {
         (with(&["--password-workers", "0"]), 2, "password-workers".into()),
         (both, 1, "set twice".into()),
         (short, 1, "8 to 1024".into()),
-        (no_folder, 1, "nowhere".into()),
+        (no_directory, 1, "nowhere".into()),
     ] {
         let shown = format!("{command:?}");
-        let (status, said) = failure(command);
-        assert!(status == Some(code) && said.contains(&part), "{shown}: {status:?} {said}");
+        let (status, stderr) = failure(command);
+        assert!(status == Some(code) && stderr.contains(&part), "{shown}: {status:?} {stderr}");
     }
     drop(holder);
 }
 
 #[test]
-fn a_database_that_is_not_ours_or_too_new_is_refused() {
+fn a_database_of_another_program_or_a_newer_version_is_rejected() {
     let server = Server::start(&[]);
-    let folder = server.folder();
+    let directory = server.directory();
     server.customer("ann");
     drop(server);
-    let mut command = serve(folder.path());
+    let mut command = serve(directory.path());
     command.args(["--admin-username", "ann"]);
-    assert!(failure(command).1.contains("'ann' exists and is no administrator"));
-    Connection::open(folder.path().join("shop.db")).unwrap().pragma_update(None, "user_version", 2).unwrap();
-    let (status, said) = failure(serve(folder.path()));
-    assert!(status == Some(1) && said.contains("version 2") && said.contains("newer shop-server"), "{said}");
-    fs::write(folder.path().join("shop.db"), "These are notes and no database, in spite of the name. ".repeat(50))
+    assert!(failure(command).1.contains("'ann' exists and is not an administrator"));
+    Connection::open(directory.path().join("shop.db")).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    let (status, stderr) = failure(serve(directory.path()));
+    assert!(status == Some(1) && stderr.contains("version 2") && stderr.contains("newer shop-server"), "{stderr}");
+    fs::write(directory.path().join("shop.db"), "These are notes, not a database, despite the name. ".repeat(50))
         .unwrap();
-    let (status, said) = failure(serve(folder.path()));
-    assert!(status == Some(1) && said.contains("shop.db"), "{said}");
+    let (status, stderr) = failure(serve(directory.path()));
+    assert!(status == Some(1) && stderr.contains("shop.db"), "{stderr}");
 }
 
 #[test]
-fn help_shows_every_setting_with_its_default_and_variable() {
+fn help_shows_settings_with_defaults_and_environment_variables() {
     let output = program().arg("--help").output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
@@ -158,9 +158,9 @@ fn help_shows_every_setting_with_its_default_and_variable() {
 }
 
 #[test]
-fn settings_come_from_the_environment_too_also_beside_a_subcommand() {
-    let folder = tempfile::tempdir().unwrap();
-    let database = folder.path().join("other.db");
+fn environment_variables_are_read_with_and_without_a_subcommand() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = directory.path().join("other.db");
     let mut command = program();
     command.env("SHOP_DATABASE", &database).env("SHOP_ACCOUNTS_LISTEN", "127.0.0.1:0");
     command.env("SHOP_SHOP_LISTEN", "127.0.0.1:0").env("SHOP_CATALOGUE", "none").env("SHOP_PASSWORD_MEMORY_KIB", "8");
@@ -172,7 +172,7 @@ fn settings_come_from_the_environment_too_also_beside_a_subcommand() {
 }
 
 #[test]
-fn the_check_works_while_the_server_runs_and_finds_what_was_tampered_with() {
+fn the_check_works_on_a_running_server_and_detects_tampering() {
     let server = Server::start(&[]);
     let token = server.customer("ann");
     server.on_shop().ok(order(&token, 1, 3));
@@ -199,17 +199,20 @@ fn the_check_works_while_the_server_runs_and_finds_what_was_tampered_with() {
         database.execute_batch(undo).unwrap();
         assert_eq!(server.check()["consistent"], true, "{undo}");
     }
-    let folder = server.folder();
+    let directory = server.directory();
     drop(server);
-    assert_eq!(check(&folder.path().join("shop.db"))["consistent"], true);
-    let mut nothing = program();
-    nothing.args(["check", "--database"]).arg(folder.path().join("absent.db"));
-    let (status, said) = failure(nothing);
-    assert!(status == Some(1) && said.contains("absent.db") && !folder.path().join("absent.db").exists(), "{said}");
+    assert_eq!(check(&directory.path().join("shop.db"))["consistent"], true);
+    let mut absent = program();
+    absent.args(["check", "--database"]).arg(directory.path().join("absent.db"));
+    let (status, stderr) = failure(absent);
+    assert!(
+        status == Some(1) && stderr.contains("absent.db") && !directory.path().join("absent.db").exists(),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn ready_tells_a_shop_from_nothing_and_from_something_else() {
+fn ready_fails_without_a_shop_and_with_another_server() {
     let server = Server::start(&[]);
     let ready = |address: &str, timeout: &str| {
         program().args(["ready", "--address", address, "--timeout", timeout]).output().unwrap().status.code()
@@ -223,7 +226,7 @@ fn ready_tells_a_shop_from_nothing_and_from_something_else() {
     }
 }
 
-/// The address of a closed port, which is reserved as long as the socket lives.
+/// Returns the address of a closed port, which is reserved until the socket is closed.
 fn closed_port() -> (OwnedFd, String) {
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None).unwrap();
     bind(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();

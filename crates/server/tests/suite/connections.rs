@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::{Client, Server, error, eventually, order, refusal};
 
 #[test]
-fn a_hundred_requests_in_one_write_are_answered_in_order() {
+fn a_hundred_requests_in_one_write_get_responses_in_order() {
     let server = Server::start(&[]);
     let token = server.customer("ann");
     let mut bytes = Vec::new();
@@ -43,7 +43,7 @@ fn shop_price(server: &Server) -> i64 {
 }
 
 #[test]
-fn a_request_may_come_byte_by_byte() {
+fn a_request_may_arrive_byte_by_byte() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
     for byte in encode_frame(br#"{"command":"view_categories"}"#).unwrap() {
@@ -53,7 +53,7 @@ fn a_request_may_come_byte_by_byte() {
 }
 
 #[test]
-fn a_client_that_closes_its_sending_side_still_gets_its_answers() {
+fn a_client_that_closes_its_sending_side_still_gets_its_responses() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
     shop.send(&json!({"command": "view_categories"}));
@@ -64,12 +64,12 @@ fn a_client_that_closes_its_sending_side_still_gets_its_answers() {
 }
 
 #[test]
-fn a_huge_frame_is_answered_before_the_connection_is_closed() {
+fn a_huge_frame_gets_an_error_before_the_connection_is_closed() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
     shop.send(&json!({"command": "view_categories"}));
     shop.stream.write_all(&(8_u32 << 20).to_be_bytes()).unwrap();
-    // As a client does that does not look before it has sent everything: the answer must survive that.
+    // A client that sends everything before it reads must still receive the response.
     shop.stream.write_all(&vec![b'x'; 8 << 20]).unwrap();
     assert_eq!(shop.receive()["ok"], true);
     assert_eq!(refusal(&shop.receive()), error("frame_too_large", ""));
@@ -77,7 +77,7 @@ fn a_huge_frame_is_answered_before_the_connection_is_closed() {
 }
 
 #[test]
-fn the_largest_frame_is_read() {
+fn the_largest_frame_is_accepted() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
     let mut payload = br#"{"command":"view_categories"}"#.to_vec();
@@ -87,11 +87,11 @@ fn the_largest_frame_is_read() {
 }
 
 #[test]
-fn a_request_that_does_not_become_complete_is_answered_and_the_connection_closed() {
+fn an_incomplete_request_gets_an_error_and_the_connection_is_closed() {
     let server = Server::start(&["--request-timeout", "300ms"]);
     let mut shop = server.on_shop();
     let frame = encode_frame(br#"{"command":"view_categories"}"#).unwrap();
-    // A whole request, and the start of one.
+    // A complete request, and the start of another.
     shop.stream.write_all(&[frame.as_slice(), &frame[..9]].concat()).unwrap();
     assert_eq!(shop.receive()["ok"], true);
     assert_eq!(refusal(&shop.receive()), error("request_timeout", ""));
@@ -99,20 +99,20 @@ fn a_request_that_does_not_become_complete_is_answered_and_the_connection_closed
 }
 
 #[test]
-fn drops_of_a_request_do_not_extend_its_time() {
+fn single_bytes_of_a_request_do_not_extend_its_timeout() {
     let server = Server::start(&["--request-timeout", "300ms"]);
     let mut shop = server.on_shop();
     let frame = encode_frame(&[b' '; 5000]).unwrap();
     let mut bytes = frame.iter();
-    eventually("the request is given up", || {
+    eventually("the request times out", || {
         let _ = shop.stream.write_all(&[*bytes.next().unwrap()]);
-        !shop.is_unanswered()
+        !shop.has_no_response()
     });
     assert_eq!(refusal(&shop.receive()), error("request_timeout", ""));
 }
 
 #[test]
-fn an_idle_connection_is_closed_without_a_word() {
+fn an_idle_connection_is_closed_without_a_response() {
     let server = Server::start(&["--idle-timeout", "1s"]);
     let (mut accounts, mut shop) = (server.on_accounts(), server.on_shop());
     shop.ok(json!({"command": "view_categories"}));
@@ -121,7 +121,7 @@ fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_connection_beyond_the_limit_is_told_so_and_closed() {
+fn a_connection_beyond_the_limit_gets_an_error_and_is_closed() {
     let server = Server::start(&["--max-connections", "2"]);
     let (mut one, mut two) = (server.on_shop(), server.on_accounts());
     one.ok(json!({"command": "view_categories"}));
@@ -131,7 +131,7 @@ fn a_connection_beyond_the_limit_is_told_so_and_closed() {
     three.assert_closed();
     one.ok(json!({"command": "view_categories"}));
     drop(one);
-    eventually("the place is free again", || {
+    eventually("a connection is available again", || {
         let mut next = server.on_shop();
         next.stream.write_all(&encode_frame(br#"{"command":"view_categories"}"#).unwrap()).unwrap();
         matches!(next.receive_or_end(), Ok(Some(response)) if response["ok"] == true)
@@ -139,11 +139,11 @@ fn a_connection_beyond_the_limit_is_told_so_and_closed() {
 }
 
 #[test]
-fn clients_that_leave_before_their_answer_do_no_harm() {
+fn clients_that_disconnect_before_their_response_cause_no_errors() {
     let server = Server::start(&["--log", "warn"]);
     for _ in 0..300 {
         server.on_shop().ok(json!({"command": "view_categories"}));
-        // Gone before its answer.
+        // Disconnects before its response.
         let mut hasty = Client::connect(server.shop);
         hasty.send(&json!({"command": "view_products"}));
     }

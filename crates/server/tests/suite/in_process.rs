@@ -1,4 +1,4 @@
-//! The server as a library: sockets, settings and shutdown come in as arguments.
+//! The server as a library, with sockets, settings and shutdown as arguments.
 
 use server::config::{Admin, Catalogue};
 use server::secret::Secret;
@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Client, check};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shop_runs_inside_another_program_until_it_is_told_to_stop() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut config = Config::new(folder.path().join("shop.db"));
+async fn a_shop_runs_inside_another_program_until_its_shutdown() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut config = Config::new(directory.path().join("shop.db"));
     config.admin = Admin { username: "boss".into(), password: Some(Secret::new("password-1")) };
     config.catalogue = Catalogue::Demo { stock: 5 };
     let listener = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
@@ -19,12 +19,12 @@ async fn a_shop_runs_inside_another_program_until_it_is_told_to_stop() {
     let address = listeners.shop.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(run(listeners, config, shutdown.clone()));
-    let asked = tokio::task::spawn_blocking(move || {
+    let total = tokio::task::spawn_blocking(move || {
         Client::connect(address).ok(serde_json::json!({"command": "view_products"}))["total"].clone()
     });
-    assert_eq!(asked.await.unwrap(), 60);
+    assert_eq!(total.await.unwrap(), 60);
     shutdown.cancel();
     server.await.unwrap().unwrap();
-    let report = check(&folder.path().join("shop.db"));
+    let report = check(&directory.path().join("shop.db"));
     assert_eq!((&report["units_in_stock"], &report["users"]), (&serde_json::json!(300), &serde_json::json!(1)));
 }

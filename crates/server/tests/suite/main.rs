@@ -1,10 +1,5 @@
-//! The shop as its users meet it: the real binary, real sockets on the loopback, a real database.
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "all of this is a test, also the helpers"
-)]
+//! The shop from its users' view: real binary, real sockets on the loopback, real database.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests and their helpers")]
 
 mod support;
 

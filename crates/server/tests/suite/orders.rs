@@ -1,4 +1,4 @@
-//! place_order, submit_rating, view_order_history; above all that no unit is sold twice or lost.
+//! place_order, submit_rating, view_order_history: in particular, no unit is sold twice or lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -14,7 +14,7 @@ fn stock(server: &Server, product_id: i64) -> i64 {
 }
 
 #[test]
-fn an_order_takes_stock_and_stands_in_the_history() {
+fn an_order_reduces_the_stock_and_is_in_the_history() {
     let server = Server::start(&["--catalogue", "none"]);
     let (ann, bob) = (server.customer("ann"), server.customer("bob"));
     let (one, two) = (server.product(10), server.product(5));
@@ -39,16 +39,16 @@ fn an_order_takes_stock_and_stands_in_the_history() {
 }
 
 #[test]
-fn an_order_is_placed_whole_or_not_at_all() {
+fn an_order_is_placed_completely_or_not_at_all() {
     let server = Server::start(&["--catalogue", "none"]);
     let (ann, one, two) = (server.customer("ann"), server.product(10), server.product(5));
     let mut shop = server.on_shop();
-    let mut refused = |second: Value| {
+    let mut rejected = |second: Value| {
         let items = json!([{"product_id": one, "quantity": 3}, second]);
         shop.refusal(json!({"command": "place_order", "token": ann, "items": items}))
     };
-    assert_eq!(refused(json!({"product_id": two, "quantity": 6})), error("out_of_stock", "items[1].quantity"));
-    assert_eq!(refused(json!({"product_id": 999, "quantity": 1})), error("not_found", "items[1].product_id"));
+    assert_eq!(rejected(json!({"product_id": two, "quantity": 6})), error("out_of_stock", "items[1].quantity"));
+    assert_eq!(rejected(json!({"product_id": 999, "quantity": 1})), error("not_found", "items[1].product_id"));
     assert_eq!((stock(&server, one), stock(&server, two)), (10, 5));
     let report = server.check();
     assert_eq!((&report["orders"], &report["units_sold"]), (&json!(0), &json!(0)));
@@ -63,14 +63,14 @@ fn a_repeated_order_with_the_same_key_is_the_same_order() {
         json!({"command": "place_order", "token": token, "idempotency_key": "cart-1",
                "items": [{"product_id": product, "quantity": quantity}, {"product_id": other, "quantity": 1}]})
     };
-    // Refused orders do not use up their key.
+    // Rejected orders do not use up their key.
     assert_eq!(server.on_shop().refusal(keyed(&ann, 11)).0, "out_of_stock");
     let first = server.on_shop().ok(keyed(&ann, 2));
     let mut swapped = keyed(&ann, 2);
     swapped["items"].as_array_mut().unwrap().reverse();
-    let again = server.on_shop().ok(swapped);
-    assert_eq!((&again["order_id"], &again["total_cents"]), (&first["order_id"], &first["total_cents"]));
-    assert_eq!((&first["replayed"], &again["replayed"]), (&json!(false), &json!(true)));
+    let repeated = server.on_shop().ok(swapped);
+    assert_eq!((&repeated["order_id"], &repeated["total_cents"]), (&first["order_id"], &first["total_cents"]));
+    assert_eq!((&first["replayed"], &repeated["replayed"]), (&json!(false), &json!(true)));
     let conflict = error("idempotency_conflict", "idempotency_key");
     assert_eq!(server.on_shop().refusal(keyed(&ann, 3)), conflict);
     let bobs = server.on_shop().ok(keyed(&bob, 2));
@@ -79,7 +79,7 @@ fn a_repeated_order_with_the_same_key_is_the_same_order() {
 }
 
 #[test]
-fn one_key_sent_many_times_at_once_places_one_order() {
+fn concurrent_orders_with_the_same_key_place_one_order() {
     let server = Server::start(&["--catalogue", "none"]);
     let (ann, product) = (server.customer("ann"), server.product(100));
     let mut request = order(&ann, product, 1);
@@ -97,7 +97,7 @@ fn one_key_sent_many_times_at_once_places_one_order() {
 }
 
 #[test]
-fn what_was_ordered_is_rated_once_by_its_buyer() {
+fn an_ordered_product_is_rated_once_by_its_buyer() {
     let server = Server::start(&["--catalogue", "none"]);
     let (ann, bob) = (server.customer("ann"), server.customer("bob"));
     let (one, two) = (server.product(10), server.product(10));
@@ -119,14 +119,14 @@ fn what_was_ordered_is_rated_once_by_its_buyer() {
 }
 
 #[test]
-fn many_shoppers_at_once_sell_exactly_what_there_is() {
+fn concurrent_orders_sell_exactly_the_stock() {
     let (customers, orders, scarce_stock) = (32, 50, 1000);
     let server = Server::start(&["--catalogue", "none", "--log", "warn"]);
     let (scarce, plenty) = (server.product(scarce_stock), server.product(100_000));
-    let (placed, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (placed, rejected) = (AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
         for customer in 0..customers {
-            let (server, placed, refused) = (&server, &placed, &refused);
+            let (server, placed, rejected) = (&server, &placed, &rejected);
             scope.spawn(move || {
                 let token = server.customer(&format!("customer-{customer}"));
                 let mut shop = server.on_shop();
@@ -135,14 +135,14 @@ fn many_shoppers_at_once_sell_exactly_what_there_is() {
                     let response = shop.call(json!({"command": "place_order", "token": token, "items": items}));
                     match response["error"]["code"].as_str() {
                         None => placed.fetch_add(1, Ordering::Relaxed),
-                        Some("out_of_stock") => refused.fetch_add(1, Ordering::Relaxed),
+                        Some("out_of_stock") => rejected.fetch_add(1, Ordering::Relaxed),
                         Some(other) => panic!("{other}"),
                     };
                 }
             });
         }
     });
-    assert_eq!((placed.into_inner(), refused.into_inner()), (1000, 600));
+    assert_eq!((placed.into_inner(), rejected.into_inner()), (1000, 600));
     assert_eq!((stock(&server, scarce), stock(&server, plenty)), (0, 98_000));
     let report = server.check();
     assert_eq!(report["orders"], 1000);

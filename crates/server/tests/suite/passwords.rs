@@ -1,5 +1,5 @@
-//! Password hashing must not reveal by its cost which users exist, and must accept hashes of another cost.
-//! `src/passwords.rs` tests that it does not delay orders: there a test can block the threads that hash.
+//! The cost of password hashing does not reveal which users exist, and hashes with another cost are accepted.
+//! `src/shop.rs` tests that hashing does not delay orders: there a test can block the hashing threads.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ fn login(username: &str, password: &str) -> Value {
 }
 
 #[test]
-fn accounts_made_at_another_cost_still_work() {
+fn accounts_created_with_another_cost_still_work() {
     let server = Server::start(&["--password-memory-kib", "16", "--password-iterations", "2"]);
     server.customer("ann");
-    let folder = server.folder();
+    let directory = server.directory();
     drop(server);
-    let server = Server::start_in(folder, &["--password-memory-kib", "64", "--password-iterations", "1"]);
+    let server = Server::start_in(directory, &["--password-memory-kib", "64", "--password-iterations", "1"]);
     server.token("ann", PASSWORD);
 }
 
-/// The costs of the password hashes that a server has computed so far, from its log.
+/// Returns the costs of the password hashes in a server's log.
 fn costs(server: &Server) -> Vec<String> {
     let lines = server.log();
     let events = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -44,23 +44,23 @@ fn a_login_computes_one_hash_whether_the_user_exists_or_not() {
 }
 
 #[test]
-#[ignore = "measures"]
-fn the_time_of_a_login_does_not_tell_whether_the_user_exists() {
+#[ignore = "measurement"]
+fn the_time_of_a_login_does_not_reveal_whether_the_user_exists() {
     let server = Server::start(&["--password-memory-kib", "1024", "--password-iterations", "2", "--log", "warn"]);
     server.customer("ann");
     let mut accounts = server.on_accounts();
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    // In turns, so that whatever else the host does falls on both alike.
+    // Alternately, so that other load of the host affects both alike.
     for _ in 0..100 {
-        known.push(time(&mut accounts, "ann"));
-        unknown.push(time(&mut accounts, "bob"));
+        known.push(login_time(&mut accounts, "ann"));
+        unknown.push(login_time(&mut accounts, "bob"));
     }
     let (known, unknown) = (median(known), median(unknown));
     let ratio = known.as_secs_f64() / unknown.as_secs_f64();
     assert!((0.75..1.33).contains(&ratio), "medians: known user {known:?}, unknown user {unknown:?}");
 }
 
-fn time(accounts: &mut Client, username: &str) -> Duration {
+fn login_time(accounts: &mut Client, username: &str) -> Duration {
     let start = Instant::now();
     assert_eq!(accounts.refusal(login(username, "password-2")).0, "wrong_credentials");
     start.elapsed()

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{Server, error};
 
 #[test]
-fn the_demo_catalogue_is_there_in_categories_and_pages() {
+fn the_demo_catalogue_has_categories_and_pages() {
     let server = Server::start(&["--catalogue-stock", "7"]);
     let mut shop = server.on_shop();
     let categories = shop.ok(json!({"command": "view_categories"}));
@@ -28,7 +28,7 @@ fn the_demo_catalogue_is_there_in_categories_and_pages() {
 }
 
 #[test]
-fn pages_show_every_product_once_in_order() {
+fn pages_list_every_product_once_in_order() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
     let mut ids = Vec::new();
@@ -40,12 +40,12 @@ fn pages_show_every_product_once_in_order() {
     let music = shop.ok(json!({"command": "view_products", "category": "Music", "page": 2, "page_size": 6}));
     assert_eq!((music["total"].clone(), music["products"].as_array().unwrap().len()), (json!(10), 4));
     assert!(music["products"].as_array().unwrap().iter().all(|product| product["category"] == "Music"));
-    let nowhere = json!({"command": "view_products", "category": "Boats"});
-    assert_eq!(shop.refusal(nowhere), error("not_found", "category"));
+    let unknown = json!({"command": "view_products", "category": "Boats"});
+    assert_eq!(shop.refusal(unknown), error("not_found", "category"));
 }
 
 #[test]
-fn an_administrator_adds_products_and_nobody_else() {
+fn only_administrators_add_products() {
     let server = Server::start(&["--catalogue", "none"]);
     let mut shop = server.on_shop();
     assert_eq!(shop.ok(json!({"command": "view_products"}))["total"], 0);
@@ -67,7 +67,7 @@ fn an_administrator_adds_products_and_nobody_else() {
 }
 
 #[test]
-fn a_page_that_no_frame_holds_is_refused_and_a_smaller_one_is_not() {
+fn a_page_larger_than_a_frame_is_rejected_and_a_smaller_one_is_not() {
     let server = Server::start(&["--catalogue", "none"]);
     let admin = server.admin();
     let mut shop = server.on_shop();

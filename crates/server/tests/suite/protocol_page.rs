@@ -1,4 +1,4 @@
-//! `docs/protocol.md` against the decoder and the server: its examples are real, its bounds and codes complete.
+//! `docs/protocol.md` against the decoder: its examples are valid, its bounds and error codes complete.
 
 use std::collections::HashSet;
 use std::fs;
@@ -16,7 +16,7 @@ fn page() -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The fenced blocks of a kind: what stands behind the kind, and the text inside.
+/// Returns the fenced blocks of a kind: the rest of their first line, and their text.
 fn blocks(page: &str, kind: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut lines = page.lines();
@@ -41,7 +41,7 @@ fn decode(text: &[u8], port: Port) -> Request {
 }
 
 #[test]
-fn every_command_has_a_request_and_a_response_as_an_example() {
+fn every_command_has_an_example_of_request_and_response() {
     let page = page();
     let mut requests = HashSet::new();
     for (port_name, text) in blocks(&page, "json request") {
@@ -58,7 +58,7 @@ fn every_command_has_a_request_and_a_response_as_an_example() {
     }
 }
 
-/// Checks that `text` is the response of `command`, field by field: what the type does not know is an error as well.
+/// Checks that `text` is a response of `command`, without fields that the type does not have.
 fn check_result(command: &str, text: &str) {
     fn check<T: DeserializeOwned + serde::Serialize>(text: &str) {
         let response: Response = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -75,7 +75,7 @@ fn check_result(command: &str, text: &str) {
         "add_product" => check::<ProductAdded>(text),
         "place_order" => check::<OrderPlaced>(text),
         "view_order_history" => check::<OrderHistory>(text),
-        other => panic!("'{other}' is no command"),
+        other => panic!("unknown command '{other}'"),
     }
 }
 
@@ -93,13 +93,13 @@ fn the_frame_in_hexadecimal_is_a_frame() {
         let bytes: Vec<u8> = text.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
         let mut decoder = FrameDecoder::default();
         decoder.feed(&bytes);
-        decode(decoder.next_frame().unwrap().expect("a whole frame"), port(&kind));
+        decode(decoder.next_frame().unwrap().expect("a complete frame"), port(&kind));
         assert!(!decoder.is_mid_frame());
     }
 }
 
 #[test]
-fn the_session_has_the_lengths_it_says() {
+fn the_frames_of_the_session_have_the_stated_lengths() {
     for (kind, text) in blocks(&page(), "session") {
         let mut command = "";
         for line in text.lines() {
@@ -119,11 +119,11 @@ fn the_session_has_the_lengths_it_says() {
 }
 
 #[test]
-fn every_error_code_and_every_bound_stands_on_the_page() {
+fn the_page_has_every_error_code_and_every_bound() {
     let page = page();
     for code in ErrorCode::ALL {
         let name = code.name();
-        assert!(page.contains(&format!("\n| `{name}` |")), "{name} is not in the table");
+        assert!(page.contains(&format!("\n| `{name}` |")), "the table lacks {name}");
     }
     let range = |start: i64, end: i64| format!("{start}–{end}");
     let chars = |bound: &std::ops::RangeInclusive<usize>| format!("{}–{}", bound.start(), bound.end());
@@ -139,14 +139,14 @@ fn every_error_code_and_every_bound_stands_on_the_page() {
         of(&limits::STOCK) + " units",
         of(&limits::QUANTITY) + " units",
         of(&limits::STARS),
-        of(&limits::PAGE) + "; 1 if left out",
-        format!("{}; {} if left out", of(&limits::PAGE_SIZE), limits::DEFAULT_PAGE_SIZE),
+        of(&limits::PAGE) + "; default 1",
+        format!("{}; default {}", of(&limits::PAGE_SIZE), limits::DEFAULT_PAGE_SIZE),
         format!("{} hexadecimal digits", limits::TOKEN_CHARS.start()),
         format!("from 1 to {}", limits::ID.end()),
         format!("| accounts | {} |", limits::ACCOUNTS_PORT),
         format!("| shop | {} |", limits::SHOP_PORT),
     ] {
-        assert!(page.contains(&bound), "'{bound}' does not stand on the page");
+        assert!(page.contains(&bound), "the page lacks '{bound}'");
     }
-    assert_eq!(MAX_FRAME_BYTES, 1_048_576, "the page says 1 048 576");
+    assert_eq!(MAX_FRAME_BYTES, 1_048_576, "the page states 1 048 576");
 }

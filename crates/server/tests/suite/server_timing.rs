@@ -1,5 +1,5 @@
-//! How a response splits the server's time: into waiting for threads, the database, and the rest. `src/passwords.rs`
-//! and `src/store/mod.rs` test which time belongs to which part: there a test can block the threads.
+//! Components of the server time: queue, database, and the rest. `src/passwords.rs` and `src/store.rs` test which time
+//! belongs to which component: there a test can block the threads.
 
 use std::collections::HashSet;
 
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::support::{PASSWORD, Server, order};
 
-/// `server_us`, `queue_us` and `database_us` of a response, whose parts must not be more than the whole.
+/// Returns `server_us`, `queue_us` and `database_us` of a response, after checking that the total is not exceeded.
 fn times(response: &Value) -> (u64, u64, u64) {
     let field = |name: &str| response[name].as_u64().unwrap_or_else(|| panic!("no {name}: {response}"));
-    let (server, queue, disk) = (field("server_us"), field("queue_us"), field("database_us"));
-    assert!(queue + disk <= server, "{response}");
-    (server, queue, disk)
+    let (server, queue, database) = (field("server_us"), field("queue_us"), field("database_us"));
+    assert!(queue + database <= server, "{response}");
+    (server, queue, database)
 }
 
 fn login(username: &str) -> Value {
@@ -20,7 +20,7 @@ fn login(username: &str) -> Value {
 }
 
 #[test]
-fn the_parts_are_never_more_than_the_whole_and_no_exchange_comes_twice() {
+fn components_never_exceed_the_total_and_exchange_ids_are_unique() {
     let server = Server::start(&["--log", "warn"]);
     let token = server.customer("ann");
     let requests = [
@@ -38,28 +38,29 @@ fn the_parts_are_never_more_than_the_whole_and_no_exchange_comes_twice() {
             .map(|shift| {
                 let (requests, mut client) = (&requests, server.on_shop());
                 scope.spawn(move || {
-                    let turns = requests.iter().cycle().skip(shift).take(200);
-                    turns.map(|request| client.call(request.clone())).collect::<Vec<_>>()
+                    let iterations = requests.iter().cycle().skip(shift).take(200);
+                    iterations.map(|request| client.call(request.clone())).collect::<Vec<_>>()
                 })
             })
             .collect();
         customers.into_iter().flat_map(|customer| customer.join().unwrap()).collect()
     });
-    let exchanges: HashSet<u64> = responses.iter().map(|response| response["exchange_id"].as_u64().unwrap()).collect();
-    assert_eq!(exchanges.len(), 8 * 200);
+    let exchange_ids: HashSet<u64> =
+        responses.iter().map(|response| response["exchange_id"].as_u64().unwrap()).collect();
+    assert_eq!(exchange_ids.len(), 8 * 200);
     for response in responses {
         times(&response);
     }
 }
 
 #[test]
-fn what_never_reached_the_database_spent_nothing_there() {
+fn requests_rejected_before_the_database_have_no_database_time() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
     for request in [json!({"command": "none_such"}), json!({"command": "view_products", "page": 0}), login("ann")] {
         let response = shop.call(request);
-        let (_, queue, disk) = times(&response);
-        assert_eq!((&response["ok"], queue, disk), (&json!(false), 0, 0), "{response}");
+        let (_, queue, database) = times(&response);
+        assert_eq!((&response["ok"], queue, database), (&json!(false), 0, 0), "{response}");
     }
     for request in [json!({"command": "view_categories"}), json!({"command": "view_products"})] {
         let response = shop.call(request);

@@ -1,4 +1,4 @@
-//! SIGTERM, kill -9, and what is held up by a locked database.
+//! SIGTERM, kill -9, and requests delayed by a locked database.
 
 use std::net::TcpStream;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use std::io::Write;
 
 use crate::support::{Server, error, eventually, order, refusal};
 
-/// Holds the database's write lock, as a backup program might.
+/// Takes the database's write lock, as a backup program might.
 fn lock(server: &Server) -> Connection {
     let connection = Connection::open(server.database()).unwrap();
     connection.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -21,68 +21,68 @@ fn lock(server: &Server) -> Connection {
 }
 
 #[test]
-fn reads_are_answered_while_writes_wait() {
+fn reads_are_executed_while_writes_wait() {
     let server = Server::start(&[]);
     let token = server.customer("ann");
     let lock = lock(&server);
     let mut writing = server.on_shop();
     writing.send(&order(&token, 1, 1));
     let mut reading = server.on_shop();
-    // Few, for slow hosts: the write fails when the lock is held for five seconds.
+    // Few, for slow hosts: the write fails after 5 s of waiting for the lock.
     for _ in 0..10 {
         reading.ok(json!({"command": "view_products"}));
         reading.ok(json!({"command": "view_order_history", "token": token}));
     }
-    assert!(writing.is_unanswered());
+    assert!(writing.has_no_response());
     lock.execute_batch("ROLLBACK").unwrap();
     assert_eq!(writing.receive()["ok"], true);
 }
 
 #[test]
-fn sigterm_lets_requests_under_way_finish_and_ends_with_success() {
+fn sigterm_completes_requests_in_flight_and_the_exit_code_is_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = Server::start(&[]);
         let token = server.customer("ann");
         let lock = lock(&server);
-        let mut under_way = server.on_shop();
-        under_way.send(&order(&token, 1, 1));
-        let mut half = server.on_shop();
-        half.ok(json!({"command": "view_categories"}));
-        half.stream.write_all(&encode_frame(b"{}").unwrap()[..5]).unwrap();
+        let mut in_flight = server.on_shop();
+        in_flight.send(&order(&token, 1, 1));
+        let mut incomplete = server.on_shop();
+        incomplete.ok(json!({"command": "view_categories"}));
+        incomplete.stream.write_all(&encode_frame(b"{}").unwrap()[..5]).unwrap();
         let mut idle = server.on_shop();
         idle.ok(json!({"command": "view_categories"}));
         server.signal(signal);
         eventually("the port is closed", || TcpStream::connect(server.shop).is_err());
         idle.assert_closed();
-        assert_eq!(refusal(&half.receive()), error("shutting_down", ""));
+        assert_eq!(refusal(&incomplete.receive()), error("shutting_down", ""));
         lock.execute_batch("ROLLBACK").unwrap();
         drop(lock);
-        assert_eq!(under_way.receive()["ok"], true);
-        under_way.assert_closed();
-        drop((under_way, half));
+        assert_eq!(in_flight.receive()["ok"], true);
+        in_flight.assert_closed();
+        drop((in_flight, incomplete));
         assert_eq!(server.wait().code(), Some(0), "{}", server.log());
         let wal = server.database().with_extension("db-wal");
-        assert!(!wal.exists() || wal.metadata().unwrap().len() == 0, "the log was not moved into the database");
+        assert!(!wal.exists() || wal.metadata().unwrap().len() == 0, "the log was not emptied");
         assert_eq!(server.check()["orders"], 1);
     }
 }
 
 #[test]
-fn requests_that_take_longer_than_the_grace_period_are_cut() {
+fn connections_are_closed_after_the_grace_period() {
     let mut server = Server::start(&["--shutdown-grace", "200ms"]);
     let token = server.customer("ann");
     let lock = lock(&server);
-    let mut under_way = server.on_shop();
-    under_way.send(&order(&token, 1, 1));
+    let mut in_flight = server.on_shop();
+    in_flight.send(&order(&token, 1, 1));
     server.signal(Signal::SIGTERM);
-    assert!(!matches!(under_way.receive_or_end(), Ok(Some(_))));
+    assert!(!matches!(in_flight.receive_or_end(), Ok(Some(_))));
     lock.execute_batch("ROLLBACK").unwrap();
     drop(lock);
     assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]
-fn every_acknowledged_order_outlives_a_kill() {
+fn every_acknowledged_order_survives_a_kill() {
     let mut server = Server::start(&["--log", "warn"]);
     let token = server.customer("ann");
     let acknowledged = Mutex::new(Vec::new());
@@ -105,13 +105,13 @@ fn every_acknowledged_order_outlives_a_kill() {
         nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
     });
     assert!(!server.wait().success());
-    let server = Server::start_in(server.folder(), &[]);
+    let server = Server::start_in(server.directory(), &[]);
     let database = Connection::open(server.database()).unwrap();
     let acknowledged = acknowledged.into_inner().unwrap();
     for id in &acknowledged {
         let sql = "SELECT count(*) FROM orders JOIN order_items ON order_id = id WHERE id = ?1";
         let rows: i64 = database.query_row(sql, [id], |row| row.get(0)).unwrap();
-        assert_eq!(rows, 1, "order {id} was acknowledged and is lost");
+        assert_eq!(rows, 1, "acknowledged order {id} is lost");
     }
     let report = server.check();
     assert_eq!(report["consistent"], true);

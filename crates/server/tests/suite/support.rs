@@ -1,4 +1,4 @@
-//! A server of one's own in a directory of its own, and a client that speaks the protocol.
+//! A server per test in its own directory, and a client for the protocol.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -14,14 +14,14 @@ use protocol::{FrameDecoder, encode_frame};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Longer than anything here should take; what takes longer fails instead of hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// The administrator's password of every server that is not about that.
+/// Limit of every wait: a test fails instead of hanging.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+/// Administrator's password of all servers, except in tests of that password.
 pub(crate) const ADMIN_PASSWORD: &str = "admin-password";
-/// The password of all virtual users.
+/// Password of all other users.
 pub(crate) const PASSWORD: &str = "password-1";
 
-/// A hash that costs nothing, and the least other settings that a test needs.
+/// Minimum settings of tests, with the cheapest password hash.
 const SETTINGS: [&str; 12] = [
     "--accounts-listen",
     "127.0.0.1:0",
@@ -37,31 +37,31 @@ const SETTINGS: [&str; 12] = [
     "100000",
 ];
 
-/// The program with nothing of this process's environment.
+/// Returns the program without this process's environment variables.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop-server"));
     command.env_clear().stdin(Stdio::null());
     command
 }
 
-/// A running server; killed when dropped.
+/// Running server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
-    folder: Arc<TempDir>,
+    directory: Arc<TempDir>,
     pub(crate) accounts: SocketAddr,
     pub(crate) shop: SocketAddr,
 }
 
 impl Server {
-    /// In a new directory, with more settings.
+    /// Starts a server in a new directory, with additional settings.
     pub(crate) fn start(settings: &[&str]) -> Self {
         Self::start_in(Arc::new(tempfile::tempdir().unwrap()), settings)
     }
 
-    /// In a directory where one ran before; later settings override earlier ones.
-    pub(crate) fn start_in(folder: Arc<TempDir>, settings: &[&str]) -> Self {
-        let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-        let database = folder.path().join("shop.db");
+    /// Starts a server in an existing directory. `settings` override the defaults.
+    pub(crate) fn start_in(directory: Arc<TempDir>, settings: &[&str]) -> Self {
+        let log = File::options().create(true).append(true).open(directory.path().join("log")).unwrap();
+        let database = directory.path().join("shop.db");
         let mut command = program();
         command.env("SHOP_ADMIN_PASSWORD", ADMIN_PASSWORD).args(merge(&SETTINGS, settings));
         command.arg("--database").arg(database);
@@ -69,24 +69,24 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
-            let log = fs::read_to_string(folder.path().join("log")).unwrap();
+            let log = fs::read_to_string(directory.path().join("log")).unwrap();
             panic!("the server did not start: {command:?}\nstdout: {line}\nstderr: {log}")
         });
         assert_eq!(ready["event"], "ready");
         let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
-        Self { child, folder, accounts: address("accounts"), shop: address("shop") }
+        Self { child, directory, accounts: address("accounts"), shop: address("shop") }
     }
 
-    pub(crate) fn folder(&self) -> Arc<TempDir> {
-        Arc::clone(&self.folder)
+    pub(crate) fn directory(&self) -> Arc<TempDir> {
+        Arc::clone(&self.directory)
     }
 
     pub(crate) fn database(&self) -> PathBuf {
-        self.folder.path().join("shop.db")
+        self.directory.path().join("shop.db")
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
+        fs::read_to_string(self.directory.path().join("log")).unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -109,7 +109,7 @@ impl Server {
         Client::connect(self.shop)
     }
 
-    /// Registers a virtual user and gives a token.
+    /// Registers a user and returns a token.
     pub(crate) fn customer(&self, username: &str) -> String {
         let mut client = self.on_accounts();
         client.ok(json!({"command": "register", "username": username, "password": PASSWORD}));
@@ -125,14 +125,14 @@ impl Server {
         self.on_accounts().ok(login)["token"].as_str().unwrap().to_owned()
     }
 
-    /// Adds a product and gives its id.
+    /// Adds a product and returns its id.
     pub(crate) fn product(&self, stock: i64) -> i64 {
         let product = json!({"command": "add_product", "token": self.admin(), "name": "Thing", "category": "Things",
                              "price_cents": 250, "stock": stock});
         self.on_shop().ok(product)["product_id"].as_i64().unwrap()
     }
 
-    /// What `verify` says, and whether it was satisfied.
+    /// Returns the report of `shop-server check`.
     pub(crate) fn check(&self) -> Value {
         check(&self.database())
     }
@@ -150,22 +150,22 @@ impl Drop for Server {
     }
 }
 
-/// Pairs of flag and value, of which `own` take the place of those in `base` (clap refuses a flag that comes twice).
+/// Merges pairs of flag and value; those in `own` replace those in `base`, because clap rejects repeated flags.
 fn merge<'a>(base: &[&'a str], own: &[&'a str]) -> Vec<&'a str> {
     let given = |flag: &str| own.chunks(2).any(|pair| pair[0] == flag);
     base.chunks(2).filter(|pair| !given(pair[0])).flatten().chain(own).copied().collect()
 }
 
-/// What `shop-server verify` says about a database; its exit code must agree.
+/// Returns the report of `shop-server check` and verifies its exit code.
 pub(crate) fn check(database: &Path) -> Value {
     let output = program().arg("check").arg("--database").arg(database).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("verify: {}", String::from_utf8_lossy(&output.stderr)));
+        .unwrap_or_else(|_| panic!("check: {}", String::from_utf8_lossy(&output.stderr)));
     assert_eq!(output.status.code(), Some(if report["consistent"] == true { 0 } else { 1 }), "{report}");
     report
 }
 
-/// A connection to a shop.
+/// Connection to a shop.
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     decoder: FrameDecoder,
@@ -174,8 +174,8 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        stream.set_write_timeout(Some(TIMEOUT)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, decoder: FrameDecoder::default() }
     }
@@ -188,14 +188,14 @@ impl Client {
         self.stream.write_all(&encode_frame(payload).unwrap()).unwrap();
     }
 
-    /// The next response, or `None` when the server has closed the connection in an orderly way.
+    /// Receives the next response, or `None` if the server has closed the connection without a reset.
     pub(crate) fn receive_or_end(&mut self) -> std::io::Result<Option<Value>> {
         Ok(self.receive_payload()?.map(|payload| serde_json::from_slice(&payload).unwrap()))
     }
 
-    /// The next response, undecoded, for measuring.
+    /// Receives the next response undecoded, for measurements.
     pub(crate) fn receive_raw(&mut self) -> Vec<u8> {
-        self.receive_payload().unwrap().expect("the connection was closed instead of an answer")
+        self.receive_payload().unwrap().expect("connection closed without a response")
     }
 
     fn receive_payload(&mut self) -> std::io::Result<Option<Vec<u8>>> {
@@ -206,7 +206,7 @@ impl Client {
             }
             match self.stream.read(&mut chunk)? {
                 0 => {
-                    assert!(!self.decoder.is_mid_frame(), "the connection ended within a response");
+                    assert!(!self.decoder.is_mid_frame(), "connection closed within a response");
                     return Ok(None);
                 }
                 bytes => self.decoder.feed(&chunk[..bytes]),
@@ -215,7 +215,7 @@ impl Client {
     }
 
     pub(crate) fn receive(&mut self) -> Value {
-        self.receive_or_end().unwrap().expect("the connection was closed instead of an answer")
+        self.receive_or_end().unwrap().expect("connection closed without a response")
     }
 
     pub(crate) fn call(&mut self, request: Value) -> Value {
@@ -223,27 +223,27 @@ impl Client {
         self.receive()
     }
 
-    /// The result of a request that must succeed.
+    /// Returns the result of a request that must succeed.
     pub(crate) fn ok(&mut self, request: Value) -> Value {
         let mut response = self.call(request.clone());
         assert_eq!(response["ok"], true, "{request}: {response}");
         response["result"].take()
     }
 
-    /// Code and field of the error of a request that must fail.
+    /// Returns code and field of the error of a request that must fail.
     pub(crate) fn refusal(&mut self, request: Value) -> (String, Option<String>) {
         let response = self.call(request.clone());
         assert_eq!(response["ok"], false, "{request}: {response}");
         refusal(&response)
     }
 
-    /// Asserts that the server closes the connection in an orderly way, without another word.
+    /// Asserts that the server closes the connection without a reset or a further response.
     pub(crate) fn assert_closed(&mut self) {
         assert_eq!(self.receive_or_end().unwrap(), None);
     }
 
-    /// Whether nothing has arrived so far.
-    pub(crate) fn is_unanswered(&mut self) -> bool {
+    /// Returns whether no byte of a response has arrived.
+    pub(crate) fn has_no_response(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let peeked = self.stream.peek(&mut [0]);
         self.stream.set_nonblocking(false).unwrap();
@@ -251,28 +251,28 @@ impl Client {
     }
 }
 
-/// Code and field of an error response.
+/// Returns code and field of an error response.
 pub(crate) fn refusal(response: &Value) -> (String, Option<String>) {
     let error = &response["error"];
     assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{response}");
     (error["code"].as_str().unwrap().to_owned(), error["field"].as_str().map(ToOwned::to_owned))
 }
 
-/// What [`Client::refusal`] gives for an error of that code in that field.
+/// Returns the expected value of [`Client::refusal`]; `field` may be empty.
 pub(crate) fn error(code: &str, field: &str) -> (String, Option<String>) {
     (code.to_owned(), (!field.is_empty()).then(|| field.to_owned()))
 }
 
-/// Asks until it is so.
-pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+/// Polls until `condition` holds.
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "timeout after {TIMEOUT:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// `place_order` of one product.
+/// Returns a `place_order` request for one product.
 pub(crate) fn order(token: &str, product_id: i64, quantity: i64) -> Value {
     json!({"command": "place_order", "token": token, "items": [{"product_id": product_id, "quantity": quantity}]})
 }

@@ -1,4 +1,4 @@
-//! How fast it is. Ignored, because it measures; run it alone and in release:
+//! Throughput. Ignored, because it is a measurement. Run it alone and in release mode:
 //! `cargo test --release -p server throughput -- --ignored --nocapture`.
 
 use std::io::Write;
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::support::{Client, Server, order};
 
 const CONNECTIONS: usize = 16;
-const TIME: Duration = Duration::from_secs(4);
+const DURATION: Duration = Duration::from_secs(4);
 
 #[test]
-#[ignore = "measures"]
+#[ignore = "measurement"]
 fn throughput() {
     for durability in ["full", "normal"] {
         let server = Server::start(&["--log", "warn", "--durability", durability, "--catalogue-stock", "1000000"]);
@@ -38,24 +38,24 @@ fn throughput() {
 }
 
 fn report(name: &str, connections: usize, pipelined: usize, server: &Server, request: impl Fn(usize) -> Value) {
-    let answered = AtomicU64::new(0);
+    let responses = AtomicU64::new(0);
     let start = Instant::now();
     thread::scope(|scope| {
         for index in 0..connections {
             let frame = encode_frame(request(index).to_string().as_bytes()).unwrap().repeat(pipelined);
-            let (answered, shop) = (&answered, server.shop);
+            let (responses, shop) = (&responses, server.shop);
             scope.spawn(move || {
                 let mut client = Client::connect(shop);
-                while start.elapsed() < TIME {
+                while start.elapsed() < DURATION {
                     client.stream.write_all(&frame).unwrap();
                     for _ in 0..pipelined {
                         assert!(client.receive_raw().starts_with(br#"{"ok":true"#));
                     }
-                    answered.fetch_add(pipelined as u64, Ordering::Relaxed);
+                    responses.fetch_add(pipelined as u64, Ordering::Relaxed);
                 }
             });
         }
     });
-    let per_second = answered.into_inner() as f64 / start.elapsed().as_secs_f64();
+    let per_second = responses.into_inner() as f64 / start.elapsed().as_secs_f64();
     println!("{name}: {per_second:.0} per second");
 }
