@@ -3,6 +3,7 @@
 //! A connection leaves nothing behind: when it ends all programs are killed and the directory is emptied.
 
 mod file;
+mod output;
 mod program;
 mod programs;
 mod session;

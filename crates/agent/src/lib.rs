@@ -18,7 +18,6 @@ pub mod messages;
 mod queue;
 mod socket;
 pub mod token;
-mod utf8;
 
 /// Name of the program.
 const NAME: &str = "testbed-agent";

@@ -7,6 +7,8 @@
 //! Every request that awaits an answer gets one, or an [`Event::Lost`] of its agent comes after it: that ends
 //! everything that was started there.
 
+mod base64_text;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +18,8 @@ use crate::token::Token;
 /// Longest line, in bytes without its end, that any of them accepts.
 pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 
-/// Most bytes of text in one event. In JSON a byte of it takes six at most, so that the line stays short enough.
-pub const MAX_TEXT_BYTES: usize = 64 * 1024;
+/// Maximum number of bytes in one event. Base64 takes a third more, so that the line stays short enough.
+pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
 /// Where the hub listens: the first line it prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +95,7 @@ pub enum Request {
         /// The program.
         id: u64,
     },
-    /// Asks for a file of UTF-8 text. Answered by [`Event::File`]s or [`Event::Failed`].
+    /// Asks for a file. Answered by [`Event::File`]s or [`Event::Failed`].
     GetFile {
         /// The id for the answers.
         id: u64,
@@ -121,22 +123,21 @@ pub enum Event {
     },
     /// The agent's connection ended, and with it all its programs. The hub says this.
     Lost,
-    /// A program wrote a line to its stdout.
+    /// A program wrote to its stdout.
     Stdout {
         /// The program.
         id: u64,
-        /// The line without its end; bytes that are no UTF-8 are replaced.
-        line: String,
-        /// The line is longer than [`MAX_TEXT_BYTES`], and the next such event of this program continues with it.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        continues: bool,
+        /// The next at most [`MAX_CHUNK_BYTES`] of the stream, cut anywhere.
+        #[serde(with = "base64_text")]
+        bytes: Vec<u8>,
     },
     /// A program wrote to its stderr.
     Stderr {
         /// The program.
         id: u64,
-        /// What it wrote, cut anywhere between two characters; bytes that are no UTF-8 are replaced.
-        text: String,
+        /// The next at most [`MAX_CHUNK_BYTES`] of the stream, cut anywhere.
+        #[serde(with = "base64_text")]
+        bytes: Vec<u8>,
     },
     /// A program ended, after everything that it wrote; what was left of its process group was killed.
     Exited {
@@ -156,8 +157,9 @@ pub enum Event {
     File {
         /// The request.
         id: u64,
-        /// At most [`MAX_TEXT_BYTES`] of it.
-        text: String,
+        /// At most [`MAX_CHUNK_BYTES`] of it.
+        #[serde(with = "base64_text")]
+        bytes: Vec<u8>,
         /// Whether the file ends here.
         last: bool,
     },

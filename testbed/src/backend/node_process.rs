@@ -24,6 +24,45 @@ pub(crate) struct NodeProcess {
     exit: watch::Receiver<Option<ExitStatus>>,
 }
 
+/// Cuts a program's stdout into lines and passes them on.
+pub(crate) struct LineSender {
+    lines: mpsc::Sender<String>,
+    /// What followed the end of the last line.
+    partial: Vec<u8>,
+}
+
+impl LineSender {
+    /// Returns a sender that has read nothing yet.
+    pub(crate) fn new(lines: mpsc::Sender<String>) -> Self {
+        Self { lines, partial: Vec::new() }
+    }
+
+    /// Adds the next bytes of stdout, and passes on the lines that they complete.
+    pub(crate) async fn push(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(&rest[..end]);
+            self.send_partial().await;
+            rest = &rest[end + 1..];
+        }
+        self.partial.extend_from_slice(rest);
+    }
+
+    /// Passes on what follows the last line's end, when stdout has ended.
+    pub(crate) async fn finish(mut self) {
+        if !self.partial.is_empty() {
+            self.send_partial().await;
+        }
+    }
+
+    async fn send_partial(&mut self) {
+        let line = String::from_utf8_lossy(&self.partial).trim_end().to_owned();
+        self.partial.clear();
+        // Without a receiver the stream is still drained, so that the program does not block.
+        let _ = self.lines.send(line).await;
+    }
+}
+
 impl NodeProcess {
     /// Puts together what an engine's tasks feed.
     pub(crate) fn new(
@@ -108,5 +147,28 @@ impl NodeProcess {
             self.ended().await
         });
         drained.await.with_context(|| format!("{what} did not stop within {} s", limit.as_secs()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_do_not_depend_on_how_stdout_was_read() {
+        let stream = "one\n\nü\r\nno end".as_bytes();
+        for step in 1..=stream.len() {
+            let (sender, mut lines) = mpsc::channel(stream.len());
+            let mut cutter = LineSender::new(sender);
+            for bytes in stream.chunks(step) {
+                cutter.push(bytes).await;
+            }
+            cutter.finish().await;
+            let mut received = Vec::new();
+            while let Some(line) = lines.recv().await {
+                received.push(line);
+            }
+            assert_eq!(received, ["one", "", "ü", "no end"], "in steps of {step}");
+        }
     }
 }

@@ -1,43 +1,34 @@
-//! Sending a file of text, in parts, while it is read.
+//! Sends a file in chunks.
 
 use std::path::Path;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
-use crate::messages::{Event, MAX_TEXT_BYTES};
-use crate::utf8::whole_chars;
+use crate::messages::{Event, MAX_CHUNK_BYTES};
 
-/// Answers a request for a file.
+/// Sends the file at `path`, or the reason why it cannot be read.
 pub(super) async fn send(id: u64, path: &Path, events: &mpsc::Sender<Event>) {
-    let sent = send_parts(id, path, events).await.with_context(|| format!("cannot send the file {}", path.display()));
+    let sent = send_chunks(id, path, events).await.with_context(|| format!("cannot send the file {}", path.display()));
     if let Err(error) = sent {
-        // When events are no longer received the connection has ended, and so has this response.
+        // Sending fails only if the connection has ended, and the request with it.
         let _ = events.send(Event::Failed { id, why: format!("{error:#}") }).await;
     }
 }
 
-async fn send_parts(id: u64, path: &Path, events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
-    // Looked at before it is opened: opening a named pipe would wait for a writer.
+async fn send_chunks(id: u64, path: &Path, events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
+    // Checked before opening: to open a named pipe would wait for a writer.
     ensure!(tokio::fs::metadata(path).await?.is_file(), "it is not a file");
     let mut file = File::open(path).await?;
-    let (mut buffer, mut kept, mut sent) = (vec![0; MAX_TEXT_BYTES], 0, 0);
+    let mut buffer = vec![0; MAX_CHUNK_BYTES];
     loop {
-        let read = file.read(&mut buffer[kept..]).await?;
-        let available = kept + read;
-        let last = read == 0;
-        let whole = if last { available } else { whole_chars(&buffer[..available]) };
-        let text = match std::str::from_utf8(&buffer[..whole]) {
-            Ok(text) => text.to_owned(),
-            Err(error) => bail!("byte {} is not UTF-8; only text can be sent", sent + error.valid_up_to()),
-        };
-        events.send(Event::File { id, text, last }).await?;
+        let length = file.read(&mut buffer).await?;
+        let last = length == 0;
+        events.send(Event::File { id, bytes: buffer[..length].to_vec(), last }).await?;
         if last {
             return Ok(());
         }
-        buffer.copy_within(whole..available, 0);
-        (kept, sent) = (available - whole, sent + whole);
     }
 }

@@ -27,7 +27,7 @@ struct Running {
     /// Lines for its stdin; `None` once closed.
     input: Option<Sender>,
     /// Why it was killed by other than the driver's wish.
-    last_words: &'static str,
+    kill_reason: Option<&'static str>,
     /// Cancelled when everything about it was told.
     gone: CancellationToken,
 }
@@ -52,7 +52,7 @@ impl Programs {
         }
         let (spawned, input) = spawn()?;
         let gone = CancellationToken::new();
-        running.insert(id, Running { group: Some(spawned.pid), input, last_words: "", gone: gone.clone() });
+        running.insert(id, Running { group: Some(spawned.pid), input, kill_reason: None, gone: gone.clone() });
         Ok((spawned, gone.drop_guard()))
     }
 
@@ -79,7 +79,7 @@ impl Programs {
     /// Kills a program's process group without having been asked to.
     pub(super) fn kill_because(&self, id: u64, why: &'static str) {
         if let Some(child) = self.running().get_mut(&id) {
-            child.last_words = why;
+            child.kill_reason = Some(why);
         }
         self.kill(id);
     }
@@ -100,8 +100,8 @@ impl Programs {
     }
 
     /// Takes out a program of which everything was told but its last words.
-    pub(super) fn remove(&self, id: u64) -> &'static str {
-        self.running().remove(&id).map_or("", |child| child.last_words)
+    pub(super) fn remove(&self, id: u64) -> Option<&'static str> {
+        self.running().remove(&id)?.kill_reason
     }
 
     /// Waits until everything was told about all that run now.

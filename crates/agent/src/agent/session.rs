@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::NAME;
-use crate::agent::program::{Program, follow};
+use crate::agent::output::follow;
+use crate::agent::program::Program;
 use crate::agent::programs::Programs;
 use crate::agent::work_dir::WorkDir;
 use crate::agent::{Agent, file};

@@ -48,15 +48,11 @@ fn events_are_lines_of_json_and_come_back() {
             r#"{"event":"connected","host":"pi","version":"1 (x)"}"#,
         ),
         (Event::Lost, r#"{"event":"lost"}"#),
-        (Event::Stdout { id: 1, line: text("a\tb"), continues: false }, r#"{"event":"stdout","id":1,"line":"a\tb"}"#),
-        (
-            Event::Stdout { id: 1, line: text("a"), continues: true },
-            r#"{"event":"stdout","id":1,"line":"a","continues":true}"#,
-        ),
-        (Event::Stderr { id: 1, text: text("oh\n") }, r#"{"event":"stderr","id":1,"text":"oh\n"}"#),
+        (Event::Stdout { id: 1, bytes: b"a\n\xff".into() }, r#"{"event":"stdout","id":1,"bytes":"YQr/"}"#),
+        (Event::Stderr { id: 1, bytes: b"oh\n".into() }, r#"{"event":"stderr","id":1,"bytes":"b2gK"}"#),
         (Event::Exited { id: 1, code: 137 }, r#"{"event":"exited","id":1,"code":137}"#),
         (Event::Failed { id: 1, why: text("no") }, r#"{"event":"failed","id":1,"why":"no"}"#),
-        (Event::File { id: 1, text: text("€"), last: true }, r#"{"event":"file","id":1,"text":"€","last":true}"#),
+        (Event::File { id: 1, bytes: Vec::new(), last: true }, r#"{"event":"file","id":1,"bytes":"","last":true}"#),
         (Event::Done { id: 1 }, r#"{"event":"done","id":1}"#),
     ] {
         check(FromAgent { from: 7, event: event.clone() }, &format!(r#"{{"from":7,"event":{line}}}"#));
@@ -79,12 +75,15 @@ fn what_is_not_the_protocol_is_refused() {
     for line in [r#"{"request":"dance","id":1}"#, r#"{"request":"kill"}"#, r#"{"request":"kill","id":1,"signal":9}"#] {
         assert!(serde_json::from_str::<Request>(line).is_err(), "{line}");
     }
+    for bytes in ["YQ", "Y", "ü", "Y Q="] {
+        let line = format!(r#"{{"event":"stdout","id":1,"bytes":"{bytes}"}}"#);
+        assert!(serde_json::from_str::<Event>(&line).is_err(), "{line}");
+    }
 }
 
 #[test]
 fn the_longest_event_fits_a_line() {
-    // A control character is the longest in JSON: `\u0001`.
-    let event = Event::File { id: u64::MAX, text: "\u{1}".repeat(MAX_TEXT_BYTES), last: false };
+    let event = Event::File { id: u64::MAX, bytes: vec![0xff; MAX_CHUNK_BYTES], last: false };
     let line = serde_json::to_string(&FromAgent { from: u32::MAX, event }).unwrap();
     assert!(line.len() < MAX_LINE_BYTES, "{}", line.len());
 }

@@ -54,7 +54,7 @@ fn a_driver_that_does_not_read_stops_programs_but_can_still_end_them() {
     let (mut bytes, mut exited) = (0, Vec::new());
     while exited.len() < 2 {
         match hub.event() {
-            Event::Stdout { id: 2, line, continues } => bytes += line.len() as u64 + u64::from(!continues),
+            Event::Stdout { id: 2, bytes: line } => bytes += line.len() as u64 + 1,
             Event::Exited { id, code } => exited.push((id, code)),
             other => panic!("{other:?}"),
         }
@@ -73,7 +73,7 @@ fn a_program_that_does_not_read_its_stdin_is_killed_and_it_is_said_why() {
         hub.ask(1, Request::Input { id: 1, text: text.clone() });
     }
     let why = "testbed-agent: killed: it does not read its stdin, and too many lines wait for it\n";
-    assert_eq!(hub.event(), Event::Stderr { id: 1, text: why.into() });
+    assert_eq!(hub.event(), Event::Stderr { id: 1, bytes: why.into() });
     assert_eq!(hub.event(), Event::Exited { id: 1, code: 137 });
 }
 

@@ -1,5 +1,6 @@
 //! A hub that a test drives, agents, and looks at processes.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agent::messages::{Event, FromAgent, Listening, Request, ToAgent};
+use agent::messages::{Event, FromAgent, Listening, MAX_CHUNK_BYTES, Request, ToAgent};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -51,6 +52,27 @@ impl Owned {
     }
 }
 
+/// Turns chunks of stdout into events of one line each, which do not depend on how the stream was read.
+#[derive(Default)]
+struct LineCutter(HashMap<(u32, u64), Vec<u8>>);
+
+impl LineCutter {
+    fn cut(&mut self, FromAgent { from, event }: FromAgent) -> Vec<FromAgent> {
+        let line = |id, bytes| FromAgent { from, event: Event::Stdout { id, bytes } };
+        if let Event::Stdout { id, bytes } = event {
+            assert!(bytes.len() <= MAX_CHUNK_BYTES);
+            let partial = self.0.entry((from, id)).or_default();
+            partial.extend(bytes);
+            let mut lines: Vec<Vec<u8>> = partial.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+            *partial = lines.pop().unwrap_or_default();
+            return lines.into_iter().map(|bytes| line(id, bytes)).collect();
+        }
+        let ended = event.id().filter(|_| event.is_final());
+        let rest = ended.and_then(|id| Some((id, self.0.remove(&(from, id))?))).filter(|(_, rest)| !rest.is_empty());
+        rest.map(|(id, rest)| line(id, rest)).into_iter().chain([FromAgent { from, event }]).collect()
+    }
+}
+
 /// The hub, with the test as its driver. It reads no further than the test asks for events.
 pub(crate) struct Hub {
     pub(crate) process: Owned,
@@ -81,9 +103,10 @@ impl Hub {
         let Listening { listening } = serde_json::from_str(&first).unwrap();
         let (sender, events) = sync_channel(0);
         thread::spawn(move || {
+            let mut cutter = LineCutter::default();
             for line in lines.map_while(Result::ok) {
                 let event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
-                if sender.send(event).is_err() {
+                if cutter.cut(event).into_iter().any(|event| sender.send(event).is_err()) {
                     return;
                 }
             }
@@ -224,7 +247,7 @@ pub(crate) fn with_stdin(mut request: Request) -> Request {
 }
 
 pub(crate) fn stdout(id: u64, line: &str) -> Event {
-    Event::Stdout { id, line: line.to_owned(), continues: false }
+    Event::Stdout { id, bytes: line.into() }
 }
 
 /// Looks again and again until `seen` is true.

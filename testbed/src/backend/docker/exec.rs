@@ -13,7 +13,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::backend::node_process::{ExitStatus, NodeProcess};
+use crate::backend::node_process::{ExitStatus, LineSender, NodeProcess};
 use crate::backend::{CommandOutput, NodeCommand};
 
 /// Lines of a process's stdout that may wait to be read.
@@ -56,7 +56,7 @@ pub(super) async fn spawn(
     let process = NodeProcess::new(format!("`{command}` in {container}"), lines, stdin, exit);
     let docker = docker.clone();
     let follower = tokio::spawn(async move {
-        follow(streams, log, sender).await;
+        follow(streams, log, LineSender::new(sender)).await;
         // No exit code to be had: the container is gone, and the process with it.
         let status = exit_code(&docker, &id).await.unwrap_or(-1);
         let _ = tell_exit.send(Some(status));
@@ -87,9 +87,8 @@ async fn start(
     }
 }
 
-/// Cuts stdout into lines for `sender` and writes stderr to the log.
-async fn follow(mut streams: Streams, mut log: tokio::fs::File, sender: mpsc::Sender<String>) {
-    let mut partial = Vec::new();
+/// Passes on stdout line by line and writes stderr to the log.
+async fn follow(mut streams: Streams, mut log: tokio::fs::File, mut lines: LineSender) {
     while let Some(output) = streams.next().await {
         match output {
             Err(error) => {
@@ -100,16 +99,10 @@ async fn follow(mut streams: Streams, mut log: tokio::fs::File, sender: mpsc::Se
                 // A full disk must not stop the streams; the samples are what counts.
                 let _ = log.write_all(&message).await;
             }
-            Ok(other) => {
-                partial.extend_from_slice(&other.into_bytes());
-                while let Some(end) = partial.iter().position(|byte| *byte == b'\n') {
-                    let line: Vec<u8> = partial.drain(..=end).collect();
-                    // No reader is left: the stream is drained so that the process does not block.
-                    let _ = sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).await;
-                }
-            }
+            Ok(other) => lines.push(&other.into_bytes()).await,
         }
     }
+    lines.finish().await;
     let _ = log.flush().await;
 }
 

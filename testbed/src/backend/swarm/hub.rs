@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::backend::node_process::NodeProcess;
+use crate::backend::node_process::{LineSender, NodeProcess};
 use crate::backend::{CommandOutput, NodeCommand};
 use call::{Call, follow, pass_input_on};
 
@@ -92,17 +92,15 @@ impl Hub {
     /// Runs a command to its end.
     pub(super) async fn run(&self, agent: u32, command: &NodeCommand) -> anyhow::Result<CommandOutput> {
         let mut call = self.call(agent, |id| start(id, command, false))?;
-        let (mut stdout, mut stderr) = (String::new(), String::new());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         loop {
             match call.next().await? {
-                Event::Stdout { line, continues, .. } => {
-                    stdout.push_str(&line);
-                    if !continues {
-                        stdout.push('\n');
-                    }
+                Event::Stdout { bytes, .. } => stdout.extend(bytes),
+                Event::Stderr { bytes, .. } => stderr.extend(bytes),
+                Event::Exited { code, .. } => {
+                    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+                    return Ok(CommandOutput { code, stdout: text(stdout), stderr: text(stderr) });
                 }
-                Event::Stderr { text, .. } => stderr.push_str(&text),
-                Event::Exited { code, .. } => return Ok(CommandOutput { code, stdout, stderr }),
                 other => bail!("unexpected event {other:?}"),
             }
         }
@@ -117,19 +115,19 @@ impl Hub {
         let (tell_exit, exit) = watch::channel(None);
         let (stdin, to_pass_on) = tokio::io::duplex(STDIN_BYTES);
         tokio::spawn(pass_input_on(to_pass_on, self.requests.clone(), agent, call.id));
-        tokio::spawn(follow(call, log, sender, tell_exit));
+        tokio::spawn(follow(call, log, LineSender::new(sender), tell_exit));
         Ok(NodeProcess::new(format!("`{command}` in client-{agent}"), lines, Box::pin(stdin), exit))
     }
 
-    /// The content of a text file.
+    /// The content of a file.
     pub(super) async fn get_file(&self, agent: u32, path: &str) -> anyhow::Result<Vec<u8>> {
         let mut call = self.call(agent, |id| Request::GetFile { id, path: path.to_owned() })?;
-        let mut content = String::new();
+        let mut content = Vec::new();
         loop {
-            let Event::File { text, last, .. } = call.next().await? else { bail!("{path}: an unexpected answer") };
-            content.push_str(&text);
+            let Event::File { bytes, last, .. } = call.next().await? else { bail!("{path}: an unexpected answer") };
+            content.extend(bytes);
             if last {
-                return Ok(content.into_bytes());
+                return Ok(content);
             }
         }
     }

@@ -7,7 +7,7 @@ use anyhow::bail;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{mpsc, watch};
 
-use crate::backend::node_process::ExitStatus;
+use crate::backend::node_process::{ExitStatus, LineSender};
 use crate::backend::swarm::hub::{Switchboard, lock};
 
 /// Something asked of an agent. Dropping it before its end kills what was started.
@@ -59,21 +59,14 @@ pub(super) async fn pass_input_on(from: DuplexStream, requests: mpsc::UnboundedS
 pub(super) async fn follow(
     mut call: Call,
     mut log: tokio::fs::File,
-    sender: mpsc::Sender<String>,
+    mut lines: LineSender,
     tell_exit: watch::Sender<Option<ExitStatus>>,
 ) {
-    let mut partial = String::new();
     let status = loop {
         match call.next().await {
-            Ok(Event::Stdout { line, continues, .. }) => {
-                partial.push_str(&line);
-                if !continues {
-                    // No reader is left: go on, so that the program does not block.
-                    let _ = sender.send(std::mem::take(&mut partial)).await;
-                }
-            }
+            Ok(Event::Stdout { bytes, .. }) => lines.push(&bytes).await,
             // A full disk must not stop the streams; the samples are what counts.
-            Ok(Event::Stderr { text, .. }) => drop(log.write_all(text.as_bytes()).await),
+            Ok(Event::Stderr { bytes, .. }) => drop(log.write_all(&bytes).await),
             Ok(Event::Exited { code, .. }) => break code,
             Ok(_) => {}
             Err(error) => {
@@ -82,6 +75,7 @@ pub(super) async fn follow(
             }
         }
     };
+    lines.finish().await;
     let _ = log.flush().await;
     let _ = tell_exit.send(Some(status));
 }
