@@ -18,19 +18,19 @@ use crate::transport::{Endpoints, Timeouts};
 use choice::Choice;
 use session::Session;
 
-/// What a menu session needs.
+/// Settings of a menu session.
 pub struct MenuSettings {
-    /// Where the shop is.
+    /// Address and ports of the shop.
     pub endpoints: Endpoints,
-    /// When connections are made.
+    /// When connections are opened.
     pub connection: ConnectionMode,
-    /// How long to wait for the shop.
+    /// Maximum durations of a handshake and of a request.
     pub timeouts: Timeouts,
-    /// Whether the CSV has its header, and rows of earlier sessions, already.
+    /// Whether the CSV already contains its header, and rows of earlier sessions.
     pub csv_has_header: bool,
 }
 
-/// Why a session ended otherwise than by its user.
+/// Reason for a session to end without the user's request.
 #[derive(Debug, thiserror::Error)]
 pub enum MenuError {
     /// The CSV could not be written.
@@ -39,20 +39,20 @@ pub enum MenuError {
     /// The terminal failed.
     #[error("cannot use the terminal: {0}")]
     Terminal(InquireError),
-    /// The system gave no threads, sockets or randomness.
+    /// No thread, runtime or random number is available.
     #[error("cannot start: {0}")]
     Start(io::Error),
 }
 
-/// Runs the menu until the user quits or presses Ctrl-C; rows go to `csv`. Returns their number.
+/// Runs the menu until the user quits or presses Ctrl-C, and writes rows to `csv`. Returns their number.
 ///
 /// # Errors
-/// When the terminal or the CSV fails. What the shop or the network does is shown to the user.
+/// The terminal or the CSV fails. Errors of the shop or the network are shown to the user instead.
 pub fn run(settings: &MenuSettings, csv: Box<dyn Write + Send>) -> Result<u64, MenuError> {
     let mut session = Session::start(settings, csv)?;
-    let shopped = shop(&mut session);
+    let result = shop(&mut session);
     let rows = session.finish().map_err(MenuError::Csv)?;
-    match shopped {
+    match result {
         Ok(()) | Err(InquireError::OperationInterrupted) => Ok(rows),
         Err(error) => Err(MenuError::Terminal(error)),
     }
@@ -66,14 +66,14 @@ fn shop(session: &mut Session) -> Result<(), InquireError> {
         };
         match prompt::select(&title, Choice::available(session.user()))? {
             Some(Choice::Quit) => return Ok(()),
-            Some(choice) => carry_out(choice, session)?,
+            Some(choice) => execute(choice, session)?,
             None => {}
         }
     }
     Ok(())
 }
 
-fn carry_out(choice: Choice, session: &mut Session) -> Result<(), InquireError> {
+fn execute(choice: Choice, session: &mut Session) -> Result<(), InquireError> {
     match choice {
         Choice::Register => users::register(session),
         Choice::LogIn => users::log_in(session),

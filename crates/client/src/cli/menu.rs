@@ -20,7 +20,7 @@ use csv_file::CsvFile;
 pub(super) struct Args {
     #[command(flatten)]
     shop: ShopAddress,
-    /// Connection mode
+    /// Open a connection per request, or keep one per port
     #[arg(long, value_enum, default_value = "per-request")]
     connection: ConnectionMode,
     /// Timeout of a request: from its first byte sent to the complete response
@@ -29,8 +29,8 @@ pub(super) struct Args {
     /// Timeout of a TCP handshake
     #[arg(long, value_name = "TIME", default_value = "10s")]
     connect_timeout: PositiveDuration,
-    /// Where the session's rows go. They are appended to those of earlier sessions; column run_id tells sessions apart.
-    /// If rows cannot be appended (other columns, incomplete last row), a number is added to the name.
+    /// Append the session's rows to FILE. If FILE has other columns or an incomplete last row, a number is added to its
+    /// name
     #[arg(long, value_name = "FILE", default_value = "shop-session.csv")]
     csv: PathBuf,
 }
@@ -38,11 +38,11 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> anyhow::Result<()> {
     anyhow::ensure!(
         io::stdin().is_terminal(),
-        "the menu asks questions and stdin is no terminal; in scripts use 'shop-client workload'"
+        "stdin is not a terminal, which the menu needs; in scripts use 'shop-client workload'"
     );
     let CsvFile { file, path, has_header } = CsvFile::open(&args.csv)?;
     if path != args.csv {
-        note(format_args!("rows cannot be appended to '{}': they go to '{}'", args.csv.display(), path.display()));
+        note(format_args!("cannot append rows to '{}': writing them to '{}'", args.csv.display(), path.display()));
     }
     let settings = MenuSettings {
         endpoints: args.shop.resolve()?,

@@ -9,45 +9,45 @@ use program_main::json_line;
 use crate::probe;
 use crate::probe::{HandshakeSettings, MAX_IN_BURST, ProbeProtocol, ProbeSettings, SendPattern};
 
-/// The largest payload of one packet.
+/// Maximum payload of one IPv4 packet, bytes.
 const MAX_PAYLOAD_BYTES: i64 = 65_507;
 
 /// Options of `probe`.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Name or IPv4 address of the host whose kernel answers.
+    /// Name or IPv4 address of the host to probe
     #[arg(long, value_name = "HOST")]
     server: String,
-    /// UDP echo to a server's --echo-listen PORT instead of ICMP: through a published port, where the host would
-    /// answer.
+    /// Use UDP echo to the server's --echo-listen PORT instead of ICMP (behind a published port the host would answer
+    /// ICMP)
     #[arg(long, value_name = "PORT")]
     udp: Option<u16>,
-    /// Time TCP handshakes with PORT instead of echo.
+    /// Time TCP handshakes with PORT instead of echoes
     #[arg(long, value_name = "PORT", conflicts_with_all = ["udp", "burst", "size"])]
     tcp: Option<u16>,
-    /// Echo requests.
+    /// Number of echo requests
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     count: u16,
-    /// Time between two of them.
+    /// Interval between two requests
     #[arg(long, value_name = "TIME", default_value = "2ms")]
     interval: HumanDuration,
-    /// Payload of each, bytes; the packet is 28 bytes larger.
+    /// Payload of a request (bytes); the IP packet is 28 bytes larger
     #[arg(
         long, value_name = "BYTES", default_value_t = 56,
         value_parser = clap::value_parser!(u16).range(0..=MAX_PAYLOAD_BYTES)
     )]
     size: u16,
-    /// Ends when nothing was sent and nothing arrived for so long.
+    /// Stop when nothing was sent or received for TIME
     #[arg(long, value_name = "TIME", default_value = "3s")]
     timeout: PositiveDuration,
-    /// Send N requests at once instead and tell the link's rate from the spacing of the replies (use --size 1400). A
-    /// server's kernel answers about 40 packets of 1400 bytes through a slow link; what is beyond is lost in it.
+    /// Send N requests back to back and measure the link's rate by the spacing of the replies (use --size 1400). On a
+    /// low-rate link the server's kernel queues only about 40 replies of 1400 bytes and drops the others
     #[arg(
         long, value_name = "N", conflicts_with_all = ["count", "interval"],
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     burst: Option<u16>,
-    /// Allow a burst of more than 40.
+    /// Allow a burst of more than 40 requests
     #[arg(long, requires = "burst")]
     force: bool,
 }
@@ -58,8 +58,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         && !args.force
     {
         anyhow::bail!(
-            "--burst {burst}: at most {MAX_IN_BURST}, since the server's kernel may drop more by itself; --force sends them \
-             all the same"
+            "--burst {burst}: the maximum is {MAX_IN_BURST}, because the server's kernel may drop further replies; \
+             --force overrides it"
         );
     }
     let server = address(&args.server)?;
@@ -80,7 +80,8 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn address(server: &str) -> anyhow::Result<Ipv4Addr> {
-    let addresses = (server, 0).to_socket_addrs().with_context(|| format!("server '{server}': no address found"))?;
+    let addresses =
+        (server, 0).to_socket_addrs().with_context(|| format!("server '{server}': cannot resolve the name"))?;
     let is_ipv4 = |address: std::net::SocketAddr| match address.ip() {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
@@ -88,5 +89,5 @@ fn address(server: &str) -> anyhow::Result<Ipv4Addr> {
     addresses
         .into_iter()
         .find_map(is_ipv4)
-        .with_context(|| format!("server '{server}': the probe needs an IPv4 address and there is none"))
+        .with_context(|| format!("server '{server}': no IPv4 address, which the probe needs"))
 }

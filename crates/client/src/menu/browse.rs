@@ -1,4 +1,4 @@
-//! Looking at products by category, and adding one.
+//! Menu items that list the products of a category, and add a product.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::menu::prompt::Prompted;
 use crate::menu::session::Session;
 use crate::menu::{prompt, show};
 
-/// Products that are shown at once.
+/// Products per page.
 const PAGE_SIZE: u32 = 20;
 
 struct CategoryLine(Category);
@@ -28,9 +28,9 @@ pub(super) fn browse(session: &mut Session) -> Result<(), InquireError> {
     Ok(())
 }
 
-/// Lets the user choose a category and shows which products it has; `None` when there is nothing to show.
+/// Lets the user choose a category and returns its products; `None` if no category was chosen.
 pub(super) fn choose_products(session: &mut Session) -> Prompted<Vec<Product>> {
-    let Ok(Categories { categories }) = session.ask(&Request::ViewCategories {}) else { return Ok(None) };
+    let Ok(Categories { categories }) = session.exchange(&Request::ViewCategories {}) else { return Ok(None) };
     if categories.is_empty() {
         show::line("The shop has no products yet; an administrator can add some.");
         return Ok(None);
@@ -40,20 +40,20 @@ pub(super) fn choose_products(session: &mut Session) -> Prompted<Vec<Product>> {
     Ok(Some(all_pages(session, &category.name)?))
 }
 
-/// The products of a category, page by page as long as the user wants more.
+/// Fetches the products of a category, page by page until the user declines.
 fn all_pages(session: &mut Session, category: &str) -> Result<Vec<Product>, InquireError> {
-    let mut seen = Vec::new();
+    let mut fetched = Vec::new();
     for page in 1.. {
         let request = Request::ViewProducts { category: Some(category.to_owned()), page, page_size: PAGE_SIZE };
-        let Ok(Products { products, total, .. }) = session.ask(&request) else { break };
+        let Ok(Products { products, total, .. }) = session.exchange(&request) else { break };
         let is_last = products.is_empty();
-        seen.extend(products);
-        let left = total.saturating_sub(seen.len() as u64);
-        if is_last || left == 0 || !prompt::confirm(&format!("{left} more; fetch the next page?"))? {
+        fetched.extend(products);
+        let remaining = total.saturating_sub(fetched.len() as u64);
+        if is_last || remaining == 0 || !prompt::confirm(&format!("{remaining} more; fetch the next page?"))? {
             break;
         }
     }
-    Ok(seen)
+    Ok(fetched)
 }
 
 pub(super) fn add_product(session: &mut Session) -> Result<(), InquireError> {
@@ -62,10 +62,10 @@ pub(super) fn add_product(session: &mut Session) -> Result<(), InquireError> {
     let Some(category) = prompt::text("Category:", limits::NAME_CHARS)? else { return Ok(()) };
     let Some(description) = prompt::text("Description:", limits::DESCRIPTION_CHARS)? else { return Ok(()) };
     let Some(price_cents) = prompt::number("Price in cents:", limits::PRICE_CENTS)? else { return Ok(()) };
-    let Some(stock) = prompt::number("Pieces in stock:", limits::STOCK)? else { return Ok(()) };
+    let Some(stock) = prompt::number("Units in stock:", limits::STOCK)? else { return Ok(()) };
     let request = Request::AddProduct { token, name, category, description, price_cents, stock };
-    if let Ok(ProductAdded { product_id }) = session.ask(&request) {
-        show::line(&format!("It is product {product_id}."));
+    if let Ok(ProductAdded { product_id }) = session.exchange(&request) {
+        show::line(&format!("Product {product_id} added."));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Filling a cart and ordering it, rating what was bought, looking at past orders.
+//! Menu items that order a cart, rate ordered products, and list past orders.
 
 use std::fmt;
 
@@ -12,19 +12,19 @@ use crate::menu::session::Session;
 use crate::menu::{prompt, show};
 use model::sample::Outcome;
 
-/// Orders that are shown at once.
+/// Maximum number of past orders shown.
 const HISTORY_ROWS: u32 = 20;
 
-/// The order being prepared.
+/// Products and units of the order that the user prepares.
 #[derive(Default)]
 struct Cart {
     items: Vec<(Product, i64)>,
 }
 
 impl Cart {
-    /// Puts units in; those of a product that is in already are added up.
-    fn put(&mut self, product: Product, quantity: i64) {
-        match self.items.iter_mut().find(|(inside, _)| inside.product_id == product.product_id) {
+    /// Adds units of a product. A product has at most one item.
+    fn add(&mut self, product: Product, quantity: i64) {
+        match self.items.iter_mut().find(|(item, _)| item.product_id == product.product_id) {
             Some((_, units)) => *units += quantity,
             None => self.items.push((product, quantity)),
         }
@@ -42,19 +42,19 @@ impl Cart {
 }
 
 enum CartLine {
-    Put(Product),
+    Add(Product),
     OtherCategory,
     Order { total_cents: i64 },
-    Leave,
+    Cancel,
 }
 
 impl fmt::Display for CartLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CartLine::Put(product) => f.write_str(&show::product(product)),
+            CartLine::Add(product) => f.write_str(&show::product(product)),
             CartLine::OtherCategory => f.write_str("→ another category"),
             CartLine::Order { total_cents } => write!(f, "→ order the cart for {}", show::money(*total_cents)),
-            CartLine::Leave => f.write_str("→ leave without ordering"),
+            CartLine::Cancel => f.write_str("→ cancel without ordering"),
         }
     }
 }
@@ -64,22 +64,22 @@ pub(super) fn order(session: &mut Session) -> Result<(), InquireError> {
     let Some(mut products) = choose_products(session)? else { return Ok(()) };
     loop {
         match prompt::select(&cart_title(&cart), cart_lines(&cart, &products))? {
-            Some(CartLine::Put(product)) => {
+            Some(CartLine::Add(product)) => {
                 let title = format!("How many {}?", product.name);
                 if let Some(quantity) = prompt::number(&title, limits::QUANTITY)? {
-                    cart.put(product, quantity);
+                    cart.add(product, quantity);
                 }
             }
             Some(CartLine::OtherCategory) => products = choose_products(session)?.unwrap_or(products),
             Some(CartLine::Order { .. }) => return place(session, &cart),
-            Some(CartLine::Leave) | None => return Ok(()),
+            Some(CartLine::Cancel) | None => return Ok(()),
         }
     }
 }
 
 fn cart_title(cart: &Cart) -> String {
-    let inside: Vec<String> = cart.items.iter().map(|(product, n)| format!("{n} × {}", product.name)).collect();
-    if inside.is_empty() { "Put in the cart:".to_owned() } else { format!("Cart: {}", inside.join(", ")) }
+    let items: Vec<String> = cart.items.iter().map(|(product, n)| format!("{n} × {}", product.name)).collect();
+    if items.is_empty() { "Add to the cart:".to_owned() } else { format!("Cart: {}", items.join(", ")) }
 }
 
 fn cart_lines(cart: &Cart, products: &[Product]) -> Vec<CartLine> {
@@ -87,24 +87,24 @@ fn cart_lines(cart: &Cart, products: &[Product]) -> Vec<CartLine> {
     if !cart.items.is_empty() {
         lines.push(CartLine::Order { total_cents: cart.total_cents() });
     }
-    lines.extend(products.iter().cloned().map(CartLine::Put));
-    lines.extend([CartLine::OtherCategory, CartLine::Leave]);
+    lines.extend(products.iter().cloned().map(CartLine::Add));
+    lines.extend([CartLine::OtherCategory, CartLine::Cancel]);
     lines
 }
 
-/// Orders the cart. When the answer was lost the same order can be sent again: its key keeps it from counting twice.
+/// Orders the cart. If the response is lost, the user may repeat the order: its idempotency key prevents a second one.
 fn place(session: &mut Session, cart: &Cart) -> Result<(), InquireError> {
     let Some(token) = session.token() else { return Ok(()) };
     let key = session.order_key();
     let request = Request::PlaceOrder { token, items: cart.order_items(), idempotency_key: Some(key) };
     loop {
-        match session.ask(&request) {
+        match session.exchange(&request) {
             Ok(OrderPlaced { order_id, total_cents, .. }) => {
                 show::line(&format!("Order {order_id} is placed: {}.", show::money(total_cents)));
                 return Ok(());
             }
-            Err(failure) if failure.outcome() == Outcome::Refused => return Ok(()),
-            Err(_) if prompt::confirm("Send it again? It will not be ordered twice.")? => {}
+            Err(error) if error.outcome() == Outcome::Refused => return Ok(()),
+            Err(_) if prompt::confirm("Repeat the request? It will not be ordered twice.")? => {}
             Err(_) => return Ok(()),
         }
     }
@@ -125,14 +125,14 @@ pub(super) fn history(session: &mut Session) -> Result<(), InquireError> {
 fn fetch_history(session: &mut Session) -> Option<Vec<Order>> {
     let token = session.token()?;
     let request = Request::ViewOrderHistory { token, page: 1, page_size: HISTORY_ROWS };
-    let OrderHistory { orders, total, .. } = session.ask(&request).ok()?;
+    let OrderHistory { orders, total, .. } = session.exchange(&request).ok()?;
     if total > orders.len() as u64 {
         show::line(&format!("  The latest {} of {total} orders:", orders.len()));
     }
     Some(orders)
 }
 
-/// An item that can still be rated.
+/// An ordered item without a rating.
 struct Unrated {
     order_id: i64,
     product_id: i64,
@@ -152,12 +152,12 @@ pub(super) fn rate(session: &mut Session) -> Result<(), InquireError> {
         show::line("  Nothing to rate: order something first.");
         return Ok(());
     }
-    let Some(item) = prompt::select("What do you rate?", items)? else { return Ok(()) };
+    let Some(item) = prompt::select("Which product?", items)? else { return Ok(()) };
     let stars = limits::STARS.rev().filter_map(|stars| u8::try_from(stars).ok()).collect();
     let Some(stars) = prompt::select("How many stars?", stars)? else { return Ok(()) };
     let Some(token) = session.token() else { return Ok(()) };
     let request = Request::SubmitRating { token, order_id: item.order_id, product_id: item.product_id, stars };
-    if session.ask::<Done>(&request).is_ok() {
+    if session.exchange::<Done>(&request).is_ok() {
         show::line("Thank you.");
     }
     Ok(())
@@ -192,11 +192,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cart_adds_up_pieces_of_the_same_product() {
+    fn a_cart_adds_up_units_of_the_same_product() {
         let mut cart = Cart::default();
-        assert_eq!(cart_title(&cart), "Put in the cart:");
+        assert_eq!(cart_title(&cart), "Add to the cart:");
         for (id, quantity) in [(1, 2), (2, 1), (1, 3)] {
-            cart.put(product(id, 150), quantity);
+            cart.add(product(id, 150), quantity);
         }
         assert_eq!(cart.total_cents(), 900);
         assert_eq!(cart_title(&cart), "Cart: 5 × p1, 1 × p2");
@@ -207,11 +207,11 @@ mod tests {
 
     #[test]
     fn an_empty_cart_cannot_be_ordered() {
-        let orderable =
+        let can_be_ordered =
             |cart: &Cart| cart_lines(cart, &[product(1, 1)]).iter().any(|line| matches!(line, CartLine::Order { .. }));
         let mut cart = Cart::default();
-        assert!(!orderable(&cart));
-        cart.put(product(1, 1), 1);
-        assert!(orderable(&cart));
+        assert!(!can_be_ordered(&cart));
+        cart.add(product(1, 1), 1);
+        assert!(can_be_ordered(&cart));
     }
 }

@@ -1,10 +1,10 @@
-//! What the menu offers, depending on who is logged in.
+//! Items of the menu, which depend on the user.
 
 use std::fmt;
 
 use crate::menu::session::User;
 
-/// A line of the menu.
+/// An item of the menu.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice {
     Register,
@@ -20,7 +20,7 @@ pub(super) enum Choice {
 }
 
 impl Choice {
-    /// What `user` can do.
+    /// Returns the items for `user`; `None`: nobody is logged in.
     pub(super) fn available(user: Option<&User>) -> Vec<Choice> {
         use Choice::{AddProduct, Browse, ChangePassword, History, LogIn, LogOut, Order, Quit, Rate, Register};
         match user {
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_administrator_can_add_products_and_nobody_is_stuck() {
+    fn only_an_administrator_can_add_products_and_every_menu_can_be_left() {
         let user = |admin| User { name: "ann".to_owned(), token: String::new(), admin };
         for (user, adds) in [(None, false), (Some(user(false)), false), (Some(user(true)), true)] {
             let choices = Choice::available(user.as_ref());

@@ -1,4 +1,4 @@
-//! Asking. Escape answers `None`: back to the menu. Ctrl-C is an error that ends the session.
+//! Prompts. Escape returns `None`, which leads back to the menu. Ctrl-C is an error, which ends the session.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -7,46 +7,46 @@ use inquire::validator::Validation;
 use inquire::{Confirm, CustomType, InquireError, Password, PasswordDisplayMode, Select, Text};
 use protocol::limits;
 
-/// What was answered.
+/// Result of a prompt.
 pub(super) type Prompted<T> = Result<Option<T>, InquireError>;
 
-/// One of several.
+/// Asks for one of the options.
 pub(super) fn select<T: Display>(title: &str, options: Vec<T>) -> Prompted<T> {
     Select::new(title, options).with_page_size(12).prompt_skippable()
 }
 
-/// A text of so many characters.
+/// Asks for a text of `chars` characters.
 pub(super) fn text(title: &str, chars: RangeInclusive<usize>) -> Prompted<String> {
     let expected = format!("{} to {} characters", chars.start(), chars.end());
     let validator = move |input: &str| {
-        let fits = chars.contains(&input.chars().count());
-        Ok(if fits { Validation::Valid } else { Validation::Invalid(expected.clone().into()) })
+        let is_valid = chars.contains(&input.chars().count());
+        Ok(if is_valid { Validation::Valid } else { Validation::Invalid(expected.clone().into()) })
     };
     Text::new(title).with_validator(validator).prompt_skippable()
 }
 
-/// A password that is there already.
+/// Asks for an existing password.
 pub(super) fn password(title: &str) -> Prompted<String> {
     Password::new(title).with_display_mode(PasswordDisplayMode::Masked).without_confirmation().prompt_skippable()
 }
 
-/// A new password, asked for twice.
+/// Asks twice for a new password.
 pub(super) fn new_password(title: &str) -> Prompted<String> {
     let bytes = limits::PASSWORD_BYTES;
     let expected = format!("{} to {} bytes", bytes.start(), bytes.end());
     let validator = move |input: &str| {
-        let fits = bytes.contains(&input.len());
-        Ok(if fits { Validation::Valid } else { Validation::Invalid(expected.clone().into()) })
+        let is_valid = bytes.contains(&input.len());
+        Ok(if is_valid { Validation::Valid } else { Validation::Invalid(expected.clone().into()) })
     };
     Password::new(title)
         .with_display_mode(PasswordDisplayMode::Masked)
-        .with_custom_confirmation_message("Once more:")
-        .with_custom_confirmation_error_message("These are not the same.")
+        .with_custom_confirmation_message("Repeat the password:")
+        .with_custom_confirmation_error_message("The passwords differ.")
         .with_validator(validator)
         .prompt_skippable()
 }
 
-/// A whole number within `range`.
+/// Asks for an integer within `range`.
 pub(super) fn number(title: &str, range: RangeInclusive<i64>) -> Prompted<i64> {
     let expected = format!("a whole number from {} to {}", range.start(), range.end());
     let error = expected.clone();
@@ -56,7 +56,7 @@ pub(super) fn number(title: &str, range: RangeInclusive<i64>) -> Prompted<i64> {
     CustomType::<i64>::new(title).with_error_message(&expected).with_validator(validator).prompt_skippable()
 }
 
-/// Yes or no.
+/// Asks for yes or no.
 pub(super) fn confirm(title: &str) -> Result<bool, InquireError> {
     Ok(Confirm::new(title).with_default(true).prompt_skippable()?.unwrap_or(false))
 }

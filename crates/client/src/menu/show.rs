@@ -1,4 +1,4 @@
-//! How the shop's answers look on a terminal.
+//! Text output of the menu.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use protocol::response::{Order, Product};
 use crate::output;
 use crate::transport::ExchangeTiming;
 
-/// Prints a line. When the terminal is gone the next question fails and ends the session.
+/// Prints a line. Errors are ignored: without a terminal the next prompt fails and ends the session.
 pub(super) fn line(text: &str) {
     let _ = output::line(text);
 }
 
-/// What was measured in an operation, on one line.
+/// Formats the times of an operation as one line.
 pub(super) fn timing(operation: &str, measured: &ExchangeTiming) -> String {
-    let parts = [
+    let times = [
         ("latency", Some(measured.latency)),
         ("RTT", measured.rtt),
         ("connect", measured.connect),
@@ -22,7 +22,7 @@ pub(super) fn timing(operation: &str, measured: &ExchangeTiming) -> String {
         ("TCP RTT", measured.tcp_rtt),
     ];
     let shown: Vec<String> =
-        parts.into_iter().filter_map(|(name, time)| Some(format!("{name} {}", milliseconds(time?)))).collect();
+        times.into_iter().filter_map(|(name, time)| Some(format!("{name} {}", milliseconds(time?)))).collect();
     format!("  {operation}: {}", shown.join(" · "))
 }
 
@@ -30,7 +30,7 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
-/// A product, on one line.
+/// Formats a product as one line.
 pub(super) fn product(product: &Product) -> String {
     let rating = match product.rating_average {
         Some(average) => format!("{average:.1} ★ ({})", product.rating_count),
@@ -39,7 +39,7 @@ pub(super) fn product(product: &Product) -> String {
     format!("{:<30} {:>10}  {:>6} left  {rating}", product.name, money(product.price_cents), product.stock)
 }
 
-/// An order, on a line for itself and one for each item.
+/// Formats an order as one line, followed by one for each item.
 pub(super) fn order(order: &Order) -> String {
     let items = order.items.iter().map(|item| {
         let stars = item.stars.map(|stars| format!("  {}", "★".repeat(stars.into()))).unwrap_or_default();
@@ -48,7 +48,7 @@ pub(super) fn order(order: &Order) -> String {
     format!("  order {}: {}{}", order.order_id, money(order.total_cents), items.collect::<String>())
 }
 
-/// Cents as people write them.
+/// Formats cents as an amount with two decimals.
 pub(super) fn money(cents: i64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn timing_names_only_what_was_measured() {
+    fn times_that_were_not_measured_are_omitted() {
         let measured = ExchangeTiming {
             latency: Duration::from_micros(1500),
             rtt: Some(Duration::from_micros(900)),

@@ -1,4 +1,4 @@
-//! The menu's CSV file: appended to, never replaced.
+//! CSV file of the menu. Existing content is never overwritten.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -8,25 +8,25 @@ use anyhow::{Context, bail};
 
 use model::sample::COLUMNS;
 
-/// Names that are tried after the first.
+/// Maximum number that is added to the name.
 const MAX_NUMBER: u32 = 999;
 
-/// A file that rows can be added to.
+/// A file that rows can be appended to.
 pub(super) struct CsvFile {
-    /// Opened at its end.
+    /// The file, opened for appending.
     pub(super) file: File,
-    /// The path that was asked for, or one with a number in its name.
+    /// The given path, or one with a number in its name.
     pub(super) path: PathBuf,
-    /// Whether it has the header already.
+    /// Whether the file already contains the header.
     pub(super) has_header: bool,
 }
 
 impl CsvFile {
-    /// Opens `path`, or a path with a number in its name (`session-2.csv`) if that holds something that rows of this
-    /// build cannot be appended to.
+    /// Opens `path`. If rows of this build cannot be appended to its content, opens a path with a number in its name
+    /// (`session-2.csv`).
     ///
     /// # Errors
-    /// When it cannot be created, read or written, or all numbers are taken.
+    /// The file cannot be created, read or written, or no number is free.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         for number in 1..=MAX_NUMBER {
             let path = numbered(path, number);
@@ -35,11 +35,14 @@ impl CsvFile {
                 return Ok(Self { file, path, has_header });
             }
         }
-        bail!("cannot append to the CSV '{}' or to one with a number up to {MAX_NUMBER}: give another", path.display())
+        bail!(
+            "cannot append to the CSV '{}', nor with a number up to {MAX_NUMBER}: choose another name",
+            path.display()
+        )
     }
 }
 
-/// `session.csv` → `session-2.csv`; 1 is the path itself.
+/// Returns the path with a number in its name: `session.csv` → `session-2.csv`. 1 is the path itself.
 fn numbered(path: &Path, number: u32) -> PathBuf {
     if number == 1 {
         return path.to_owned();
@@ -53,7 +56,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// The file, and whether it has a header; `None` when it holds something else than whole rows of this build.
+/// Returns the file and whether it contains the header; `None` if it contains anything but complete rows of this build.
 fn open_or_create(path: &Path) -> io::Result<Option<(File, bool)>> {
     let mut options = File::options();
     match options.append(true).create_new(true).open(path) {
@@ -61,9 +64,9 @@ fn open_or_create(path: &Path) -> io::Result<Option<(File, bool)>> {
         created => return created.map(|file| Some((file, false))),
     }
     let file = File::options().append(true).open(path)?;
-    let found = file.metadata()?;
-    // A pipe or a device holds nothing.
-    if !found.is_file() || found.len() == 0 {
+    let metadata = file.metadata()?;
+    // Pipes and devices have no content.
+    if !metadata.is_file() || metadata.len() == 0 {
         return Ok(Some((file, false)));
     }
     let content = fs::read(path)?;
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
     use crate::workload::recorder::Recorder;
 
-    /// One session without operations; the path that it wrote to.
+    /// Runs a session without operations and returns the path of its file.
     fn session(path: &Path) -> PathBuf {
         let CsvFile { file, path, has_header } = CsvFile::open(path).unwrap();
         let start = if has_header { Recorder::append } else { Recorder::start };
@@ -99,16 +102,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_rows_do_not_fit_in_is_kept_and_another_name_taken() {
+    fn a_file_with_other_content_is_kept_and_another_name_used() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("session.csv");
         let header = format!("{}\n", COLUMNS.join(","));
         for (number, content) in [(2, "name,price\n".to_owned()), (3, format!("{header}half a r"))] {
             fs::write(numbered(&path, number - 1), &content).unwrap();
             assert_eq!(session(&path), directory.path().join(format!("session-{number}.csv")));
-            assert_eq!(fs::read_to_string(numbered(&path, number - 1)).unwrap(), content, "it is left as it was");
+            assert_eq!(fs::read_to_string(numbered(&path, number - 1)).unwrap(), content, "unchanged");
         }
-        assert_eq!(session(&path), directory.path().join("session-3.csv"), "and appended to");
+        assert_eq!(session(&path), directory.path().join("session-3.csv"), "rows are appended");
         fs::write(directory.path().join("empty"), "").unwrap();
         assert_eq!(session(&directory.path().join("empty")), directory.path().join("empty"));
         assert_eq!(session(Path::new("/dev/null")), Path::new("/dev/null"));
