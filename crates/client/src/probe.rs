@@ -1,12 +1,14 @@
-//! The probe: round trips through the link by ICMP echo, answered by the server's kernel, so that neither the shop nor
-//! this program's scheduling is in the numbers. Behind a published port, where the host's kernel would answer instead,
-//! by UDP echo ([`protocol::echo`]); and by TCP handshakes, which tell whether something else ends the connections.
+//! The probe: measures delay, loss and rate of the link without the shop.
 //!
-//! Two ways: paced, for delay and loss, and a burst, whose replies queue up in the link so that their spacing shows its
-//! rate. Requests are sent from a thread of their own, since a runtime's timers are a millisecond late.
+//! The server's kernel replies to ICMP echo, and kernel timestamps exclude this program's scheduling. Behind a
+//! published port the host's kernel would reply: there the shop's process answers UDP echo ([`protocol::echo`]), and
+//! TCP handshakes show whether a proxy terminates connections.
 //!
-//! The server's kernel sends its echo replies through one socket per processor, whose buffer holds about forty packets
-//! of 1400 bytes: of a longer burst it answers only the start, when the link behind it is slow.
+//! Requests at intervals measure delay and loss. A burst measures the rate: its replies queue in the link. A dedicated
+//! thread sends, because a runtime's timers are a millisecond late.
+//!
+//! The server's kernel sends echo replies through one socket per CPU, whose buffer holds about 40 packets of 1400
+//! bytes. On a low-rate link it drops further replies of a burst.
 
 mod clock;
 mod handshake;
@@ -27,72 +29,72 @@ pub use report::ProbeReport;
 use report::Reply;
 use socket::EchoSocket;
 
-/// The longest burst that a server's kernel answers completely, packets.
+/// Maximum burst that a server's kernel answers completely, packets.
 pub const MAX_IN_BURST: u16 = 40;
-/// How often the receiver looks whether it is over.
+/// Interval at which the receiver checks for the end.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What to measure.
+/// Settings of a probe by echo requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProbeSettings {
-    /// Who answers.
+    /// Destination.
     pub server: Ipv4Addr,
-    /// By which protocol.
+    /// Protocol of the echo.
     pub means: ProbeProtocol,
-    /// Echo requests.
+    /// Number of echo requests.
     pub count: u16,
-    /// When they are sent.
+    /// Times at which they are sent.
     pub pace: SendPattern,
-    /// Payload of each, bytes, without the headers of ICMP or UDP (8) and IP (20).
+    /// Payload of each request, bytes, without the headers of ICMP or UDP (8) and IP (20).
     pub payload_bytes: u16,
-    /// How long to go on when nothing was sent and nothing arrived.
+    /// Time without sending or receiving after which the probe ends.
     pub patience: Duration,
 }
 
-/// How the echo travels.
+/// Protocol of the echo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbeProtocol {
-    /// ICMP, answered by the kernel that has the address.
+    /// ICMP, answered by the kernel that owns the address.
     Icmp,
-    /// UDP, answered by the shop's server on this port.
+    /// UDP, answered by the shop's server.
     Udp {
-        /// Its port.
+        /// Port of the server's echo.
         port: u16,
     },
 }
 
-/// When echo requests are sent.
+/// Times at which echo requests are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendPattern {
-    /// One each so often.
+    /// One per interval.
     Every(Duration),
-    /// All at once.
+    /// Back to back.
     Burst,
 }
 
-/// Why nothing could be measured.
+/// Reason for a probe without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeError {
-    /// Neither kind of socket was permitted.
+    /// No kind of ICMP socket could be opened.
     #[error(
-        "cannot open an ICMP socket: raw: {raw}; datagram: {datagram}; run it as root or with CAP_NET_RAW, or put your \
-         group into the sysctl net.ipv4.ping_group_range"
+        "cannot open an ICMP socket: raw: {raw}; datagram: {datagram}; run it as root or with CAP_NET_RAW, or include \
+         your group in the sysctl net.ipv4.ping_group_range"
     )]
     Socket {
-        /// What a raw socket failed with.
+        /// Error of the raw socket.
         raw: io::Error,
-        /// What a datagram socket failed with.
+        /// Error of the datagram socket.
         datagram: io::Error,
     },
-    /// The system refused to send.
+    /// Sending failed.
     #[error("cannot send echo requests to {server}: {error}")]
     Send {
-        /// To whom.
+        /// Destination.
         server: Ipv4Addr,
-        /// Why.
+        /// Cause.
         error: io::Error,
     },
-    /// The system refused to receive.
+    /// Receiving failed.
     #[error("cannot receive echo replies: {0}")]
     Receive(io::Error),
 }
@@ -100,12 +102,12 @@ pub enum ProbeError {
 /// Sends echo requests and waits for their replies.
 ///
 /// # Errors
-/// When the socket can't be opened or used. Replies that never come are no error.
+/// The socket cannot be opened or used. Missing replies are not an error.
 pub fn run(settings: &ProbeSettings) -> Result<ProbeReport, ProbeError> {
     let socket = EchoSocket::open(settings.server, settings.means)?;
     let sent: Vec<OnceLock<Stamp>> = (0..settings.count).map(|_| OnceLock::new()).collect();
     let finished = OnceLock::new();
-    let (sending, replies) = thread::scope(|scope| {
+    let (send_result, replies) = thread::scope(|scope| {
         let sender = scope.spawn(|| {
             let result = send_all(&socket, settings, &sent);
             let _ = finished.set(Instant::now());
@@ -114,7 +116,7 @@ pub fn run(settings: &ProbeSettings) -> Result<ProbeReport, ProbeError> {
         let replies = receive_all(&socket, settings, &sent, &finished);
         (sender.join(), replies)
     });
-    sending
+    send_result
         .unwrap_or_else(|_| Err(io::Error::other("the sending thread panicked")))
         .map_err(|error| ProbeError::Send { server: settings.server, error })?;
     let sent_count = sent.iter().filter(|stamp| stamp.get().is_some()).count();
@@ -122,7 +124,7 @@ pub fn run(settings: &ProbeSettings) -> Result<ProbeReport, ProbeError> {
 }
 
 fn send_all(socket: &EchoSocket, settings: &ProbeSettings, sent: &[OnceLock<Stamp>]) -> io::Result<()> {
-    // Made before the first is sent, so that a burst is one.
+    // Created in advance: creating them during a burst would spread it.
     let requests: Vec<Vec<u8>> =
         (0..settings.count).map(|sequence| socket.request(sequence, settings.payload_bytes)).collect();
     let start = Instant::now();
@@ -130,7 +132,7 @@ fn send_all(socket: &EchoSocket, settings: &ProbeSettings, sent: &[OnceLock<Stam
         if let SendPattern::Every(interval) = settings.pace {
             thread::sleep((start + interval * sequence).saturating_duration_since(Instant::now()));
         }
-        // Before sending: the reply may be here before the call is back.
+        // Before sending: the reply may arrive before the call returns.
         let _ = slot.set(Stamp::now());
         socket.send(request)?;
     }
@@ -147,7 +149,7 @@ fn receive_all(
     let mut replies: Vec<Reply> = Vec::with_capacity(sent.len());
     let mut answered = vec![false; sent.len()];
     let mut last_arrival = Instant::now();
-    while answered.contains(&false) && !is_over(finished.get(), last_arrival, settings.patience) {
+    while answered.contains(&false) && !has_timed_out(finished.get(), last_arrival, settings.patience) {
         let Some((sequence, arrival)) = socket.receive(POLL_INTERVAL)? else { continue };
         let stamps = sent.get(usize::from(sequence)).and_then(OnceLock::get).zip(first());
         let Some((stamp, first)) = stamps else { continue };
@@ -159,6 +161,6 @@ fn receive_all(
     Ok(replies)
 }
 
-fn is_over(finished: Option<&Instant>, last_arrival: Instant, patience: Duration) -> bool {
-    finished.is_some_and(|finished| last_arrival.max(*finished).elapsed() > patience)
+fn has_timed_out(finished: Option<&Instant>, last_arrival: Instant, timeout: Duration) -> bool {
+    finished.is_some_and(|finished| last_arrival.max(*finished).elapsed() > timeout)
 }

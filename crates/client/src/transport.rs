@@ -1,4 +1,4 @@
-//! Carrying requests to the shop and measuring each: connecting, sending, reading, decoding.
+//! Sends requests to the shop and measures each: handshake, RTT, decoding.
 //!
 //! Clocks are read directly around the I/O, never around a timer: a runtime's timers fire a millisecond late, its
 //! sockets do not.
@@ -19,10 +19,10 @@ use connection::Connection;
 pub use exchange::{Exchange, ExchangeError, ExchangeTiming};
 pub use shop_address::ShopAddress;
 
-/// Where the shop listens.
+/// Address and ports of the shop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Endpoints {
-    /// The server's address.
+    /// Address of the server.
     pub address: IpAddr,
     /// TCP port of the accounts commands.
     pub accounts_port: u16,
@@ -40,49 +40,48 @@ impl Endpoints {
     }
 }
 
-/// How long to wait.
+/// Maximum durations of a handshake and of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a TCP handshake.
+    /// Timeout of a TCP handshake.
     pub connect: Duration,
-    /// From the first byte of the request sent to the last byte of the response read.
+    /// Timeout from the first byte of the request sent to the last byte of the response read.
     pub request: Duration,
 }
 
-/// One virtual user's way to the shop.
+/// Connections of one virtual user to the shop.
 #[derive(Debug)]
 pub struct Transport {
     endpoints: Endpoints,
     mode: ConnectionMode,
     timeouts: Timeouts,
-    /// Connections kept open, by port; both empty when each request has its own.
+    /// Open connections, by port; always `None` with a connection per request.
     accounts: Option<Connection>,
     shop: Option<Connection>,
 }
 
 impl Transport {
-    /// A way that has no connection yet.
+    /// Creates a transport without connections.
     #[must_use]
     pub fn new(endpoints: Endpoints, mode: ConnectionMode, timeouts: Timeouts) -> Self {
         Self { endpoints, mode, timeouts, accounts: None, shop: None }
     }
 
-    /// Sends `request` and reads what comes of it. `intended` is when the virtual user wanted to start; now is when it
-    /// does.
+    /// Sends `request` and reads the response. `intended` is the intended start; the actual start is the call.
     ///
-    /// Dropping the future gives the operation up; its connection is not used again.
+    /// Dropping the future ends the operation and closes its connection.
     pub async fn exchange<T: DeserializeOwned>(&mut self, request: &Request, intended: Instant) -> Exchange<T> {
         let start = Instant::now();
         let mut measured = ExchangeTiming::default();
-        let result = self.carry(request, &mut measured).await;
-        // One reading for both, so that they differ by the wait and nothing else.
+        let result = self.send(request, &mut measured).await;
+        // One clock reading for both: they differ exactly by the wait.
         let end = Instant::now();
         measured.latency = end.saturating_duration_since(intended);
         measured.service = end.saturating_duration_since(start);
         Exchange { measured, result }
     }
 
-    async fn carry<T: DeserializeOwned>(
+    async fn send<T: DeserializeOwned>(
         &mut self,
         request: &Request,
         measured: &mut ExchangeTiming,
@@ -93,24 +92,24 @@ impl Transport {
         let received = connection.round_trip(&frame, self.timeouts.request, measured).await;
         let result = received.and_then(|payload| exchange::decode(&payload, measured));
         connection.read_tcp_info(measured);
-        let usable = matches!(result, Ok(_) | Err(ExchangeError::Refused(_)));
-        if usable && self.mode == ConnectionMode::Persistent {
-            *self.kept(request.port()) = Some(connection);
+        let is_usable = matches!(result, Ok(_) | Err(ExchangeError::Refused(_)));
+        if is_usable && self.mode == ConnectionMode::Persistent {
+            *self.open_connection(request.port()) = Some(connection);
         }
         result
     }
 
-    fn kept(&mut self, port: Port) -> &mut Option<Connection> {
+    fn open_connection(&mut self, port: Port) -> &mut Option<Connection> {
         match port {
             Port::Accounts => &mut self.accounts,
             Port::Shop => &mut self.shop,
         }
     }
 
-    /// The connection kept for `port`, if it is still good, else a new one.
+    /// Returns the open connection to `port` if it is still usable, otherwise a new one.
     async fn connection(&mut self, port: Port, measured: &mut ExchangeTiming) -> Result<Connection, ExchangeError> {
-        if let Some(kept) = self.kept(port).take().filter(Connection::is_quiet) {
-            return Ok(kept);
+        if let Some(connection) = self.open_connection(port).take().filter(Connection::is_usable) {
+            return Ok(connection);
         }
         Connection::open(self.endpoints.socket(port), self.timeouts.connect, measured).await
     }

@@ -1,21 +1,21 @@
-//! Moments on two clocks: the kernel stamps arriving packets with the real-time clock, which may be set while we
-//! measure; the monotonic clock bounds what may be believed.
+//! Timestamps on two clocks. The kernel timestamps received packets with the real-time clock, which may be set during
+//! a probe; the monotonic clock bounds the plausible values.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// One moment on both clocks.
+/// One time on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stamp {
     monotonic: Instant,
     real: SystemTime,
 }
 
-/// When a packet arrived.
+/// Time at which a packet arrived.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
-    /// When the kernel got it, if it said.
+    /// Time at which the kernel received it; `None` without a timestamp.
     pub(super) kernel: Option<SystemTime>,
-    /// When this program got it: later.
+    /// Time at which this program received it: later.
     pub(super) program: Instant,
 }
 
@@ -30,13 +30,14 @@ impl Stamp {
 }
 
 impl Arrival {
-    /// How long after `sent`: by the kernel's stamp if it lies between sending and getting it, else by our own clock.
+    /// Returns the time since `sent`: by the kernel's timestamp if that lies between sending and receiving, otherwise
+    /// by this program's clock.
     pub(super) fn since(self, sent: Stamp) -> Duration {
-        let seen = self.program.saturating_duration_since(sent.monotonic);
+        let by_program = self.program.saturating_duration_since(sent.monotonic);
         self.kernel
             .and_then(|kernel| kernel.duration_since(sent.real).ok())
-            .filter(|stamped| !stamped.is_zero() && *stamped <= seen)
-            .unwrap_or(seen)
+            .filter(|by_kernel| !by_kernel.is_zero() && *by_kernel <= by_program)
+            .unwrap_or(by_program)
     }
 }
 
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_stamp_counts_unless_the_clock_was_set() {
+    fn the_kernels_timestamp_counts_unless_the_clock_was_set() {
         let sent = Stamp::now();
         let ms = Duration::from_millis;
         let program = sent.monotonic + ms(50);

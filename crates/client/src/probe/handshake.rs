@@ -1,5 +1,5 @@
-//! TCP handshakes, timed: they cross the link to the peer that terminates the connections. If that is a proxy before
-//! the link, they are quicker than the link allows.
+//! Times TCP handshakes. A handshake that is faster than the link shows that a proxy before the link terminates the
+//! connections.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -10,28 +10,28 @@ use crate::probe::report;
 use crate::probe::report::{ProbeReport, Reply};
 use crate::probe::{ProbeError, ProbeProtocol, ProbeSettings, SendPattern};
 
-/// Which handshakes to time.
+/// Settings of a probe by TCP handshakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeSettings {
-    /// With whom.
+    /// Destination.
     pub server: Ipv4Addr,
     /// TCP port.
     pub port: u16,
-    /// How many, one after the other.
+    /// Number of sequential handshakes.
     pub count: u16,
-    /// Pause before each but the first.
+    /// Pause between two handshakes.
     pub pause: Duration,
-    /// When one is given up, as lost.
+    /// Timeout of a handshake, which then counts as lost.
     pub patience: Duration,
 }
 
-/// Connects and disconnects; the report's round-trip times are those of the handshakes.
+/// Connects and disconnects; the report contains the handshakes' durations as RTTs.
 ///
 /// # Errors
-/// When the port is closed or the host cannot be reached. A handshake that is given up is no error.
+/// The port is closed or the host is unreachable. A timeout is not an error.
 pub fn handshakes(settings: &HandshakeSettings) -> Result<ProbeReport, ProbeError> {
     let address = SocketAddr::new(IpAddr::V4(settings.server), settings.port);
-    let began = Instant::now();
+    let start = Instant::now();
     let mut replies = Vec::with_capacity(usize::from(settings.count));
     for sequence in 0..settings.count {
         if sequence > 0 {
@@ -39,7 +39,7 @@ pub fn handshakes(settings: &HandshakeSettings) -> Result<ProbeReport, ProbeErro
         }
         let sent = Instant::now();
         match TcpStream::connect_timeout(&address, settings.patience) {
-            Ok(_) => replies.push(Reply { sequence, rtt: sent.elapsed(), arrival: began.elapsed() }),
+            Ok(_) => replies.push(Reply { sequence, rtt: sent.elapsed(), arrival: start.elapsed() }),
             Err(error) if error.kind() == ErrorKind::TimedOut => {}
             Err(error) => return Err(ProbeError::Send { server: settings.server, error }),
         }

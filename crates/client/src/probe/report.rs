@@ -1,4 +1,4 @@
-//! What a probe found, and how it follows from the replies. Pure: times come in as values.
+//! Report of a probe, computed from its replies. Pure.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -9,54 +9,54 @@ use crate::probe::{ProbeSettings, SendPattern};
 
 /// IP (20) and ICMP or UDP (8) headers of each packet, bytes.
 const HEADER_BYTES: u32 = 28;
-/// Fewer replies give no rate: of so few, half are no more than the burst that the link lets through.
+/// Minimum replies for a rate: half of fewer replies may all be within the burst allowance of the link.
 const MIN_FOR_RATE: usize = 8;
 
-/// One reply, in the order of arrival.
+/// One reply to an echo request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reply {
-    /// To which request.
+    /// Number of its request, from 0.
     pub sequence: u16,
-    /// Since that request was sent.
+    /// Time since its request was sent.
     pub rtt: Duration,
-    /// Since the first request was sent.
+    /// Time since the first request was sent.
     pub arrival: Duration,
 }
 
-/// What a probe found; `shop-client probe` prints it as one line of JSON.
+/// Report of a probe; `shop-client probe` prints it as one line of JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeReport {
-    /// Who answered.
+    /// Destination.
     pub server: IpAddr,
     /// Payload of each echo request, bytes; 0 for handshakes.
     pub payload_bytes: u16,
     /// Echo requests sent.
     pub sent: u32,
-    /// Of them, how many were answered.
+    /// Requests with a reply.
     pub received: u32,
-    /// Replies to requests that had been answered before. Those that come after the last missing reply are not seen.
+    /// Further replies to a request. The probe ends with the last missing reply, so later duplicates are not counted.
     pub duplicates: u32,
-    /// Replies that came after the reply to a later request.
+    /// Replies that arrived after the reply to a later request.
     pub reordered: u32,
-    /// Round-trip time of each request in the order of sending, microseconds; `None` when it was lost.
+    /// RTT of each request in the order of sending, microseconds; `None` if it was lost.
     pub rtt_us: Vec<Option<f64>>,
-    /// Least of them, microseconds; `None` like the following when there was no reply.
+    /// Minimum RTT, microseconds; `None`, like the following, without a reply.
     pub min_us: Option<f64>,
-    /// Their median, microseconds.
+    /// Median RTT, microseconds.
     pub median_us: Option<f64>,
-    /// Their 99th percentile, microseconds.
+    /// 99th percentile of the RTTs, microseconds.
     pub p99_us: Option<f64>,
-    /// Greatest of them, microseconds.
+    /// Maximum RTT, microseconds.
     pub max_us: Option<f64>,
-    /// In a burst: when replies came, in the order of arrival, microseconds since the first request.
+    /// Arrival times of a burst's replies in order, microseconds since the first request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrival_us: Option<Vec<f64>>,
-    /// In a burst: what the link carried, bits of IP packets per second, from the spacing of the later half of the
-    /// replies; `None` when there were too few.
+    /// Rate of the link by the spacing of the later half of a burst's replies, bits of IP packets per second; `None`
+    /// with too few replies.
     pub rate_bits_per_second: Option<f64>,
 }
 
-/// The report on `replies`, which stand in the order of arrival.
+/// Returns the report on `replies`, which are in the order of arrival.
 pub(super) fn summarise(settings: &ProbeSettings, sent: usize, replies: &[Reply]) -> ProbeReport {
     let first_replies = without_duplicates(replies, settings.count);
     let mut rtt_us = vec![None; usize::from(settings.count)];
@@ -66,7 +66,7 @@ pub(super) fn summarise(settings: &ProbeSettings, sent: usize, replies: &[Reply]
     let mut sorted: Vec<f64> = rtt_us.iter().flatten().copied().collect();
     sorted.sort_by(f64::total_cmp);
     let mut arrivals: Vec<Duration> = first_replies.iter().map(|reply| reply.arrival).collect();
-    // A reply may be read before another whose kernel stamp is earlier, when two processors deliver.
+    // With two CPUs receiving, a reply may be read before another with an earlier kernel timestamp.
     arrivals.sort_unstable();
     let is_burst = settings.pace == SendPattern::Burst;
     ProbeReport {
@@ -102,8 +102,8 @@ fn reordered(replies: &[Reply]) -> u32 {
     count
 }
 
-/// Quantile of sorted values, by linear interpolation between order statistics: type 7 of Hyndman and Fan, "Sample
-/// Quantiles in Statistical Packages", The American Statistician 50 (1996).
+/// Returns a quantile of sorted values by linear interpolation between order statistics: type 7 of Hyndman and Fan,
+/// "Sample Quantiles in Statistical Packages", The American Statistician 50 (1996).
 fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
     let position = p * sorted.len().checked_sub(1)? as f64;
     let below = sorted[position.floor() as usize];
@@ -111,20 +111,20 @@ fn quantile(sorted: &[f64], p: f64) -> Option<f64> {
     Some(round_tenth(below + (above - below) * position.fract()))
 }
 
-/// Bits per second of a link from when packets left it, as packet-train dispersion (Dovrolis, Ramanathan, Moore,
-/// "Packet-Dispersion Techniques and a Capacity-Estimation Methodology", IEEE/ACM ToN 12 (2004)), of the later half
-/// only: a token bucket lets a first burst through at full speed.
+/// Returns the rate of a link in bits per second by the dispersion of a packet train (Dovrolis, Ramanathan, Moore,
+/// "Packet-Dispersion Techniques and a Capacity-Estimation Methodology", IEEE/ACM ToN 12 (2004)). Only the later half
+/// counts: a token bucket forwards an initial burst at line speed.
 fn rate(arrivals: &[Duration], payload_bytes: u16) -> Option<f64> {
     if arrivals.len() < MIN_FOR_RATE {
         return None;
     }
     let later = &arrivals[arrivals.len() / 2..];
-    let span = later.last()?.checked_sub(*later.first()?)?.as_secs_f64();
+    let duration_s = later.last()?.checked_sub(*later.first()?)?.as_secs_f64();
     let bits = (later.len() - 1) as f64 * f64::from(8 * (HEADER_BYTES + u32::from(payload_bytes)));
-    (span > 0.0).then(|| bits / span)
+    (duration_s > 0.0).then(|| bits / duration_s)
 }
 
-/// Microseconds to the tenth.
+/// Returns microseconds, rounded to a tenth.
 fn microseconds(time: Duration) -> f64 {
     round_tenth(time.as_nanos() as f64 / 1e3)
 }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_duplicate_and_late_replies_are_told_apart() {
+    fn lost_duplicate_and_reordered_replies_are_counted_separately() {
         let replies = [reply(0, 10), reply(2, 30), reply(1, 50), reply(2, 60)];
         let report = summarise(&settings(4, SendPattern::Every(Duration::ZERO)), 4, &replies);
         assert_eq!((report.sent, report.received, report.duplicates, report.reordered), (4, 3, 1, 1));
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_has_no_median() {
+    fn a_report_without_replies_has_no_median() {
         let report = summarise(&settings(2, SendPattern::Burst), 2, &[]);
         assert_eq!((report.received, report.median_us, report.p99_us), (0, None, None));
         assert_eq!(report.rtt_us, [None, None]);
@@ -187,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_is_that_of_the_later_half() {
-        // Ten packets at once, as from a full bucket, then ten spaced as by 1 Mbit/s: 1428 bytes in 11.424 ms.
+    fn the_rate_is_measured_over_the_later_half() {
+        // Ten packets back to back, as from a full bucket, then ten at 1 Mbit/s: 1428 bytes in 11.424 ms.
         let spaced = (1..=10).map(|n| n * 11_424);
         let replies: Vec<Reply> = (0..10).map(|_| 0).chain(spaced).zip(0..).map(|(at, seq)| reply(seq, at)).collect();
         let rate = summarise(&settings(20, SendPattern::Burst), 20, &replies).rate_bits_per_second.unwrap();
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_survives_its_line_of_json() {
+    fn a_report_is_unchanged_by_its_line_of_json() {
         let report = summarise(&settings(3, SendPattern::Burst), 3, &[reply(1, 20), reply(0, 33)]);
         let line = serde_json::to_string(&report).unwrap();
         assert!(line.contains(r#""rtt_us":[33.0,20.0,null]"#), "{line}");

@@ -1,5 +1,5 @@
-//! The socket that echo goes through: for ICMP a raw one where permitted, else the kernel's ping socket; for UDP its
-//! own.
+//! Socket for echo requests: for ICMP a raw socket if permitted, otherwise the kernel's ping socket; for UDP a datagram
+//! socket.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -15,121 +15,120 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::probe::clock::Arrival;
 use crate::probe::{ProbeError, ProbeProtocol, icmp, udp};
 
-/// Room for replies that wait to be read; the system may grant less.
+/// Requested receive buffer; the kernel may grant less.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
-/// The largest header of IPv4 and that of echo. What does not fit into the buffer is cut off: only headers count.
+/// Maximum header of IPv4, and the header of the echo. The payload after it is truncated: only headers are read.
 const HEADER_BYTES: usize = 60 + udp::HEADER_BYTES;
 
-/// A socket that sends to one server and hears only from it.
+/// A socket connected to one server.
 #[derive(Debug)]
 pub(super) struct EchoSocket {
     socket: Socket,
-    form: Form,
-    /// Ours among all echo requests of this host; a ping socket has the kernel choose and check it.
+    kind: SocketKind,
+    /// Distinguishes this probe's requests from others of this host. For a ping socket the kernel chooses and checks it.
     identifier: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// ICMP; packets arrive with their IP header.
+enum SocketKind {
+    /// ICMP through a raw socket: packets include their IP header.
     Raw,
     /// ICMP through a ping socket.
     Ping,
-    /// UDP.
     Udp,
 }
 
 impl EchoSocket {
-    /// Opens a socket for these means; for ICMP the better kind that is permitted.
-    pub(super) fn open(server: Ipv4Addr, means: ProbeProtocol) -> Result<Self, ProbeError> {
-        let (socket, form, port) = match means {
+    /// Opens a socket for this protocol; for ICMP a raw one if permitted.
+    pub(super) fn open(server: Ipv4Addr, protocol: ProbeProtocol) -> Result<Self, ProbeError> {
+        let (socket, kind, port) = match protocol {
             ProbeProtocol::Icmp => {
-                let (socket, form) = open_icmp()?;
-                (socket, form, 0)
+                let (socket, kind) = open_icmp()?;
+                (socket, kind, 0)
             }
             ProbeProtocol::Udp { port } => {
                 let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP));
-                (socket.map_err(|error| ProbeError::Send { server, error })?, Form::Udp, port)
+                (socket.map_err(|error| ProbeError::Send { server, error })?, SocketKind::Udp, port)
             }
         };
         let server = SocketAddrV4::new(server, port);
         Self::set_up(&socket, server).map_err(|error| ProbeError::Send { server: *server.ip(), error })?;
         let identifier = getrandom::u32().map_or(std::process::id(), |bits| bits) as u16;
-        Ok(Self { socket, form, identifier })
+        Ok(Self { socket, kind, identifier })
     }
 
     fn set_up(socket: &Socket, server: SocketAddrV4) -> io::Result<()> {
-        // Without either, the probe is only a little less exact.
+        // Errors are ignored: without either option the probe is only slightly less accurate.
         let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
         let _ = setsockopt(socket, ReceiveTimestampns, &true);
         socket.connect(&server.into())
     }
 
-    /// An echo request of ours, ready to be sent.
+    /// Returns an encoded echo request.
     pub(super) fn request(&self, sequence: u16, payload_bytes: u16) -> Vec<u8> {
-        match self.form {
-            Form::Raw | Form::Ping => icmp::request(self.identifier, sequence, payload_bytes),
-            Form::Udp => udp::request(self.identifier, sequence, payload_bytes),
+        match self.kind {
+            SocketKind::Raw | SocketKind::Ping => icmp::request(self.identifier, sequence, payload_bytes),
+            SocketKind::Udp => udp::request(self.identifier, sequence, payload_bytes),
         }
     }
 
-    /// Sends an echo request. One that finds the buffers full is lost like one that the link loses.
+    /// Sends an echo request. At a full send buffer it is dropped, and counts as lost.
     pub(super) fn send(&self, request: &[u8]) -> io::Result<()> {
         match self.socket.send(request) {
-            // The port is closed: the error belongs to an earlier request, and this one is lost, too.
+            // A closed port: the error belongs to an earlier request, and this one is lost as well.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) if error.raw_os_error() != Some(libc::ENOBUFS) => Err(error),
             _ => Ok(()),
         }
     }
 
-    /// The next reply to us and when it arrived; `None` when there is none within `limit`, or something else came.
-    pub(super) fn receive(&self, limit: Duration) -> io::Result<Option<(u16, Arrival)>> {
-        self.socket.set_read_timeout(Some(limit))?;
+    /// Returns the sequence number and arrival of the next reply; `None` after `timeout`, or if another packet arrived.
+    pub(super) fn receive(&self, timeout: Duration) -> io::Result<Option<(u16, Arrival)>> {
+        self.socket.set_read_timeout(Some(timeout))?;
         let mut packet = [0; HEADER_BYTES];
-        let mut parts = [IoSliceMut::new(&mut packet)];
+        let mut buffers = [IoSliceMut::new(&mut packet)];
         let mut control = nix::cmsg_space!(TimeSpec);
-        let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty());
+        let received = recvmsg::<()>(self.socket.as_raw_fd(), &mut buffers, Some(&mut control), MsgFlags::empty());
         let message = match received {
             Ok(message) => message,
-            Err(error) if is_passing(error) => return Ok(None),
+            Err(error) if is_transient(error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let program = Instant::now();
-        let kernel = message.cmsgs()?.find_map(kernel_stamp);
+        let kernel = message.cmsgs()?.find_map(kernel_timestamp);
         let length = message.bytes.min(HEADER_BYTES);
         Ok(self.sequence_of(&packet[..length]).map(|sequence| (sequence, Arrival { kernel, program })))
     }
 
     fn sequence_of(&self, packet: &[u8]) -> Option<u16> {
-        let (identifier, sequence) = match self.form {
-            Form::Raw => icmp::reply(icmp::ipv4_payload(packet)?)?,
-            Form::Ping => icmp::reply(packet)?,
-            Form::Udp => udp::reply(packet)?,
+        let (identifier, sequence) = match self.kind {
+            SocketKind::Raw => icmp::reply(icmp::ipv4_payload(packet)?)?,
+            SocketKind::Ping => icmp::reply(packet)?,
+            SocketKind::Udp => udp::reply(packet)?,
         };
-        (self.form == Form::Ping || identifier == self.identifier).then_some(sequence)
+        (self.kind == SocketKind::Ping || identifier == self.identifier).then_some(sequence)
     }
 }
 
-fn open_icmp() -> Result<(Socket, Form), ProbeError> {
+fn open_icmp() -> Result<(Socket, SocketKind), ProbeError> {
     match Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)) {
-        Ok(socket) => Ok((socket, Form::Raw)),
+        Ok(socket) => Ok((socket, SocketKind::Raw)),
         Err(raw) => {
             let ping = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4));
-            Ok((ping.map_err(|datagram| ProbeError::Socket { raw, datagram })?, Form::Ping))
+            Ok((ping.map_err(|datagram| ProbeError::Socket { raw, datagram })?, SocketKind::Ping))
         }
     }
 }
 
-/// Whether it is worth while to go on receiving: an unreachable server may come back.
-fn is_passing(error: Errno) -> bool {
+/// Returns whether a later reply is possible: an unreachable server may become reachable.
+fn is_transient(error: Errno) -> bool {
     matches!(
         error,
         Errno::EAGAIN | Errno::EINTR | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::ECONNREFUSED | Errno::EPROTO
     )
 }
 
-fn kernel_stamp(message: ControlMessageOwned) -> Option<SystemTime> {
-    let ControlMessageOwned::ScmTimestampns(stamp) = message else { return None };
-    Some(SystemTime::UNIX_EPOCH + Duration::from(stamp))
+fn kernel_timestamp(message: ControlMessageOwned) -> Option<SystemTime> {
+    let ControlMessageOwned::ScmTimestampns(timestamp) = message else { return None };
+    Some(SystemTime::UNIX_EPOCH + Duration::from(timestamp))
 }

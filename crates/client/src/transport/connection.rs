@@ -1,4 +1,4 @@
-//! One TCP connection to the shop: opening it, one request and response at a time, and its kernel statistics.
+//! One TCP connection to the shop: handshake, one exchange at a time, and the kernel's statistics.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use tokio::time::timeout;
 use crate::transport::exchange::{ExchangeError, ExchangeTiming};
 use crate::transport::rx_timestamp;
 
-/// Read from the socket at once, bytes.
+/// Maximum bytes per read from the socket.
 const READ_BYTES: usize = 16 * 1024;
-/// The length prefix of a frame, bytes.
+/// Length prefix of a frame, bytes.
 const PREFIX_BYTES: u64 = protocol::frame::PREFIX_BYTES as u64;
 
 /// An open connection with nothing in flight.
@@ -23,35 +23,35 @@ const PREFIX_BYTES: u64 = protocol::frame::PREFIX_BYTES as u64;
 pub(super) struct Connection {
     stream: TcpStream,
     decoder: FrameDecoder,
-    /// When the first and the last bytes of the response that is in flight arrived, so far.
+    /// Arrival times of the first and the latest bytes of the current response.
     arrived: Option<(Instant, Instant)>,
-    /// Segments sent again up to the end of the last operation.
+    /// Segments retransmitted until the end of the last operation.
     retransmits_before: u32,
 }
 
 impl Connection {
-    /// Connects, without Nagle's delay.
+    /// Connects, and disables Nagle's algorithm.
     pub(super) async fn open(
         address: SocketAddr,
         limit: Duration,
         measured: &mut ExchangeTiming,
     ) -> Result<Self, ExchangeError> {
         let start = Instant::now();
-        let opened = timeout(limit, TcpStream::connect(address)).await;
-        let stream = opened.unwrap_or_else(|_| Err(handshake_timeout(limit))).map_err(ExchangeError::Connect)?;
+        let connected = timeout(limit, TcpStream::connect(address)).await;
+        let stream = connected.unwrap_or_else(|_| Err(handshake_timeout(limit))).map_err(ExchangeError::Connect)?;
         measured.connect = Some(start.elapsed());
         stream.set_nodelay(true).map_err(ExchangeError::Connect)?;
-        rx_timestamp::stamp(&stream);
+        rx_timestamp::enable(&stream);
         Ok(Self { stream, decoder: FrameDecoder::default(), arrived: None, retransmits_before: 0 })
     }
 
-    /// Whether the server neither closed the connection nor sent something unasked since the last operation.
-    pub(super) fn is_quiet(&self) -> bool {
+    /// Returns whether the server neither closed the connection nor sent unrequested bytes since the last operation.
+    pub(super) fn is_usable(&self) -> bool {
         let mut byte = [0];
         matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Sends a frame and reads the payload of the next one.
+    /// Sends a frame and returns the payload of the response's.
     pub(super) async fn round_trip(
         &mut self,
         frame: &[u8],
@@ -61,7 +61,7 @@ impl Connection {
         let start = Instant::now();
         let received = timeout(limit, self.send_and_read(frame)).await.unwrap_or(Err(ExchangeError::Timeout(limit)));
         let (first, last) = self.arrived.take().unzip();
-        // Also when the rest did not come.
+        // Measured even if the rest of the response is missing.
         measured.first_byte = first.map(|at| at.duration_since(start));
         let payload = received?;
         measured.rtt = last.map(|at| at.duration_since(start));
@@ -70,7 +70,7 @@ impl Connection {
     }
 
     async fn send_and_read(&mut self, frame: &[u8]) -> Result<Vec<u8>, ExchangeError> {
-        // A server that is full answers without reading and closes: then sending fails, and the answer is there.
+        // A server at its connection limit responds without reading and closes: sending fails, but there is a response.
         let sent = self.stream.write_all(frame).await;
         let read = self.read_payload().await;
         match (sent, read) {
@@ -81,8 +81,8 @@ impl Connection {
 
     async fn read_payload(&mut self) -> Result<Vec<u8>, ExchangeError> {
         loop {
-            let whole = self.decoder.next_frame().map_err(|error| ExchangeError::Protocol(error.to_string()))?;
-            if let Some(payload) = whole {
+            let frame = self.decoder.next_frame().map_err(|error| ExchangeError::Protocol(error.to_string()))?;
+            if let Some(payload) = frame {
                 return Ok(payload.to_vec());
             }
             self.stream.readable().await.map_err(ExchangeError::Reset)?;
@@ -95,7 +95,7 @@ impl Connection {
         }
     }
 
-    /// Not async, so that its buffer stands on the thread's stack and not in each of ten thousand tasks.
+    /// Reads available bytes. Not async: its buffer is on the thread's stack instead of in each of ten thousand tasks.
     fn read_available(&mut self) -> io::Result<usize> {
         let mut buffer = [0; READ_BYTES];
         let (count, at) = rx_timestamp::read(&self.stream, &mut buffer)?;
@@ -107,7 +107,7 @@ impl Connection {
         Ok(count)
     }
 
-    /// Takes the kernel's view of the connection into `measured`.
+    /// Adds the kernel's statistics of the connection to `measured`.
     pub(super) fn read_tcp_info(&mut self, measured: &mut ExchangeTiming) {
         let Ok(info) = TcpInfo::of(&self.stream) else { return };
         measured.tcp_rtt = info.rtt;

@@ -1,4 +1,4 @@
-//! What came of one operation: the shop's answer or why there is none, and what was measured on the way.
+//! Result and measured times of one exchange.
 
 use std::io;
 use std::time::Duration;
@@ -9,80 +9,80 @@ use serde::de::DeserializeOwned;
 
 use model::sample::Outcome;
 
-/// What was measured; `None` where the operation did not get that far.
+/// Measured times and sizes; `None` if the exchange ended before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExchangeTiming {
     /// TCP handshake; `None` on a reused connection.
     pub connect: Option<Duration>,
-    /// First byte of the request sent to last byte of the response arrived in the kernel.
+    /// First byte of the request sent to last byte of the response received by the kernel.
     pub rtt: Option<Duration>,
-    /// First byte of the request sent to first bytes of the response arrived in the kernel.
+    /// First byte of the request sent to first bytes of the response received by the kernel.
     pub first_byte: Option<Duration>,
-    /// Actual start to response decoded or to giving up.
+    /// Actual start to response decoded, or to the error.
     pub service: Duration,
-    /// Intended start to response decoded or to giving up.
+    /// Intended start to response decoded, or to the error.
     pub latency: Duration,
-    /// The server's own handling time.
+    /// Processing time in the server.
     pub server: Option<Duration>,
-    /// Of this, waiting for a thread.
+    /// Of `server`, waiting for a thread.
     pub server_queue: Option<Duration>,
-    /// Of this, in the database.
+    /// Of `server`, in the database.
     pub server_database: Option<Duration>,
     /// The server's number of the exchange.
     pub exchange_id: Option<u64>,
-    /// The kernel's smoothed round-trip time of the connection.
+    /// Smoothed RTT of the connection, by the kernel.
     pub tcp_rtt: Option<Duration>,
-    /// The shortest round trip that the kernel saw on the connection.
+    /// Minimum RTT of the connection, by the kernel.
     pub tcp_min_rtt: Option<Duration>,
-    /// The kernel's retransmission timeout of the connection.
+    /// Retransmission timeout of the connection, by the kernel.
     pub tcp_rto: Option<Duration>,
-    /// Segments sent again during the operation; with a new connection its SYNs too.
+    /// Segments retransmitted during the operation, including SYNs of a new connection.
     pub tcp_retransmits: Option<u32>,
-    /// Bytes of the request frame with its prefix.
+    /// Bytes of the request frame, with its length prefix.
     pub request_bytes: Option<u64>,
-    /// Bytes of the response frame with its prefix.
+    /// Bytes of the response frame, with its length prefix.
     pub response_bytes: Option<u64>,
 }
 
-/// One operation that was tried.
+/// One request and its response, or the error.
 #[derive(Debug)]
 pub struct Exchange<T> {
-    /// What was measured.
+    /// Measured times and sizes.
     pub measured: ExchangeTiming,
-    /// What the shop answered.
+    /// Result in the response.
     pub result: Result<T, ExchangeError>,
 }
 
 impl<T> Exchange<T> {
-    /// How it ended, as the sample says it.
+    /// Returns the outcome for the sample.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.result.as_ref().err().map_or(Outcome::Ok, ExchangeError::outcome)
     }
 }
 
-/// Why an operation gave no result.
+/// Reason for an exchange without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// The shop said no.
+    /// The shop refused the request.
     #[error("refused: {0}")]
     Refused(ErrorBody),
-    /// No complete answer in this time.
-    #[error("no complete answer within {0:?}")]
+    /// The response was not complete within this time.
+    #[error("no complete response within {0:?}")]
     Timeout(Duration),
-    /// No connection: refused, unreachable, or the handshake took too long.
+    /// No connection: refused, unreachable, or timeout of the handshake.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
-    /// The connection broke before the answer was complete.
-    #[error("the connection broke: {0}")]
+    /// The connection was closed before the response was complete.
+    #[error("connection closed before the response was complete: {0}")]
     Reset(io::Error),
-    /// The answer is not what the protocol allows.
-    #[error("not what the protocol allows: {0}")]
+    /// The response violates the protocol.
+    #[error("invalid response: {0}")]
     Protocol(String),
 }
 
 impl ExchangeError {
-    /// The word for it in the sample.
+    /// Returns the outcome for the sample.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -104,10 +104,10 @@ impl From<DecodeError> for ExchangeError {
     }
 }
 
-/// Reads the payload of a response frame.
+/// Decodes the payload of a response frame, and adds the server's times to `measured`.
 pub(super) fn decode<T: DeserializeOwned>(payload: &[u8], measured: &mut ExchangeTiming) -> Result<T, ExchangeError> {
     let response: Response =
-        serde_json::from_slice(payload).map_err(|error| ExchangeError::Protocol(format!("no response: {error}")))?;
+        serde_json::from_slice(payload).map_err(|error| ExchangeError::Protocol(error.to_string()))?;
     measured.server = Some(Duration::from_micros(response.server_us));
     measured.server_queue = response.queue_us.map(Duration::from_micros);
     measured.server_database = response.database_us.map(Duration::from_micros);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_ok_refused_or_not_the_protocol() {
+    fn a_response_is_ok_refused_or_a_protocol_error() {
         for (payload, outcome) in [
             (r#"{"ok":true,"server_us":5,"result":{"user_id":1}}"#, Outcome::Ok),
             (r#"{"ok":false,"server_us":5,"error":{"code":"username_taken","message":"taken"}}"#, Outcome::Refused),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_times_are_kept_also_when_it_says_no() {
+    fn the_servers_times_are_read_from_refusals_too() {
         let mut measured = ExchangeTiming::default();
         let payload = br#"{"ok":false,"server_us":70,"queue_us":9,"database_us":0,"exchange_id":4,
                            "error":{"code":"internal","message":"x"}}"#;
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_older_server_does_not_tell_stays_unknown() {
+    fn times_that_an_older_server_omits_are_none() {
         let mut measured = ExchangeTiming::default();
         decode::<Registered>(br#"{"ok":true,"server_us":5,"result":{"user_id":1}}"#, &mut measured).unwrap();
         assert_eq!(measured, ExchangeTiming { server: Some(Duration::from_micros(5)), ..ExchangeTiming::default() });
