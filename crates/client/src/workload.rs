@@ -1,7 +1,7 @@
-//! The workload: virtual users who go through the shop again and again, and a row for every operation they tried.
+//! The workload: virtual users that repeat iterations, and one row per operation.
 //!
-//! `run` is the whole life of it: prepare, wait for the word, measure, stop, close the CSV. It neither reads stdin nor
-//! writes stdout; commands come in through a channel and events go out through a function.
+//! [`run`] prepares accounts, waits for the start signal, measures, stops and closes the CSV. It neither reads stdin
+//! nor writes stdout: it receives commands through a channel and passes events to a function.
 
 mod arrival_schedule;
 mod arrival_timer;
@@ -36,20 +36,20 @@ use recorder::Recorder;
 pub use settings::{Arrivals, Credentials, Load, Settings, Until, WorkloadConfig};
 use user_group::UserGroup;
 
-/// How long operations in flight may take when the time is over.
+/// Time for operations in flight to end after the measurement window.
 pub const GRACE_AT_END: Duration = Duration::from_secs(15);
-/// How long operations in flight may take when the workload is told to stop.
+/// Time for operations in flight to end after [`Command::Stop`].
 pub const GRACE_AT_STOP: Duration = Duration::from_secs(1);
-/// What a workload can be told while it lives.
+/// Command to a running workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Start the measured time.
+    /// Start signal.
     Go,
-    /// Stop now; an end of the channel means the same.
+    /// Stop immediately. The end of the channel has the same effect.
     Stop,
 }
 
-/// Why a workload could not be carried out. What the network does is no reason.
+/// Reason for a workload to fail. Failed operations are not a reason.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkloadError {
     /// The CSV could not be written.
@@ -58,33 +58,33 @@ pub enum WorkloadError {
     /// Events could not be written.
     #[error("cannot report: {0}")]
     Report(io::Error),
-    /// The accounts could not be made in time.
+    /// The accounts were not registered in time.
     #[error("account '{username}' could not be made in time; the last try: {last}")]
     Prepare {
-        /// Which account.
+        /// User name of the account.
         username: String,
-        /// What the last try ended with.
+        /// Error of the last attempt.
         last: String,
     },
-    /// The timer that an open loop's arrival schedule is kept by failed.
+    /// The timer of an open loop failed.
     #[error("cannot follow the arrival schedule: {0}")]
     ArrivalTimer(io::Error),
-    /// A part of this program failed.
+    /// A task panicked.
     #[error("internal failure: {0}")]
     Task(String),
 }
 
-/// Runs a workload; rows go to `output`, events to `report`.
+/// Runs a workload, writes rows to `output`, and passes events to `report`.
 ///
-/// Ends when the time or the operations are used up, or at [`Command::Stop`]. No operation starts after that; those
-/// in flight have [`GRACE_AT_END`] or [`GRACE_AT_STOP`] to end and get their rows. What takes longer gets no row and is
-/// counted in `unfinished` of the last event, because it is unknown how it would have ended.
+/// Ends after the configured duration or number of operations, or at [`Command::Stop`]. No operation starts after that.
+/// Operations in flight have [`GRACE_AT_END`] or [`GRACE_AT_STOP`] to end. Those that take longer have no row and are
+/// counted in `unfinished` of the last event, because their outcome is unknown.
 ///
-/// In an open loop, operations that arrived in time and wait for a virtual user when the time is over are as those in
-/// flight; at [`Command::Stop`] they are counted in `unfinished`.
+/// In an open loop, operations that are queued at the end count as in flight; at [`Command::Stop`] they are counted in
+/// `unfinished`.
 ///
 /// # Errors
-/// When the CSV can't be written, `report` fails, or accounts can't be prepared. The shop's absence is none.
+/// The CSV cannot be written, `report` fails, or accounts cannot be prepared. An unreachable shop is not an error.
 pub async fn run(
     settings: Settings,
     output: Box<dyn Write + Send>,
@@ -106,7 +106,7 @@ pub async fn run(
     report(&counts.done(measured?)).map_err(WorkloadError::Report)
 }
 
-/// Whether there is something to measure: not when the workload was stopped before.
+/// Prepares accounts and waits for the start signal. Returns `false` if the workload was stopped before it.
 async fn prepare_until_go(
     settings: &Arc<Settings>,
     commands: &mut UnboundedReceiver<Command>,

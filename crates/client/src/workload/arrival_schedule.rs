@@ -1,8 +1,7 @@
-//! The arrival schedule of an open loop: when operations are meant to start. Pure.
+//! The arrival schedule of an open loop: the intended starts of operations. Pure.
 //!
-//! It depends on the seed, the client and what was asked for, and on nothing that the network or the shop does. It is
-//! computed as it is needed and never kept, so that an endless one, or one that is faster than the users, takes no
-//! memory.
+//! It depends on the seed, the client and the settings only, not on the network or the shop. It is computed when needed
+//! and never stored, so an endless schedule or a growing backlog takes no memory.
 
 use std::time::Duration;
 
@@ -11,20 +10,20 @@ use model::settings::ArrivalProcess;
 use crate::workload::seed::{Purpose, Stream};
 use crate::workload::settings::{Arrivals, Settings};
 
-/// Intended starts, one after the other, since the workload started (with its warm-up).
+/// Iterator over intended starts, as times since the start of the warm-up.
 #[derive(Debug)]
 pub(super) struct ArrivalSchedule {
     arrivals: Arrivals,
     gap_ns: f64,
     gaps: Stream,
-    /// How many were given.
+    /// Number of starts returned.
     count: u64,
-    /// The last one given, nanoseconds. Exact to less than one in a hundred days: an `f64` has 53 bits.
+    /// The last start returned, nanoseconds. Exact to 1 ns over 100 days: an `f64` has 53 bits.
     last_ns: f64,
-    /// No arrival at or after this time.
+    /// Time of the end: no arrival at or after it.
     end: Option<Duration>,
     warm_up: Duration,
-    /// How many more may arrive after the warm-up.
+    /// Remaining arrivals after the warm-up; `None` if unlimited.
     left: Option<u64>,
 }
 
@@ -42,16 +41,16 @@ impl ArrivalSchedule {
         }
     }
 
-    /// Mean time between two arrivals.
+    /// Returns the mean time between two arrivals.
     pub(super) fn mean_gap(&self) -> Duration {
         Duration::from_nanos(self.gap_ns as u64)
     }
 
     fn advance(&mut self) -> Duration {
         self.last_ns = match self.arrivals.process {
-            // From the count and not from the one before, so that rounding does not add up.
+            // Computed from the count instead of the last start: rounding errors do not accumulate.
             ArrivalProcess::Constant => self.arrivals.offset.as_nanos() as f64 + self.count as f64 * self.gap_ns,
-            // The inverse of the exponential distribution; 1 - unit is in (0, 1].
+            // Inverse of the exponential distribution; 1 - unit is in (0, 1].
             ArrivalProcess::Poisson => self.last_ns - (1.0 - self.gaps.unit()).ln() * self.gap_ns,
         };
         self.count += 1;
@@ -92,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_rate_is_exact_for_ever_and_shifted_by_its_offset() {
+    fn a_constant_rate_stays_exact_and_is_shifted_by_its_offset() {
         let offset = Duration::from_millis(3);
         let mut times = schedule("3/s", ArrivalProcess::Constant, |settings| settings.arrival_offset = offset);
         assert_eq!(times.next(), Some(offset));
@@ -107,22 +106,22 @@ mod tests {
         let gaps: Vec<f64> = std::iter::once(times[0]).chain(times.windows(2).map(|pair| pair[1] - pair[0])).collect();
         let count = gaps.len() as f64;
         let mean = gaps.iter().sum::<f64>() / count;
-        // Its standard error is 1 / sqrt(200000) of it: 0.22 %.
+        // The relative standard error is 1 / sqrt(200000) = 0.22 %.
         assert!((mean * 200.0 - 1.0).abs() < 0.01, "mean gap {mean} s");
-        // The share of gaps above x is exp(-rate x).
+        // The expected share of gaps above x is exp(-rate x).
         for x in [0.001, 0.005, 0.02] {
             let share = gaps.iter().filter(|gap| **gap > x).count() as f64 / count;
             let expected = (-200.0 * x).exp();
             assert!((share - expected).abs() < 0.005, "{share} of the gaps above {x} s, expected {expected}");
         }
-        // Neighbours know nothing of each other.
+        // Successive gaps are uncorrelated.
         let products: f64 = gaps.windows(2).map(|pair| (pair[0] - mean) * (pair[1] - mean)).sum();
         let squares: f64 = gaps.iter().map(|gap| (gap - mean).powi(2)).sum();
         assert!((products / squares).abs() < 0.01, "correlation {}", products / squares);
     }
 
     #[test]
-    fn clients_together_arrive_as_often_as_all_their_rates() {
+    fn arrivals_of_several_clients_have_the_sum_of_their_rates() {
         let within = |client: &str| {
             schedule("50/s", ArrivalProcess::Poisson, |settings| {
                 settings.client = client.to_owned();
@@ -131,12 +130,12 @@ mod tests {
             .count()
         };
         let all: usize = ["client-1", "client-2", "client-3", "client-4"].into_iter().map(within).sum();
-        // 20000 with a standard deviation of 141.
+        // Expected 20000 with a standard deviation of 141.
         assert!((19_400..20_600).contains(&all), "{all} arrivals");
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_timetable_and_another_seed_or_client_another() {
+    fn the_schedule_depends_on_seed_and_client() {
         let first = |seed: u64, client: &str| -> Vec<Duration> {
             schedule("10/s", ArrivalProcess::Poisson, |settings| {
                 settings.seed = seed;
@@ -148,7 +147,7 @@ mod tests {
         assert_eq!(first(1, "a"), first(1, "a"));
         assert_ne!(first(1, "a"), first(2, "a"));
         assert_ne!(first(1, "a"), first(1, "b"));
-        // How long it lasts and how many virtual users there are change nothing of it.
+        // It does not depend on the duration or the number of virtual users.
         let longer = schedule("10/s", ArrivalProcess::Poisson, |settings| {
             settings.client = "a".to_owned();
             settings.workload.users = "50".parse().unwrap();
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_the_measured_time_or_the_measured_operations() {
+    fn it_ends_with_the_measurement_window_or_the_number_of_operations() {
         let count = |elapsed: Option<u64>, operations, warm_up| {
             schedule("10/s", ArrivalProcess::Constant, |settings| {
                 settings.until = Until { elapsed: elapsed.map(Duration::from_secs), operations };

@@ -1,13 +1,12 @@
-//! Follows the arrival schedule of an open loop: waits until an operation is due, and says so.
+//! Reports each arrival of an open loop to the dispatcher when it is due.
 //!
-//! A runtime's timers fire more than a millisecond late, so the waiting is done by a timer of the kernel (timerfd)
-//! among the runtime's sockets. A virtual processor takes 30 to 70 microseconds to wake up even a real-time thread, and
-//! seldom 300, so the timer rings a little early, and the rest of the time the task gives way to other tasks again and
-//! again.
+//! A runtime's timers fire more than a millisecond late, so a kernel timer (timerfd) among the runtime's sockets is
+//! used. A virtual CPU takes 30 to 70 µs, rarely 300 µs, to wake up even a real-time thread. The timer therefore
+//! fires slightly early, and the task yields to others until the arrival is due.
 //!
-//! Measured with 200 and 1000 arrivals a second, p99 lateness in microseconds: this 120 to 180; without being early 200
-//! to 370; a thread of its own that sleeps in clock_nanosleep and then wakes the runtime's 150 to 220, and when it
-//! spins before, 130 to 330, because each of its wake-ups takes a second idle processor out of its sleep.
+//! Start lateness p99 with 200 and 1000 arrivals/s: 120 to 180 µs; without early firing 200 to 370 µs. A dedicated
+//! thread that sleeps in clock_nanosleep and wakes the runtime's thread: 150 to 220 µs; if it spins before the
+//! arrival: 130 to 330 µs, because each of its wake-ups wakes a second idle CPU.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -25,14 +24,14 @@ use crate::workload::dispatcher::Dispatcher;
 use crate::workload::thread_scheduling;
 use model::messages::workload::ThreadScheduling;
 
-/// The timer rings at most so early …
+/// Maximum time by which the timer fires early …
 const EARLY: Duration = Duration::from_micros(150);
-/// … and no more than this share of the mean time between two arrivals: the processors belong to the workload.
+/// … but at most this share of the mean time between two arrivals: the CPUs are for the workload.
 const EARLY_SHARE: f64 = 0.1;
-/// The two clocks are read so often, and the closest pair counts.
+/// Number of readings of both clocks; the closest pair is used.
 const CLOCK_READINGS: usize = 9;
 
-/// The task that follows an arrival schedule; it ends with the value.
+/// Task that follows an arrival schedule. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct ArrivalTimer {
     task: JoinHandle<io::Result<()>>,
@@ -40,15 +39,15 @@ pub(super) struct ArrivalTimer {
 }
 
 impl ArrivalTimer {
-    /// Follows `schedule`, which starts at `began`. Nothing arrives any more after its last one, or after `end` if
-    /// there is one.
+    /// Starts to follow `schedule`, whose times are relative to `began`. Closes the dispatcher after the last arrival,
+    /// or at `end` if it is given.
     pub(super) async fn start(
         dispatch: Arc<Dispatcher>,
         schedule: ArrivalSchedule,
         began: Instant,
         end: Option<Duration>,
     ) -> io::Result<Self> {
-        // In a task, so that it is a thread of the virtual users that asks.
+        // In a task: the setting must apply to a thread of the runtime, which runs the virtual users.
         let scheduling = tokio::spawn(async { thread_scheduling::ask() }).await.map_err(io::Error::other)?;
         let alarm = Alarm::new(schedule.mean_gap().mul_f64(EARLY_SHARE).min(EARLY))?;
         let task = tokio::spawn(async move {
@@ -59,10 +58,10 @@ impl ArrivalTimer {
         Ok(Self { task, scheduling })
     }
 
-    /// Ends it; how its threads got a core.
+    /// Ends the task and returns its threads' scheduling.
     ///
     /// # Errors
-    /// When it ended because the timer failed.
+    /// The timer failed.
     pub(super) async fn finish(mut self) -> io::Result<ThreadScheduling> {
         self.task.abort();
         match (&mut self.task).await {
@@ -97,7 +96,7 @@ async fn follow(
     }
 }
 
-/// What the runtime needs to know of the kernel's timer.
+/// Adapter of the kernel's timer for the runtime.
 struct Timer(TimerFd);
 
 impl AsRawFd for Timer {
@@ -106,10 +105,10 @@ impl AsRawFd for Timer {
     }
 }
 
-/// A timer of the kernel, and what its clock showed at an instant: `Instant` does not tell.
+/// Timer of the kernel, with one simultaneous reading of its clock and `Instant`, which converts between them.
 struct Alarm {
     timer: AsyncFd<Timer>,
-    /// How long before a time the timer rings.
+    /// Time by which the timer fires early.
     early: Duration,
     instant: Instant,
     monotonic: Duration,
@@ -119,7 +118,7 @@ impl Alarm {
     fn new(early: Duration) -> io::Result<Self> {
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
         let timer = Timer(TimerFd::new(timerfd::ClockId::CLOCK_MONOTONIC, flags)?);
-        // SAFETY: the timer owns its descriptor, gives out always the same one, and closes it when it is dropped.
+        // SAFETY: the timer owns its descriptor, always returns the same one, and closes it when it is dropped.
         let timer = unsafe { AsyncFd::register(timer) }?;
         let (mut narrowest, mut instant, mut monotonic) = read_clocks()?;
         for _ in 1..CLOCK_READINGS {
@@ -137,20 +136,20 @@ impl Alarm {
             let expiration = TimeSpec::from_duration(self.monotonic + (ring - self.instant));
             self.timer.get_ref().0.set(Expiration::OneShot(expiration), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
             let mut ready = self.timer.readable().await?;
-            // When it had not rung yet, its readiness is forgotten, and the loop waits again.
+            // If the timer has not fired yet, `try_io` clears the readiness, and the loop waits again.
             if let Ok(read) = ready.try_io(|timer| timer.get_ref().0.wait().map_err(io::Error::from)) {
                 read?;
             }
         }
         while Instant::now() < time {
-            // The runtime looks at the sockets in between, so answers that come meanwhile are read at once.
+            // The runtime polls its sockets in between, so responses are read without delay.
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 }
 
-/// A reading of both clocks, after how far apart they may have been read.
+/// Reads both clocks. Returns the maximum difference of the two readings, and the readings.
 fn read_clocks() -> io::Result<(Duration, Instant, Duration)> {
     let instant = Instant::now();
     let monotonic = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);

@@ -1,16 +1,15 @@
-//! Waiting longer after each failure in a row, up to a bound, spread so that virtual users do not come back all at
-//! once.
+//! Exponential back-off after consecutive failures, with jitter, so that virtual users do not retry simultaneously.
 
 use std::time::Duration;
 
 use crate::workload::seed::Stream;
 
-/// The wait after the first failure.
+/// Maximum wait after the first failure.
 const FIRST: Duration = Duration::from_millis(100);
-/// No wait is longer.
+/// Maximum wait.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Counts failures in a row.
+/// Back-off of one virtual user.
 #[derive(Debug)]
 pub(super) struct BackOff {
     jitter: Stream,
@@ -22,17 +21,18 @@ impl BackOff {
         Self { jitter, failures: 0 }
     }
 
-    /// Something went well: the next failure is a first one.
+    /// Records a success.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// Something failed.
+    /// Records a failure.
     pub(super) fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// How long to wait now: nothing without a failure, else between half and all of 100 ms, 200 ms, 400 ms … 5 s.
+    /// Returns the time to wait: none without a failure, otherwise between half and all of 100 ms, 200 ms, 400 ms …
+    /// 5 s.
     pub(super) fn wait(&mut self) -> Duration {
         let Some(doublings) = self.failures.checked_sub(1) else { return Duration::ZERO };
         let full = FIRST.saturating_mul(1 << doublings.min(16)).min(LONGEST);

@@ -1,7 +1,7 @@
-//! Assigns the arrivals of an open loop to idle virtual users, the one idle longest first; without an idle user
-//! arrivals wait in order.
+//! Assigns the arrivals of an open loop to idle virtual users, the longest idle first. Without an idle user arrivals
+//! are queued in order.
 //!
-//! How many wait is a number, however many they are: their intended starts are computed again when they start.
+//! The queue is a count: intended starts are computed again when operations start.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,22 +13,22 @@ use crate::workload::arrival_schedule::ArrivalSchedule;
 use crate::workload::latency_histogram::StartLateness;
 use model::messages::workload::{ArrivalReport, ThreadScheduling};
 
-/// The operation of one arrival.
+/// One arrival, which starts one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Arrival {
-    /// When it was meant to start.
+    /// Intended start.
     pub(super) intended: Instant,
     found: Found,
 }
 
-/// What an arrival found.
+/// State of the virtual users at an arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     AFreeShopper,
     AllBusy,
 }
 
-/// What arrives, who is free, and what waits.
+/// Arrivals, idle virtual users and the queue.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     began: Instant,
@@ -39,33 +39,33 @@ pub(super) struct Dispatcher {
 
 #[derive(Debug)]
 struct State {
-    /// Virtual users with nothing to do, the one idle longest in front. Nothing waits as long as there are any.
+    /// Idle virtual users, the longest idle first. Empty while arrivals are queued.
     free: VecDeque<oneshot::Sender<Arrival>>,
-    /// The intended starts of what has arrived or will, without those that a virtual user has taken.
+    /// Intended starts of the arrivals that no virtual user has taken.
     to_begin: ArrivalSchedule,
-    /// Arrivals that wait for a virtual user.
+    /// Queued arrivals.
     waiting: u64,
     max_backlog: u64,
-    /// Arrivals of the measured time that had to wait.
+    /// Arrivals of the measurement window that were queued.
     queued: u64,
     admission: Admission,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Admission {
-    /// More may arrive.
+    /// Arrivals are accepted.
     Open,
-    /// Nothing arrives any more; what waits is still started.
+    /// No further arrivals; queued ones still start.
     Closed,
-    /// Nothing starts any more.
+    /// Nothing starts.
     Over,
 }
 
-/// A virtual user's way to its arrivals.
+/// Receiver of one virtual user's arrivals.
 #[derive(Debug)]
 pub(super) struct UserSlot {
     dispatch: Arc<Dispatcher>,
-    /// Where the first one comes from: every virtual user is free in the start.
+    /// Receiver of the first arrival: every virtual user is idle at first.
     first: Option<oneshot::Receiver<Arrival>>,
 }
 
@@ -88,7 +88,7 @@ impl Dispatcher {
         (dispatch, slots)
     }
 
-    /// The next one of the arrival schedule is due, which is meant to start at `intended`.
+    /// Assigns or queues the next arrival of the schedule, whose intended start is `intended`.
     pub(super) fn arrive(&self, intended: Instant) {
         let mut state = self.lock();
         if state.admission != Admission::Open {
@@ -100,19 +100,19 @@ impl Dispatcher {
             state.queued += u64::from(intended >= self.measured_from);
             return;
         };
-        // Nothing waits, so it is the one that arrived.
+        // The queue is empty, so the next start of the schedule is this arrival's.
         let intended = state.to_begin.next().map_or(intended, |since| self.began + since);
         drop(state);
-        // Only a virtual user whose task was ended is gone, and then the workload has failed.
+        // Fails only if the virtual user's task was aborted, and then the workload has failed.
         let _ = user.send(Arrival { intended, found: Found::AFreeShopper });
     }
 
-    /// Nothing arrives any more; what waits is still started.
+    /// Accepts no further arrivals; queued ones still start.
     pub(super) fn close(&self) {
         self.end(Admission::Closed);
     }
 
-    /// Nothing arrives and nothing starts any more.
+    /// Accepts no further arrivals and starts no queued ones.
     pub(super) fn abandon(&self) {
         self.end(Admission::Over);
     }
@@ -122,23 +122,23 @@ impl Dispatcher {
         if state.admission != Admission::Over {
             state.admission = how;
         }
-        // Those who hold the other ends learn from it.
+        // Dropping the senders ends the receivers' waiting.
         state.free.clear();
     }
 
-    /// An operation starts now: takes down how late, unless that was for want of a virtual user.
+    /// Records the start lateness of an operation that starts now, unless it was queued.
     pub(super) fn begins(&self, arrival: Arrival) {
         if arrival.found == Found::AFreeShopper && arrival.intended >= self.measured_from {
             self.lateness.add(arrival.intended.elapsed());
         }
     }
 
-    /// How many arrived and still wait.
+    /// Returns the number of queued arrivals.
     pub(super) fn waiting(&self) -> u64 {
         self.lock().waiting
     }
 
-    /// How well the arrival schedule was kept.
+    /// Returns the report on start lateness and queue.
     pub(super) fn arrivals(&self, scheduling: ThreadScheduling) -> ArrivalReport {
         let state = self.lock();
         ArrivalReport {
@@ -172,7 +172,7 @@ impl Dispatcher {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No function here can panic between two changes that belong together.
+        // A poisoned lock is valid: no function panics between two related changes.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -184,7 +184,7 @@ enum Exchange {
 }
 
 impl UserSlot {
-    /// Waits for the next arrival; `None` when there is none any more.
+    /// Waits for the next arrival; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<Arrival> {
         let place = match self.first.take() {
             Some(first) => first,
@@ -197,7 +197,7 @@ impl UserSlot {
         place.await.ok()
     }
 
-    /// The operation of `arrival` starts now.
+    /// Records that the operation of `arrival` starts now.
     pub(super) fn begins(&self, arrival: Arrival) {
         self.dispatch.begins(arrival);
     }
@@ -219,7 +219,7 @@ mod tests {
 
     const GAP: Duration = Duration::from_millis(100);
 
-    /// Ten arrivals a second that started long ago, the first second being warm-up.
+    /// Creates a dispatcher of 10 arrivals/s that started 100 s ago with a warm-up of 1 s.
     fn dispatch(users: u32) -> (Arc<Dispatcher>, Vec<UserSlot>, Instant) {
         let until = Until { elapsed: None, operations: None };
         let settings = Settings { until, warm_up: Duration::from_secs(1), ..settings() };
@@ -231,13 +231,13 @@ mod tests {
         (dispatch, slots, began)
     }
 
-    /// What a virtual user gets at once, without waiting.
+    /// Polls for a virtual user's next arrival once.
     fn poll(slot: &mut UserSlot) -> Poll<Option<Arrival>> {
         pin!(slot.next()).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
-    fn the_shopper_idle_longest_takes_the_next_arrival() {
+    fn the_longest_idle_user_takes_the_next_arrival() {
         let (dispatch, mut slots, began) = dispatch(3);
         let mut order = Vec::new();
         let mut place: Vec<_> = slots.iter_mut().map(|slot| slot.first.take().unwrap()).collect();
@@ -246,7 +246,7 @@ mod tests {
             let (user, got) = (0..).zip(&mut place).find_map(|(user, p)| p.try_recv().ok().map(|a| (user, a))).unwrap();
             assert_eq!(got, Arrival { intended: began + GAP * arrival, found: Found::AFreeShopper });
             order.push(user);
-            // The second one takes longer than the others: it sits down after the next one has.
+            // The second user's operation takes longer: it becomes idle after that of the third.
             if user != 1 {
                 sit_down(&dispatch, &mut place, user);
             }
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn arrivals_without_a_free_shopper_wait_in_order_from_their_intended_start() {
+    fn arrivals_without_an_idle_user_are_queued_in_order_with_their_intended_starts() {
         let (dispatch, mut slots, began) = dispatch(1);
         for arrival in 0..25 {
             dispatch.arrive(began + GAP * arrival);
@@ -282,10 +282,10 @@ mod tests {
     }
 
     #[test]
-    fn lateness_is_that_of_measured_arrivals_that_found_a_shopper_free() {
+    fn start_lateness_counts_measured_arrivals_with_an_idle_user() {
         let (dispatch, _seats, began) = dispatch(1);
         for arrival in [3, 20, 21] {
-            // The arrival schedule itself does not matter here.
+            // These starts are not from the schedule, which does not matter here.
             dispatch.begins(Arrival { intended: began + GAP * arrival, found: Found::AFreeShopper });
         }
         dispatch.begins(Arrival { intended: began + GAP * 22, found: Found::AllBusy });
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_begun_after_closing_and_not_after_abandoning() {
+    fn queued_arrivals_start_after_closing_but_not_after_abandoning() {
         let (dispatch, mut slots, began) = dispatch(2);
         for arrival in 0..6 {
             dispatch.arrive(began + GAP * arrival);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_sends_idle_shoppers_home() {
+    fn closing_ends_idle_users() {
         let (dispatch, mut slots, _) = dispatch(2);
         dispatch.close();
         assert_eq!(slots.iter_mut().map(poll).collect::<Vec<_>>(), [Poll::Ready(None); 2]);

@@ -1,4 +1,4 @@
-//! What a seed decides, compared with a recording: a run with an old seed must repeat the same workload.
+//! Compares the decisions of a seed with a recording: a repeated run must have the same workload.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ fn products() -> Vec<Product> {
 }
 
 #[test]
-fn iterations_and_accounts_are_those_that_were_recorded() {
+fn iterations_and_accounts_match_the_recording() {
     let products = products();
     let mut text = String::new();
     for client in CLIENTS {
@@ -74,7 +74,7 @@ fn iterations_and_accounts_are_those_that_were_recorded() {
 }
 
 #[test]
-fn think_times_and_back_off_are_those_that_were_recorded() {
+fn think_times_and_back_off_match_the_recording() {
     let mut text = String::new();
     for client in CLIENTS {
         let settings = settings_of(client);
@@ -94,7 +94,7 @@ fn think_times_and_back_off_are_those_that_were_recorded() {
 }
 
 #[test]
-fn arrivals_are_those_that_were_recorded() {
+fn arrivals_match_the_recording() {
     let mut text = String::new();
     for client in CLIENTS {
         let offset = Duration::from_micros(1250);

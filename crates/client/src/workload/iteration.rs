@@ -1,7 +1,7 @@
-//! One turn of the loop: register → log in → browse → order → rate → look at one's orders → log out.
+//! One iteration: register → log in → browse → order → rate → view the history → log out.
 //!
-//! Any of them may fail. A turn continues with what it has: without products it does not order, without an order it
-//! does not rate, and when its token is no longer taken it ends, and the next one starts with logging in.
+//! Each operation may fail. Operations that depend on a failed one are skipped: without products nothing is ordered,
+//! and without an order nothing is rated. A refused token ends the iteration, and the next one starts with a login.
 
 use model::settings::Accounts;
 use protocol::Request;
@@ -16,13 +16,13 @@ use crate::workload::settings::Credentials;
 use crate::workload::stop::WorkloadEnded;
 use crate::workload::virtual_user::{VirtualUser, is_in_doubt};
 
-/// Rows of the history that are asked for: few, so that responses of virtual users who keep their account stay alike.
+/// Page size of the history: small, so that responses keep their size for virtual users that keep their account.
 const HISTORY_ROWS: u32 = 5;
-/// Pieces of a product that is added because another ran out.
+/// Stock of a product that is added because another is out of stock.
 const RESTOCK_UNITS: i64 = 1000;
 
 impl VirtualUser {
-    /// One turn.
+    /// Performs iteration `turn`.
     pub(super) async fn turn(&mut self, turn: u64) -> Result<(), WorkloadEnded> {
         let settings = &self.shared.settings;
         let plan = IterationPlan::new(settings.seed, &settings.client, self.user, turn);
@@ -44,12 +44,12 @@ impl VirtualUser {
                 self.registered = false;
                 self.token = None;
             }
-            // It was made before the measured time.
+            // The account was registered before the measurement window.
             Accounts::Prepared => self.registered |= turn == 0,
         }
     }
 
-    /// Tries until there is a token.
+    /// Registers and logs in until it has a token.
     async fn sign_in(&mut self) -> Result<(), WorkloadEnded> {
         while self.token.is_none() {
             if self.registered {
@@ -64,7 +64,7 @@ impl VirtualUser {
     async fn register(&mut self) -> Result<(), WorkloadEnded> {
         let Credentials { username, password } = self.account.clone();
         let result = self.attempt::<Registered>(&Request::Register { username, password }).await?;
-        // Taken: an earlier try got through and only its answer was lost, or the seed was used on this shop before.
+        // The name is taken if only the response to an earlier attempt was lost, or if this shop has seen the seed.
         self.registered = result.is_ok() || refused_with(&result, ErrorCode::UsernameTaken);
         Ok(())
     }
@@ -90,7 +90,7 @@ impl VirtualUser {
         Ok(())
     }
 
-    /// Orders, adding a product if the stock ran out, and rates the first item.
+    /// Orders, after adding a product if one is out of stock, and rates the first item.
     async fn buy(&mut self, items: Vec<OrderItem>, plan: &IterationPlan, turn: u64) -> Result<(), WorkloadEnded> {
         let mut bought = items.first().map(|item| item.product_id);
         let mut result = self.order(items, turn, "a").await?;
@@ -106,7 +106,7 @@ impl VirtualUser {
         Ok(())
     }
 
-    /// Orders once, and once again with the same key when the answer was lost.
+    /// Orders, and repeats the order once with the same key if the response was lost.
     async fn order(
         &mut self,
         items: Vec<OrderItem>,
@@ -141,7 +141,7 @@ impl VirtualUser {
 
     async fn sign_out(&mut self) -> Result<(), WorkloadEnded> {
         let Some(token) = self.token.take() else { return Ok(()) };
-        // Whatever came of it, the turn is over and the token is not used again.
+        // The result does not matter: the iteration ends, and the token is not used again.
         let _ = self.attempt::<Done>(&Request::Logout { token }).await?;
         Ok(())
     }
@@ -152,7 +152,7 @@ impl VirtualUser {
         }
     }
 
-    /// Adds a product as administrator; `None` without one, or when it failed.
+    /// Adds a product as administrator and returns its id; `None` without an administrator, or if it failed.
     async fn restock(&mut self, turn: u64) -> Result<Option<i64>, WorkloadEnded> {
         let Some(token) = self.administrate().await? else { return Ok(None) };
         let request = Request::AddProduct {
@@ -170,7 +170,7 @@ impl VirtualUser {
         Ok(result.ok().map(|added| added.product_id))
     }
 
-    /// The administrator's token; logs in the first time.
+    /// Returns the administrator's token, after a login if there is none yet.
     async fn administrate(&mut self) -> Result<Option<String>, WorkloadEnded> {
         if self.admin_token.is_none()
             && let Some(Credentials { username, password }) = self.shared.settings.admin.clone()

@@ -1,24 +1,24 @@
-//! What a virtual user wants in one turn, decided before anything is sent. Pure.
+//! The random decisions of one iteration, made before its first operation. Pure.
 //!
-//! A turn's wishes depend on the seed, the client, the virtual user and the turn's number, and on nothing that the
-//! network does; they are fitted to the products that the shop really has.
+//! They depend on the seed, the client, the virtual user and the iteration's number only, not on the network. They are
+//! relative positions, which are mapped to the products that the shop has.
 
 use protocol::request::OrderItem;
 use protocol::response::Product;
 
 use crate::workload::seed::{Purpose, Stream, index};
 
-/// Different products in an order, at most.
+/// Maximum number of products in an order.
 const MAX_ITEMS: u64 = 3;
-/// Pieces of a product in an order, at most.
+/// Maximum units of a product in an order.
 const MAX_UNITS: u64 = 3;
 
-/// The wishes of one turn.
+/// Decisions of one iteration.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct IterationPlan {
-    /// Which page of the products: a position in [0, 1).
+    /// Position of the page among all pages, in [0, 1).
     page: f64,
-    /// Which products of the page, and how many units.
+    /// Products of the page, and their units.
     items: Vec<PlannedItem>,
     /// Stars for the first item of the order.
     pub(super) stars: u8,
@@ -26,13 +26,13 @@ pub(super) struct IterationPlan {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct PlannedItem {
-    /// A position in [0, 1) among the page's products.
+    /// Position among the page's products, in [0, 1).
     position: f64,
     units: i64,
 }
 
 impl IterationPlan {
-    /// What virtual user `user` of `client` wants in turn `turn`.
+    /// Returns the decisions of virtual user `user` of `client` for iteration `turn`.
     pub(super) fn new(seed: u64, client: &str, user: u32, turn: u64) -> Self {
         let mut stream = Stream::new(seed, client, user, Purpose::Turn(turn));
         let page = stream.unit();
@@ -44,16 +44,16 @@ impl IterationPlan {
         Self { page, items, stars }
     }
 
-    /// The page to ask for, from 1, when there are `products` of them. Only full pages are asked for, so that
-    /// responses are alike.
+    /// Returns the page to request, from 1, if the shop has `products`. Only full pages are requested, so that
+    /// responses keep their size.
     pub(super) fn page(&self, products: u64, page_size: u32) -> u32 {
         let full_pages = (products / u64::from(page_size)).max(1);
         u32::try_from(1 + index(self.page, full_pages)).unwrap_or(u32::MAX)
     }
 
-    /// The order, out of the products on the page that was seen; empty when the page was.
+    /// Returns the items to order of the products on the page `seen`; none if the page is empty.
     ///
-    /// Products that are sold out are skipped as long as there are others.
+    /// Products with too little stock are skipped unless there are no others.
     pub(super) fn order(&self, seen: &[Product]) -> Vec<OrderItem> {
         let in_stock: Vec<&Product> = seen.iter().filter(|product| product.stock >= MAX_UNITS as i64).collect();
         let candidates = if in_stock.is_empty() { seen.iter().collect() } else { in_stock };
@@ -66,7 +66,7 @@ impl IterationPlan {
         items
     }
 
-    /// The order when `product` was added because all else ran out.
+    /// Returns the item to order of `product`, which was added because another was out of stock.
     pub(super) fn order_of(&self, product: i64) -> Vec<OrderItem> {
         self.items.iter().take(1).map(|wish| OrderItem { product_id: product, quantity: wish.units }).collect()
     }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_turn_has_the_same_wishes_and_others_have_others() {
+    fn decisions_depend_on_seed_and_iteration() {
         let plan = |seed, turn| IterationPlan::new(seed, "client-1", 4, turn);
         assert_eq!(plan(9, 3), plan(9, 3));
         assert_ne!(plan(9, 3), plan(9, 4));
@@ -114,13 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn with_nothing_in_stock_the_order_is_tried_all_the_same() {
+    fn without_stock_the_order_is_sent_anyway() {
         assert!(!IterationPlan::new(1, "", 0, 0).order(&[product(1, 0)]).is_empty());
         assert!(IterationPlan::new(1, "", 0, 0).order(&[]).is_empty());
     }
 
     #[test]
-    fn only_full_pages_are_asked_for() {
+    fn only_full_pages_are_requested() {
         let pages = |products| {
             let mut seen: Vec<u32> =
                 (0..300).map(|turn| IterationPlan::new(1, "", 0, turn).page(products, 20)).collect();

@@ -1,17 +1,17 @@
-//! How late operations began: a histogram of fixed size that many threads can add to.
+//! Histogram of start latenesses, of fixed size and shared by threads without a lock.
 //!
-//! Exact to the microsecond up to [`EXACT_US`]; a pacer that is later than that is broken, and its maximum says so.
+//! Exact to the microsecond up to [`EXACT_US`]; of larger values only the maximum is known.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// StartLateness up to this many microseconds has a counter for each.
+/// Number of counters, one per microsecond.
 const EXACT_US: usize = 65_536;
 
-/// Counts of latenesses.
+/// Histogram of start latenesses.
 #[derive(Debug)]
 pub(super) struct StartLateness {
-    /// How often each number of whole microseconds was seen.
+    /// Count of each number of microseconds, rounded up; the last one counts all larger values.
     counts: Box<[AtomicU32]>,
     max_us: AtomicU64,
 }
@@ -23,7 +23,7 @@ impl Default for StartLateness {
 }
 
 impl StartLateness {
-    /// Something started so late; started microseconds count whole.
+    /// Adds a start lateness, rounded up to microseconds.
     pub(super) fn add(&self, late: Duration) {
         let us = late.as_nanos().div_ceil(1000).try_into().unwrap_or(u64::MAX);
         let place = usize::try_from(us).unwrap_or(usize::MAX).min(EXACT_US - 1);
@@ -31,18 +31,17 @@ impl StartLateness {
         self.max_us.fetch_max(us, Ordering::Relaxed);
     }
 
-    /// How many were added.
+    /// Returns the number of values.
     pub(super) fn count(&self) -> u64 {
         self.counts.iter().map(|count| u64::from(count.load(Ordering::Relaxed))).sum()
     }
 
-    /// The greatest, microseconds; 0 when there was none.
+    /// Returns the maximum in microseconds; 0 without values.
     pub(super) fn max_us(&self) -> u64 {
         self.max_us.load(Ordering::Relaxed)
     }
 
-    /// The least number of microseconds that at least `percent` % of them do not exceed (nearest rank); 0 when there
-    /// was none.
+    /// Returns a percentile in microseconds by the nearest-rank method; 0 without values.
     pub(super) fn percentile_us(&self, percent: u64) -> u64 {
         let rank = (self.count() * percent).div_ceil(100);
         let mut seen = 0;
@@ -67,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_the_nearest_rank() {
+    fn percentiles_use_the_nearest_rank() {
         let hundred = of(1..=100);
         assert_eq!([50, 99, 100].map(|percent| hundred.percentile_us(percent)), [50, 99, 100]);
         let few = of([7, 3, 5]);
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_flattered() {
+    fn values_are_rounded_up_and_the_maximum_is_exact() {
         let lateness = of([]);
         assert_eq!((lateness.count(), lateness.percentile_us(99), lateness.max_us()), (0, 0, 0));
         lateness.add(Duration::from_nanos(1001));

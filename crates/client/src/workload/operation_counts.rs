@@ -1,11 +1,11 @@
-//! Counting what all virtual users of a process did, for progress and for the end.
+//! Counts of the operations of all virtual users of a process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use model::messages::workload::{ArrivalReport, Event};
 use model::sample::{Outcome, Phase};
 
-/// Running counts.
+/// Counts that are updated during the workload.
 #[derive(Debug, Default)]
 pub(super) struct OperationCounts {
     operations: AtomicU64,
@@ -15,16 +15,16 @@ pub(super) struct OperationCounts {
     explained: AtomicU64,
 }
 
-/// Failures that are explained to people; more of them would hardly say more.
+/// Maximum number of failures reported on stderr; more would add little information.
 const MAX_EXPLAINED: u64 = 20;
 
 impl OperationCounts {
-    /// Whether one more failure is worth an explanation.
+    /// Returns whether one more failure may be reported on stderr.
     pub(super) fn may_explain(&self) -> bool {
         self.explained.fetch_add(1, Ordering::Relaxed) < MAX_EXPLAINED
     }
 
-    /// An operation ended and has its row.
+    /// Counts an operation that ended and has a row.
     pub(super) fn ended(&self, outcome: Outcome, phase: Phase) {
         self.operations.fetch_add(1, Ordering::Relaxed);
         if outcome != Outcome::Ok {
@@ -35,12 +35,12 @@ impl OperationCounts {
         }
     }
 
-    /// So many operations were given up, or never started, because the workload ended.
+    /// Counts operations that did not end, or did not start, before the end of the workload.
     pub(super) fn unfinished(&self, count: u64) {
         self.unfinished.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The counts so far.
+    /// Returns the progress event.
     pub(super) fn progress(&self) -> Event {
         Event::Progress {
             operations: self.operations.load(Ordering::Relaxed),
@@ -48,7 +48,7 @@ impl OperationCounts {
         }
     }
 
-    /// The counts at the end, and how an arrival schedule was kept if there was one.
+    /// Returns the last event, with the arrival report of an open loop.
     pub(super) fn done(&self, arrivals: Option<ArrivalReport>) -> Event {
         Event::Done {
             operations: self.operations.load(Ordering::Relaxed),

@@ -1,4 +1,4 @@
-//! Making the virtual users' accounts before the measured time.
+//! Registers the virtual users' accounts before the measurement window.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,10 +15,10 @@ use crate::workload::backoff::BackOff;
 use crate::workload::seed::{Purpose, Stream};
 use crate::workload::settings::{Credentials, Settings};
 
-/// Accounts that are made at the same time.
+/// Number of accounts registered concurrently.
 const AT_ONCE: u32 = 8;
 
-/// Makes the account of every virtual user.
+/// Registers the account of every virtual user.
 pub(super) async fn accounts(settings: &Arc<Settings>) -> Result<(), WorkloadError> {
     let mut workers = JoinSet::new();
     for first in 0..AT_ONCE.min(settings.users().get()) {
@@ -30,7 +30,7 @@ pub(super) async fn accounts(settings: &Arc<Settings>) -> Result<(), WorkloadErr
     Ok(())
 }
 
-/// Makes the accounts of the virtual users `first`, `first` + [`AT_ONCE`] and so on.
+/// Registers the accounts of the virtual users `first`, `first` + [`AT_ONCE`] and so on.
 async fn register_every(settings: Arc<Settings>, first: u32, deadline: Instant) -> Result<(), WorkloadError> {
     let mut transport = Transport::new(settings.endpoints, ConnectionMode::Persistent, settings.timeouts());
     let jitter = Stream::new(settings.seed, &settings.client, first, Purpose::BackOff);

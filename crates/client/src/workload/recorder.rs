@@ -1,7 +1,7 @@
-//! Writing the CSV: one thread, bounded memory, whole rows only.
+//! Writes the CSV in a dedicated thread, with bounded memory.
 //!
-//! Rows are collected and handed to the system in one write each second, or sooner when there are many, so that a
-//! client that is killed leaves whole rows up to its last write.
+//! Rows are buffered, and written as a whole once per second or when the buffer is full. A client that is killed
+//! therefore leaves no incomplete row.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -11,33 +11,33 @@ use std::time::{Duration, Instant};
 use crate::transport::ExchangeTiming;
 use model::sample::{COLUMNS, Outcome, Phase, Sample};
 
-/// Rows that may wait for the disk.
+/// Maximum number of rows that wait for the writing thread.
 const WAITING_ROWS: usize = 16 * 1024;
-/// Written at once at the latest when this much was collected, bytes.
+/// Size of the buffer at which it is written, bytes.
 const WRITE_BYTES: usize = 64 * 1024;
-/// Written at the latest after this time.
+/// Maximum time between two writes.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// One operation that ended.
+/// A completed operation.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) user: u32,
     pub(crate) sequence: u64,
     pub(crate) operation: &'static str,
-    /// Intended start, microseconds since the start of the measured time.
+    /// Intended start, microseconds since the start of the measurement window.
     pub(crate) start_us: i64,
     pub(crate) measured: ExchangeTiming,
     pub(crate) outcome: Outcome,
 }
 
 impl Row {
-    /// What the operation belongs to.
+    /// Returns the phase by the intended start.
     pub(crate) fn phase(&self) -> Phase {
         if self.start_us < 0 { Phase::WarmUp } else { Phase::Measured }
     }
 }
 
-/// Microseconds from `zero` to `time`, rounded down, so that nothing before `zero` becomes 0.
+/// Returns the microseconds from `zero` to `time`, rounded down: a time before `zero` is never 0.
 pub(crate) fn microseconds_since(zero: Instant, time: Instant) -> i64 {
     let us = match time.checked_duration_since(zero) {
         Some(after) => i64::try_from(after.as_micros()),
@@ -46,30 +46,30 @@ pub(crate) fn microseconds_since(zero: Instant, time: Instant) -> i64 {
     us.unwrap_or(i64::MAX)
 }
 
-/// The writing thread.
+/// Handle of the writing thread.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     sender: SyncSender<Row>,
     thread: JoinHandle<io::Result<()>>,
 }
 
-/// The way to the writing thread.
+/// Sender of rows to the writing thread.
 #[derive(Debug, Clone)]
 pub(crate) struct RowSender(SyncSender<Row>);
 
-/// The writing thread ended early; [`Recorder::finish`] says why.
+/// Error: the writing thread has failed. [`Recorder::finish`] returns the reason.
 #[derive(Debug)]
 pub(crate) struct WriterGone;
 
 impl Recorder {
-    /// Writes the header at once and all rows that come.
+    /// Writes the header, and starts to write rows.
     pub(crate) fn start(mut output: Box<dyn Write + Send>, client: String) -> io::Result<Self> {
         output.write_all(format!("{}\n", COLUMNS.join(",")).as_bytes())?;
         output.flush()?;
         Self::append(output, client)
     }
 
-    /// Writes all rows that come, to what has a header already.
+    /// Starts to write rows to an output that already has a header.
     pub(crate) fn append(output: Box<dyn Write + Send>, client: String) -> io::Result<Self> {
         let (sender, rows) = sync_channel(WAITING_ROWS);
         let thread = thread::Builder::new().name("samples".to_owned()).spawn(move || write(output, &client, &rows))?;
@@ -80,7 +80,7 @@ impl Recorder {
         RowSender(self.sender.clone())
     }
 
-    /// Waits until all rows are written; all senders must be gone.
+    /// Waits until all rows are written. All senders must have been dropped.
     pub(crate) fn finish(self) -> io::Result<()> {
         drop(self.sender);
         self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")))
@@ -88,7 +88,7 @@ impl Recorder {
 }
 
 impl RowSender {
-    /// Hands a row over; waits when the disk is far behind.
+    /// Passes a row to the writing thread; waits while its queue is full.
     pub(crate) async fn send(&self, row: Row) -> Result<(), WriterGone> {
         let mut row = row;
         loop {
@@ -165,7 +165,7 @@ fn sample(client: &str, row: &Row) -> Sample {
     }
 }
 
-/// Milliseconds to the microsecond.
+/// Returns milliseconds, rounded to a microsecond.
 fn milliseconds(time: Duration) -> f64 {
     (time.as_nanos() as f64 / 1e3).round() / 1e3
 }
@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// Remembers each write on its own.
+    /// Records each write separately.
     #[derive(Clone, Default)]
     struct Writes(Arc<Mutex<Vec<Vec<u8>>>>);
 
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_meant_to_begin_before_the_measured_time_is_warm_up() {
+    fn an_intended_start_before_the_measurement_window_is_warm_up() {
         let zero = Instant::now();
         for (ns, us, phase) in [
             (-2_000_000_000, -2_000_000, Phase::WarmUp),
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_are_written_whole_and_read_back_as_samples() {
+    async fn rows_are_written_completely_and_can_be_read_as_samples() {
         let writes = Writes::default();
         let recorder = Recorder::start(Box::new(writes.clone()), "a,b".to_owned()).unwrap();
         for sequence in 0..3000 {

@@ -1,26 +1,26 @@
-//! Where all randomness of a workload comes from: one number, and who asks for what.
+//! Random numbers of a workload, all derived from one seed.
 //!
-//! Every use has a stream of its own, so that a retry or a failure in one virtual user never changes what another one,
-//! or the same one in the next turn, decides. Streams are ChaCha8 keyed by the seed; the mapping to numbers is our own,
-//! so that no library update changes a workload.
+//! Every purpose has a separate stream: a retry or a failure of one virtual user never changes the decisions of another
+//! one, or of its own next iteration. Streams are ChaCha8, keyed by the seed. The mapping to numbers is implemented
+//! here, so a library update cannot change a workload.
 
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// What a stream of random numbers is for.
+/// Purpose of a stream of random numbers.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
-    /// What a virtual user wants in one turn.
+    /// Decisions of a virtual user in the iteration of this number.
     Turn(u64),
-    /// How long a virtual user thinks.
+    /// Think times.
     Think,
-    /// How back-off is spread.
+    /// Jitter of the back-off.
     BackOff,
-    /// Passwords.
+    /// Password for the iteration of this number.
     Password(u64),
-    /// When operations of an open loop arrive; of the whole client, so that virtual users change nothing of it.
+    /// Arrivals of an open loop. One stream per client: arrivals do not depend on the number of virtual users.
     Arrivals,
 }
 
@@ -41,7 +41,7 @@ impl Purpose {
 pub(super) struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream of virtual user `user` of the client `client` for `purpose`.
+    /// Creates the stream of virtual user `user` of the client `client` for `purpose`.
     pub(super) fn new(seed: u64, client: &str, user: u32, purpose: Purpose) -> Self {
         let (kind, index) = purpose.key();
         let mut key = [0; 32];
@@ -53,33 +53,33 @@ impl Stream {
         Self(ChaCha8Rng::from_seed(key))
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub(super) fn bits(&mut self) -> u64 {
         self.0.next_u64()
     }
 
-    /// Uniform in [0, 1), with 53 random bits.
+    /// Returns a uniform number in [0, 1), with 53 random bits.
     pub(super) fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Uniform among 1 … `most`.
+    /// Returns a uniform integer in 1 … `most`.
     pub(super) fn one_to(&mut self, most: u64) -> u64 {
         1 + index(self.unit(), most)
     }
 
-    /// Uniform in [0.5, 1.5) times `mean`.
+    /// Returns a uniform duration in [0.5, 1.5) times `mean`.
     pub(super) fn around(&mut self, mean: Duration) -> Duration {
         mean.mul_f64(0.5 + self.unit())
     }
 }
 
-/// Turns a number of [0, 1) into one of 0 … `count` − 1, all alike; 0 when there are none.
+/// Maps a number in [0, 1) to an index in 0 … `count` − 1; 0 if `count` is 0.
 pub(super) fn index(unit: f64, count: u64) -> u64 {
     ((unit * count as f64) as u64).min(count.saturating_sub(1))
 }
 
-/// FNV-1a, 64 bits, over the parts with a separator (Fowler, Noll, Vo; draft-eastlake-fnv).
+/// Returns the 64-bit FNV-1a hash of the parts, each followed by a separator (Fowler, Noll, Vo; draft-eastlake-fnv).
 pub(super) fn hash(parts: &[&str]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_is_told_apart_by_every_part_of_its_key() {
+    fn every_part_of_the_key_selects_another_stream() {
         let first = |seed, client, user, purpose| Stream::new(seed, client, user, purpose).bits();
         let base = first(1, "a", 0, Purpose::Think);
         assert_eq!(base, first(1, "a", 0, Purpose::Think));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_numbers_stay_the_same_for_ever() {
+    fn the_first_numbers_never_change() {
         let mut stream = Stream::new(7, "client-1", 3, Purpose::Turn(2));
         let seen = [stream.bits(), stream.bits(), stream.bits()];
         assert_eq!(seen, PINNED);
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_fnv_1a_and_parts_do_not_run_together() {
-        // "a" and the separator 0xff, manually from the definition.
+        // "a" and the separator 0xff, computed by hand from the definition.
         let a = (0xcbf2_9ce4_8422_2325_u64 ^ 0x61).wrapping_mul(0x0100_0000_01b3);
         assert_eq!(hash(&["a"]), (a ^ 0xff).wrapping_mul(0x0100_0000_01b3));
         assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));

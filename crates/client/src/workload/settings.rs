@@ -75,7 +75,7 @@ pub struct Settings {
     pub workload: Workload,
     /// Warm-up before the measurement window.
     pub warm_up: Duration,
-    /// When it ends.
+    /// End of the workload.
     pub until: Until,
     /// Delay of the first of constant arrivals.
     pub arrival_offset: Duration,
@@ -91,7 +91,7 @@ pub struct Settings {
     pub admin: Option<Credentials>,
 }
 
-/// When operations start.
+/// Rule by which operations start.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Load {
     /// Closed loop: a think time after each operation, so a slow response delays the next request.
@@ -117,9 +117,9 @@ pub struct Arrivals {
 /// When a workload ends. The warm-up counts for neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Until {
-    /// After this time.
+    /// Duration of the measurement window.
     pub elapsed: Option<Duration>,
-    /// After this many operations were started in this process. In a closed loop they are divided evenly among the
+    /// Maximum number of operations that this process starts. In a closed loop they are divided evenly among the
     /// virtual users.
     pub operations: Option<u64>,
 }
@@ -190,7 +190,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// Settings for a shop that does not run.
+    /// Returns settings for a shop that is not running.
     pub(in crate::workload) fn settings() -> Settings {
         Settings {
             endpoints: Endpoints { address: IpAddr::V4(Ipv4Addr::LOCALHOST), accounts_port: 1, shop_port: 1 },

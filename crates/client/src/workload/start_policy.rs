@@ -1,5 +1,4 @@
-//! When a virtual user's next operation begins: after a pause (closed loop), or when one arrives (open loop). The turn
-//! does not know which.
+//! Start of a virtual user's next operation: after the think time (closed loop), or at an arrival (open loop).
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +8,18 @@ use crate::workload::seed::{Purpose, Stream};
 use crate::workload::settings::Settings;
 use crate::workload::stop::{Stop, WorkloadEnded};
 
-/// One virtual user's pace.
+/// Start policy of one virtual user.
 #[derive(Debug)]
 pub(super) enum StartPolicy {
-    /// The next operation is meant to start when the pause after the last one is over. So the intended start is read
-    /// from the clock then, and the lateness of the runtime's timers is part of the pause and not of the latency.
+    /// The intended start is the time at which the think time has passed by the clock: the lateness of the runtime's
+    /// timers is part of the think time, not of the latency.
     Closed(Box<ThinkTime>),
-    /// The next operation is meant to start when the arrival schedule says, whichever user does it. There is no
-    /// back-off: those who arrive know nothing of the failures of others.
+    /// The intended start is that of the arrival schedule. There is no back-off: arrivals are independent of failures.
     Open(UserSlot),
 }
 
 impl StartPolicy {
-    /// Waits until an operation may start, and says when it was meant to.
+    /// Waits until an operation may start, and returns its intended start.
     pub(super) async fn next(&mut self) -> Result<Instant, WorkloadEnded> {
         match self {
             StartPolicy::Closed(think_time) => think_time.next().await,
@@ -33,14 +31,14 @@ impl StartPolicy {
         }
     }
 
-    /// The last operation was no reason to back off.
+    /// Records that the last operation is no reason to back off.
     pub(super) fn succeeded(&mut self) {
         if let StartPolicy::Closed(think_time) = self {
             think_time.back_off.reset();
         }
     }
 
-    /// The last operation failed.
+    /// Records that the last operation failed.
     pub(super) fn failed(&mut self) {
         if let StartPolicy::Closed(think_time) = self {
             think_time.back_off.failed();
@@ -48,14 +46,14 @@ impl StartPolicy {
     }
 }
 
-/// The pauses of a closed loop.
+/// Think times and back-off of one virtual user in a closed loop.
 #[derive(Debug)]
 pub(super) struct ThinkTime {
-    /// Their mean.
+    /// Mean think time.
     think_time: Duration,
     think: Stream,
     back_off: BackOff,
-    /// Operations of the measured time that may still start.
+    /// Remaining operations of the measurement window; `None` if unlimited.
     left: Option<u64>,
     measured_from: Instant,
     place: Position,
@@ -69,7 +67,7 @@ enum Position {
 }
 
 impl ThinkTime {
-    /// Those of virtual user `user`, with a mean of `think_time`.
+    /// Creates the think times of virtual user `user`, with a mean of `think_time`.
     pub(super) fn new(
         user: u32,
         think_time: Duration,
@@ -108,7 +106,7 @@ impl ThinkTime {
     pub(super) fn pause(&mut self) -> Duration {
         if self.place == Position::BeforeTheFirst {
             self.place = Position::Later;
-            // Virtual users come spread over one mean pause, not all in the same instant.
+            // The virtual users' first starts are spread over one mean think time.
             return self.think_time.mul_f64(self.think.unit());
         }
         let think = self.think.around(self.think_time);
@@ -133,7 +131,7 @@ mod tests {
     use crate::workload::settings::tests::settings;
 
     #[tokio::test]
-    async fn after_the_end_no_operation_begins() {
+    async fn after_the_end_no_operation_starts() {
         let settings = Settings { until: Until { elapsed: None, operations: None }, ..settings() };
         let think_time = |think_time| {
             let stop = Stop::default();
@@ -143,7 +141,7 @@ mod tests {
         assert!(without_pauses.next().await.is_ok());
         stop.drain(Duration::ZERO);
         assert!(without_pauses.next().await.is_err());
-        // The end comes within a pause.
+        // The workload ends during a think time.
         let (mut with_pauses, stop) = think_time(Duration::from_secs(3600));
         let (ended, ()) = tokio::join!(with_pauses.next(), async { stop.drain(Duration::ZERO) });
         assert!(ended.is_err());

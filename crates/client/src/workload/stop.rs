@@ -1,4 +1,4 @@
-//! Ending a workload: first no new operations, then no operations at all.
+//! End of a workload in two steps: no operation starts, then operations in flight are cancelled.
 
 use std::time::Duration;
 
@@ -11,14 +11,15 @@ pub(super) struct WorkloadEnded;
 /// Tells all virtual users when to end.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop {
-    /// No operation starts any more.
+    /// Cancelled when no further operation may start.
     draining: CancellationToken,
-    /// Operations in flight are given up.
+    /// Cancelled when operations in flight must end.
     cut: CancellationToken,
 }
 
 impl Stop {
-    /// No operation starts any more; those in flight have `grace` to end. The shortest grace counts.
+    /// Lets no further operation start. Operations in flight have `grace` to end; of several calls the earliest end
+    /// counts.
     pub(super) fn drain(&self, grace: Duration) {
         self.draining.cancel();
         let cut = self.cut.clone();
@@ -28,17 +29,17 @@ impl Stop {
         });
     }
 
-    /// Whether no operation may start.
+    /// Returns whether no operation may start.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
     }
 
-    /// Ends when no operation may start.
+    /// Waits until no operation may start.
     pub(super) async fn draining(&self) {
         self.draining.cancelled().await;
     }
 
-    /// Ends when operations in flight must be given up.
+    /// Waits until operations in flight must end.
     pub(super) async fn cut(&self) {
         self.cut.cancelled().await;
     }

@@ -1,5 +1,4 @@
-//! Virtual users at work: from the start signal until the time or the operations are used up, or the workload is
-//! are used up.
+//! All virtual users of a process, from the start signal to the end of the workload.
 
 use std::io;
 use std::sync::Arc;
@@ -20,17 +19,17 @@ use crate::workload::virtual_user::{Shared, VirtualUser};
 use crate::workload::{Command, GRACE_AT_END, GRACE_AT_STOP, WorkloadError};
 use model::messages::workload::{ArrivalReport, Event};
 
-/// Time between two progress events.
+/// Interval of progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
-/// An arrival schedule starts so long after the word, so that all virtual users are in their places.
+/// Time from the start signal to the start of an arrival schedule, in which all virtual users become ready.
 const LEAD: Duration = Duration::from_millis(50);
 
-/// All virtual users of a process, and what makes them start and end.
+/// Tasks of all virtual users of a process, and what starts and stops them.
 pub(super) struct UserGroup {
     users: JoinSet<()>,
     stop: Stop,
     counts: Arc<OperationCounts>,
-    /// When no operation starts any more.
+    /// Time at which no further operation starts.
     end: Option<Instant>,
     open_loop: Option<OpenLoop>,
 }
@@ -41,7 +40,7 @@ struct OpenLoop {
 }
 
 impl UserGroup {
-    /// Lets all virtual users start.
+    /// Starts all virtual users.
     pub(super) async fn start(
         settings: &Arc<Settings>,
         counts: &Arc<OperationCounts>,
@@ -68,7 +67,7 @@ impl UserGroup {
         Ok(Self { users, stop, counts: Arc::clone(counts), end, open_loop })
     }
 
-    /// Reports progress until all virtual users have ended; says how an arrival schedule was kept, if there was one.
+    /// Reports progress until all virtual users have ended. Returns the arrival report of an open loop.
     pub(super) async fn measure(
         mut self,
         commands: &mut UnboundedReceiver<Command>,
@@ -84,7 +83,7 @@ impl UserGroup {
                 ended = self.users.join_next() => match ended {
                     None => break,
                     Some(Err(error)) if error.is_panic() => {
-                        // The others must be gone before the recorder is waited for: it waits for them.
+                        // The recorder ends only after all virtual users have dropped their senders.
                         self.users.shutdown().await;
                         return Err(WorkloadError::Task(error.to_string()));
                     }
@@ -98,7 +97,7 @@ impl UserGroup {
                 _ = progress.tick(), if reported.is_ok() => {
                     reported = report(&self.counts.progress());
                     if reported.is_err() {
-                        // The receiver is gone.
+                        // The driver, which receives the events, has ended.
                         self.end_now();
                     }
                 }
@@ -138,7 +137,7 @@ fn closed(think_time: Duration, shared: &Shared) -> Vec<StartPolicy> {
 
 async fn open(arrivals: Arrivals, shared: &Shared, began: Instant) -> io::Result<(Vec<StartPolicy>, Option<OpenLoop>)> {
     let settings = &shared.settings;
-    // Two of the same: one says when, the other tells those who had to wait when they were meant to start.
+    // Two copies: the timer reports arrivals as they become due, the dispatcher computes the starts of queued ones.
     let schedule = || ArrivalSchedule::new(arrivals, settings);
     let (dispatch, slots) = Dispatcher::new(schedule(), began, shared.measured_from, settings.users().get());
     let timer = ArrivalTimer::start(Arc::clone(&dispatch), schedule(), began, settings.end()).await?;

@@ -1,5 +1,5 @@
-//! One virtual user: trying operations one after the other, and recording each. When the next one starts is in
-//! `pace`, what the virtual user asks for is in `turn`.
+//! One virtual user: performs operations sequentially and records each. `start_policy` determines their starts,
+//! `iteration` their requests.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,31 +25,31 @@ pub(super) struct Shared {
     pub(super) stop: Stop,
     pub(super) counts: Arc<OperationCounts>,
     pub(super) rows: RowSender,
-    /// The start of the measured time.
+    /// Start of the measurement window.
     pub(super) measured_from: Instant,
-    /// Random, so that keys of orders are new also when a seed is used again on the same shop.
+    /// Random part of idempotency keys: they are new even if a seed is used again on the same shop.
     pub(super) nonce: u64,
 }
 
-/// A virtual user and what it knows.
+/// State of one virtual user.
 pub(super) struct VirtualUser {
     pub(super) user: u32,
     pub(super) shared: Shared,
     transport: Transport,
     policy: StartPolicy,
-    /// Operations tried so far.
+    /// Number of operations so far.
     sequence: u64,
-    /// Whose account it uses.
+    /// Current account.
     pub(super) account: Credentials,
-    /// Whether the account is known to be there.
+    /// Whether the account is known to be registered.
     pub(super) registered: bool,
-    /// From login to logout.
+    /// Token of the session, from login to logout.
     pub(super) token: Option<String>,
-    /// From the first time that the stock ran out.
+    /// Token of the administrator, after a product was out of stock.
     pub(super) admin_token: Option<String>,
-    /// Products in all categories, as far as known.
+    /// Number of products in all categories, by the last response.
     pub(super) products: u64,
-    /// The page of products that was seen last.
+    /// Products on the page of the last response.
     pub(super) page: Vec<Product>,
 }
 
@@ -71,7 +71,7 @@ impl VirtualUser {
         }
     }
 
-    /// Shops until the workload ends.
+    /// Performs iterations until the workload ends.
     pub(super) async fn run(mut self) {
         for turn in 0.. {
             if self.turn(turn).await.is_err() {
@@ -80,7 +80,7 @@ impl VirtualUser {
         }
     }
 
-    /// Tries one operation when its time has come, and records it.
+    /// Performs one operation when it is due, and records it.
     pub(super) async fn attempt<T: DeserializeOwned>(
         &mut self,
         request: &Request,
@@ -121,7 +121,7 @@ impl VirtualUser {
         Ok(())
     }
 
-    /// Says on stderr why an operation failed: the sample has only a word for it.
+    /// Prints on stderr why an operation failed; the sample contains only the outcome.
     fn explain<T>(&self, operation: &str, answer: &Exchange<T>) {
         let Err(failure) = &answer.result else { return };
         if !matches!(failure, ExchangeError::Refused(_)) && self.shared.counts.may_explain() {
@@ -131,7 +131,7 @@ impl VirtualUser {
         }
     }
 
-    /// Learns from an answer: whether to back off.
+    /// Updates the back-off.
     fn note<T>(&mut self, answer: &Exchange<T>) {
         match &answer.result {
             Err(ExchangeError::Refused(body)) if !is_passing(body.code) => self.policy.succeeded(),
@@ -141,12 +141,12 @@ impl VirtualUser {
     }
 }
 
-/// Whether a refusal is the shop's own trouble, so that the same request may do later.
+/// Returns whether a refusal is due to the shop's state, so that the same request may succeed later.
 fn is_passing(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::Overloaded | ErrorCode::ShuttingDown | ErrorCode::Internal | ErrorCode::RequestTimeout)
 }
 
-/// Whether it is unknown if the shop did what was asked.
+/// Returns whether it is unknown if the shop executed the request.
 pub(super) fn is_in_doubt(failure: &ExchangeError) -> bool {
     matches!(failure.outcome(), Outcome::Timeout | Outcome::Reset)
 }
