@@ -85,7 +85,7 @@ fn measure(rate: &str, connections: &str, seconds: u64) -> (ArrivalReport, f64) 
     let shop = Shop::start(1_000_000);
     let folder = tempfile::tempdir().unwrap();
     let mut command = client(["workload", "--control", "--users=64", "--warm-up=1s", "--csv"]);
-    command.arg(folder.path().join("s.csv")).args(shop.place());
+    command.arg(folder.path().join("s.csv")).args(shop.port_args());
     command.args([format!("--arrival-rate={rate}"), format!("--connection={connections}")]);
     command.arg(format!("--duration={seconds}s"));
     let (busy, ours, began) = (busy_time(), our_time(), Instant::now());

@@ -1,4 +1,4 @@
-//! The probe against real kernels: loopback, and links in namespaces of their own.
+//! The probe against real kernels: loopback, and links between network namespaces.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "suite/common.rs"]
@@ -16,23 +16,23 @@ fn main() -> ExitCode {
         requirements::program("setpriv", &["--reuid=65534", "--regid=65534", "--clear-groups", "true"], "util-linux")
     }];
     let tests = [
-        test!(loopback_answers_every_request_in_order).needs(namespace),
-        test!(an_unprivileged_user_probes_through_a_ping_socket_or_learns_what_is_missing)
+        test!(loopback_replies_to_every_request_in_order).needs(namespace),
+        test!(without_root_a_ping_socket_is_used_or_the_missing_permission_reported)
             .needs(namespace)
             .needs(another_user),
-        test!(a_host_that_does_not_answer_has_lost_all_and_no_median).needs(namespace),
-        test!(a_network_that_is_not_there_is_said_so).needs(namespace),
-        test!(a_burst_through_a_token_bucket_tells_its_rate).needs(namespace).needs(&[token_bucket]),
-        test!(a_burst_that_the_server_may_not_answer_wholly_is_refused_unless_forced),
+        test!(a_host_that_does_not_reply_has_lost_all_requests_and_has_no_median).needs(namespace),
+        test!(an_unreachable_network_is_reported).needs(namespace),
+        test!(a_burst_through_a_token_bucket_measures_its_rate).needs(namespace).needs(&[token_bucket]),
+        test!(a_burst_that_the_server_may_not_answer_completely_is_rejected_without_force),
         test!(help_names_every_option_with_its_unit),
         test!(udp_echo_is_answered_by_the_shops_server_and_by_nothing_else),
         test!(handshakes_are_timed_and_a_closed_port_is_an_error),
     ];
-    // They mostly wait.
+    // These tests mostly wait.
     test_support::run(2, tests.map(test_support::Test::shared))
 }
 
-/// A kernel with the queueing discipline tbf.
+/// Checks for a kernel with the queueing discipline tbf.
 fn token_bucket() -> Result<(), String> {
     let output = in_namespace("tc qdisc add dev lo root tbf rate 2mbit burst 6000 limit 200000");
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -44,7 +44,7 @@ fn report(output: &Output) -> ProbeReport {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// Runs a shell script in a network namespace of its own; `$CLIENT` is the program.
+/// Runs a shell script in a new network namespace; `$CLIENT` is the path of the client.
 fn in_namespace(script: &str) -> Output {
     let mut command = Command::new("unshare");
     command.args(["-n", "sh", "-ec", &format!("ip link set lo up\n{script}")]);
@@ -52,7 +52,7 @@ fn in_namespace(script: &str) -> Output {
     command.output().unwrap()
 }
 
-fn loopback_answers_every_request_in_order() {
+fn loopback_replies_to_every_request_in_order() {
     let output = in_namespace("$CLIENT probe --server 127.0.0.1 --count 100 --interval 1ms --timeout 60s");
     let report = report(&output);
     assert_eq!((report.sent, report.received, report.duplicates, report.reordered), (100, 100, 0, 0));
@@ -62,7 +62,7 @@ fn loopback_answers_every_request_in_order() {
     assert_eq!((report.arrival_us, report.rate_bits_per_second), (None, None));
 }
 
-fn an_unprivileged_user_probes_through_a_ping_socket_or_learns_what_is_missing() {
+fn without_root_a_ping_socket_is_used_or_the_missing_permission_reported() {
     let user = "setpriv --reuid=65534 --regid=65534 --clear-groups";
     let allowed = format!(
         "echo '0 65534' >/proc/sys/net/ipv4/ping_group_range; {user} $CLIENT probe --server 127.0.0.1 --count 20"
@@ -76,7 +76,7 @@ fn an_unprivileged_user_probes_through_a_ping_socket_or_learns_what_is_missing()
     assert!(stderr.contains("CAP_NET_RAW") && stderr.contains("ping_group_range"), "{stderr}");
 }
 
-fn a_host_that_does_not_answer_has_lost_all_and_no_median() {
+fn a_host_that_does_not_reply_has_lost_all_requests_and_has_no_median() {
     let script = "echo 1 >/proc/sys/net/ipv4/icmp_echo_ignore_all
         $CLIENT probe --server 127.0.0.1 --count 5 --timeout 200ms";
     let output = in_namespace(script);
@@ -85,14 +85,14 @@ fn a_host_that_does_not_answer_has_lost_all_and_no_median() {
     assert_eq!(report.rtt_us, [None; 5]);
 }
 
-fn a_network_that_is_not_there_is_said_so() {
+fn an_unreachable_network_is_reported() {
     let output = in_namespace("$CLIENT probe --server 192.0.2.1 --count 5");
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("192.0.2.1") && stderr.contains("unreachable"), "{stderr}");
 }
 
-fn a_burst_through_a_token_bucket_tells_its_rate() {
+fn a_burst_through_a_token_bucket_measures_its_rate() {
     let name = format!("shop-probe-{}", std::process::id());
     let script = format!(
         "ip netns add {name}
@@ -108,16 +108,16 @@ fn a_burst_through_a_token_bucket_tells_its_rate() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report = report(&output);
     assert_eq!(report.received, 40, "{report:?}");
-    // A token bucket counts the Ethernet header (14 bytes) too: 2 Mbit/s are 1.981 Mbit/s of IP.
+    // A token bucket counts Ethernet headers (14 bytes): 2 Mbit/s are 1.981 Mbit/s of IP packets.
     let expected = 2e6 * 1428.0 / 1442.0;
     let rate = report.rate_bits_per_second.unwrap();
-    // Never faster than the bucket; slower when a busy host serves the bucket late.
-    assert!((0.5..1.03).contains(&(rate / expected)), "{rate} instead of {expected}");
+    // Never above the bucket's rate; below it if a busy host serves the bucket late.
+    assert!((0.5..1.03).contains(&(rate / expected)), "{rate}, expected {expected}");
     let arrivals = report.arrival_us.unwrap();
     assert!(arrivals.len() == 40 && arrivals.is_sorted(), "{arrivals:?}");
 }
 
-fn a_burst_that_the_server_may_not_answer_wholly_is_refused_unless_forced() {
+fn a_burst_that_the_server_may_not_answer_completely_is_rejected_without_force() {
     let output = client(["probe", "--server", "127.0.0.1", "--burst", "41"]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && stderr.contains("--force"), "{stderr}");
@@ -138,16 +138,13 @@ fn udp_echo_is_answered_by_the_shops_server_and_by_nothing_else() {
         let output = client([&["probe", "--server", "127.0.0.1"], options].concat()).output();
         report(&output.unwrap())
     };
-    // Costs no time, because every reply arrives.
-    let patience = ["--timeout", "60s"];
-    let on_schedule = probe(&[&patience[..], &["--udp", &port, "--count", "100", "--interval", "1ms"]].concat());
-    assert_eq!(
-        (on_schedule.sent, on_schedule.received, on_schedule.duplicates, on_schedule.reordered),
-        (100, 100, 0, 0)
-    );
-    let burst = probe(&[&patience[..], &["--udp", &port, "--burst", "40", "--size", "1400"]].concat());
+    // Does not expire, because every reply arrives.
+    let timeout = ["--timeout", "60s"];
+    let spaced = probe(&[&timeout[..], &["--udp", &port, "--count", "100", "--interval", "1ms"]].concat());
+    assert_eq!((spaced.sent, spaced.received, spaced.duplicates, spaced.reordered), (100, 100, 0, 0));
+    let burst = probe(&[&timeout[..], &["--udp", &port, "--burst", "40", "--size", "1400"]].concat());
     assert_eq!((burst.received, burst.arrival_us.map(|all| all.len())), (40, Some(40)));
-    // A connected socket reserves the port, and the kernel refuses what comes from another peer.
+    // A connected socket reserves the port, and the kernel rejects datagrams of other peers.
     let reserved = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     reserved.connect("127.0.0.1:9").unwrap();
     let closed = reserved.local_addr().unwrap().port().to_string();

@@ -1,32 +1,31 @@
-//! `TCP_INFO`: what the kernel knows about a connection. The client asks it after each operation, the server for its
-//! trace; both must mean the same by the same name.
+//! `TCP_INFO`: the kernel's statistics of a connection. The client reads them after each operation, the server for its
+//! trace, with the same definitions.
 //!
-//! The C library's structure may be shorter or longer than the running kernel's, so the part that is used is laid out
-//! here, and what the kernel did not fill in is `None`.
+//! The C library's structure may be shorter or longer than the running kernel's. The fields in use are therefore
+//! declared here, and a field that the kernel does not fill in is `None`.
 
 use std::io;
 use std::mem::{self, MaybeUninit, offset_of};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-/// What is used of `struct tcp_info`.
+/// Fields in use of `struct tcp_info`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpInfo {
-    /// Smoothed round-trip time (`tcpi_rtt`); `None` before the first measurement.
+    /// Smoothed RTT (`tcpi_rtt`); `None` before the first measurement.
     pub rtt: Option<Duration>,
-    /// The shortest round trip of the last five minutes (`tcpi_min_rtt`; the window is the sysctl
-    /// `tcp_min_rtt_wlen`); `None` before the first measurement, and from kernels before 4.6.
+    /// Minimum RTT of the last five minutes (`tcpi_min_rtt`; the sysctl `tcp_min_rtt_wlen` sets the window); `None`
+    /// before the first measurement, and in kernels before 4.6.
     pub min_rtt: Option<Duration>,
-    /// How long an unacknowledged segment waits now until it is sent again (`tcpi_rto`), doubled by each timeout in a
-    /// row.
+    /// Retransmission timeout (`tcpi_rto`), doubled by each consecutive timeout.
     pub rto: Option<Duration>,
-    /// Segments sent again since the connection was started (`tcpi_total_retrans`): data, FINs, and what opened it: on
-    /// the side that connected its SYNs; on the side that accepted its SYN-ACKs, which the kernel counts on the
-    /// request and hands to the new socket (`tcp_create_openreq_child`).
+    /// Segments retransmitted since the start of the connection (`tcpi_total_retrans`): data, FINs, the connecting
+    /// side's SYNs, and the accepting side's SYN-ACKs, which the kernel copies from the request to the new socket
+    /// (`tcp_create_openreq_child`).
     pub total_retransmits: Option<u32>,
 }
 
-/// The start of the kernel's structure (`include/uapi/linux/tcp.h`), which only ever grows at its end.
+/// First fields of the kernel's structure (`include/uapi/linux/tcp.h`), which is only extended at its end.
 #[repr(C)]
 struct Prefix {
     /// `tcpi_state` to the flags after `tcpi_rcv_wscale`.
@@ -48,14 +47,14 @@ struct Prefix {
     min_rtt: u32,
 }
 
-/// What `tcpi_min_rtt` holds before the first measurement.
+/// Value of `tcpi_min_rtt` before the first measurement.
 const NO_MIN_RTT: u32 = u32::MAX;
 
 impl TcpInfo {
-    /// Asks the kernel about a TCP socket.
+    /// Reads the statistics of a TCP socket.
     ///
     /// # Errors
-    /// When the kernel refuses: it is no TCP socket.
+    /// The socket is not a TCP socket.
     pub fn of(socket: &impl AsFd) -> io::Result<Self> {
         let mut prefix = MaybeUninit::<Prefix>::zeroed();
         let mut length = mem::size_of::<Prefix>() as libc::socklen_t;
@@ -73,22 +72,22 @@ impl TcpInfo {
         if status != 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: it was zeroed, and all zeros is a valid value of this structure of integers.
+        // SAFETY: the memory was zeroed, and all zeros is a valid value of this structure of integers.
         let prefix = unsafe { prefix.assume_init() };
         Ok(Self::read(&prefix, length as usize))
     }
 
-    /// Of `prefix` the kernel has filled in `length` bytes.
+    /// Converts `prefix`, of which the kernel has filled in `length` bytes.
     fn read(prefix: &Prefix, length: usize) -> Self {
-        let given = |offset, value: u32| (offset + mem::size_of::<u32>() <= length).then_some(value);
+        let filled_in = |offset, value: u32| (offset + mem::size_of::<u32>() <= length).then_some(value);
         let time = |micros: u32| Duration::from_micros(u64::from(micros));
-        let min_rtt = given(offset_of!(Prefix, min_rtt), prefix.min_rtt);
+        let min_rtt = filled_in(offset_of!(Prefix, min_rtt), prefix.min_rtt);
         Self {
-            rtt: given(offset_of!(Prefix, rtt), prefix.rtt).filter(|rtt| *rtt > 0).map(time),
-            // A listening socket has 0; a measured round trip is never that short.
+            rtt: filled_in(offset_of!(Prefix, rtt), prefix.rtt).filter(|rtt| *rtt > 0).map(time),
+            // A listening socket has 0, which is never measured.
             min_rtt: min_rtt.filter(|rtt| ![0, NO_MIN_RTT].contains(rtt)).map(time),
-            rto: given(offset_of!(Prefix, rto), prefix.rto).filter(|rto| *rto > 0).map(time),
-            total_retransmits: given(offset_of!(Prefix, total_retrans), prefix.total_retrans),
+            rto: filled_in(offset_of!(Prefix, rto), prefix.rto).filter(|rto| *rto > 0).map(time),
+            total_retransmits: filled_in(offset_of!(Prefix, total_retrans), prefix.total_retrans),
         }
     }
 }
@@ -101,7 +100,7 @@ mod tests {
     use std::time::Instant;
 
     #[test]
-    fn the_fields_are_where_the_c_library_says() {
+    fn the_fields_have_the_offsets_of_the_c_library() {
         assert_eq!(offset_of!(Prefix, rto), offset_of!(libc::tcp_info, tcpi_rto));
         assert_eq!(offset_of!(Prefix, rtt), offset_of!(libc::tcp_info, tcpi_rtt));
         assert_eq!(offset_of!(Prefix, total_retrans), offset_of!(libc::tcp_info, tcpi_total_retrans));
@@ -110,12 +109,12 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_of_a_loopback_connection_have_round_trips_and_no_retransmits() {
+    fn both_ends_of_a_loopback_connection_have_rtts_and_no_retransmissions() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let before = Instant::now();
         let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut far, _) = listener.accept().unwrap();
-        // A byte there and one back, so that each side has an acknowledgement of its own data.
+        // Data in both directions, so that each side receives an acknowledgement.
         near.write_all(b"x").unwrap();
         far.read_exact(&mut [0]).unwrap();
         far.write_all(b"y").unwrap();
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_kernel_did_not_fill_in_or_measure_is_none() {
+    fn fields_that_the_kernel_did_not_fill_in_or_measure_are_none() {
         let prefix = Prefix {
             state_and_options: [0; 8],
             rto: 204_000,
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_without_a_peer_has_no_round_trip_and_one_without_tcp_no_answer() {
+    fn a_socket_without_a_peer_has_no_rtt_and_a_udp_socket_is_an_error() {
         let unconnected = TcpListener::bind("127.0.0.1:0").unwrap();
         let info = TcpInfo::of(&unconnected).unwrap();
         assert_eq!((info.rtt, info.min_rtt), (None, None), "{info:?}");

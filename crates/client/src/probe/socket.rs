@@ -25,7 +25,8 @@ const HEADER_BYTES: usize = 60 + udp::HEADER_BYTES;
 pub(super) struct EchoSocket {
     socket: Socket,
     kind: SocketKind,
-    /// Distinguishes this probe's requests from others of this host; for a ping socket the kernel chooses and checks it.
+    /// Distinguishes this probe's requests from others of this host. The kernel chooses and checks that of a ping
+    /// socket.
     identifier: u16,
 }
 

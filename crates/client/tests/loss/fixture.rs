@@ -1,4 +1,4 @@
-//! Two namespaces joined by a veth pair: the shop and a shaper in one, the client in the other; all gone when dropped.
+//! Two namespaces connected by a veth pair: shop and shaper in one, the client in the other. Removed when dropped.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead as _, BufReader};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The shop's address.
+/// Address of the shop.
 pub(crate) const SERVER: &str = "10.79.0.1";
 const CLIENT: &str = "10.79.0.2";
 
@@ -21,7 +21,7 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("loss-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        // Made before the namespaces, so that its drop removes them when a step fails.
+        // Created before the namespaces, so that they are removed if a step fails.
         let fixture = Self { server: format!("{prefix}-server"), client: format!("{prefix}-client") };
         let Self { server, client } = &fixture;
         ip(&format!("netns add {server}"));
@@ -35,14 +35,14 @@ impl Fixture {
         fixture
     }
 
-    /// A program in a namespace; `ip` becomes the program.
+    /// Returns the command that runs a program in a namespace. `ip` execs it: the process id is the program's.
     pub(crate) fn command(namespace: &str, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace]).arg(program).stdin(Stdio::null());
         command
     }
 
-    /// Segments that a namespace's kernel sent again, by its own count: data, SYNs, SYN-ACKs and FINs.
+    /// Returns the segments that a namespace's kernel retransmitted, by its counter: data, SYNs, SYN-ACKs and FINs.
     pub(crate) fn retransmitted(namespace: &str) -> u64 {
         let output = Self::command(namespace, "cat").arg("/proc/net/snmp").output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -66,11 +66,11 @@ impl Drop for Fixture {
     }
 }
 
-/// One of this test's programs that runs; killed when dropped.
+/// A running program of this test, killed when dropped.
 pub(crate) struct Running(Child);
 
 impl Running {
-    /// Starts `shop-server` or `shaper` and waits for the line that says it is ready.
+    /// Starts `shop-server` or `shaper` and waits for its event `ready`.
     pub(crate) fn start(namespace: &str, program: &str, arguments: &[OsString]) -> Self {
         let mut command = Fixture::command(namespace, std::env::current_exe().unwrap());
         command.arg(program).args(arguments).env("SHOP_ADMIN_PASSWORD", "boss-password");
@@ -82,7 +82,7 @@ impl Running {
         running
     }
 
-    /// Ends it in order.
+    /// Stops the program gracefully.
     pub(crate) fn stop(mut self) {
         kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), Signal::SIGTERM).unwrap();
         assert!(self.0.wait().unwrap().success());

@@ -1,4 +1,4 @@
-//! What the tests share: a real shop on a thread, the real client program, and reading its CSV.
+//! Shared by the tests: a real shop in a thread, the real client program, and its CSV.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::ffi::OsStr;
@@ -21,25 +21,25 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const ADMIN: &str = "boss";
 pub(crate) const ADMIN_PASSWORD: &str = "boss-password";
 
-/// A shop of its own, which ends with the value.
+/// A shop that stops when this is dropped.
 pub(crate) struct Shop {
     pub(crate) accounts: SocketAddr,
     pub(crate) shop: SocketAddr,
     shutdown: CancellationToken,
     thread: Option<JoinHandle<()>>,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Shop {
-    /// A shop with the demonstration catalogue, `stock` units of each product, and cheap passwords.
+    /// Starts a shop with the demonstration catalogue, `stock` units of each product, and cheap password hashing.
     pub(crate) fn start(stock: i64) -> Self {
         Self::start_with(stock, |_| {})
     }
 
-    /// The same, with something changed in its configuration.
+    /// Starts such a shop after a change of its configuration.
     pub(crate) fn start_with(stock: i64, change: impl FnOnce(&mut Config)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config = config(folder.path(), stock);
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = config(directory.path(), stock);
         change(&mut config);
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone();
@@ -54,23 +54,23 @@ impl Shop {
             });
         });
         let (accounts, shop) = addresses.recv().unwrap();
-        Self { accounts, shop, shutdown, thread: Some(thread), folder }
+        Self { accounts, shop, shutdown, thread: Some(thread), directory }
     }
 
-    /// The file that the running shop writes.
+    /// Returns the path of the database.
     pub(crate) fn database(&self) -> PathBuf {
-        self.folder.path().join("shop.db")
+        self.directory.path().join("shop.db")
     }
 
-    /// Ends the shop and gives its database.
+    /// Stops the shop. Returns the path of its database, and the directory that contains it.
     pub(crate) fn stop(mut self) -> (PathBuf, TempDir) {
         self.end();
-        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
-        (folder.path().join("shop.db"), folder)
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        (directory.path().join("shop.db"), directory)
     }
 
-    /// The client program's arguments that say where this shop is.
-    pub(crate) fn place(&self) -> [String; 2] {
+    /// Returns the client's arguments for the ports of this shop.
+    pub(crate) fn port_args(&self) -> [String; 2] {
         [format!("--accounts-port={}", self.accounts.port()), format!("--shop-port={}", self.shop.port())]
     }
 
@@ -88,18 +88,18 @@ impl Drop for Shop {
     }
 }
 
-fn config(folder: &Path, stock: i64) -> Config {
-    let mut config = Config::new(folder.join("shop.db"));
+fn config(directory: &Path, stock: i64) -> Config {
+    let mut config = Config::new(directory.join("shop.db"));
     config.admin = Admin { username: ADMIN.to_owned(), password: Some(Secret::new(ADMIN_PASSWORD)) };
     config.catalogue = Catalogue::Demo { stock };
     config.passwords.cost = HashCost::new(8, 1, 1).unwrap();
     config.passwords.queue = NonZeroUsize::new(4096).unwrap();
-    // These tests are about the client: a slow sync of the disk must not cause a timeout.
+    // These tests test the client: a slow disk must not cause a timeout.
     config.storage.durability = Durability::Normal;
     config
 }
 
-/// A closed port, reserved as long as the socket lives, and the client program's arguments for it.
+/// Returns a socket that reserves a closed port, and the client's arguments for it.
 pub(crate) fn closed_port() -> (Socket, [String; 2]) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -107,19 +107,19 @@ pub(crate) fn closed_port() -> (Socket, [String; 2]) {
     (socket, both_ports(address))
 }
 
-/// The client program's arguments for a shop with one port.
+/// Returns the client's arguments for a shop with one port.
 pub(crate) fn both_ports(address: SocketAddr) -> [String; 2] {
     [format!("--accounts-port={}", address.port()), format!("--shop-port={}", address.port())]
 }
 
-/// The client program with `args`, not yet started.
+/// Returns the command that starts the client with `args`.
 pub(crate) fn client(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shop-client"));
     command.args(args).stdin(Stdio::null());
     command
 }
 
-/// Runs a command to its end, which must be a good one.
+/// Runs a command, which must succeed.
 pub(crate) fn succeed(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert!(
@@ -132,15 +132,15 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
     output
 }
 
-/// The rows of a CSV that must be whole.
+/// Reads the rows of a CSV, which must be complete.
 pub(crate) fn samples(path: &Path) -> Vec<Sample> {
     let text = fs::read_to_string(path).unwrap();
-    assert!(text.ends_with('\n'), "{} ends within a row", path.display());
+    assert!(text.ends_with('\n'), "the last row of {} is incomplete", path.display());
     assert_eq!(text.lines().next(), Some(COLUMNS.join(",").as_str()));
     csv::Reader::from_reader(text.as_bytes()).deserialize().map(|row| row.unwrap()).collect()
 }
 
-/// Lets this process have as many sockets as the system allows it.
+/// Raises this process's limit of open files to the hard limit.
 pub(crate) fn raise_descriptor_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

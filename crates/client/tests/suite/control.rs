@@ -1,4 +1,4 @@
-//! The workload under a driver: events, stopping, being killed.
+//! The workload controlled by a driver: events, stop, kill.
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Stdio};
@@ -19,7 +19,7 @@ struct Driven {
 impl Driven {
     fn start(shop: &Shop, csv: &Path, args: &[&str]) -> Self {
         let mut command = client(["workload", "--control", "--think-time=5ms", "--accounts=prepared", "--users=4"]);
-        command.arg("--csv").arg(csv).args(shop.place()).args(args);
+        command.arg("--csv").arg(csv).args(shop.port_args()).args(args);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let events = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, events }
@@ -43,7 +43,7 @@ impl Driven {
         }
     }
 
-    /// The last event and whether the program ended well.
+    /// Waits for the end. Returns the last event and whether the program succeeded.
     fn end(mut self) -> (Option<Event>, bool) {
         let mut last = None;
         while let Some(event) = self.next() {
@@ -64,10 +64,10 @@ fn assert_done_with_all_rows(last: Option<Event>, csv: &Path, at_least: u64) {
 }
 
 #[test]
-fn the_measured_time_starts_at_go_and_ends_by_itself() {
+fn the_measurement_window_starts_at_go_and_ends_by_itself() {
     let shop = Shop::start(100_000);
-    let folder = tempfile::tempdir().unwrap();
-    let csv = folder.path().join("s.csv");
+    let directory = tempfile::tempdir().unwrap();
+    let csv = directory.path().join("s.csv");
     let mut driven = Driven::start(&shop, &csv, &["--duration=600ms"]);
     assert_eq!(driven.next(), Some(Event::Ready));
     assert!(samples(&csv).is_empty(), "rows before go");
@@ -80,10 +80,10 @@ fn the_measured_time_starts_at_go_and_ends_by_itself() {
 }
 
 #[test]
-fn the_end_of_stdin_stops_it_at_any_time_with_a_whole_csv() {
+fn the_end_of_stdin_stops_it_at_any_time_with_a_complete_csv() {
     let shop = Shop::start(100_000);
-    let folder = tempfile::tempdir().unwrap();
-    let csv = folder.path().join("s.csv");
+    let directory = tempfile::tempdir().unwrap();
+    let csv = directory.path().join("s.csv");
     let mut driven = Driven::start(&shop, &csv, &["--duration=10m"]);
     assert_eq!(driven.next(), Some(Event::Ready));
     driven.child.stdin = None;
@@ -104,9 +104,9 @@ fn the_end_of_stdin_stops_it_at_any_time_with_a_whole_csv() {
 #[test]
 fn signals_stop_it_too() {
     let shop = Shop::start(100_000);
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let csv = folder.path().join("s.csv");
+        let csv = directory.path().join("s.csv");
         let mut driven = Driven::start(&shop, &csv, &["--duration=10m"]);
         driven.go();
         driven.until_progress(20);
@@ -118,12 +118,12 @@ fn signals_stop_it_too() {
 }
 
 #[test]
-fn an_operation_under_way_at_a_stop_is_given_up_after_a_second_and_counted() {
+fn an_operation_in_flight_at_a_stop_is_cancelled_after_a_second_and_counted() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = silent.local_addr().unwrap().port();
-    let folder = tempfile::tempdir().unwrap();
-    let csv = folder.path().join("s.csv");
-    // Were it not given up, it would never end.
+    let directory = tempfile::tempdir().unwrap();
+    let csv = directory.path().join("s.csv");
+    // Without the cancellation it would not end.
     let mut command = client(["workload", "--control", "--duration=10m", "--request-timeout=1h", "--csv"]);
     command.arg(&csv).args([format!("--accounts-port={port}"), format!("--shop-port={port}")]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -143,10 +143,10 @@ fn an_operation_under_way_at_a_stop_is_given_up_after_a_second_and_counted() {
 }
 
 #[test]
-fn a_killed_client_leaves_whole_rows_up_to_its_last_write() {
+fn a_killed_client_leaves_complete_rows_up_to_its_last_write() {
     let shop = Shop::start(100_000);
-    let folder = tempfile::tempdir().unwrap();
-    let csv = folder.path().join("s.csv");
+    let directory = tempfile::tempdir().unwrap();
+    let csv = directory.path().join("s.csv");
     let mut driven = Driven::start(&shop, &csv, &["--duration=10m"]);
     driven.go();
     driven.until_progress(1);
@@ -164,9 +164,9 @@ fn a_killed_client_leaves_whole_rows_up_to_its_last_write() {
 
 #[test]
 fn accounts_that_cannot_be_prepared_end_it_with_the_reason() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut command = client(["workload", "--accounts=prepared", "--prepare-timeout=300ms", "--csv"]);
-    let output = command.arg(folder.path().join("s.csv")).args(["--accounts-port=1"]).output().unwrap();
+    let output = command.arg(directory.path().join("s.csv")).args(["--accounts-port=1"]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("could not be made in time") && stderr.contains("refused"), "{stderr}");

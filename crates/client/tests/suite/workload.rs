@@ -10,12 +10,12 @@ use model::sample::{Outcome, Sample};
 
 fn run(shop: &Shop, csv: &Path, args: &[&str]) -> Vec<Sample> {
     let mut command = client(["workload", "--csv"]);
-    command.arg(csv).args(shop.place()).args(args).env("SHOP_ADMIN_PASSWORD", ADMIN_PASSWORD);
+    command.arg(csv).args(shop.port_args()).args(args).env("SHOP_ADMIN_PASSWORD", ADMIN_PASSWORD);
     succeed(&mut command);
     samples(csv)
 }
 
-/// What the virtual users decided, by virtual user and sequence, without what the network did.
+/// Returns the decisions of the virtual users, sorted by user and sequence, without results that depend on the network.
 fn decisions(samples: &[Sample]) -> Vec<(u32, u64, String, Option<u64>)> {
     let mut decisions: Vec<_> = samples.iter().map(decision).collect();
     decisions.sort();
@@ -23,22 +23,20 @@ fn decisions(samples: &[Sample]) -> Vec<(u32, u64, String, Option<u64>)> {
 }
 
 fn decision(sample: &Sample) -> (u32, u64, String, Option<u64>) {
-    // A rating names its order by the number that the shop gave it, and virtual users race for numbers.
+    // A rating contains the number of its order, and which user gets which number is random.
     let bytes = sample.request_bytes.filter(|_| sample.operation != "submit_rating");
     (sample.user, sample.sequence, sample.operation.clone(), bytes)
 }
 
 #[test]
-fn a_turn_is_the_originals_and_every_row_is_labelled() {
+fn an_iteration_has_all_operations_in_order_and_every_row_is_labelled() {
     let shop = Shop::start(1000);
-    let folder = tempfile::tempdir().unwrap();
-    let labels = "--client=client-3";
-    let mut args: Vec<&str> = vec![labels];
-    args.extend(["--operations=16", "--think-time=0s", "--seed=5"]);
-    let rows = run(&shop, &folder.path().join("s.csv"), &args);
+    let directory = tempfile::tempdir().unwrap();
+    let args = ["--client=client-3", "--operations=16", "--think-time=0s", "--seed=5"];
+    let rows = run(&shop, &directory.path().join("s.csv"), &args);
     let operations: Vec<&str> = rows.iter().map(|row| row.operation.as_str()).collect();
-    let turn = "register login view_categories view_products place_order submit_rating view_order_history logout";
-    assert_eq!(operations.join(" "), format!("{turn} {turn}"));
+    let iteration = "register login view_categories view_products place_order submit_rating view_order_history logout";
+    assert_eq!(operations.join(" "), format!("{iteration} {iteration}"));
     for (sequence, row) in (0..).zip(&rows) {
         assert_eq!(row.outcome, Outcome::Ok, "{row:?}");
         assert_eq!((row.sequence, row.user, row.client.as_str()), (sequence, 0, "client-3"));
@@ -50,10 +48,14 @@ fn a_turn_is_the_originals_and_every_row_is_labelled() {
 
 #[test]
 fn the_same_seed_gives_the_same_operations_on_another_fresh_shop() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let decide = |name: &str, seed: &str| {
         let shop = Shop::start(1000);
-        decisions(&run(&shop, &folder.path().join(name), &["--users=4", "--operations=120", "--think-time=1ms", seed]))
+        decisions(&run(
+            &shop,
+            &directory.path().join(name),
+            &["--users=4", "--operations=120", "--think-time=1ms", seed],
+        ))
     };
     let first = decide("a.csv", "--seed=11");
     assert_eq!(first.len(), 120);
@@ -66,14 +68,14 @@ fn the_same_seed_gives_the_same_operations_on_another_fresh_shop() {
 #[test]
 fn the_same_seed_can_be_used_twice_on_one_shop() {
     let shop = Shop::start(1000);
-    let folder = tempfile::tempdir().unwrap();
-    let csv = folder.path().join("s.csv");
+    let directory = tempfile::tempdir().unwrap();
+    let csv = directory.path().join("s.csv");
     let args = ["--operations=8", "--think-time=0s", "--seed=5"];
     run(&shop, &csv, &args);
-    let again = run(&shop, &csv, &args);
-    let outcomes: Vec<Outcome> = again.iter().map(|row| row.outcome).collect();
+    let repeated = run(&shop, &csv, &args);
+    let outcomes: Vec<Outcome> = repeated.iter().map(|row| row.outcome).collect();
     assert_eq!((outcomes[0], &outcomes[1..]), (Outcome::Refused, &[Outcome::Ok; 7][..]));
-    assert_eq!(stop_and_count_orders(shop), 2, "the second run's order is one of its own");
+    assert_eq!(stop_and_count_orders(shop), 2, "each run has placed an order");
 }
 
 fn stop_and_count_orders(shop: Shop) -> i64 {
@@ -85,11 +87,11 @@ fn stop_and_count_orders(shop: Shop) -> i64 {
 }
 
 #[test]
-fn prepared_accounts_are_not_registered_in_the_measured_time_and_connections_persist() {
+fn prepared_accounts_are_not_registered_in_the_measurement_window_and_connections_persist() {
     let shop = Shop::start(1000);
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let args = ["--users=3", "--operations=60", "--think-time=1ms", "--accounts=prepared", "--connection=persistent"];
-    let rows = run(&shop, &folder.path().join("s.csv"), &args);
+    let rows = run(&shop, &directory.path().join("s.csv"), &args);
     assert_eq!(rows.len(), 60);
     assert!(rows.iter().all(|row| row.operation != "register" && row.outcome == Outcome::Ok));
     let connected = rows.iter().filter(|row| row.connect_ms.is_some()).count();
@@ -97,12 +99,12 @@ fn prepared_accounts_are_not_registered_in_the_measured_time_and_connections_per
 }
 
 #[test]
-fn products_are_added_when_the_stock_runs_out() {
+fn products_are_added_when_one_is_out_of_stock() {
     let shop = Shop::start(1);
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let admin = format!("--admin-username={ADMIN}");
     let args = ["--users=2", "--operations=200", "--think-time=0s", "--seed=1", "--page-size=5", &admin];
-    let rows = run(&shop, &folder.path().join("s.csv"), &args);
+    let rows = run(&shop, &directory.path().join("s.csv"), &args);
     assert_eq!(rows.len(), 200);
     let added = rows.iter().position(|row| row.operation == "add_product").expect("nothing was added");
     let user = rows[added].user;
@@ -123,24 +125,24 @@ fn products_are_added_when_the_stock_runs_out() {
 }
 
 #[test]
-fn without_an_administrator_sold_out_products_are_refused_and_shopping_goes_on() {
+fn without_an_administrator_orders_without_stock_are_refused_and_the_workload_continues() {
     let shop = Shop::start(0);
-    let folder = tempfile::tempdir().unwrap();
-    let rows = run(&shop, &folder.path().join("s.csv"), &["--operations=70", "--think-time=0s"]);
+    let directory = tempfile::tempdir().unwrap();
+    let rows = run(&shop, &directory.path().join("s.csv"), &["--operations=70", "--think-time=0s"]);
     let refused = rows.iter().filter(|row| row.outcome == Outcome::Refused).count();
     let orders = rows.iter().filter(|row| row.operation == "place_order").count();
     assert_eq!((rows.len(), refused), (70, orders));
-    assert!(orders >= 9, "{orders} turns in 70 operations");
+    assert!(orders >= 9, "{orders} orders in 70 operations");
 }
 
 #[test]
-fn a_thousand_shoppers_make_no_error_and_lose_no_order() {
+fn a_thousand_virtual_users_have_no_error_and_lose_no_order() {
     crate::common::raise_descriptor_limit();
     let shop = Shop::start(1_000_000);
-    let folder = tempfile::tempdir().unwrap();
-    let patience = ["--request-timeout=60s", "--connect-timeout=60s"];
-    let args = [&patience[..], &["--users=1000", "--operations=6000", "--think-time=200ms", "--seed=2"]].concat();
-    let rows = run(&shop, &folder.path().join("s.csv"), &args);
+    let directory = tempfile::tempdir().unwrap();
+    let timeouts = ["--request-timeout=60s", "--connect-timeout=60s"];
+    let args = [&timeouts[..], &["--users=1000", "--operations=6000", "--think-time=200ms", "--seed=2"]].concat();
+    let rows = run(&shop, &directory.path().join("s.csv"), &args);
     let errors: Vec<&Sample> = rows.iter().filter(|row| row.outcome != Outcome::Ok).take(3).collect();
     assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(rows.iter().map(|row| row.user).collect::<HashSet<u32>>().len(), 1000);
@@ -156,22 +158,22 @@ fn a_thousand_shoppers_make_no_error_and_lose_no_order() {
 }
 
 #[test]
-fn an_absent_shop_is_tried_again_and_again_with_longer_pauses() {
-    let folder = tempfile::tempdir().unwrap();
-    let csv = folder.path().join("s.csv");
+fn an_unreachable_shop_is_retried_with_growing_pauses() {
+    let directory = tempfile::tempdir().unwrap();
+    let csv = directory.path().join("s.csv");
     let (_reserved, closed) = crate::common::closed_port();
     let mut command = client(["workload", "--think-time=0s", "--operations=5"]);
     succeed(command.args(closed).arg("--csv").arg(&csv));
     let rows = samples(&csv);
     assert_eq!(rows.len(), 5);
     assert!(rows.iter().all(|row| row.outcome == Outcome::ConnectFailed && row.operation == "register"), "{rows:?}");
-    let think_time: Vec<i64> = rows.windows(2).map(|pair| (pair[1].start_us - pair[0].start_us) / 1000).collect();
-    for (pause, least) in think_time.iter().zip([50, 100, 200, 400]) {
-        assert!(*pause >= least, "{think_time:?}");
+    let pauses_ms: Vec<i64> = rows.windows(2).map(|pair| (pair[1].start_us - pair[0].start_us) / 1000).collect();
+    for (pause_ms, min_ms) in pauses_ms.iter().zip([50, 100, 200, 400]) {
+        assert!(*pause_ms >= min_ms, "{pauses_ms:?}");
     }
 }
 
-/// Stands between the client and the shop and keeps the first answer to `place_order` for itself.
+/// Starts a proxy between client and shop that drops the first response to `place_order`.
 fn losing_proxy(shop: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -179,12 +181,12 @@ fn losing_proxy(shop: SocketAddr) -> SocketAddr {
         let mut is_lost = false;
         for mut client in listener.incoming().flatten() {
             let request = read_frame(&mut client);
-            let mut onward = TcpStream::connect(shop).unwrap();
-            onward.write_all(&request).unwrap();
-            let response = read_frame(&mut onward);
+            let mut to_shop = TcpStream::connect(shop).unwrap();
+            to_shop.write_all(&request).unwrap();
+            let response = read_frame(&mut to_shop);
             if !is_lost && String::from_utf8_lossy(&request).contains("place_order") {
                 is_lost = true;
-                // Open and silent until the client gives up.
+                // Keeps the connection open until the client's timeout.
                 let _ = client.read(&mut [0]);
             } else {
                 client.write_all(&response).unwrap();
@@ -194,7 +196,7 @@ fn losing_proxy(shop: SocketAddr) -> SocketAddr {
     address
 }
 
-/// A frame with its prefix.
+/// Reads a frame with its length prefix.
 fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
     let mut frame = vec![0; 4];
     stream.read_exact(&mut frame).unwrap();
@@ -205,11 +207,11 @@ fn read_frame(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[test]
-fn an_order_whose_answer_was_lost_is_sent_again_and_not_ordered_twice() {
+fn an_order_whose_response_was_lost_is_repeated_and_not_ordered_twice() {
     let shop = Shop::start(1000);
     let proxy = losing_proxy(shop.shop);
-    let folder = tempfile::tempdir().unwrap();
-    let csv = folder.path().join("s.csv");
+    let directory = tempfile::tempdir().unwrap();
+    let csv = directory.path().join("s.csv");
     let mut command = client(["workload", "--operations=9", "--think-time=0s", "--request-timeout=1s"]);
     command.arg("--csv").arg(&csv);
     let ports = [format!("--accounts-port={}", shop.accounts.port()), format!("--shop-port={}", proxy.port())];
