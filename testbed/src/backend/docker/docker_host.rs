@@ -1,4 +1,4 @@
-//! One Docker engine, and what a run makes on it.
+//! One Docker host (a reachable daemon), and what a run creates on it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -30,24 +30,24 @@ use crate::backend::docker::{IMAGES, RUN_LABEL, exec};
 use crate::backend::node_process::NodeProcess;
 use crate::backend::{CommandOutput, EnvironmentSpec, Node, NodeCommand, ShopAddress, in_time};
 
-/// One Docker engine.
+/// One reachable Docker daemon.
 pub(crate) struct DockerHost {
     url: String,
-    /// What it said of itself when it was connected to.
+    /// The daemon's information at the time of the connection.
     info: SystemInfo,
     docker: Docker,
-    /// Where it is reached through one.
+    /// Tunnel of an `ssh://` URL.
     tunnel: Option<Rc<Tunnel>>,
-    /// What it was seen not to have.
+    /// Features that are known to be missing.
     unsupported: RefCell<UnsupportedFeatures>,
-    /// Tasks that follow the streams of commands.
+    /// Tasks that read the output of commands.
     followers: RefCell<Vec<JoinHandle<()>>>,
 }
 
-/// Connects to the engine at `url`, else to the one that the environment names (DOCKER_HOST), else to the local one.
+/// Connects to the daemon at `url`, otherwise to that of `DOCKER_HOST`, otherwise to the local one.
 ///
 /// # Errors
-/// When no engine answers.
+/// The daemon is not reachable.
 pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<DockerHost> {
     let url = url_or_default(url);
     let docker_host =
@@ -59,7 +59,7 @@ pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<DockerHost> {
 }
 
 impl DockerHost {
-    /// An engine that may not answer.
+    /// Creates a handle without checking that the daemon is reachable.
     pub(crate) fn unchecked(url: &str) -> anyhow::Result<Self> {
         let docker = Docker::connect_with_host(url).with_context(|| {
             format!(
@@ -88,7 +88,7 @@ impl DockerHost {
         }
     }
 
-    /// The same engine for another environment, which follows its own commands.
+    /// Returns a handle of the same daemon for another environment, with its own followers.
     pub(crate) fn for_another_environment(&self) -> Self {
         Self {
             url: self.url.clone(),
@@ -100,31 +100,31 @@ impl DockerHost {
         }
     }
 
-    /// How the user names it.
+    /// Returns the URL by which the user names the daemon.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// What tells it from others, by whatever URL it is reached: hosts that were copied from one another may have the
-    /// same id, but hardly the same name.
+    /// Returns an id that does not depend on the URL. It includes the host's name, because cloned hosts may have the
+    /// same daemon id.
     pub(crate) fn id(&self) -> String {
         format!("{} on {}", self.info.id.as_ref().unwrap_or(&self.url), self.info.name.as_deref().unwrap_or_default())
     }
 
-    /// Its part in a Swarm.
+    /// Returns the daemon's role in a Swarm.
     pub(in crate::backend) fn swarm(&self) -> Option<&SwarmInfo> {
         self.info.swarm.as_ref()
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub(crate) fn docker(&self) -> &Docker {
         &self.docker
     }
 
-    /// Which of these images are not there.
+    /// Returns those of the images that the daemon does not have.
     ///
     /// # Errors
-    /// When the engine does not tell.
+    /// The daemon cannot be queried.
     pub(crate) async fn missing_images(&self, wanted: &[&'static str]) -> anyhow::Result<Vec<&'static str>> {
         let mut missing = Vec::new();
         for image in wanted {
@@ -147,7 +147,7 @@ impl DockerHost {
         made.map(drop).with_context(|| format!("making the run's network on {}", self.url))
     }
 
-    /// Makes a node's container and starts it; what this engine turns out not to have is left out.
+    /// Creates and starts a node's container, without the features that this Docker host turns out to lack.
     pub(in crate::backend) async fn make_node(
         &self,
         node: Node,
@@ -163,7 +163,7 @@ impl DockerHost {
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             let Err(error) = self.create_and_start(&name, options, body).await else { return Ok(()) };
             self.learn(&error.to_string(), plan);
-            // Another node may have learnt it meanwhile.
+            // Compared with the features before the attempt, because another node's attempt may have added some.
             let knows_more = *self.unsupported.borrow() != unsupported;
             if !knows_more {
                 let advice = if is_port_taken(&error) { "; --publish-port names other ports" } else { "" };
@@ -183,18 +183,18 @@ impl DockerHost {
         self.docker.start_container(name, None::<StartContainerOptions>).await
     }
 
-    /// Takes in why a node could not be started.
+    /// Records missing features that an error at a node's start mentions.
     pub(in crate::backend) fn learn(&self, complaint: &str, plan: &EnvironmentSpec) {
         self.unsupported.borrow_mut().learn(complaint, plan);
     }
 
-    /// The settings that its kernel has, as far as is known.
+    /// Returns the sysctls that the kernel supports, as far as is known.
     pub(in crate::backend) fn sysctls(&self, plan: &EnvironmentSpec) -> BTreeMap<String, String> {
         let is_local = self.url.starts_with("unix:");
         self.unsupported.borrow().without_missing(if is_local { plan.sysctls_here() } else { plan.all_sysctls() })
     }
 
-    /// The address of a container on a network.
+    /// Returns the address of a container on a network.
     pub(in crate::backend) async fn address_of(&self, container: &str, network: &str) -> anyhow::Result<Ipv4Addr> {
         let inspected = self.docker.inspect_container(container, None::<InspectContainerOptions>).await;
         let settings = inspected.with_context(|| format!("inspecting the container {container}"))?.network_settings;
@@ -214,7 +214,7 @@ impl DockerHost {
         }
     }
 
-    /// Removes a network, and ends with that everything that was followed here.
+    /// Removes a network, and stops the followers of all commands.
     pub(in crate::backend) async fn remove_network(&self, name: &str) -> anyhow::Result<()> {
         for follower in self.followers.borrow_mut().drain(..) {
             follower.abort();
@@ -229,7 +229,7 @@ impl DockerHost {
         }
     }
 
-    /// Waits until the engine itself has removed all containers of a run, for a while.
+    /// Waits, with a timeout, until the daemon itself has removed all containers of a run.
     pub(in crate::backend) async fn wait_for_no_container(&self, run_id: &str) {
         let label = format!("{RUN_LABEL}={run_id}");
         let deadline = Instant::now() + remove::PATIENCE;
@@ -243,7 +243,7 @@ impl DockerHost {
         }
     }
 
-    /// A container that is no node, with nothing in it but our programs.
+    /// Creates and starts a container that is not a node, for our programs only.
     pub(in crate::backend) async fn make_helper(&self, name: &str, plan: &EnvironmentSpec) -> anyhow::Result<()> {
         let body = specs::helper(plan);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
@@ -300,12 +300,12 @@ impl DockerHost {
         Ok(Duration::from_nanos(usage.with_context(|| format!("{container} has no CPU time to tell"))?))
     }
 
-    /// What the manifest says of it.
+    /// Returns the daemon's entry of the manifest.
     pub(in crate::backend) async fn info(&self) -> anyhow::Result<serde_json::Value> {
         let version = self.docker.version().await.context("asking for the engine's version")?;
         let mut images = serde_json::Map::new();
         for image in IMAGES {
-            // An engine need not have the image of nodes that it has not.
+            // A Docker host without servers or without clients does not need both images.
             let id = self.docker.inspect_image(image).await.ok().and_then(|inspected| inspected.id);
             images.insert(image.to_owned(), serde_json::json!(id));
         }
@@ -321,7 +321,7 @@ impl DockerHost {
     }
 }
 
-/// Whether a container could not start because a port of its host is in use.
+/// Returns whether a container could not start because a port of its host is in use.
 fn is_port_taken(error: &Error) -> bool {
     let words = error.to_string();
     words.contains("port is already allocated") || words.contains("address already in use")

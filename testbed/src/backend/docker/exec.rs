@@ -1,4 +1,4 @@
-//! Commands in a container, by exec with their streams attached.
+//! Commands in a container, by exec with attached streams.
 
 use std::path::Path;
 use std::pin::Pin;
@@ -16,16 +16,16 @@ use tokio::task::JoinHandle;
 use crate::backend::node_process::{ExitStatus, LineSender, NodeProcess};
 use crate::backend::{CommandOutput, NodeCommand};
 
-/// Lines of a process's stdout that may wait to be read.
+/// Maximum number of unread lines of a process's stdout.
 const LINES_WAITING: usize = 1_024;
 
-/// How often, and how long apart, the engine is asked for an exit code: it closes the streams a moment earlier.
+/// Number and interval of queries for an exit code: the daemon closes the streams before it reports the exit.
 const EXIT_CODE_TRIES: (u32, Duration) = (100, Duration::from_millis(10));
 
 type Streams = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 type Stdin = Pin<Box<dyn AsyncWrite + Send>>;
 
-/// Runs a command to its end.
+/// Runs a command and waits for its end.
 pub(super) async fn run(docker: &Docker, container: &str, command: &NodeCommand) -> anyhow::Result<CommandOutput> {
     let (id, mut streams, _stdin) = start(docker, container, command, false).await?;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -42,7 +42,7 @@ pub(super) async fn run(docker: &Docker, container: &str, command: &NodeCommand)
     })
 }
 
-/// Starts a command and leaves it running; the task follows its streams until it ends.
+/// Starts a command. The returned task reads its streams until it ends.
 pub(super) async fn spawn(
     docker: &Docker,
     container: &str,
@@ -57,7 +57,7 @@ pub(super) async fn spawn(
     let docker = docker.clone();
     let follower = tokio::spawn(async move {
         follow(streams, log, LineSender::new(sender)).await;
-        // No exit code to be had: the container is gone, and the process with it.
+        // Without an exit code the container, and with it the process, has been removed.
         let status = exit_code(&docker, &id).await.unwrap_or(-1);
         let _ = tell_exit.send(Some(status));
     });
@@ -87,7 +87,7 @@ async fn start(
     }
 }
 
-/// Passes on stdout line by line and writes stderr to the log.
+/// Sends the lines of stdout to `lines` and writes stderr to the log.
 async fn follow(mut streams: Streams, mut log: tokio::fs::File, mut lines: LineSender) {
     while let Some(output) = streams.next().await {
         match output {
@@ -96,7 +96,7 @@ async fn follow(mut streams: Streams, mut log: tokio::fs::File, mut lines: LineS
                 break;
             }
             Ok(LogOutput::StdErr { message }) => {
-                // A full disk must not stop the streams; the samples are what counts.
+                // A full disk must not stop the streams: the log is less important than the samples.
                 let _ = log.write_all(&message).await;
             }
             Ok(other) => lines.push(&other.into_bytes()).await,

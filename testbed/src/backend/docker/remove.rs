@@ -1,4 +1,4 @@
-//! Removing what a run made on an engine.
+//! Removal of a run's resources on a Docker host.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,18 +7,17 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
 
-/// How long what was just removed may still be there, or hold on to something else.
+/// Timeout for removed resources to disappear and to release others.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// How often it is looked at.
+/// Interval between two checks.
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
 
-/// What lists things with this label, or label and value, only.
+/// Returns the filter for resources with this label (`name` or `name=value`).
 pub(super) fn labelled(label: &str) -> Option<HashMap<String, Vec<String>>> {
     Some(HashMap::from([("label".to_owned(), vec![label.to_owned()])]))
 }
 
-/// Removes a container, whatever it does, with its anonymous volumes. One that the engine is removing already is left
-/// to it.
+/// Removes a container with its anonymous volumes, even if it is running. Succeeds if the daemon already removes it.
 pub(super) async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<(), Error> {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     match docker.remove_container(name_or_id, Some(options)).await {
@@ -29,7 +28,7 @@ pub(super) async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<()
     }
 }
 
-/// Removes a network; what was just removed may still be leaving it, above all a service's tasks.
+/// Removes a network. Retries while removed containers, above all a service's tasks, are still leaving it.
 pub(super) async fn remove_network(docker: &Docker, id: &str) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -42,7 +41,7 @@ pub(super) async fn remove_network(docker: &Docker, id: &str) -> Result<(), Erro
     }
 }
 
-/// Whether an error only says that there is no such thing.
+/// Returns whether an error reports that the resource does not exist.
 pub(in crate::backend) fn is_missing(error: &Error) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code: 404, .. })
 }

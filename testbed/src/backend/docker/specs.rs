@@ -1,4 +1,4 @@
-//! What a run's containers and networks look like. Pure.
+//! Specifications of a run's containers and networks. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,60 +11,61 @@ use crate::backend::docker::{HOST_LABEL, IMAGES, LOCK_DIR_LABEL, RUN_LABEL, WORK
 use crate::backend::{EnvironmentSpec, MEMORY_DIRECTORY, Node, ShopAddress};
 use model::settings::Storage;
 
-/// Capabilities of the server's node: `tc` and routes into the shaper need NET_ADMIN, the shaper's raw sockets NET_RAW.
-/// SYS_NICE lets the shaper's packet thread run ahead of busy programs, so that packets leave on time.
+/// Capabilities of the server's node: NET_ADMIN for `tc` and the shaper's routes, NET_RAW for the shaper's raw sockets,
+/// SYS_NICE for the real-time scheduling of the shaper's forwarder.
 const SERVER_CAPABILITIES: [&str; 3] = ["NET_ADMIN", "NET_RAW", "SYS_NICE"];
-/// Capabilities of a client's node: the probe opens a raw socket.
+/// Capabilities of a client's node: NET_RAW for the probe's raw socket.
 pub(in crate::backend) const CLIENT_CAPABILITIES: [&str; 1] = ["NET_RAW"];
-/// Memory of a node, bytes. 10,000 virtual users took 85 MB in the client and 74 MB in the server; the rest is for the
-/// kernel's buffers of their connections, the shaper's queue and a database in memory.
+/// Maximum memory of a node, bytes. 10,000 virtual users need 85 MB in the client and 74 MB in the server; the rest is
+/// for the kernel's buffers of their connections, the shaper's queue and a database in memory.
 pub(in crate::backend) const MAX_MEMORY_BYTES: i64 = 4 << 30;
-/// Threads and processes of a node. Programs start a few for each core, and tokio up to 512 for blocking calls.
+/// Maximum number of threads and processes of a node. Programs start a few per core, and tokio up to 512 for blocking
+/// calls.
 pub(in crate::backend) const MAX_PROCESSES: i64 = 2_048;
 
-/// What the shaper needs.
+/// Device that the shaper needs.
 pub(super) const TUN: &str = "/dev/net/tun";
 
-/// Who is on a network.
+/// Reachability of a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::backend) enum NetworkKind {
-    /// The nodes alone.
+    /// Nodes on one host, without external access.
     Closed,
-    /// The nodes, with a way out and published ports in.
+    /// Nodes on one host, with external access and published ports.
     Open,
-    /// The nodes, on all hosts of a Swarm.
+    /// Nodes on all hosts of a Swarm.
     Overlay {
-        /// Its addresses, where the engine's choice would be too small.
+        /// Subnet, if the daemon's default would be too small.
         subnet: Option<&'static str>,
     },
 }
 
-/// What a run's things are called.
+/// Names of a run's resources.
 pub(in crate::backend) mod names {
     use crate::backend::Node;
 
-    /// A node's container.
+    /// Returns the name of a node's container.
     pub(crate) fn node(run_id: &str, node: Node) -> String {
         format!("testbed-{run_id}-{node}")
     }
 
-    /// The network.
+    /// Returns the name of the network.
     pub(crate) fn network(run_id: &str) -> String {
         format!("testbed-{run_id}")
     }
 
-    /// The container of a Swarm's hub.
+    /// Returns the name of the hub's container in a Swarm.
     pub(crate) fn hub(run_id: &str) -> String {
         format!("testbed-{run_id}-hub")
     }
 
-    /// The service whose tasks are the clients.
+    /// Returns the name of the service whose tasks are the clients.
     pub(crate) fn clients(run_id: &str) -> String {
         format!("testbed-{run_id}-clients")
     }
 }
 
-/// What everything of a run is labelled with.
+/// Returns the labels of all resources of a run.
 pub(in crate::backend) fn labels(plan: &EnvironmentSpec) -> HashMap<String, String> {
     HashMap::from([
         (RUN_LABEL.to_owned(), plan.run_id.clone()),
@@ -73,7 +74,7 @@ pub(in crate::backend) fn labels(plan: &EnvironmentSpec) -> HashMap<String, Stri
     ])
 }
 
-/// What to create as the run's network on one engine.
+/// Returns the specification of the run's network on one Docker host.
 pub(super) fn network_request(plan: &EnvironmentSpec, kind: NetworkKind) -> NetworkCreateRequest {
     let (driver, subnet) = match kind {
         NetworkKind::Closed | NetworkKind::Open => ("bridge", None),
@@ -87,7 +88,7 @@ pub(super) fn network_request(plan: &EnvironmentSpec, kind: NetworkKind) -> Netw
         name: names::network(&plan.run_id),
         driver: Some(driver.to_owned()),
         internal: Some(kind != NetworkKind::Open),
-        // Else only services could be on it.
+        // Otherwise only services could use the network.
         attachable: matches!(kind, NetworkKind::Overlay { .. }).then_some(true),
         ipam,
         labels: Some(labels(plan)),
@@ -95,7 +96,7 @@ pub(super) fn network_request(plan: &EnvironmentSpec, kind: NetworkKind) -> Netw
     }
 }
 
-/// What to create for a node.
+/// Returns the specification of a node's container.
 pub(super) fn description(
     node: Node,
     plan: &EnvironmentSpec,
@@ -109,14 +110,14 @@ pub(super) fn description(
     ContainerCreateBody {
         image: Some(image.to_owned()),
         hostname: Some(node.to_string()),
-        // A throw-away node: the emulators need root, and the probe a raw socket.
+        // Root: the emulators need it, and the probe needs a raw socket. The container exists only during the run.
         user: Some("0:0".to_owned()),
         // Programs start in the node by exec.
         entrypoint: Some(vec!["sleep".to_owned()]),
         cmd: Some(vec!["infinity".to_owned()]),
-        // The engine makes it when it starts the container.
+        // Created by the daemon when the container starts.
         working_dir: Some(WORK_DIR.to_owned()),
-        // The image's check expects the shop as the container's main program.
+        // The image's health check expects the shop as the main program.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         labels: Some(labels(plan)),
         host_config: Some(host_config(node, plan, sysctls)),
@@ -152,17 +153,17 @@ fn host_config(node: Node, plan: &EnvironmentSpec, sysctls: BTreeMap<String, Str
     }
 }
 
-/// Where the server's container has a tmpfs.
+/// Returns the path of the tmpfs in the server's container.
 fn memory_folder() -> String {
     format!("{WORK_DIR}/{MEMORY_DIRECTORY}")
 }
 
-/// Capabilities as the engine takes them.
+/// Converts capabilities to the type of Docker's API.
 pub(in crate::backend) fn capabilities(names: &[&str]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-/// What to create for a container that is no node.
+/// Returns the specification of a container that is not a node.
 pub(super) fn helper(plan: &EnvironmentSpec) -> ContainerCreateBody {
     let mut body = description(Node::Client(0), plan, BTreeMap::new());
     body.hostname = None;
@@ -172,7 +173,7 @@ pub(super) fn helper(plan: &EnvironmentSpec) -> ContainerCreateBody {
     body
 }
 
-/// Publishes the server's ports under those of `shop`.
+/// Publishes the server's ports as the ports of `shop`.
 pub(super) fn publish(body: &mut ContainerCreateBody, shop: &ShopAddress) {
     let ports = [
         (format!("{}/tcp", limits::ACCOUNTS_PORT), Some(shop.accounts_port)),

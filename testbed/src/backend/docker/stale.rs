@@ -1,4 +1,4 @@
-//! Finding and removing what killed drivers left on a Docker engine.
+//! Discovery and removal of resources that killed drivers left on a Docker host.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,16 +12,16 @@ use crate::backend::docker::docker_host::DockerHost;
 use crate::backend::docker::remove::{force_remove, is_missing, labelled, remove_network};
 use crate::backend::docker::{HOST_LABEL, LOCK_DIR_LABEL, RUN_LABEL};
 
-/// What came of cleaning, in words.
+/// Result of a cleanup, as text.
 #[derive(Debug, Default)]
 pub(crate) struct CleanupReport {
-    /// What is gone.
+    /// Removed resources.
     pub(crate) removed: Vec<String>,
-    /// What is still there, and why.
+    /// Resources that were not removed, and the reasons.
     pub(crate) failures: Vec<String>,
 }
 
-/// What drivers make, in the order in which it can be removed.
+/// Kinds of resources, in the order in which they can be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Service,
@@ -34,18 +34,18 @@ impl Kind {
         [(Kind::Service, "service"), (Kind::Container, "container"), (Kind::Network, "network")];
 }
 
-/// One thing that a driver made.
+/// A resource with a driver's labels.
 struct Leftover {
-    /// Id that the engine knows it by.
+    /// Docker's id.
     id: String,
     /// Name for messages.
     name: String,
-    /// What it is labelled with.
+    /// All labels.
     labels: HashMap<String, String>,
 }
 
 impl Leftover {
-    /// Whether its driver ran on this host and lives no more. Another host's drivers are unknown here.
+    /// Returns whether its driver ran on this host and has ended. Drivers of other hosts cannot be checked.
     fn is_dead(&self, host: &str, is_dead: impl Fn(&Path) -> bool) -> bool {
         let is_ours = self.labels.get(HOST_LABEL).is_some_and(|label| label == host);
         let folder = self.labels.get(LOCK_DIR_LABEL);
@@ -53,8 +53,8 @@ impl Leftover {
     }
 }
 
-/// Removes what the driver made that ran on `host`, this one, and whose directory `is_dead` says so of. Goes on after a
-/// failure.
+/// Removes the resources of drivers on `host`, which is this host, for whose lock directory `is_dead` returns true.
+/// Continues after a failure.
 pub(crate) async fn remove(
     docker_host: &DockerHost,
     host: &str,
@@ -74,7 +74,7 @@ pub(crate) async fn remove(
             let what = format!("{word} {}", leftover.name);
             match remove_one(docker, kind, &leftover.id).await {
                 Ok(()) => cleaned.removed.push(what),
-                // Another driver has removed it meanwhile, or it is the business of the Swarm's manager.
+                // Another driver has removed it in the meantime, or only the Swarm's manager can remove it.
                 Err(error) if is_missing(&error) || is_no_manager(&error) => {}
                 Err(error) => cleaned.failures.push(format!("{what}: {error}")),
             }
@@ -111,7 +111,7 @@ async fn services(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
     Ok(leftovers.collect())
 }
 
-/// Whether an engine says that it is no manager of a Swarm, as most aren't.
+/// Returns whether an error reports that the daemon is not a manager of a Swarm.
 fn is_no_manager(error: &Error) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code: 503, .. })
 }

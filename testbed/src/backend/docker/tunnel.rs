@@ -1,4 +1,4 @@
-//! An engine that is reached by ssh: its socket, forwarded to a socket here by one `ssh` process for all connections.
+//! Access to a Docker daemon by ssh: one `ssh` process forwards its socket to a local socket, for all connections.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,25 +14,25 @@ use crate::backend::last_lines;
 use crate::backend::local_processes::tie_to_driver;
 use crate::store::run_lock::RunLock;
 
-/// The engine's socket there, when the URL does not say.
+/// Default path of the daemon's socket on the remote host.
 const SOCKET: &str = "/var/run/docker.sock";
-/// No questions asked, an end when the engine can't be reached, and none of the user's sharing of connections, which
-/// would leave a process behind that is not ours.
+/// Options of ssh: no prompts, an exit when the daemon is unreachable, and no connection sharing, which would leave a
+/// process that the driver does not own.
 const OPTIONS: [&str; 5] =
     ["BatchMode=yes", "ExitOnForwardFailure=yes", "ServerAliveInterval=5", "ControlMaster=no", "ControlPath=none"];
-/// How long ssh may take to connect.
+/// Timeout of the connection.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often it is looked whether it has.
+/// Interval between two checks for the connection.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A running `ssh`, which ends when this is dropped.
+/// A running `ssh`, killed when dropped.
 pub(super) struct Tunnel {
     _ssh: Child,
-    /// Holds the socket; removed when dropped, or found by `testbed clean`.
+    /// Directory of the socket. Removed when dropped, or by `testbed clean`.
     folder: RunLock,
 }
 
-/// What stands in `ssh://USER@HOST:PORT/SOCKET`.
+/// Parts of `ssh://USER@HOST:PORT/SOCKET`.
 #[derive(Debug, PartialEq, Eq)]
 struct Target<'a> {
     host: &'a str,
@@ -61,10 +61,10 @@ impl Tunnel {
         Target::of(url).map(drop)
     }
 
-    /// Connects by ssh, which must need no password typed.
+    /// Connects by ssh, which must not ask for a password.
     ///
     /// # Errors
-    /// What ssh said.
+    /// The end of ssh's output if it fails.
     pub(super) async fn open(url: &str) -> anyhow::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let target = Target::of(url)?;
@@ -86,7 +86,7 @@ impl Tunnel {
         Ok(Self { _ssh: ssh, folder })
     }
 
-    /// The socket here.
+    /// Returns the path of the local socket.
     pub(super) fn socket(&self) -> PathBuf {
         socket_in(&self.folder)
     }
@@ -100,7 +100,7 @@ async fn wait_until_forwarded(ssh: &mut Child, socket: &Path, words: &Path) -> a
     let deadline = Instant::now() + START_TIMEOUT;
     while UnixStream::connect(socket).await.is_err() {
         if let Some(status) = ssh.try_wait().context("looking after ssh")? {
-            // Without its words the status has to do.
+            // If the log cannot be read, the status is all there is to report.
             let words = std::fs::read_to_string(words).unwrap_or_default();
             bail!("ssh ended ({status}): {}", last_lines(&words, 3));
         }

@@ -1,5 +1,4 @@
-//! What an engine's host turns out not to have, learnt from what it complains about: an engine elsewhere can't be
-//! looked into. Pure.
+//! Devices and sysctls that a Docker host lacks, detected from its errors: a remote host cannot be inspected. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,17 +7,17 @@ use bollard::models::ContainerCreateBody;
 use crate::backend::EnvironmentSpec;
 use crate::backend::docker::specs::TUN;
 
-/// What is left out on one engine.
+/// Features to omit on one Docker host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct UnsupportedFeatures {
-    /// It has no TUN device: the shaper will say so when it is wanted.
+    /// The host has no TUN device. The shaper reports this if it is used.
     no_tun: bool,
-    /// Settings that its kernel doesn't have.
+    /// Sysctls that the kernel does not support.
     missing_sysctls: BTreeSet<String>,
 }
 
 impl UnsupportedFeatures {
-    /// Takes in why a container could not be started.
+    /// Records missing features that an error at a container's start mentions.
     pub(super) fn learn(&mut self, complaint: &str, plan: &EnvironmentSpec) {
         self.no_tun |= complaint.contains(TUN);
         let is_named = |name: &&String| {
@@ -28,13 +27,13 @@ impl UnsupportedFeatures {
         self.missing_sysctls.extend(plan.optional_sysctls.keys().filter(is_named).cloned());
     }
 
-    /// The settings that there are.
+    /// Returns the supported ones of these sysctls.
     pub(super) fn without_missing(&self, mut sysctls: BTreeMap<String, String>) -> BTreeMap<String, String> {
         sysctls.retain(|name, _| !self.missing_sysctls.contains(name));
         sysctls
     }
 
-    /// Takes devices away that there are not.
+    /// Removes missing devices from a specification.
     pub(super) fn adapt(&self, body: &mut ContainerCreateBody) {
         if let Some(host) = &mut body.host_config
             && self.no_tun

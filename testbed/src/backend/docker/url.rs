@@ -1,21 +1,21 @@
-//! URLs of Docker engines: which one is meant, and whether its form is right.
+//! URLs of Docker daemons: default and syntax check.
 
 use crate::backend::docker::docker_host::DockerHost;
 use crate::backend::docker::tunnel::Tunnel;
 
-/// What a site is called that the user did not name.
+/// URL of the local daemon.
 const DEFAULT_URL: &str = "unix:///var/run/docker.sock";
 
-/// Returns `url`, or that of the engine that the environment names (DOCKER_HOST), or that of the local one.
+/// Returns `url`, otherwise the environment variable `DOCKER_HOST`, otherwise the URL of the local daemon.
 pub(crate) fn url_or_default(url: Option<&str>) -> String {
     let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|url| !url.is_empty());
     url.map(ToOwned::to_owned).or_else(from_environment).unwrap_or_else(|| DEFAULT_URL.to_owned())
 }
 
-/// Checks the form of an engine's URL.
+/// Checks the syntax of a URL.
 ///
 /// # Errors
-/// Names the forms that there are.
+/// The URL is invalid; the error states the accepted forms.
 pub(crate) fn check_url(url: &str) -> anyhow::Result<()> {
     if url.starts_with("ssh:") { Tunnel::check(url) } else { DockerHost::unchecked(url).map(drop) }
 }

@@ -1,4 +1,4 @@
-//! Making and entering namespaces.
+//! Creates and enters namespaces.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,8 +21,8 @@ impl AsFd for Namespace {
     }
 }
 
-/// Moves the whole process into its own namespaces: a network and a mount namespace of its own and, without root, a
-/// user namespace in which it is root. To be called while the process has one thread only.
+/// Moves the whole process into a new network and a new mount namespace and, without root, a new user namespace in
+/// which it is root. The process must have only one thread.
 pub(crate) fn enter_namespace() -> anyhow::Result<()> {
     let (user, group) = (geteuid(), getegid());
     let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
@@ -37,19 +37,19 @@ pub(crate) fn enter_namespace() -> anyhow::Result<()> {
     keep_mounts_private()
 }
 
-/// What is mounted from here on is seen by this process and its children only.
+/// Makes later mounts visible to this process and its children only.
 fn keep_mounts_private() -> anyhow::Result<()> {
     let nothing = None::<&str>;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context("making mounts private")
 }
 
-/// Whether the environment is in a user namespace of an ordinary user.
+/// Returns whether this process is in the user namespace of an ordinary user.
 pub(crate) fn is_rootless() -> bool {
     std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().nth(2).is_some_and(|length| length == "1"))
 }
 
-/// Why this process couldn't enter an environment, found out in a child process that tries.
+/// Returns why this process could not enter new namespaces; `None` if it could. A child process tries it.
 pub(crate) fn unavailable_reason() -> Option<String> {
     let me = std::env::current_exe().ok()?;
     let tried = std::process::Command::new(me).arg(TRY_NAMESPACE_ARGUMENT).output();
@@ -60,11 +60,10 @@ pub(crate) fn unavailable_reason() -> Option<String> {
     }
 }
 
-/// The first argument that makes the driver try [`enter_namespace`] and exit.
+/// First argument that makes the driver try [`enter_namespace`] and exit.
 const TRY_NAMESPACE_ARGUMENT: &str = "try-namespace";
 
-/// Tries to enter an environment and says on stderr what was in the way; `None` when the arguments ask for something
-/// else.
+/// Tries to enter new namespaces and prints an error on stderr; `None` if the arguments request something else.
 pub(crate) fn try_namespace_if_requested(arguments: &[OsString]) -> Option<ExitCode> {
     if arguments.get(1)? != TRY_NAMESPACE_ARGUMENT {
         return None;
@@ -79,11 +78,11 @@ pub(crate) fn try_namespace_if_requested(arguments: &[OsString]) -> Option<ExitC
 }
 
 impl Namespace {
-    /// A new namespace with `lo` up and these settings (names under `net.`).
+    /// Creates a namespace with these sysctls (names below `net.`).
     pub(crate) async fn make(sysctls: BTreeMap<String, String>) -> anyhow::Result<Self> {
         let namespace = on_thread(move || {
             unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
-            // /proc/sys/net shows the namespace of the thread that looks.
+            // /proc/sys/net refers to the namespace of the calling thread.
             for (name, value) in &sysctls {
                 let path = sysctl_path(name);
                 std::fs::write(&path, value).with_context(|| format!("setting net.{name}={value}"))?;
@@ -107,18 +106,18 @@ impl Namespace {
     }
 }
 
-/// `ipv4.conf.all.rp_filter` → its file.
+/// Returns the file of a sysctl such as `ipv4.conf.all.rp_filter`.
 fn sysctl_path(name: &str) -> PathBuf {
     Path::new("/proc/sys/net").join(name.replace('.', "/"))
 }
 
-/// Runs `work` on a thread of its own, which ends after it: a thread that has changed namespace must not be used again.
+/// Runs `work` on a new thread, which ends after it: a thread that has changed its namespace must not be reused.
 async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("namespace".to_owned())
         .spawn(move || {
-            // The receiver is gone only when the result is not needed any more.
+            // Fails only if the result is no longer needed.
             let _ = sender.send(work());
         })
         .context("starting a thread")?;

@@ -1,4 +1,4 @@
-//! The environment's links, by netlink: a bridge, and a veth pair to each node.
+//! Links of the environment, created by netlink: a bridge, and a veth pair to each node.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,29 +15,29 @@ use crate::backend::netns::namespace::Namespace;
 /// Length of the environment network's prefix, bits.
 const PREFIX_BITS: u8 = 16;
 
-/// How one node hangs on the bridge.
+/// Connection of one node to the bridge.
 pub(crate) struct VethLink {
     /// Name of the veth's end at the bridge.
     pub(crate) lab_end: String,
     /// Address of the end in the node.
     pub(crate) address: Ipv4Addr,
-    /// Addresses of the nodes that it exchanges packets with.
+    /// Addresses of the nodes with which it exchanges packets.
     pub(crate) peers: Vec<Ipv4Addr>,
 }
 
-/// The bridge in the environment's namespace that joins all nodes.
+/// The bridge in the environment's namespace, which connects all nodes.
 pub(crate) struct Bridge {
-    /// Netlink in the environment's namespace.
+    /// Netlink socket in the environment's namespace.
     netlink: Handle,
-    /// The bridge's interface index.
+    /// Interface index of the bridge.
     index: u32,
-    /// The environment's namespace, to which nodes send one end of their veth pair.
+    /// The environment's namespace, into which one end of each veth pair is moved.
     environment: File,
 }
 
 impl Bridge {
-    /// Makes the bridge of this name in the namespace of the calling thread. It has no address: environments whose
-    /// bridges are on the same host do not reach each other.
+    /// Creates a bridge in the namespace of the calling thread. It has no address, so environments on the same host
+    /// cannot reach each other.
     pub(crate) async fn make(name: &str) -> anyhow::Result<Self> {
         let netlink = netlink()?;
         netlink.link().add(LinkBridge::new(name).up().build()).execute().await.context("adding the bridge")?;
@@ -46,7 +46,7 @@ impl Bridge {
         Ok(Self { netlink, index, environment })
     }
 
-    /// Makes the veth pair, sets up the end in the node and joins the other to the bridge.
+    /// Creates the veth pair, configures the end in the node and connects the other end to the bridge.
     pub(crate) async fn attach(&self, node: &Namespace, link: VethLink) -> anyhow::Result<()> {
         let environment = self.environment.try_clone().context("copying the environment's handle")?;
         let lab_end = link.lab_end.clone();
@@ -60,9 +60,9 @@ impl Bridge {
         self.netlink.link().set(joined).execute().await.context("joining the bridge")
     }
 
-    /// Removes a node's link, if it is still there.
+    /// Removes a node's link if it still exists.
     pub(crate) async fn detach(&self, lab_end: &str) -> anyhow::Result<()> {
-        // The kernel removes the pair with the node's namespace, a moment after its last process ended.
+        // The kernel removes the pair with the node's namespace, shortly after its last process has ended.
         let Ok(index) = index_of(&self.netlink, lab_end).await else { return Ok(()) };
         match self.netlink.link().del(index).execute().await {
             Err(error) if index_of(&self.netlink, lab_end).await.is_ok() => {
@@ -73,7 +73,7 @@ impl Bridge {
     }
 }
 
-/// In the node: the veth pair, its address, everything up, and the hardware addresses of its peers.
+/// Creates, in the node, the veth pair with its address and the neighbour entries of its peers, and sets all links up.
 async fn set_up_node_end(environment: &File, link: &VethLink) -> anyhow::Result<()> {
     let VethLink { lab_end, address, peers } = link;
     let (lab_end, address) = (lab_end.as_str(), *address);
@@ -91,8 +91,8 @@ async fn set_up_node_end(environment: &File, link: &VethLink) -> anyhow::Result<
     let up = LinkUnspec::new_with_index(index).up().build();
     netlink.link().set(up).execute().await.with_context(|| format!("setting {DEVICE} up"))?;
     for peer in peers {
-        // The kernel's table of neighbours is one for all namespaces of a host and holds 1024 learnt entries by default
-        // (gc_thresh3), of which a client would need two. Permanent ones are exempt (`neigh_alloc` in
+        // All namespaces of a host share the kernel's neighbour table. It holds 1024 dynamic entries by default
+        // (gc_thresh3), of which a client would need two. Permanent entries are exempt (`neigh_alloc` in
         // net/core/neighbour.c).
         let add = netlink.neighbours().add(index, IpAddr::V4(*peer)).link_layer_address(&hardware_address(*peer));
         let add = add.state(NeighbourState::Permanent);
@@ -101,13 +101,13 @@ async fn set_up_node_end(environment: &File, link: &VethLink) -> anyhow::Result<
     Ok(())
 }
 
-/// A locally administered MAC address that follows from the IP address: a node that is renewed keeps it, and with it
-/// the others' neighbour entries stay right.
+/// Returns a locally administered MAC address derived from the IP address: the address of a recreated node does not
+/// change, so the neighbour entries of its peers stay valid.
 fn hardware_address(address: Ipv4Addr) -> Vec<u8> {
     [&[0x02, 0x00][..], &address.octets()].concat()
 }
 
-/// Netlink in the namespace of the calling thread, served by the calling runtime.
+/// Opens a netlink socket in the namespace of the calling thread, served by the calling runtime.
 fn netlink() -> anyhow::Result<Handle> {
     let (connection, handle, _) = rtnetlink::new_connection().context("opening netlink")?;
     tokio::spawn(connection);

@@ -1,4 +1,4 @@
-//! The driver's end of the hub: programs in client nodes on other hosts, started and followed through agents there.
+//! The driver's connection to the hub: starts programs in client nodes through their agents, and reads their output.
 
 mod call;
 
@@ -15,54 +15,54 @@ use crate::backend::node_process::{LineSender, NodeProcess};
 use crate::backend::{CommandOutput, NodeCommand};
 use call::{Call, follow, pass_input_on};
 
-/// Lines of a program's stdout that may wait to be read.
+/// Maximum number of unread lines of a program's stdout.
 const LINES_WAITING: usize = 1_024;
-/// Bytes that may wait on their way to a program's stdin.
+/// Buffer for a program's stdin, bytes.
 const STDIN_BYTES: usize = 64 * 1024;
-/// How long the hub may take to listen.
+/// Timeout until the hub listens.
 const START_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// An agent that is, or was, connected.
+/// State of an agent that has connected at least once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AgentState {
-    /// The host it runs on.
+    /// Name of its host.
     pub(super) machine: String,
-    /// The build of its programs.
+    /// Build of its programs.
     pub(super) version: String,
-    /// Whether it is connected now.
+    /// Whether it is connected.
     pub(super) is_there: bool,
 }
 
-/// What is known of all agents, and who waits for what.
+/// States of all agents, and the calls that wait for their events.
 #[derive(Default)]
 struct Switchboard {
-    /// By number.
+    /// Agents by number.
     agents: HashMap<u32, AgentState>,
-    /// By agent and id: where events go.
+    /// Receivers of events, by agent and call id.
     calls: HashMap<(u32, u64), mpsc::UnboundedSender<Event>>,
     next_id: u64,
-    /// Why there will be no events any more.
+    /// Reason why there are no further events.
     broken: Option<String>,
 }
 
-/// A running hub. Dropping it ends it, and with it everything that was started through it.
+/// A running hub. Dropping it ends the hub and all programs that were started through it.
 pub(super) struct Hub {
     counts: Arc<Mutex<Switchboard>>,
     requests: mpsc::UnboundedSender<ToAgent>,
-    /// Counts changes of the agents, for those who wait for one.
+    /// Number of changes of the agents' states.
     changes: watch::Receiver<u64>,
     pump: JoinHandle<()>,
 }
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        // Its process goes with it, whose closed stdin ends the hub.
+        // The task owns the hub's process, whose closed stdin ends the hub.
         self.pump.abort();
     }
 }
 
 impl Hub {
-    /// Takes over a hub that has just been started.
+    /// Waits until a newly started hub listens.
     pub(super) async fn new(mut process: NodeProcess) -> anyhow::Result<Self> {
         let _: Listening = process.first_event(START_TIMEOUT).await.context("starting the hub")?;
         let counts = Arc::new(Mutex::new(Switchboard::default()));
@@ -72,15 +72,15 @@ impl Hub {
         Ok(Self { counts, requests, changes, pump })
     }
 
-    /// All agents that ever connected.
+    /// Returns all agents that have connected at least once.
     pub(super) fn agents(&self) -> HashMap<u32, AgentState> {
         lock(&self.counts).agents.clone()
     }
 
-    /// Waits until something about the agents changes.
+    /// Waits until an agent connects or is lost.
     ///
     /// # Errors
-    /// When nothing will any more: the hub has ended.
+    /// The hub has ended.
     pub(super) async fn changed(&mut self) -> anyhow::Result<()> {
         // The sender lives as long as the pump.
         if self.changes.changed().await.is_err() {
@@ -89,7 +89,7 @@ impl Hub {
         Ok(())
     }
 
-    /// Runs a command to its end.
+    /// Runs a command and waits for its end.
     pub(super) async fn run(&self, agent: u32, command: &NodeCommand) -> anyhow::Result<CommandOutput> {
         let mut call = self.call(agent, |id| start(id, command, false))?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -106,7 +106,7 @@ impl Hub {
         }
     }
 
-    /// Starts a command and leaves it running; its stderr goes to the file `log`.
+    /// Starts a command, and writes its stderr to the file `log`.
     pub(super) async fn spawn(&self, agent: u32, command: &NodeCommand, log: &Path) -> anyhow::Result<NodeProcess> {
         let log =
             tokio::fs::File::options().create(true).append(true).open(log).await.context("opening its log file")?;
@@ -119,7 +119,7 @@ impl Hub {
         Ok(NodeProcess::new(format!("`{command}` in client-{agent}"), lines, Box::pin(stdin), exit))
     }
 
-    /// The content of a file.
+    /// Returns the content of a file.
     pub(super) async fn get_file(&self, agent: u32, path: &str) -> anyhow::Result<Vec<u8>> {
         let mut call = self.call(agent, |id| Request::GetFile { id, path: path.to_owned() })?;
         let mut content = Vec::new();
@@ -132,7 +132,7 @@ impl Hub {
         }
     }
 
-    /// Ends everything that runs at an agent and empties its directory.
+    /// Kills all programs of an agent and empties its directory.
     pub(super) async fn reset(&self, agent: u32) -> anyhow::Result<()> {
         let mut call = self.call(agent, |id| Request::Reset { id })?;
         call.next().await.map(drop)
@@ -176,7 +176,7 @@ fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
     }
 }
 
-/// Between the hub's process and everybody else.
+/// Writes requests to the hub's process and routes its events to their calls.
 async fn pump(
     mut process: NodeProcess,
     mut requests: mpsc::UnboundedReceiver<ToAgent>,
@@ -228,7 +228,7 @@ impl Switchboard {
                 }
             }
             event => {
-                // The call was given up: no receiver is left.
+                // Sending fails only if the call was dropped.
                 if let Some(call) = event.id().and_then(|id| self.calls.get(&(from, id))) {
                     let _ = call.send(event);
                 }

@@ -19,15 +19,15 @@ use crate::backend::docker::{
     CLIENT_CAPABILITIES, IMAGES, MAX_MEMORY_BYTES, MAX_PROCESSES, WORK_DIR, capabilities, is_missing, labels, names,
 };
 
-/// How long tasks may take to end; one on a host that is gone never does.
+/// Timeout for tasks to end. A task on a lost host never ends.
 const END_TIMEOUT: Duration = Duration::from_secs(40);
-/// How often they are looked at.
+/// Interval between two queries of tasks.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The variable with the secret that hub and agents share.
+/// Environment variable with the secret that hub and agents share.
 pub(super) const TOKEN: &str = "TESTBED_TOKEN";
 
-/// What to create. The agents' settings are filled in by Swarm for each task.
+/// Returns the specification of the service. Swarm fills in the agents' settings for each task.
 pub(super) fn description(
     plan: &EnvironmentSpec,
     sysctls: &BTreeMap<String, String>,
@@ -53,7 +53,7 @@ pub(super) fn description(
             ..TaskSpec::default()
         }),
         mode: Some(replicas(plan.clients)),
-        // Virtual addresses need IPVS, which not every kernel has, and the service is not addressed by name.
+        // Virtual addresses need IPVS, which some kernels lack, and the service is not addressed by name.
         endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: None }),
         ..ServiceSpec::default()
     }
@@ -80,7 +80,7 @@ fn container(
         command: Some(vec!["testbed-agent".to_owned(), "serve".to_owned()]),
         env: Some(environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         dir: Some(WORK_DIR.to_owned()),
-        // A throw-away node: the probe needs a raw socket.
+        // Root: the probe needs a raw socket. The container exists only during the run.
         user: Some("0:0".to_owned()),
         // As in `host_config` of `docker/specs.rs`: the agent does not reap orphans.
         init: Some(true),
@@ -88,7 +88,7 @@ fn container(
         sysctls: Some(sysctls.iter().map(|(name, value)| (format!("net.{name}"), value.clone())).collect()),
         capability_drop: Some(capabilities(&["ALL"])),
         capability_add: Some(capabilities(&CLIENT_CAPABILITIES)),
-        // Docker 20.10 ignores it: its Swarm has no such option.
+        // Docker 20.10 ignores this option, which its Swarm does not have.
         privileges: Some(TaskSpecContainerSpecPrivileges { no_new_privileges: Some(true), ..Default::default() }),
         health_check: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         ..TaskSpecContainerSpec::default()
@@ -101,17 +101,17 @@ async fn tasks(docker: &Docker, service: &str) -> anyhow::Result<Vec<Task>> {
     docker.list_tasks(Some(options)).await.context("listing the service's tasks")
 }
 
-/// A task's own words on why it does not run.
+/// Returns a task's error message, which states why it does not run.
 fn complaint(task: &Task) -> Option<&str> {
     let status = task.status.as_ref()?;
     let failed = matches!(status.state, Some(TaskState::FAILED | TaskState::REJECTED));
     status.err.as_deref().filter(|words| failed && !words.is_empty())
 }
 
-/// Looks whether tasks fail instead of coming up.
+/// Checks for tasks that failed to start.
 ///
 /// # Errors
-/// With the words of the first one that does.
+/// The message of the first failed task.
 pub(super) async fn check(docker: &Docker, service: &str) -> anyhow::Result<()> {
     match tasks(docker, service).await?.iter().find_map(complaint) {
         None => Ok(()),
@@ -119,7 +119,7 @@ pub(super) async fn check(docker: &Docker, service: &str) -> anyhow::Result<()> 
     }
 }
 
-/// How many tasks are in which state, for people.
+/// Returns the number of tasks in each state, as text.
 pub(super) async fn states(docker: &Docker, service: &str) -> anyhow::Result<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for task in tasks(docker, service).await? {
@@ -131,15 +131,15 @@ pub(super) async fn states(docker: &Docker, service: &str) -> anyhow::Result<Str
     Ok(counts.into_iter().map(|(state, count)| format!("{count} {state}")).collect::<Vec<_>>().join(", "))
 }
 
-/// Removes the service, after its tasks have ended on all machines: those of a service that is gone are listed no more,
-/// and linger.
+/// Removes the service after its tasks have ended on all hosts: tasks of a removed service are not listed, although
+/// they may still run.
 pub(super) async fn remove(docker: &Docker, name: &str) -> anyhow::Result<()> {
     let what = || format!("removing the service {name}");
     let service = match docker.inspect_service(name, None::<InspectServiceOptions>).await {
         Err(error) if is_missing(&error) => return Ok(()),
         service => service.with_context(what)?,
     };
-    // Whatever comes of it, the service goes.
+    // The service is removed even if its tasks did not end.
     let ended = end_tasks(docker, name, service).await;
     docker.delete_service(name).await.with_context(what)?;
     tracing::debug!("removed service {name}");
@@ -164,7 +164,7 @@ fn replicas(count: u32) -> ServiceSpecMode {
     ServiceSpecMode { replicated: Some(replicated), ..ServiceSpecMode::default() }
 }
 
-/// The hosts of the Swarm, for the manifest.
+/// Returns the hosts of the Swarm for the manifest.
 pub(super) async fn machines(docker: &Docker) -> anyhow::Result<Value> {
     let nodes = docker.list_nodes(None::<ListNodesOptions>).await.context("listing the Swarm's hosts")?;
     let machines: Vec<Value> = nodes

@@ -1,4 +1,4 @@
-//! One thing that was asked of an agent, and what becomes of it.
+//! One request to an agent, and its events.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::backend::node_process::{ExitStatus, LineSender};
 use crate::backend::swarm::hub::{Switchboard, lock};
 
-/// Something asked of an agent. Dropping it before its end kills what was started.
+/// A request to an agent. Dropping it before its last event kills the started program.
 pub(super) struct Call {
     pub(super) agent: u32,
     pub(super) id: u64,
@@ -21,10 +21,10 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// The next event.
+    /// Waits for the next event.
     ///
     /// # Errors
-    /// When it failed, the agent is lost, or the hub has ended.
+    /// The request failed, the agent is lost, or the hub has ended.
     pub(super) async fn next(&mut self) -> anyhow::Result<Event> {
         let event = self.events.recv().await;
         self.is_over = event.as_ref().is_none_or(Event::is_final);
@@ -46,7 +46,7 @@ impl Drop for Call {
     }
 }
 
-/// Lines of the program's stdin, until it is closed.
+/// Passes lines to the program's stdin until `from` is closed.
 pub(super) async fn pass_input_on(from: DuplexStream, requests: mpsc::UnboundedSender<ToAgent>, agent: u32, id: u64) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(text)) = lines.next_line().await {
@@ -55,7 +55,7 @@ pub(super) async fn pass_input_on(from: DuplexStream, requests: mpsc::UnboundedS
     let _ = requests.send(ToAgent { to: agent, request: Request::CloseInput { id } });
 }
 
-/// Passes stdout on line by line and stderr to the log; tells how the program ended.
+/// Sends the lines of stdout to `sender`, writes stderr to the log, and reports the exit code.
 pub(super) async fn follow(
     mut call: Call,
     mut log: tokio::fs::File,
@@ -65,7 +65,7 @@ pub(super) async fn follow(
     let status = loop {
         match call.next().await {
             Ok(Event::Stdout { bytes, .. }) => lines.push(&bytes).await,
-            // A full disk must not stop the streams; the samples are what counts.
+            // A full disk must not stop the streams: the log is less important than the samples.
             Ok(Event::Stderr { bytes, .. }) => drop(log.write_all(&bytes).await),
             Ok(Event::Exited { code, .. }) => break code,
             Ok(_) => {}
