@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use crate::response::{ErrorBody, ErrorCode};
+use crate::error::{ErrorBody, ErrorCode};
 
 /// Maximum length of a client's text in an error message, characters: the response must fit into a frame.
 const MAX_QUOTED_CHARS: usize = 40;

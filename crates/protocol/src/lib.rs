@@ -4,11 +4,17 @@
 //! a small adapter.
 
 pub mod echo;
+mod error;
 mod fields;
 pub mod frame;
 pub mod limits;
 pub mod request;
 pub mod response;
+
+pub use error::{ErrorBody, ErrorCode};
+pub use frame::{FrameDecoder, MAX_FRAME_BYTES, encode_frame};
+pub use request::{Port, Request};
+pub use response::Response;
 
 /// Start of [`VERSION`], up to the optimisation level.
 const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " (build ", env!("TESTBED_BUILD"), ", ");
@@ -24,12 +30,8 @@ pub const VERSION: &str = concat!(
     ")"
 );
 
-/// Returns whether a program with this version was built from the same sources as this one. It ignores
-/// the optimisation level: `cargo test` combines an unoptimised driver with the optimised programs of the images.
+/// Returns whether a program with this version was built from the same sources as this one, at any optimisation level:
+/// `cargo test` combines an unoptimised driver with the optimised programs of the images.
 pub fn is_same_build(version: &str) -> bool {
     version.starts_with(BUILD)
 }
-
-pub use frame::{FrameDecoder, FrameTooLarge, MAX_FRAME_BYTES, encode_frame};
-pub use request::{Port, Request};
-pub use response::{ErrorBody, ErrorCode, Response};

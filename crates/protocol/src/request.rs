@@ -4,9 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 
+use crate::error::{ErrorBody, ErrorCode};
 use crate::fields::{Fields, shorten};
 use crate::limits;
-use crate::response::{ErrorBody, ErrorCode};
 
 /// TCP port of the shop, by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,7 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use strum::{IntoStaticStr, VariantArray};
+
+use crate::error::ErrorBody;
 
 /// Response to one request. On the wire either `{"ok":true,"server_us":…,…,"result":{…}}` or
 /// `{"ok":false,"server_us":…,…,"error":{"code":…,"message":…,"field":…}}`, with the fields of [`ServerTiming`] for
@@ -44,83 +45,6 @@ pub struct ServerTiming {
     pub database_us: u64,
     /// Number of the response, unique until the server restarts.
     pub exchange_id: u64,
-}
-
-/// Reason why a request failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct ErrorBody {
-    /// Kind of error, for programs.
-    pub code: ErrorCode,
-    /// Description for people: what was expected and received.
-    pub message: String,
-    /// Path of the invalid field (`items[2].quantity`), if a single one is the cause.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
-}
-
-/// Kind of an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum ErrorCode {
-    /// The payload is not a JSON object.
-    MalformedRequest,
-    /// The frame is larger than the protocol allows; the server closes the connection after this response.
-    FrameTooLarge,
-    /// Neither port has this command.
-    UnknownCommand,
-    /// The other port has this command.
-    WrongPort,
-    /// A field is missing, unknown, of the wrong type or out of bounds.
-    InvalidField,
-    /// The token is unknown, expired or invalidated.
-    InvalidToken,
-    /// The user is not permitted to do this.
-    Forbidden,
-    /// User name and password do not match, or the user does not exist; the error is the same.
-    WrongCredentials,
-    /// An account with this name exists.
-    UsernameTaken,
-    /// No such category, product or order.
-    NotFound,
-    /// Too few units in stock; nothing was ordered.
-    OutOfStock,
-    /// This item of this order was rated before.
-    AlreadyRated,
-    /// The idempotency key was used before with other items.
-    IdempotencyConflict,
-    /// Too many password requests or connections, or the database is locked; try again later.
-    Overloaded,
-    /// The request was not completed in time; the server closes the connection after this response.
-    RequestTimeout,
-    /// The server is stopping; the request was incomplete and was not executed.
-    ShuttingDown,
-    /// The server failed; its log contains the reason.
-    Internal,
-}
-
-impl ErrorCode {
-    /// All codes, in the order of the protocol's documentation.
-    pub const ALL: &[Self] = Self::VARIANTS;
-
-    /// Returns the code on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        self.into()
-    }
-}
-
-impl ErrorBody {
-    /// Returns an error without a single field as its cause.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: None }
-    }
-
-    /// Returns an error caused by the field at `path`.
-    pub fn in_field(code: ErrorCode, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: Some(path.into()) }
-    }
 }
 
 impl Response {
@@ -307,16 +231,4 @@ pub struct OrderedItem {
     pub price_cents: i64,
     /// The buyer's rating, stars.
     pub stars: Option<u8>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_of_a_code_is_its_json() {
-        for code in ErrorCode::ALL {
-            assert_eq!(serde_json::to_value(code).unwrap(), code.name());
-        }
-    }
 }

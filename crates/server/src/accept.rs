@@ -44,7 +44,7 @@ struct ServerContext {
 
 /// Serves until `shutdown` is cancelled, waits for the requests in flight up to the grace period, and closes the
 /// database.
-pub async fn serve(shop: Shop, listeners: Listeners, shutdown: CancellationToken) {
+pub(crate) async fn serve(shop: Shop, listeners: Listeners, shutdown: CancellationToken) {
     let grace = shop.connections.shutdown_grace.as_duration();
     let context = Arc::new(ServerContext {
         slots: Arc::new(Semaphore::new(shop.connections.max_connections.get().min(Semaphore::MAX_PERMITS))),

@@ -1,7 +1,7 @@
 //! Execution of commands: one function per command, in the order of the protocol's table.
 //!
-//! Commands check tokens and reach database and password threads through their [`RequestContext`]. They know nothing
-//! of connections.
+//! Commands check tokens and reach database and password threads through their [`RequestContext`]. They have no
+//! access to connections.
 
 mod accounts;
 mod orders;

@@ -178,39 +178,38 @@ impl Durability {
 }
 
 /// Default values.
-pub mod default {
+pub(crate) mod default {
     use super::{HumanDuration, NonZeroUsize, available_parallelism};
 
     /// See [`super::Config::database`].
-    pub const DATABASE: &str = "shop.db";
+    pub(crate) const DATABASE: &str = "shop.db";
     /// See [`super::Admin::username`].
-    pub const ADMIN_USERNAME: &str = "admin";
+    pub(crate) const ADMIN_USERNAME: &str = "admin";
     /// See [`super::Catalogue::Demo`], units.
-    pub const CATALOGUE_STOCK: i64 = 1000;
+    pub(crate) const CATALOGUE_STOCK: i64 = 1000;
     /// See [`super::Config::token_lifetime`].
-    pub const TOKEN_LIFETIME: HumanDuration = HumanDuration::seconds(24 * 3600);
+    pub(crate) const TOKEN_LIFETIME: HumanDuration = HumanDuration::seconds(24 * 3600);
     /// See [`super::HashCost`], KiB.
-    pub const PASSWORD_MEMORY_KIB: u32 = 19_456;
+    pub(crate) const PASSWORD_MEMORY_KIB: u32 = 19_456;
     /// See [`super::HashCost`].
-    pub const PASSWORD_ITERATIONS: u32 = 2;
+    pub(crate) const PASSWORD_ITERATIONS: u32 = 2;
     /// See [`super::HashCost`], lanes.
-    pub const PASSWORD_PARALLELISM: u32 = 1;
+    pub(crate) const PASSWORD_PARALLELISM: u32 = 1;
     /// See [`super::Passwords::queue`].
-    pub const PASSWORD_QUEUE: NonZeroUsize = NonZeroUsize::new(256).expect("256 is above 0");
+    pub(crate) const PASSWORD_QUEUE: NonZeroUsize = NonZeroUsize::new(256).expect("256 is above 0");
     /// See [`super::Connections::max_connections`].
-    pub const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(10_000).expect("10000 is above 0");
+    pub(crate) const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(10_000).expect("10000 is above 0");
     /// See [`super::Connections::idle_timeout`].
-    pub const IDLE_TIMEOUT: HumanDuration = HumanDuration::seconds(300);
+    pub(crate) const IDLE_TIMEOUT: HumanDuration = HumanDuration::seconds(300);
     /// See [`super::Connections::request_timeout`].
-    pub const REQUEST_TIMEOUT: HumanDuration = HumanDuration::seconds(30);
+    pub(crate) const REQUEST_TIMEOUT: HumanDuration = HumanDuration::seconds(30);
     /// See [`super::Connections::shutdown_grace`].
-    pub const SHUTDOWN_GRACE: HumanDuration = HumanDuration::seconds(10);
+    pub(crate) const SHUTDOWN_GRACE: HumanDuration = HumanDuration::seconds(10);
     /// See [`super::Storage::max_batch`].
-    pub const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(128).expect("128 is above 0");
+    pub(crate) const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(128).expect("128 is above 0");
 
     /// Returns half the number of cores, so that logins leave the other half to orders.
-    #[must_use]
-    pub fn password_workers() -> NonZeroUsize {
+    pub(crate) fn password_workers() -> NonZeroUsize {
         let cores = available_parallelism().map_or(1, NonZeroUsize::get);
         NonZeroUsize::new(cores / 2).unwrap_or(NonZeroUsize::MIN)
     }

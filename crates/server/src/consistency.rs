@@ -29,7 +29,7 @@ const FAULTS: [&str; 4] = [
 ///
 /// # Errors
 /// When the database cannot be read.
-pub fn check(path: &Path) -> Result<ConsistencyReport, ServerError> {
+pub(crate) fn check(path: &Path) -> Result<ConsistencyReport, ServerError> {
     let connection = open_for_reading(path)?;
     read(&connection).map_err(|source| ServerError::Database { path: path.to_owned(), step: "check", source })
 }

@@ -19,7 +19,7 @@ pub mod config;
 mod connection;
 mod consistency;
 pub mod echo;
-pub mod error;
+mod error;
 mod initial_data;
 mod passwords;
 mod request_context;
@@ -32,21 +32,21 @@ mod token;
 mod trace;
 mod worker_pool;
 
-pub use accept::{Listeners, serve};
-pub use config::Config;
-pub use consistency::check;
+pub use accept::Listeners;
 pub use error::ServerError;
-pub use shop::Shop;
 
+use config::Config;
+use shop::Shop;
 use tokio_util::sync::CancellationToken;
 
 /// Opens the shop and serves it on `listeners` until `shutdown` is cancelled.
 ///
-/// A generated administrator's password is lost: set one in `config`, or call [`Shop::open`] and [`serve`].
+/// A generated administrator's password is lost: set one in `config`.
 ///
 /// # Errors
-/// As [`Shop::open`]. Later errors concern single connections only.
+/// When the database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
+/// Later errors concern single connections only.
 pub async fn run(listeners: Listeners, config: Config, shutdown: CancellationToken) -> Result<(), ServerError> {
-    serve(Shop::open(&config)?, listeners, shutdown).await;
+    accept::serve(Shop::open(&config)?, listeners, shutdown).await;
     Ok(())
 }

@@ -27,7 +27,7 @@ struct Counter(AtomicU64);
 
 /// Shop that is ready to be served.
 #[derive(Debug)]
-pub struct Shop {
+pub(crate) struct Shop {
     store: Store,
     passwords: PasswordPool,
     /// How long a token is valid after login.
@@ -46,7 +46,7 @@ impl Shop {
     ///
     /// # Errors
     /// When the database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
-    pub fn open(config: &Config) -> Result<Self, ServerError> {
+    pub(crate) fn open(config: &Config) -> Result<Self, ServerError> {
         let passwords = PasswordPool::start(&config.passwords)?;
         let mut connection = open_for_writing(&config.database, config.storage.durability)?;
         let generated_password = initial_data::create_missing(&mut connection, config)?;
@@ -59,8 +59,7 @@ impl Shop {
 
     /// Returns the administrator's password if [`Shop::open`] generated it: none was configured, and the account did
     /// not exist. It is stored nowhere else: show it once.
-    #[must_use]
-    pub fn generated_password(&self) -> Option<&Secret> {
+    pub(crate) fn generated_password(&self) -> Option<&Secret> {
         self.generated_password.as_ref()
     }
 

@@ -4,8 +4,7 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use program_main::warning;
-use protocol::Request;
-use protocol::response::ErrorCode;
+use protocol::{ErrorCode, Request};
 use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Runtime};
 

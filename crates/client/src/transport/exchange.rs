@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use protocol::Response;
-use protocol::response::{DecodeError, ErrorBody};
+use protocol::response::DecodeError;
+use protocol::{ErrorBody, Response};
 use serde::de::DeserializeOwned;
 
 use model::sample::Outcome;

@@ -4,11 +4,9 @@
 //! and without an order nothing is rated. A refused token ends the iteration, and the next one starts with a login.
 
 use model::settings::Accounts;
-use protocol::Request;
 use protocol::request::OrderItem;
-use protocol::response::{
-    Categories, Done, ErrorCode, LoggedIn, OrderHistory, OrderPlaced, ProductAdded, Products, Registered,
-};
+use protocol::response::{Categories, Done, LoggedIn, OrderHistory, OrderPlaced, ProductAdded, Products, Registered};
+use protocol::{ErrorCode, Request};
 
 use crate::transport::ExchangeError;
 use crate::workload::iteration_plan::IterationPlan;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use model::settings::ConnectionMode;
-use protocol::Request;
-use protocol::response::{ErrorCode, Registered};
+use protocol::response::Registered;
+use protocol::{ErrorCode, Request};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use program_main::warning;
-use protocol::Request;
-use protocol::response::{ErrorCode, Product};
+use protocol::response::Product;
+use protocol::{ErrorCode, Request};
 use serde::de::DeserializeOwned;
 
 use crate::NAME;

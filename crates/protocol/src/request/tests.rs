@@ -46,67 +46,55 @@ fn every_request_is_decoded_from_its_encoding() {
     }
 }
 
+/// Asserts code and field of the error of an invalid request.
+fn check_error(port: Port, text: &str, code: ErrorCode, field: Option<&str>) {
+    let error = Request::decode(text.as_bytes(), port).err().unwrap_or_else(|| panic!("{text} was accepted"));
+    assert_eq!((error.code, error.field.as_deref()), (code, field), "{text}: {error}");
+}
+
 #[test]
-fn an_invalid_request_names_its_field() {
-    let long = "x".repeat(65);
+fn an_invalid_object_or_command_is_an_error() {
     for (port, text, code, field) in [
-        (Port::Shop, "[]".to_owned(), ErrorCode::MalformedRequest, None),
-        (Port::Shop, "{".to_owned(), ErrorCode::MalformedRequest, None),
-        (Port::Shop, "{}".to_owned(), ErrorCode::InvalidField, Some("command")),
-        (Port::Shop, r#"{"command":"fly"}"#.to_owned(), ErrorCode::UnknownCommand, Some("command")),
-        (Port::Shop, r#"{"command":"login"}"#.to_owned(), ErrorCode::WrongPort, Some("command")),
-        (Port::Accounts, r#"{"command":"view_categories"}"#.to_owned(), ErrorCode::WrongPort, Some("command")),
-        (Port::Accounts, r#"{"command":"login"}"#.to_owned(), ErrorCode::InvalidField, Some("username")),
-        (Port::Accounts, r#"{"command":"login","username":7}"#.to_owned(), ErrorCode::InvalidField, Some("username")),
-        (
-            Port::Accounts,
-            format!(r#"{{"command":"login","username":"{long}"}}"#),
-            ErrorCode::InvalidField,
-            Some("username"),
-        ),
-        (
-            Port::Accounts,
-            r#"{"command":"register","username":"a b","password":"12345678"}"#.to_owned(),
-            ErrorCode::InvalidField,
-            Some("username"),
-        ),
-        (
-            Port::Accounts,
-            r#"{"command":"register","username":"a","password":"short"}"#.to_owned(),
-            ErrorCode::InvalidField,
-            Some("password"),
-        ),
-        (Port::Shop, r#"{"command":"view_categories","x":1}"#.to_owned(), ErrorCode::InvalidField, Some("x")),
-        (Port::Shop, r#"{"command":"view_products","page":0}"#.to_owned(), ErrorCode::InvalidField, Some("page")),
-        (
-            Port::Shop,
-            format!(r#"{{"command":"place_order","token":"{TOKEN}","items":[{{"product_id":1,"quantity":-1}}]}}"#),
-            ErrorCode::InvalidField,
-            Some("items[0].quantity"),
-        ),
-        (
-            Port::Shop,
-            format!(r#"{{"command":"place_order","token":"{TOKEN}","items":[]}}"#),
-            ErrorCode::InvalidField,
-            Some("items"),
-        ),
-        (
-            Port::Shop,
-            format!(r#"{{"command":"place_order","token":"{TOKEN}","items":[3]}}"#),
-            ErrorCode::InvalidField,
-            Some("items[0]"),
-        ),
-        (
-            Port::Shop,
-            format!(
-                r#"{{"command":"place_order","token":"{TOKEN}","items":[{{"product_id":1,"quantity":1}},{{"product_id":1,"quantity":1}}]}}"#
-            ),
-            ErrorCode::InvalidField,
-            Some("items[1].product_id"),
-        ),
+        (Port::Shop, "[]", ErrorCode::MalformedRequest, None),
+        (Port::Shop, "{", ErrorCode::MalformedRequest, None),
+        (Port::Shop, "{}", ErrorCode::InvalidField, Some("command")),
+        (Port::Shop, r#"{"command":"fly"}"#, ErrorCode::UnknownCommand, Some("command")),
+        (Port::Shop, r#"{"command":"login"}"#, ErrorCode::WrongPort, Some("command")),
+        (Port::Accounts, r#"{"command":"view_categories"}"#, ErrorCode::WrongPort, Some("command")),
     ] {
-        let error = Request::decode(text.as_bytes(), port).err().unwrap_or_else(|| panic!("{text} was accepted"));
-        assert_eq!((error.code, error.field.as_deref()), (code, field), "{text}: {error}");
+        check_error(port, text, code, field);
+    }
+}
+
+#[test]
+fn the_error_of_an_invalid_field_names_it() {
+    let long_name = format!(r#"{{"command":"login","username":"{}"}}"#, "x".repeat(65));
+    for (text, field) in [
+        (r#"{"command":"login"}"#, "username"),
+        (r#"{"command":"login","username":7}"#, "username"),
+        (&long_name, "username"),
+        (r#"{"command":"register","username":"a b","password":"12345678"}"#, "username"),
+        (r#"{"command":"register","username":"a","password":"short"}"#, "password"),
+    ] {
+        check_error(Port::Accounts, text, ErrorCode::InvalidField, Some(field));
+    }
+    for (text, field) in
+        [(r#"{"command":"view_categories","x":1}"#, "x"), (r#"{"command":"view_products","page":0}"#, "page")]
+    {
+        check_error(Port::Shop, text, ErrorCode::InvalidField, Some(field));
+    }
+}
+
+#[test]
+fn the_error_of_an_invalid_order_item_has_its_path() {
+    for (items, field) in [
+        (r#"[{"product_id":1,"quantity":-1}]"#, "items[0].quantity"),
+        ("[]", "items"),
+        ("[3]", "items[0]"),
+        (r#"[{"product_id":1,"quantity":1},{"product_id":1,"quantity":1}]"#, "items[1].product_id"),
+    ] {
+        let text = format!(r#"{{"command":"place_order","token":"{TOKEN}","items":{items}}}"#);
+        check_error(Port::Shop, &text, ErrorCode::InvalidField, Some(field));
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) enum Command {
     Serve(Box<ServeOptions>),
     /// Check a database's consistency, even in use; print JSON; exit 1 if inconsistent
     Check(CheckOptions),
-    /// Wait until a shop port answers view_categories; exit 1 on timeout
+    /// Wait until a shop port responds to view_categories; exit 1 on timeout
     Ready(ReadyOptions),
 }
 

@@ -24,17 +24,17 @@ pub(super) fn workers(path: &Path) -> Result<Vec<impl FnMut(&mut Vec<Queued>) + 
 fn run_batch(connection: &Connection, jobs: &mut Vec<Queued>) {
     let start = Instant::now();
     // BEGIN saves SQLite a lock per statement; without it each statement would read its own snapshot.
-    let begun = execute(connection, "BEGIN");
+    let transaction = execute(connection, "BEGIN");
     let shared = start.elapsed();
     for mut job in jobs.drain(..) {
-        let (_, end) = job.timed(|job| match &begun {
+        let (_, end) = job.timed(|job| match &transaction {
             // A failed read has no changes to undo.
             Ok(()) => _ = job.run(connection),
             Err(error) => job.fail(error.clone()),
         });
         job.reply(shared, end);
     }
-    if begun.is_ok()
+    if transaction.is_ok()
         && let Err(error) = execute(connection, "COMMIT")
     {
         tracing::error!(?error, "cannot end a read transaction");

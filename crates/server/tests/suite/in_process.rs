@@ -1,8 +1,8 @@
 //! The server as a library, with sockets, settings and shutdown as arguments.
 
-use server::config::{Admin, Catalogue};
+use server::config::{Admin, Catalogue, Config};
 use server::secret::Secret;
-use server::{Config, Listeners, run};
+use server::{Listeners, run};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
