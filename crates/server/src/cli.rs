@@ -9,9 +9,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::FromArgMatches;
 
 use crate::consistency;
+pub use options::{CatalogueName, LogFormat, ServeOptions};
 use options::{CheckOptions, Command, Options};
 
 /// The program's name.
@@ -22,12 +23,16 @@ pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
 {
-    program_main::run(NAME, Options::try_parse_from(args), |options| match options.command {
-        None => serve::serve(options.serve),
-        Some(Command::Serve(options)) => serve::serve(*options),
+    program_main::run(NAME, parse(args), |options| match options.command {
+        None => serve::serve(&options.serve.settings),
+        Some(Command::Serve(options)) => serve::serve(&options.settings),
         Some(Command::Check(options)) => check(&options),
         Some(Command::Ready(options)) => ready::wait(&options).map(|()| ExitCode::SUCCESS),
     })
+}
+
+fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Options, clap::Error> {
+    Options::from_arg_matches(&options::command().try_get_matches_from(args)?)
 }
 
 fn check(options: &CheckOptions) -> anyhow::Result<ExitCode> {

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
-use model::HumanDuration;
+pub use model::settings::Durability;
+use model::units::PositiveDuration;
 
 use crate::error::ServerError;
 use crate::secret::Secret;
@@ -19,7 +20,7 @@ pub struct Config {
     /// Products of a shop that has none.
     pub catalogue: Catalogue,
     /// How long a token is valid after login.
-    pub token_lifetime: HumanDuration,
+    pub token_lifetime: PositiveDuration,
     /// Password hashing.
     pub passwords: Passwords,
     /// Limits of connections.
@@ -125,11 +126,11 @@ pub struct Connections {
     /// Maximum number of connections on both ports together; further ones get `overloaded` and are closed.
     pub max_connections: NonZeroUsize,
     /// Time without bytes in either direction after which a connection is closed.
-    pub idle_timeout: HumanDuration,
+    pub idle_timeout: PositiveDuration,
     /// Time from the first byte of a request within which it must be complete.
-    pub request_timeout: HumanDuration,
+    pub request_timeout: PositiveDuration,
     /// Grace period of requests in flight after a shutdown.
-    pub shutdown_grace: HumanDuration,
+    pub shutdown_grace: PositiveDuration,
 }
 
 impl Default for Connections {
@@ -158,28 +159,9 @@ impl Default for Storage {
     }
 }
 
-/// Durability of acknowledged orders. Both values survive a crash of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// Orders survive a crash of the host: SQLite syncs its log at every commit.
-    Full,
-    /// A crash of the host may lose the last commits; the database stays consistent.
-    Normal,
-}
-
-impl Durability {
-    /// Returns the value of SQLite's `synchronous` pragma.
-    pub(crate) fn pragma(self) -> &'static str {
-        match self {
-            Durability::Full => "FULL",
-            Durability::Normal => "NORMAL",
-        }
-    }
-}
-
 /// Default values.
 pub(crate) mod default {
-    use super::{HumanDuration, NonZeroUsize, available_parallelism};
+    use super::{NonZeroUsize, PositiveDuration, available_parallelism};
 
     /// See [`super::Config::database`].
     pub(crate) const DATABASE: &str = "shop.db";
@@ -188,11 +170,7 @@ pub(crate) mod default {
     /// See [`super::Catalogue::Demo`], units.
     pub(crate) const CATALOGUE_STOCK: i64 = 1000;
     /// See [`super::Config::token_lifetime`].
-    pub(crate) const TOKEN_LIFETIME: HumanDuration = HumanDuration::seconds(24 * 3600);
-    /// See [`super::HashCost`], KiB.
-    pub(crate) const PASSWORD_MEMORY_KIB: u32 = 19_456;
-    /// See [`super::HashCost`].
-    pub(crate) const PASSWORD_ITERATIONS: u32 = 2;
+    pub(crate) const TOKEN_LIFETIME: PositiveDuration = PositiveDuration::seconds(24 * 3600);
     /// See [`super::HashCost`], lanes.
     pub(crate) const PASSWORD_PARALLELISM: u32 = 1;
     /// See [`super::Passwords::queue`].
@@ -200,11 +178,11 @@ pub(crate) mod default {
     /// See [`super::Connections::max_connections`].
     pub(crate) const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(10_000).expect("10000 is above 0");
     /// See [`super::Connections::idle_timeout`].
-    pub(crate) const IDLE_TIMEOUT: HumanDuration = HumanDuration::seconds(300);
+    pub(crate) const IDLE_TIMEOUT: PositiveDuration = PositiveDuration::seconds(300);
     /// See [`super::Connections::request_timeout`].
-    pub(crate) const REQUEST_TIMEOUT: HumanDuration = HumanDuration::seconds(30);
+    pub(crate) const REQUEST_TIMEOUT: PositiveDuration = PositiveDuration::seconds(30);
     /// See [`super::Connections::shutdown_grace`].
-    pub(crate) const SHUTDOWN_GRACE: HumanDuration = HumanDuration::seconds(10);
+    pub(crate) const SHUTDOWN_GRACE: PositiveDuration = PositiveDuration::seconds(10);
     /// See [`super::Storage::max_batch`].
     pub(crate) const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(128).expect("128 is above 0");
 
@@ -217,15 +195,26 @@ pub(crate) mod default {
 
 #[cfg(test)]
 mod tests {
+    use model::settings::Shop;
+    use model::units::Count;
+    use protocol::limits;
+
     use super::*;
 
     #[test]
     fn the_default_cost_is_the_documented_one() {
         let cost = HashCost::default().0;
+        let shop: Shop = model::settings::defaults().unwrap();
         assert_eq!(
             (cost.m_cost(), cost.t_cost(), cost.p_cost()),
-            (default::PASSWORD_MEMORY_KIB, default::PASSWORD_ITERATIONS, default::PASSWORD_PARALLELISM)
+            (shop.password_memory_kib.get(), shop.password_iterations.get(), default::PASSWORD_PARALLELISM)
         );
+        assert_eq!(i64::from(shop.catalogue_stock.get()), default::CATALOGUE_STOCK);
+    }
+
+    #[test]
+    fn the_bounds_of_settings_are_those_of_the_protocol() {
+        assert_eq!(Count::<0, 1_000_000_000>::range(), format!("{}..{}", limits::STOCK.start(), limits::STOCK.end()));
     }
 
     #[test]

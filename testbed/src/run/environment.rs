@@ -1,13 +1,16 @@
 //! The environment of cells: running nodes, the shop in the server's node, and an emulator that works there.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use model::Condition;
 use model::messages::server::ServerEvent;
-use model::settings::{Offloads, Storage, value_name};
+use model::settings;
+use model::settings::{Offloads, Storage};
 use protocol::limits;
+use server::cli::ServeOptions;
 
 use crate::backend::node_process::NodeProcess;
 use crate::backend::{Backend, DEVICE, EnvironmentSpec, MEMORY_DIRECTORY, Node, NodeCommand, last_lines, log_tail};
@@ -274,23 +277,20 @@ async fn start_shop(
     admin_password: &str,
     logs: &std::path::Path,
 ) -> anyhow::Result<NodeProcess> {
-    let settings = &scenario.shop;
-    let options = [
-        ("--database", database(backend, scenario.server.storage)),
-        ("--accounts-listen", format!("0.0.0.0:{}", limits::ACCOUNTS_PORT)),
-        ("--shop-listen", format!("0.0.0.0:{}", limits::SHOP_PORT)),
-        ("--trace", server_trace::path(backend)),
-        ("--echo-listen", format!("0.0.0.0:{}", limits::ECHO_PORT)),
-        ("--admin-username", ADMIN.to_owned()),
-        ("--catalogue", "demo".to_owned()),
-        ("--catalogue-stock", settings.catalogue_stock.to_string()),
-        ("--password-memory-kib", settings.password_memory_kib.to_string()),
-        ("--password-iterations", settings.password_iterations.to_string()),
-        ("--durability", value_name(&settings.durability)),
-        ("--congestion-control", scenario.server.congestion_control.clone()),
-    ];
-    let arguments = options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
-    let command = NodeCommand::program(Program::ShopServer, arguments).env(ADMIN_PASSWORD, admin_password);
+    let listen = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let options = ServeOptions {
+        database: database(backend, scenario.server.storage).into(),
+        accounts_listen: listen(limits::ACCOUNTS_PORT),
+        shop_listen: listen(limits::SHOP_PORT),
+        echo_listen: Some(listen(limits::ECHO_PORT)),
+        trace: Some(server_trace::path(backend).into()),
+        admin_username: ADMIN.to_owned(),
+        shop: scenario.shop.clone(),
+        congestion_control: Some(scenario.server.congestion_control.clone()),
+        ..settings::defaults()?
+    };
+    let config = serde_json::to_string(&options).context("the shop's configuration")?;
+    let command = NodeCommand::program(Program::ShopServer, ["--config", &config]).env(ADMIN_PASSWORD, admin_password);
     let log = logs.join(SHOP_LOG);
     let mut shop = backend.spawn(Node::Server, &command, &log).await?;
     let ready: anyhow::Result<ServerEvent> = shop.first_event(START_TIMEOUT).await;

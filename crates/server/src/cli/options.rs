@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use model::HumanDuration;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use model::settings::{Configured, Shop};
+use model::units::PositiveDuration;
 use protocol::limits;
+use serde::{Deserialize, Serialize};
 
 use crate::cli::NAME;
 use crate::config::default;
@@ -22,7 +24,7 @@ pub(super) struct Options {
     #[command(subcommand)]
     pub(super) command: Option<Command>,
     #[command(flatten)]
-    pub(super) serve: ServeOptions,
+    pub(super) serve: Configured<ServeOptions>,
 }
 
 const AFTER_HELP: &str = "\
@@ -35,7 +37,7 @@ On SIGTERM or SIGINT the server completes requests in flight and exits. Exit cod
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Serve the shop (default)
-    Serve(Box<ServeOptions>),
+    Serve(Box<Configured<ServeOptions>>),
     /// Check a database's consistency, even in use; print JSON; exit 1 if inconsistent
     Check(CheckOptions),
     /// Wait until a shop port responds to view_categories; exit 1 on timeout
@@ -43,82 +45,73 @@ pub(super) enum Command {
 }
 
 /// Options of `serve`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct ServeOptions {
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct ServeOptions {
     /// SQLite file; created if absent
-    #[arg(long, env = "SHOP_DATABASE", default_value = default::DATABASE, value_name = "PATH")]
-    pub(super) database: PathBuf,
+    #[arg(long, default_value = default::DATABASE, value_name = "PATH")]
+    pub database: PathBuf,
     /// Listen here for register, login, logout and change_password; port 0 chooses a free one
-    #[arg(long, env = "SHOP_ACCOUNTS_LISTEN", default_value_t = any(limits::ACCOUNTS_PORT), value_name = "IP:PORT")]
-    pub(super) accounts_listen: SocketAddr,
+    #[arg(long, default_value_t = any(limits::ACCOUNTS_PORT), value_name = "IP:PORT")]
+    pub accounts_listen: SocketAddr,
     /// Listen here for all other commands; port 0 chooses a free one
-    #[arg(long, env = "SHOP_SHOP_LISTEN", default_value_t = any(limits::SHOP_PORT), value_name = "IP:PORT")]
-    pub(super) shop_listen: SocketAddr,
+    #[arg(long, default_value_t = any(limits::SHOP_PORT), value_name = "IP:PORT")]
+    pub shop_listen: SocketAddr,
     /// Reply to UDP echo here, for `shop-client probe --udp` through a published port [default: disabled]
-    #[arg(long, env = "SHOP_ECHO_LISTEN", value_name = "IP:PORT")]
-    pub(super) echo_listen: Option<SocketAddr>,
+    #[arg(long, value_name = "IP:PORT")]
+    pub echo_listen: Option<SocketAddr>,
     /// User name of the administrator; the account is created if absent
-    #[arg(long, env = "SHOP_ADMIN_USERNAME", default_value = default::ADMIN_USERNAME, value_name = "NAME")]
-    pub(super) admin_username: String,
+    #[arg(long, default_value = default::ADMIN_USERNAME, value_name = "NAME")]
+    pub admin_username: String,
     /// File with the administrator's initial password (a final line break is ignored)
-    #[arg(long, env = "SHOP_ADMIN_PASSWORD_FILE", value_name = "FILE")]
-    pub(super) admin_password_file: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub admin_password_file: Option<PathBuf>,
     /// Products to add if the shop has none
-    #[arg(long, env = "SHOP_CATALOGUE", value_enum, default_value_t = CatalogueName::Demo)]
-    pub(super) catalogue: CatalogueName,
-    /// Units of each product of the demo catalogue
-    #[arg(long, env = "SHOP_CATALOGUE_STOCK", default_value_t = default::CATALOGUE_STOCK, value_name = "UNITS",
-          value_parser = clap::value_parser!(i64).range(limits::STOCK))]
-    pub(super) catalogue_stock: i64,
+    #[arg(long, value_enum, default_value_t = CatalogueName::Demo)]
+    pub catalogue: CatalogueName,
     /// How long a token is valid after login
-    #[arg(long, env = "SHOP_TOKEN_LIFETIME", default_value_t = default::TOKEN_LIFETIME, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
-    pub(super) token_lifetime: HumanDuration,
-    /// Memory of one Argon2id password hash, KiB (the defaults of all three costs are OWASP's minimum)
-    #[arg(long, env = "SHOP_PASSWORD_MEMORY_KIB", default_value_t = default::PASSWORD_MEMORY_KIB, value_name = "KIB")]
-    pub(super) password_memory_kib: u32,
-    /// Passes of one password hash over its memory
-    #[arg(long, env = "SHOP_PASSWORD_ITERATIONS", default_value_t = default::PASSWORD_ITERATIONS, value_name = "N")]
-    pub(super) password_iterations: u32,
+    #[arg(long, default_value_t = default::TOKEN_LIFETIME, value_name = "TIME")]
+    pub token_lifetime: PositiveDuration,
+    /// Settings that affect results
+    #[command(flatten)]
+    pub shop: Shop,
     /// Lanes of one password hash
-    #[arg(long, env = "SHOP_PASSWORD_PARALLELISM", default_value_t = default::PASSWORD_PARALLELISM, value_name = "N")]
-    pub(super) password_parallelism: u32,
+    #[arg(long, default_value_t = default::PASSWORD_PARALLELISM, value_name = "N")]
+    pub password_parallelism: u32,
     /// Threads that hash passwords; the default is half the cores, at least 1
-    #[arg(long, env = "SHOP_PASSWORD_WORKERS", default_value_t = default::password_workers(), value_name = "N")]
-    pub(super) password_workers: NonZeroUsize,
+    #[arg(long, default_value_t = default::password_workers(), value_name = "N")]
+    pub password_workers: NonZeroUsize,
     /// Maximum number of password hashes waiting for a thread; further requests get 'overloaded'
-    #[arg(long, env = "SHOP_PASSWORD_QUEUE", default_value_t = default::PASSWORD_QUEUE, value_name = "N")]
-    pub(super) password_queue: NonZeroUsize,
+    #[arg(long, default_value_t = default::PASSWORD_QUEUE, value_name = "N")]
+    pub password_queue: NonZeroUsize,
     /// Maximum number of connections on both ports together; further ones get 'overloaded' and are closed
-    #[arg(long, env = "SHOP_MAX_CONNECTIONS", default_value_t = default::MAX_CONNECTIONS, value_name = "N")]
-    pub(super) max_connections: NonZeroUsize,
+    #[arg(long, default_value_t = default::MAX_CONNECTIONS, value_name = "N")]
+    pub max_connections: NonZeroUsize,
     /// Close a connection after this time without bytes
-    #[arg(long, env = "SHOP_IDLE_TIMEOUT", default_value_t = default::IDLE_TIMEOUT, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
-    pub(super) idle_timeout: HumanDuration,
+    #[arg(long, default_value_t = default::IDLE_TIMEOUT, value_name = "TIME")]
+    pub idle_timeout: PositiveDuration,
     /// Time from the first byte of a request within which it must be complete
-    #[arg(long, env = "SHOP_REQUEST_TIMEOUT", default_value_t = default::REQUEST_TIMEOUT, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
-    pub(super) request_timeout: HumanDuration,
+    #[arg(long, default_value_t = default::REQUEST_TIMEOUT, value_name = "TIME")]
+    pub request_timeout: PositiveDuration,
     /// Grace period of requests in flight after SIGTERM
-    #[arg(long, env = "SHOP_SHUTDOWN_GRACE", default_value_t = default::SHUTDOWN_GRACE, value_name = "TIME", value_parser = HumanDuration::parse_positive)]
-    pub(super) shutdown_grace: HumanDuration,
-    /// Durability of acknowledged orders: they survive a crash of the host (full), or only of the server (normal, faster)
-    #[arg(long, env = "SHOP_DURABILITY", value_enum, default_value_t = DurabilityName::Full)]
-    pub(super) durability: DurabilityName,
+    #[arg(long, default_value_t = default::SHUTDOWN_GRACE, value_name = "TIME")]
+    pub shutdown_grace: PositiveDuration,
     /// TCP congestion control of the shop's connections, such as cubic, bbr or reno [default: the host's]
-    #[arg(long, env = "SHOP_CONGESTION_CONTROL", value_name = "NAME")]
-    pub(super) congestion_control: Option<String>,
+    #[arg(long, value_name = "NAME")]
+    pub congestion_control: Option<String>,
     /// Maximum number of writing requests in one transaction
-    #[arg(long, env = "SHOP_MAX_BATCH", default_value_t = default::MAX_BATCH, value_name = "N")]
-    pub(super) max_batch: NonZeroUsize,
+    #[arg(long, default_value_t = default::MAX_BATCH, value_name = "N")]
+    pub max_batch: NonZeroUsize,
     /// Write TCP statistics per response to this new CSV file; rename it to rotate [default: none]
-    #[arg(long, env = "SHOP_TRACE", value_name = "FILE")]
-    pub(super) trace: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Log filter for stderr: a level, or targets with levels. 'info' logs the start and end of every connection, 'debug'
     /// every operation; both slow down a busy server
-    #[arg(long, env = "SHOP_LOG", default_value = "info,server::connection=warn", value_name = "FILTER")]
-    pub(super) log: String,
+    #[arg(long, default_value = "info,server::connection=warn", value_name = "FILTER")]
+    pub log: String,
     /// Format of log lines
-    #[arg(long, env = "SHOP_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    pub(super) log_format: LogFormat,
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
 }
 
 /// Returns the address of a port on all IPv4 addresses.
@@ -126,11 +119,26 @@ fn any(port: u16) -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], port))
 }
 
+/// Returns the command line. Each flag has an environment variable: `--max-batch` has `SHOP_MAX_BATCH`.
+pub(super) fn command() -> clap::Command {
+    with_variables(Options::command()).mut_subcommands(with_variables)
+}
+
+fn with_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|arg| match (arg.get_long(), arg.get_env()) {
+        (Some(long), None) => {
+            let variable = format!("SHOP_{}", long.replace('-', "_").to_uppercase());
+            arg.env(variable)
+        }
+        _ => arg,
+    })
+}
+
 /// Options of `check`.
 #[derive(Debug, Args)]
 pub(super) struct CheckOptions {
     /// SQLite file
-    #[arg(long, env = "SHOP_DATABASE", default_value = default::DATABASE, value_name = "PATH")]
+    #[arg(long, default_value = default::DATABASE, value_name = "PATH")]
     pub(super) database: PathBuf,
 }
 
@@ -141,31 +149,24 @@ pub(super) struct ReadyOptions {
     #[arg(long, env = "SHOP_READY_ADDRESS", default_value = "127.0.0.1:5001", value_name = "HOST:PORT")]
     pub(super) address: String,
     /// Time until giving up
-    #[arg(long, env = "SHOP_READY_TIMEOUT", default_value_t = HumanDuration::seconds(10), value_name = "TIME", value_parser = HumanDuration::parse_positive)]
-    pub(super) timeout: HumanDuration,
+    #[arg(long, env = "SHOP_READY_TIMEOUT", default_value = "10s", value_name = "TIME")]
+    pub(super) timeout: PositiveDuration,
 }
 
 /// Values of `--catalogue`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum CatalogueName {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum CatalogueName {
     /// 60 fictional products in six categories
     Demo,
     /// No products
     None,
 }
 
-/// Values of `--durability`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum DurabilityName {
-    /// Sync at every commit
-    Full,
-    /// Sync at checkpoints only
-    Normal,
-}
-
 /// Values of `--log-format`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
     /// Text for people
     Text,
     /// JSON for programs
@@ -175,16 +176,15 @@ pub(super) enum LogFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Options::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn every_setting_is_an_environment_variable_too() {
-        let command = Options::command();
+        let command = command();
         for argument in command.get_arguments().chain(command.get_subcommands().flat_map(|sub| sub.get_arguments())) {
             let Some(long) = argument.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
             let variable = argument.get_env().unwrap_or_else(|| panic!("--{long} has no environment variable"));

@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept;
 use crate::accept::Listeners;
-use crate::cli::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, DurabilityName, ServeOptions};
+use crate::cli::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, ServeOptions};
 use crate::cli::{NAME, logging};
-use crate::config::{Admin, Catalogue, Config, Connections, Durability, HashCost, Passwords, Storage};
+use crate::config::{Admin, Catalogue, Config, Connections, HashCost, Passwords, Storage};
 use crate::echo;
 use crate::secret::Secret;
 use crate::shop::Shop;
@@ -31,13 +31,13 @@ const BACKLOG: u32 = 4096;
 const OTHER_DESCRIPTORS: u64 = 512;
 
 /// Serves the shop until SIGTERM or SIGINT.
-pub(super) fn serve(options: ServeOptions) -> anyhow::Result<ExitCode> {
-    logging::start(&options)?;
-    let config = config(&options)?;
+pub(super) fn serve(options: &ServeOptions) -> anyhow::Result<ExitCode> {
+    logging::start(options)?;
+    let config = config(options)?;
     raise_descriptor_limit(config.connections.max_connections.get() as u64);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime")?;
-    runtime.block_on(serve_until_signal(&options, &config))?;
+    runtime.block_on(serve_until_signal(options, &config))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -131,12 +131,16 @@ fn raise_descriptor_limit(connections: u64) {
 }
 
 fn config(options: &ServeOptions) -> anyhow::Result<Config> {
-    let cost = HashCost::new(options.password_memory_kib, options.password_iterations, options.password_parallelism)?;
+    let cost = HashCost::new(
+        options.shop.password_memory_kib.get(),
+        options.shop.password_iterations.get(),
+        options.password_parallelism,
+    )?;
     Ok(Config {
         database: options.database.clone(),
         admin: Admin { username: options.admin_username.clone(), password: admin_password(options)? },
         catalogue: match options.catalogue {
-            CatalogueName::Demo => Catalogue::Demo { stock: options.catalogue_stock },
+            CatalogueName::Demo => Catalogue::Demo { stock: options.shop.catalogue_stock.get().into() },
             CatalogueName::None => Catalogue::Empty,
         },
         token_lifetime: options.token_lifetime,
@@ -147,13 +151,7 @@ fn config(options: &ServeOptions) -> anyhow::Result<Config> {
             request_timeout: options.request_timeout,
             shutdown_grace: options.shutdown_grace,
         },
-        storage: Storage {
-            durability: match options.durability {
-                DurabilityName::Full => Durability::Full,
-                DurabilityName::Normal => Durability::Normal,
-            },
-            max_batch: options.max_batch,
-        },
+        storage: Storage { durability: options.shop.durability, max_batch: options.max_batch },
         trace: options.trace.clone(),
     })
 }

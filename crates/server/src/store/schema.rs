@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::config::Durability;
 use crate::error::ServerError;
+use model::settings::Durability;
 
 /// Migrations: step `n` changes a database of version `n` to `n + 1` (SQLite's `user_version`). Steps are only appended,
 /// never changed.
@@ -127,7 +127,12 @@ fn check_version(path: &Path, connection: &Connection) -> Result<i64, ServerErro
 
 fn set_up_writer(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", durability.pragma())?;
+    let synchronous = match durability {
+        // SQLite syncs its log at every commit.
+        Durability::Full => "FULL",
+        Durability::Normal => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "foreign_keys", true)
 }
 

@@ -101,7 +101,8 @@ fn errors_at_the_start_are_reported_in_one_line() {
     for (command, code, part) in [
         (with(&["--accounts-listen", &taken.to_string()]), 1, taken.to_string()),
         (with(&["--idle-timeout", "5"]), 2, "30s".into()),
-        (with(&["--password-memory-kib", "3"]), 1, "3 KiB".into()),
+        (with(&["--password-memory-kib", "3"]), 2, "expected 8 to 4194304".into()),
+        (with(&["--password-memory-kib", "8", "--password-parallelism", "2"]), 1, "8 KiB".into()),
         (with(&["--log", "=="]), 1, "--log".into()),
         (with(&["--colour", "red"]), 2, "--colour".into()),
         (with(&["--password-workers", "0"]), 2, "password-workers".into()),
