@@ -20,7 +20,7 @@ pub(super) enum Choice {
 }
 
 impl Choice {
-    /// Returns the items for `user`; `None`: nobody is logged in.
+    /// Returns the items for `user`; `None` without a login.
     pub(super) fn available(user: Option<&User>) -> Vec<Choice> {
         use Choice::{AddProduct, Browse, ChangePassword, History, LogIn, LogOut, Order, Quit, Rate, Register};
         match user {

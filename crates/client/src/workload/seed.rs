@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn the_hash_is_fnv_1a_and_parts_do_not_run_together() {
-        // "a" and the separator 0xff, computed by hand from the definition.
+        // "a" and the separator 0xff, computed from the definition.
         let a = (0xcbf2_9ce4_8422_2325_u64 ^ 0x61).wrapping_mul(0x0100_0000_01b3);
         assert_eq!(hash(&["a"]), (a ^ 0xff).wrapping_mul(0x0100_0000_01b3));
         assert_ne!(hash(&["ab", "c"]), hash(&["a", "bc"]));
