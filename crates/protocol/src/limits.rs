@@ -9,7 +9,7 @@ pub const SHOP_PORT: u16 = 5001;
 /// Default UDP port of the echo, if it is enabled.
 pub const ECHO_PORT: u16 = 5002;
 
-/// Length of a user name, characters from `A–Z a–z 0–9 _ . -`.
+/// Length of a user name, characters; see [`is_username_char`].
 pub const USERNAME_CHARS: RangeInclusive<usize> = 1..=64;
 /// Length of a new password, bytes of UTF-8.
 pub const PASSWORD_BYTES: RangeInclusive<usize> = 8..=1024;
@@ -39,3 +39,9 @@ pub const PAGE_SIZE: RangeInclusive<i64> = 1..=100;
 pub const DEFAULT_PAGE_SIZE: u32 = 20;
 /// A row's identifier.
 pub const ID: RangeInclusive<i64> = 1..=i64::MAX;
+
+/// Returns whether a user name may contain this character: `A–Z a–z 0–9 _ . -`.
+#[must_use]
+pub fn is_username_char(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "_.-".contains(character)
+}

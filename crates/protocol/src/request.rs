@@ -216,7 +216,7 @@ impl Command {
 
 fn username(fields: &mut Fields) -> Result<String, ErrorBody> {
     let name = fields.text("username", limits::USERNAME_CHARS)?;
-    if name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c)) {
+    if name.chars().all(limits::is_username_char) {
         return Ok(name);
     }
     let message = format!("field 'username': expected only letters A-Z a-z, digits and _ . -, got '{name}'");

@@ -55,8 +55,7 @@ fn create_admin(connection: &Connection, config: &Config) -> Result<Option<Secre
 /// Applies the bounds of `register` to the administrator's name and password.
 fn check_admin(admin: &Admin) -> Result<(), ServerError> {
     let name = &admin.username;
-    let allowed = name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
-    if !allowed || !limits::USERNAME_CHARS.contains(&name.len()) {
+    if !name.chars().all(limits::is_username_char) || !limits::USERNAME_CHARS.contains(&name.len()) {
         return Err(ServerError::AdminUsername { username: name.clone() });
     }
     match admin.password.as_ref().map(|password| password.reveal().len()) {
