@@ -11,12 +11,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::FromArgMatches;
 
-use crate::consistency;
+use crate::{NAME, consistency};
 pub use options::{CatalogueName, LogFormat, ServeOptions};
 use options::{CheckOptions, Command, Options};
-
-/// The program's name.
-const NAME: &str = "shop-server";
 
 /// Runs the program; the first argument is its name. Exit codes: 0 success, 1 error, 2 usage error.
 pub fn main_from<I>(args: I) -> ExitCode

@@ -39,6 +39,9 @@ use config::Config;
 use shop::Shop;
 use tokio_util::sync::CancellationToken;
 
+/// Name of the program.
+const NAME: &str = "shop-server";
+
 /// Opens the shop and serves it on `listeners` until `shutdown` is cancelled.
 ///
 /// A generated administrator's password is lost: set one in `config`.

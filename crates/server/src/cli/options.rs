@@ -10,7 +10,7 @@ use model::units::PositiveDuration;
 use protocol::limits;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::NAME;
+use crate::NAME;
 use crate::config::default;
 
 /// Environment variable with the administrator's password. There is no flag, because all users of the host can read a

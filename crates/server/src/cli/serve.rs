@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accept;
 use crate::accept::Listeners;
+use crate::cli::logging;
 use crate::cli::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, ServeOptions};
-use crate::cli::{NAME, logging};
 use crate::config::{Admin, Catalogue, Config, Connections, HashCost, Passwords, Storage};
-use crate::echo;
 use crate::secret::Secret;
 use crate::shop::Shop;
+use crate::{NAME, echo};
 
 /// Connections that the kernel may queue before they are accepted.
 const BACKLOG: u32 = 4096;
