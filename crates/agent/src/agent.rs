@@ -26,6 +26,7 @@ use crate::socket;
 use crate::socket::Heartbeat;
 use crate::token::Token;
 use programs::Programs;
+use session::{Heard, Shared};
 use work_dir::WorkDir;
 
 /// Pauses between attempts to connect: the first, and the longest that they grow to.
@@ -51,15 +52,6 @@ pub(crate) struct Options {
     pub(crate) heartbeat: Heartbeat,
 }
 
-/// What outlives connections.
-struct Agent {
-    hub: String,
-    heartbeat: Heartbeat,
-    hello: Hello,
-    work_dir: WorkDir,
-    programs: Arc<Programs>,
-}
-
 /// Runs until SIGTERM or SIGINT. Must be called on the process's first thread: programs die with the thread that
 /// started them.
 ///
@@ -71,9 +63,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let hello = Hello { agent_id, host, version: protocol::VERSION.to_owned(), token };
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let programs = Arc::new(Programs::default());
-    let agent = Agent { hub, heartbeat, hello, work_dir, programs: Arc::clone(&programs) };
+    let shared = Shared { hello, heartbeat, work_dir, programs: Arc::clone(&programs) };
     tokio::select! {
-        never = agent.serve() => match never {},
+        never = serve(&hub, &shared) => match never {},
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -81,37 +73,35 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl Agent {
-    /// Connection after connection.
-    async fn serve(&self) -> Infallible {
-        let (first_pause, longest_pause) = PAUSES;
-        let (mut pause, mut noted) = (first_pause, String::new());
-        loop {
-            let (heard, why) = match self.connect().await {
-                Ok(stream) => session::hold(self, stream).await,
-                Err(why) => (session::Heard::Nothing, why),
-            };
-            if heard == session::Heard::Hub {
-                pause = first_pause;
-            }
-            // Once for many attempts in vain: the hub may not be there for minutes.
-            let why = format!("{why:#}");
-            if noted != why {
-                warning(NAME, format_args!("{}: {why}; trying again", self.hub));
-                noted = why;
-            }
-            sleep(pause).await;
-            pause = longest_pause.min(2 * pause);
+/// Connection after connection.
+async fn serve(hub: &str, shared: &Shared) -> Infallible {
+    let (first_pause, longest_pause) = PAUSES;
+    let (mut pause, mut noted) = (first_pause, String::new());
+    loop {
+        let (heard, why) = match connect(hub).await {
+            Ok(stream) => session::hold(shared, stream).await,
+            Err(why) => (Heard::Nothing, why),
+        };
+        if heard == Heard::Hub {
+            pause = first_pause;
         }
+        // Once for many attempts in vain: the hub may not be there for minutes.
+        let why = format!("{why:#}");
+        if noted != why {
+            warning(NAME, format_args!("{hub}: {why}; trying again"));
+            noted = why;
+        }
+        sleep(pause).await;
+        pause = longest_pause.min(2 * pause);
     }
+}
 
-    async fn connect(&self) -> anyhow::Result<TcpStream> {
-        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(&self.hub)).await;
-        let stream = connected.map_err(|_| anyhow!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))?;
-        let stream = stream.context("cannot connect")?;
-        // Without a listener TCP may connect a port of this host to itself, which would then keep the hub from it.
-        ensure!(stream.local_addr()? != stream.peer_addr()?, "cannot connect: no listener");
-        socket::tune(&stream)?;
-        Ok(stream)
-    }
+async fn connect(hub: &str) -> anyhow::Result<TcpStream> {
+    let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(hub)).await;
+    let stream = connected.map_err(|_| anyhow!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))?;
+    let stream = stream.context("cannot connect")?;
+    // Without a listener TCP may connect a port of this host to itself, which would then keep the hub from it.
+    ensure!(stream.local_addr()? != stream.peer_addr()?, "cannot connect: no listener");
+    socket::tune(&stream)?;
+    Ok(stream)
 }

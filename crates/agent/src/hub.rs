@@ -23,24 +23,13 @@ use crate::messages::{Event, FromAgent, Listening, MAX_LINE_BYTES, ToAgent};
 use crate::socket::Heartbeat;
 use crate::token::Token;
 use registry::{AgentRegistry, Undelivered};
+use session::Shared;
 
 /// Events of all agents that may wait for the driver.
 const EVENTS_WAITING: usize = 64;
 
 /// Before accepting is tried again when the system refuses, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What all of the hub's tasks share.
-struct Hub {
-    /// What agents must know.
-    token: Token,
-    /// What idle agents are sent.
-    heartbeat: Heartbeat,
-    /// Which agents are connected.
-    registry: AgentRegistry,
-    /// To the driver.
-    events: mpsc::Sender<FromAgent>,
-}
 
 /// Runs until stdin closes.
 ///
@@ -53,16 +42,16 @@ pub(crate) async fn run(listen: SocketAddr, token: Token, heartbeat: Heartbeat) 
     json_line(&Listening { listening: listener.local_addr()? })?;
     let (events, mut queue) = mpsc::channel(EVENTS_WAITING);
     let mut driver = tokio::io::stdout();
-    let hub = Arc::new(Hub { token, heartbeat, registry: AgentRegistry::default(), events });
+    let hub = Arc::new(Shared { token, heartbeat, registry: AgentRegistry::default(), events });
     tokio::select! {
-        done = hub.pass_on_requests(tokio::io::stdin()) => done,
+        done = pass_on_requests(&hub, tokio::io::stdin()) => done,
         done = write_messages(&mut queue, &mut driver) => done.context("cannot write events to stdout"),
         never = accept(&listener, &hub) => match never {},
     }
 }
 
 /// Takes in agents, each in a task of its own.
-async fn accept(listener: &TcpListener, hub: &Arc<Hub>) -> Infallible {
+async fn accept(listener: &TcpListener, hub: &Arc<Shared>) -> Infallible {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
@@ -76,35 +65,33 @@ async fn accept(listener: &TcpListener, hub: &Arc<Hub>) -> Infallible {
     }
 }
 
-impl Hub {
-    /// Reads requests until there are no more.
-    async fn pass_on_requests(&self, driver: impl AsyncRead + Unpin) -> anyhow::Result<()> {
-        let mut lines = lines(driver, MAX_LINE_BYTES);
-        while let Some(message) = next_message(&mut lines).await.context("stdin")? {
-            self.pass_on(&message)?;
-        }
-        Ok(())
+/// Reads requests until there are no more.
+async fn pass_on_requests(hub: &Shared, driver: impl AsyncRead + Unpin) -> anyhow::Result<()> {
+    let mut lines = lines(driver, MAX_LINE_BYTES);
+    while let Some(message) = next_message(&mut lines).await.context("stdin")? {
+        pass_on(hub, &message)?;
     }
+    Ok(())
+}
 
-    fn pass_on(&self, ToAgent { to, request }: &ToAgent) -> anyhow::Result<()> {
-        match self.registry.deliver(*to, line_of(request)?) {
-            Ok(()) => {}
-            Err(Undelivered::Absent) if request.awaits_answer() => {
-                let why = format!("agent {to} is not connected");
-                self.tell_later(FromAgent { from: *to, event: Event::Failed { id: request.id(), why } });
-            }
-            // Its programs are gone, and the driver was told.
-            Err(Undelivered::Absent) => {}
-            Err(Undelivered::TooMuch) => warning(NAME, format_args!("agent {to} takes no requests any more: given up")),
+fn pass_on(hub: &Shared, ToAgent { to, request }: &ToAgent) -> anyhow::Result<()> {
+    match hub.registry.deliver(*to, line_of(request)?) {
+        Ok(()) => {}
+        Err(Undelivered::Absent) if request.awaits_answer() => {
+            let why = format!("agent {to} is not connected");
+            tell_later(hub, FromAgent { from: *to, event: Event::Failed { id: request.id(), why } });
         }
-        Ok(())
+        // Its programs are gone, and the driver was told.
+        Err(Undelivered::Absent) => {}
+        Err(Undelivered::TooMuch) => warning(NAME, format_args!("agent {to} takes no requests any more: given up")),
     }
+    Ok(())
+}
 
-    /// Tells the driver without waiting here: a driver that first writes all requests and then reads must not be stuck.
-    /// What waits is bounded by the requests it makes.
-    fn tell_later(&self, event: FromAgent) {
-        let events = self.events.clone();
-        // When events are no longer received the hub is about to exit.
-        tokio::spawn(async move { drop(events.send(event).await) });
-    }
+/// Tells the driver without waiting here: a driver that first writes all requests and then reads must not be stuck.
+/// What waits is bounded by the requests it makes.
+fn tell_later(hub: &Shared, event: FromAgent) {
+    let events = hub.events.clone();
+    // When events are no longer received the hub is about to exit.
+    tokio::spawn(async move { drop(events.send(event).await) });
 }

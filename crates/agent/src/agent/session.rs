@@ -16,11 +16,11 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::NAME;
+use crate::agent::file;
 use crate::agent::output::follow;
 use crate::agent::program::Program;
 use crate::agent::programs::Programs;
 use crate::agent::work_dir::WorkDir;
-use crate::agent::{Agent, file};
 use crate::json_lines::{line_of, lines, next_line, parse, write_messages};
 use crate::messages::{Event, Hello, MAX_LINE_BYTES, Request};
 use crate::queue::Full;
@@ -38,33 +38,33 @@ pub(super) enum Heard {
     Hub,
 }
 
-/// What requests need.
+/// State of an agent that outlives its connections.
+pub(super) struct Shared {
+    pub(super) hello: Hello,
+    pub(super) heartbeat: Heartbeat,
+    pub(super) work_dir: WorkDir,
+    pub(super) programs: Arc<Programs>,
+}
+
+/// One connection.
 struct Session<'a> {
-    heartbeat: Heartbeat,
-    work_dir: &'a WorkDir,
-    programs: &'a Arc<Programs>,
+    shared: &'a Shared,
     events: mpsc::Sender<Event>,
     /// Everything that runs for this connection.
     tasks: TaskTracker,
 }
 
 /// Serves a connection until it ends, and leaves nothing of it behind.
-pub(super) async fn hold(agent: &Agent, stream: TcpStream) -> (Heard, anyhow::Error) {
+pub(super) async fn hold(shared: &Shared, stream: TcpStream) -> (Heard, anyhow::Error) {
     let (reader, writer) = stream.into_split();
     let (events, queue) = mpsc::channel(EVENTS_WAITING);
-    let session = Session {
-        heartbeat: agent.heartbeat,
-        work_dir: &agent.work_dir,
-        programs: &agent.programs,
-        events,
-        tasks: TaskTracker::new(),
-    };
+    let session = Session { shared, events, tasks: TaskTracker::new() };
     let mut heard = Heard::Nothing;
     // The loser of the two is dropped, and with it its end of the socket and of the queue: nothing waits to send any
     // more.
     let why = tokio::select! {
         why = session.listen(reader, &mut heard) => why,
-        why = talk(&agent.hello, queue, writer) => why,
+        why = talk(&shared.hello, queue, writer) => why,
     };
     session.end().await;
     (heard, why)
@@ -87,7 +87,7 @@ impl Session<'_> {
     /// Does what is asked until the hub is gone or silent.
     async fn listen(&self, hub: OwnedReadHalf, heard: &mut Heard) -> anyhow::Error {
         let mut lines = lines(hub, MAX_LINE_BYTES);
-        let silence = self.heartbeat.timeout();
+        let silence = self.shared.heartbeat.timeout();
         loop {
             let line = match timeout(silence, next_line(&mut lines)).await {
                 Ok(Ok(Some(line))) => line,
@@ -112,15 +112,16 @@ impl Session<'_> {
                 self.start(id, &Program { program, arguments, environment, has_stdin });
             }
             Request::Input { id, text } => {
-                if let Err(Full) = self.programs.input(id, text + "\n") {
-                    self.programs
+                if let Err(Full) = self.shared.programs.input(id, text + "\n") {
+                    self.shared
+                        .programs
                         .kill_because(id, "killed: it does not read its stdin, and too many lines wait for it");
                 }
             }
-            Request::CloseInput { id } => self.programs.close_input(id),
-            Request::Kill { id } => self.programs.kill(id),
+            Request::CloseInput { id } => self.shared.programs.close_input(id),
+            Request::Kill { id } => self.shared.programs.kill(id),
             Request::GetFile { id, path } => {
-                let (path, events) = (self.work_dir.path().join(path), self.events.clone());
+                let (path, events) = (self.shared.work_dir.path().join(path), self.events.clone());
                 self.tasks.spawn(async move { file::send(id, &path, &events).await });
             }
             Request::Reset { id } => self.reset(id),
@@ -128,10 +129,10 @@ impl Session<'_> {
     }
 
     fn start(&self, id: u64, program: &Program) {
-        let started = self.programs.start(id, || program.spawn(self.work_dir.path()));
+        let started = self.shared.programs.start(id, || program.spawn(self.shared.work_dir.path()));
         match started {
             Ok(child) => {
-                let (programs, events) = (Arc::clone(self.programs), self.events.clone());
+                let (programs, events) = (Arc::clone(&self.shared.programs), self.events.clone());
                 self.tasks.spawn(follow(id, child, programs, events));
             }
             Err(error) => self.answer(Event::Failed { id, why: format!("{error:#}") }),
@@ -139,7 +140,8 @@ impl Session<'_> {
     }
 
     fn reset(&self, id: u64) {
-        let (programs, work_dir, events) = (Arc::clone(self.programs), self.work_dir.clone(), self.events.clone());
+        let (programs, work_dir, events) =
+            (Arc::clone(&self.shared.programs), self.shared.work_dir.clone(), self.events.clone());
         let closed = programs.close_to_newcomers();
         self.tasks.spawn(async move {
             programs.kill_all();
@@ -161,10 +163,10 @@ impl Session<'_> {
     }
 
     async fn end(self) {
-        self.programs.kill_all();
+        self.shared.programs.kill_all();
         self.tasks.close();
         self.tasks.wait().await;
-        if let Err(error) = self.work_dir.empty().await {
+        if let Err(error) = self.shared.work_dir.empty().await {
             warning(NAME, format_args!("{error:#}"));
         }
     }

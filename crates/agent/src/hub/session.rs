@@ -9,16 +9,17 @@ use program_main::warning;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::NAME;
-use crate::hub::Hub;
-use crate::hub::registry::AgentHandle;
+use crate::hub::registry::{AgentHandle, AgentRegistry};
 use crate::json_lines::{Lines, lines, next_message};
 use crate::messages::{Event, FromAgent, Hello, MAX_LINE_BYTES};
 use crate::queue::{Receiver, queue};
 use crate::socket;
 use crate::socket::Heartbeat;
+use crate::token::Token;
 
 /// Within this an agent must have introduced itself.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,8 +30,20 @@ const MAX_HELLO_BYTES: usize = 8 * 1024;
 /// How long an agent may take nothing of what is sent to it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What all of the hub's tasks share.
+pub(super) struct Shared {
+    /// What agents must know.
+    pub(super) token: Token,
+    /// What idle agents are sent.
+    pub(super) heartbeat: Heartbeat,
+    /// Which agents are connected.
+    pub(super) registry: AgentRegistry,
+    /// To the driver.
+    pub(super) events: mpsc::Sender<FromAgent>,
+}
+
 /// Serves a connection until it ends.
-pub(super) async fn hold(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn hold(hub: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
     let tuned = socket::tune(&stream).and_then(|()| socket::limit_unanswered(&stream, hub.heartbeat));
     let (reader, writer) = stream.into_split();
     let mut first_lines = lines(reader, MAX_HELLO_BYTES);
@@ -64,7 +77,7 @@ pub(super) async fn hold(hub: Arc<Hub>, stream: TcpStream, peer: SocketAddr) {
 }
 
 /// The agent's first line, if it shows that the agent belongs here.
-async fn hello(lines: &mut Lines<OwnedReadHalf>, hub: &Hub) -> anyhow::Result<Hello> {
+async fn hello(lines: &mut Lines<OwnedReadHalf>, hub: &Shared) -> anyhow::Result<Hello> {
     let line = timeout(HELLO_TIMEOUT, next_message::<Hello, _>(lines)).await;
     let line = line.with_context(|| format!("it did not introduce itself within {} s", HELLO_TIMEOUT.as_secs()))?;
     let hello = line?.context("it left without introducing itself")?;
@@ -75,7 +88,7 @@ async fn hello(lines: &mut Lines<OwnedReadHalf>, hub: &Hub) -> anyhow::Result<He
 
 /// Enters the agent, and tells the driver of it and of all that it says.
 async fn listen(
-    hub: &Hub,
+    hub: &Shared,
     handle: &Arc<AgentHandle>,
     agent_id: u32,
     hello: Event,
