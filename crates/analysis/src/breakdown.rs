@@ -4,7 +4,7 @@
 //! is split by the counters of both kernels and by the time that a link with this round trip and rate needs. Time that
 //! cannot be attributed is `other`, never guessed. docs/measuring.md describes the rules.
 
-use crate::sample::Sample;
+use crate::timings::Timings;
 
 /// A component of a latency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,11 +52,11 @@ pub(crate) struct LinkParameters {
 }
 
 impl LinkParameters {
-    /// Returns the parameters of the link that `samples` used. In front of a rate limit packets queue, and a connection
-    /// with one request may have no round trip without queueing: the minimum over all connections is used.
-    pub(crate) fn of(samples: &[&Sample], rate_kbit: Option<f64>) -> Self {
-        let known = samples.iter().filter_map(|sample| sample.tcp_min_rtt_ms).filter(is_positive);
-        LinkParameters { rate_kbit, base_rtt_ms: rate_kbit.and_then(|_| known.min_by(f64::total_cmp)) }
+    /// Returns the parameters of a link on which `min_rtt_ms` is the shortest round trip of all connections. In front of
+    /// a rate limit packets queue, and a connection with one request may have no round trip without queueing: the
+    /// minimum over all connections is used.
+    pub(crate) fn new(rate_kbit: Option<f64>, min_rtt_ms: Option<f64>) -> Self {
+        LinkParameters { rate_kbit, base_rtt_ms: rate_kbit.and(min_rtt_ms) }
     }
 }
 
@@ -78,15 +78,15 @@ const HEADER_BYTES: f64 = 52.0;
 const INITIAL_WINDOW: f64 = 10.0;
 
 impl Components {
-    /// Splits the latency of `sample`, measured over `link`.
+    /// Splits the latency of an operation over `link`.
     #[must_use]
-    pub(crate) fn of(sample: &Sample, link: LinkParameters) -> Self {
-        let mut split = Split::new(sample, link);
-        split.take(Component::Queueing, sample.wait_ms);
+    pub(crate) fn of(timings: &Timings, link: LinkParameters) -> Self {
+        let mut split = Split::new(timings, link);
+        split.take(Component::Queueing, timings.wait_ms);
         split.handshake();
         split.server();
-        match sample.rtt_ms {
-            Some(rtt_ms) => split.network(rtt_ms - sample.server_ms.unwrap_or_default()),
+        match timings.rtt_ms {
+            Some(rtt_ms) => split.network(rtt_ms - timings.server_ms.unwrap_or_default()),
             // No response arrived. Retransmitted segments explain the wait; without them the cause is unknown.
             None if split.retransmitted_more_than(0) => {
                 split.take(Component::Retransmission, split.remaining);
@@ -109,14 +109,14 @@ impl Components {
     }
 
     /// Adds each component of `other`, multiplied by `weight`.
-    pub(crate) fn plus(self, other: &Components, weight: f64) -> Components {
-        Components(std::array::from_fn(|index| self.0[index] + weight * other.0[index]))
+    pub(crate) fn add(&mut self, other: &Components, weight: f64) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, one)| *sum += weight * one);
     }
 }
 
 /// A latency of which `remaining` is not yet attributed.
 struct Split<'a> {
-    sample: &'a Sample,
+    timings: &'a Timings,
     /// Rate limit, bits per millisecond.
     rate: Option<f64>,
     /// RTT of the link without queueing, milliseconds.
@@ -128,13 +128,13 @@ struct Split<'a> {
 }
 
 impl<'a> Split<'a> {
-    fn new(sample: &'a Sample, link: LinkParameters) -> Self {
-        let base_ms = link.base_rtt_ms.or(sample.tcp_min_rtt_ms).or(sample.tcp_rtt_ms);
+    fn new(timings: &'a Timings, link: LinkParameters) -> Self {
+        let base_ms = link.base_rtt_ms.or(timings.tcp_min_rtt_ms).or(timings.tcp_rtt_ms);
         Split {
-            sample,
+            timings,
             rate: link.rate_kbit.filter(is_positive),
             base_ms: base_ms.filter(is_positive),
-            remaining: Some(sample.latency_ms).filter(is_positive).unwrap_or_default(),
+            remaining: Some(timings.latency_ms).filter(is_positive).unwrap_or_default(),
             components: Components::default(),
             handshake_timeouts: 0,
         }
@@ -156,18 +156,18 @@ impl<'a> Split<'a> {
     /// retransmitted SYN that it receives. So `n` timeouts account for at most `n` SYNs, and for at most `n` SYN-ACKs
     /// plus one per retransmitted SYN.
     fn retransmitted_more_than(&self, handshake_timeouts: u32) -> bool {
-        let (client, server) = (self.sample.tcp_retransmits, self.sample.server_tcp_retransmits);
+        let (client, server) = (self.timings.tcp_retransmits, self.timings.server_tcp_retransmits);
         client.is_some_and(|count| count > handshake_timeouts)
             || server.is_some_and(|count| count > handshake_timeouts + client.unwrap_or(handshake_timeouts))
     }
 
     /// Returns whether the counts of both sides are known and zero.
     fn nothing_retransmitted(&self) -> bool {
-        self.sample.tcp_retransmits == Some(0) && self.sample.server_tcp_retransmits == Some(0)
+        self.timings.tcp_retransmits == Some(0) && self.timings.server_tcp_retransmits == Some(0)
     }
 
     fn handshake(&mut self) {
-        let Some(connect_ms) = self.sample.connect_ms.filter(is_positive) else { return };
+        let Some(connect_ms) = self.timings.connect_ms.filter(is_positive) else { return };
         let base_ms = self.base_ms.unwrap_or(connect_ms).min(connect_ms);
         let beyond = connect_ms - base_ms;
         self.handshake_timeouts =
@@ -185,12 +185,12 @@ impl<'a> Split<'a> {
     }
 
     fn server(&mut self) {
-        let Some(server_ms) = self.sample.server_ms else { return };
+        let Some(server_ms) = self.timings.server_ms else { return };
         // Limited to the RTT of the request: the two come from different clocks.
-        let mut remaining = self.sample.rtt_ms.map_or(server_ms, |rtt_ms| server_ms.min(rtt_ms)).max(0.0);
+        let mut remaining = self.timings.rtt_ms.map_or(server_ms, |rtt_ms| server_ms.min(rtt_ms)).max(0.0);
         for (component, amount) in [
-            (Component::Queueing, self.sample.server_queue_ms),
-            (Component::Database, self.sample.server_database_ms),
+            (Component::Queueing, self.timings.server_queue_ms),
+            (Component::Database, self.timings.server_database_ms),
             (Component::Server, Some(remaining)),
         ] {
             remaining -= self.take(component, amount.unwrap_or_default().min(remaining));
@@ -202,7 +202,7 @@ impl<'a> Split<'a> {
         let Some(base_ms) = self.base_ms else { return };
         let mut remaining = network_ms.max(0.0).min(self.remaining);
         remaining -= self.take(Component::RoundTrips, base_ms.min(remaining));
-        let bytes = self.sample.response_bytes.unwrap_or_default() as f64;
+        let bytes = self.timings.response_bytes.unwrap_or_default() as f64;
         if let Some(rate) = self.rate {
             let link_ms = serialisation_ms(bytes, rate) + self.queue_ms(base_ms);
             remaining -= self.take(Component::Transmission, link_ms.min(remaining));
@@ -221,8 +221,8 @@ impl<'a> Split<'a> {
     /// After a timeout in the handshake the client's RTT is ignored: its kernel counts the time since the first SYN as
     /// a round trip.
     fn queue_ms(&self, base_ms: f64) -> f64 {
-        let client = self.sample.tcp_rtt_ms.filter(|_| self.handshake_timeouts == 0);
-        let measured = [client, self.sample.server_tcp_rtt_ms];
+        let client = self.timings.tcp_rtt_ms.filter(|_| self.handshake_timeouts == 0);
+        let measured = [client, self.timings.server_tcp_rtt_ms];
         measured.into_iter().flatten().fold(0.0, |max, rtt_ms| f64::max(max, rtt_ms - base_ms))
     }
 }

@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::breakdown::Component;
-use crate::cell::CellInfo;
-use crate::mean_breakdown::MeanBreakdown;
-use crate::pooled_samples::{PooledSamples, RunSamples};
-use crate::sample::Sample;
+use crate::mean_breakdown::{Breakdown, MeanBreakdown};
+use crate::pool::Pool;
+use crate::run_statistics::RunStatistics;
 
 /// Means over the successful operations of one kind under one value of a condition. The components add up to the
 /// latency.
@@ -44,24 +43,23 @@ pub struct BreakdownRow {
 
 /// Returns the rows of the pooled baseline, then of each condition's values from mild to severe. Subsets without
 /// operations have no row.
-#[must_use]
-pub fn breakdown_rows(samples: &[Sample], cells: &[CellInfo]) -> Vec<BreakdownRow> {
-    RunSamples::new(samples, cells).all().flat_map(rows_of).collect()
+pub(crate) fn breakdown_rows(run: &RunStatistics) -> Vec<BreakdownRow> {
+    run.pools().flat_map(rows_of).collect()
 }
 
-fn rows_of(pooled: &PooledSamples) -> Vec<BreakdownRow> {
-    let groups = pooled.operations().filter_map(|operation| pooled.group(operation).map(|group| (operation, group)));
-    let subsets = groups.flat_map(|(operation, group)| {
-        [("all", group.breakdown.all), ("slowest", group.breakdown.slowest)].map(|subset| (operation, subset))
+fn rows_of(pool: &Pool) -> Vec<BreakdownRow> {
+    let subsets = pool.operations().flat_map(|(operation, statistics)| {
+        let Breakdown { all, slowest, .. } = statistics.breakdown;
+        [("all", all), ("slowest", slowest)].map(|subset| (operation, subset))
     });
-    subsets.filter_map(|(operation, (subset, mean))| Some(row(pooled, operation, subset, &mean?))).collect()
+    subsets.filter_map(|(operation, (subset, mean))| Some(row(pool, operation, subset, &mean?))).collect()
 }
 
-fn row(pooled: &PooledSamples, operation: &str, subset: &str, mean: &MeanBreakdown) -> BreakdownRow {
+fn row(pool: &Pool, operation: &str, subset: &str, mean: &MeanBreakdown) -> BreakdownRow {
     let component = |component: Component| mean.components.get(component);
     BreakdownRow {
-        condition: pooled.condition.clone(),
-        value: pooled.value.clone(),
+        condition: pool.name.condition().to_owned(),
+        value: pool.name.value().to_owned(),
         operation: operation.to_owned(),
         subset: subset.to_owned(),
         n: mean.n,

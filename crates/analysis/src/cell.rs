@@ -1,8 +1,7 @@
 //! What the analysis needs to know about a cell in addition to its samples: its condition and its verdict.
 
+use model::Cell;
 use serde::{Deserialize, Serialize};
-
-use crate::cell_issue::CellIssue;
 
 /// How far a cell's numbers can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,21 +17,11 @@ pub enum Verdict {
     Interrupted,
 }
 
-/// One cell of the run (one condition × one repetition), as planned and verified.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One cell of the run, as planned and verified.
+#[derive(Debug, Clone, PartialEq)]
 pub struct CellInfo {
-    /// The cell's id, as in its samples (`loss-1%-r1`).
-    pub cell: String,
-    /// The swept parameter: `loss`, `delay`, `rate` …; empty for a cell that sweeps none.
-    pub condition: String,
-    /// The parameter's value with its unit (`1%`, `50ms`, `100kbit`).
-    pub value: String,
-    /// Number of the repetition, from 1.
-    pub repetition: u32,
-    /// Whether the link has no impairment (no condition, or loss 0 %, delay 0): the cell belongs to the baseline.
-    pub baseline: bool,
-    /// The value as a number for the x axis: percent for loss, milliseconds for delay, kbit/s for rate.
-    pub magnitude: f64,
+    /// The cell as planned.
+    pub cell: Cell,
     /// How far the cell's numbers can be trusted.
     pub verdict: Verdict,
     /// Length of the measurement window, seconds.
@@ -41,14 +30,16 @@ pub struct CellInfo {
     pub overloaded: bool,
     /// Whether slow operations were slow in the server.
     pub stalled: bool,
-    /// Rate limit of the link, kbit/s, if it has one.
-    pub rate_kbit: Option<f64>,
 }
 
 impl CellInfo {
-    /// Returns whether the cell is verified, its host was not overloaded and its server did not stall.
-    #[must_use]
-    pub fn is_reliable(&self) -> bool {
-        !CellIssue::ALL.iter().any(|issue| issue.applies_to(self))
+    /// Returns whether the link has no impairment: the cell belongs to the baseline.
+    pub(crate) fn is_baseline(&self) -> bool {
+        self.cell.condition.is_baseline()
+    }
+
+    /// Returns the rate limit of the link, kbit/s, if it has one.
+    pub(crate) fn rate_kbit(&self) -> Option<f64> {
+        self.cell.condition.rate.map(|rate| rate.bits_per_second() as f64 / 1e3)
     }
 }

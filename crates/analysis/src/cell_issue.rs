@@ -17,14 +17,26 @@ pub(crate) enum CellIssue {
     ServerStalled,
 }
 
+impl CellInfo {
+    /// Returns whether the cell is verified, its host was not overloaded and its server did not stall.
+    #[must_use]
+    pub fn is_reliable(&self) -> bool {
+        CellIssue::of(self).next().is_none()
+    }
+}
+
 impl CellIssue {
     /// All issues, in the order in which they are shown.
     pub(crate) const ALL: [Self; 5] =
         [Self::Unverified, Self::Failed, Self::Interrupted, Self::Overloaded, Self::ServerStalled];
 
+    /// Returns the issues of `cell`.
+    pub(crate) fn of(cell: &CellInfo) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|issue| issue.applies_to(cell))
+    }
+
     /// Returns whether `cell` has this issue.
-    #[must_use]
-    pub(crate) fn applies_to(self, cell: &CellInfo) -> bool {
+    fn applies_to(self, cell: &CellInfo) -> bool {
         match self {
             Self::Unverified => cell.verdict == Verdict::Unverified,
             Self::Failed => cell.verdict == Verdict::Failed,

@@ -1,52 +1,44 @@
-//! Titles, units and order of conditions. A condition that is not listed here keeps its own name.
+//! Titles, units and order of swept parameters and their values.
 
-struct ConditionLabel {
-    condition: &'static str,
-    title: &'static str,
-    unit: &'static str,
-}
+use model::SweptParameter;
 
-const LABELS: [ConditionLabel; 5] = [
-    ConditionLabel { condition: "loss", title: "Packet loss", unit: "%" },
-    ConditionLabel { condition: "delay", title: "Delay", unit: "ms" },
-    ConditionLabel { condition: "rate", title: "Link rate", unit: "kbit/s" },
-    ConditionLabel { condition: "combined", title: "Combined conditions", unit: "" },
-    ConditionLabel { condition: BASELINE, title: "Baseline", unit: "" },
-];
-
-/// Name of the baseline in tables and graphs.
+/// Name of the pooled baseline in tables and graphs.
 pub(crate) const BASELINE: &str = "baseline";
 
-fn label_of(condition: &str) -> Option<&'static ConditionLabel> {
-    LABELS.iter().find(|label| label.condition == condition)
+/// Returns the parameter's title (`Packet loss`).
+pub(crate) fn title(parameter: SweptParameter) -> &'static str {
+    match parameter {
+        SweptParameter::Loss => "Packet loss",
+        SweptParameter::Delay => "Delay",
+        SweptParameter::Rate => "Link rate",
+        SweptParameter::Combined => "Combined conditions",
+    }
 }
 
-/// Returns the condition's title (`Packet loss`), or its name if it is not listed.
-pub(crate) fn title(condition: &str) -> &str {
-    label_of(condition).map_or(condition, |label| label.title)
+/// Returns the unit of the parameter's magnitude, if it has one.
+pub(crate) fn unit(parameter: SweptParameter) -> Option<&'static str> {
+    match parameter {
+        SweptParameter::Loss => Some("%"),
+        SweptParameter::Delay => Some("ms"),
+        SweptParameter::Rate => Some("kbit/s"),
+        SweptParameter::Combined => None,
+    }
 }
 
-/// Returns the unit of the condition's magnitude, if it has one.
-pub(crate) fn unit(condition: &str) -> Option<&'static str> {
-    label_of(condition).map(|label| label.unit).filter(|unit| !unit.is_empty())
-}
-
-/// Returns the name of an axis of the condition's values (`Packet loss (%)`).
-pub(crate) fn axis_name(condition: &str) -> String {
-    match unit(condition) {
-        Some(unit) => format!("{} ({unit})", title(condition)),
-        None => title(condition).to_owned(),
+/// Returns the name of an axis of the parameter's values (`Packet loss (%)`).
+pub(crate) fn axis_name(parameter: SweptParameter) -> String {
+    match unit(parameter) {
+        Some(unit) => format!("{} ({unit})", title(parameter)),
+        None => title(parameter).to_owned(),
     }
 }
 
 /// Returns the key that sorts values from mild to severe: a lower rate is more severe, otherwise a larger value is.
-pub(crate) fn severity(condition: &str, magnitude: f64) -> f64 {
-    if condition == "rate" { -magnitude } else { magnitude }
-}
-
-/// Returns the condition's position among the others: listed ones first, in the order of the list.
-pub(crate) fn rank(condition: &str) -> usize {
-    LABELS.iter().position(|label| label.condition == condition).unwrap_or(LABELS.len())
+pub(crate) fn severity(parameter: SweptParameter, magnitude: f64) -> f64 {
+    match parameter {
+        SweptParameter::Rate => -magnitude,
+        SweptParameter::Loss | SweptParameter::Delay | SweptParameter::Combined => magnitude,
+    }
 }
 
 #[cfg(test)]
@@ -55,14 +47,14 @@ mod tests {
 
     #[test]
     fn axes_carry_units() {
-        assert_eq!(axis_name("loss"), "Packet loss (%)");
-        assert_eq!(axis_name("rate"), "Link rate (kbit/s)");
-        assert_eq!(axis_name("direction"), "direction");
+        assert_eq!(axis_name(SweptParameter::Loss), "Packet loss (%)");
+        assert_eq!(axis_name(SweptParameter::Rate), "Link rate (kbit/s)");
+        assert_eq!(axis_name(SweptParameter::Combined), "Combined conditions");
     }
 
     #[test]
     fn a_low_rate_is_severe() {
-        assert!(severity("rate", 1000.0) < severity("rate", 100.0));
-        assert!(severity("delay", 50.0) < severity("delay", 100.0));
+        assert!(severity(SweptParameter::Rate, 1000.0) < severity(SweptParameter::Rate, 100.0));
+        assert!(severity(SweptParameter::Delay, 50.0) < severity(SweptParameter::Delay, 100.0));
     }
 }

@@ -142,7 +142,7 @@ fn of_percentile(
     value: f64,
     random: &mut Random,
 ) -> Result<ConfidenceInterval, MissingInterval> {
-    let below = |values: &Sorted| values.values().partition_point(|one| *one <= value) as f64;
+    let below = |values: &Sorted| values.count_up_to(value) as f64;
     let sums: Vec<(f64, f64)> = repetitions.iter().map(|values| (below(values), values.len() as f64)).collect();
     let half = half_width(&linearised(&sums), random).ok_or(MissingInterval::NoVariation)?;
     let low = percentile(pooled, (q - half).max(0.0)).ok_or(MissingInterval::NoSamples)?;
@@ -151,7 +151,7 @@ fn of_percentile(
 }
 
 fn of_mean(repetitions: &[&Sorted], value: f64, random: &mut Random) -> Result<ConfidenceInterval, MissingInterval> {
-    let sums = repetitions.iter().map(|values| (values.values().iter().sum(), values.len() as f64));
+    let sums = repetitions.iter().map(|values| (values.iter().sum(), values.len() as f64));
     of_ratio(&sums.collect::<Vec<_>>(), value, random)
 }
 
@@ -182,7 +182,7 @@ fn linearised(sums: &[(f64, f64)]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample::Outcome;
+    use model::Outcome;
 
     fn estimate(repetitions: &[Vec<f64>], statistic: Statistic) -> Estimate {
         let sorted: Vec<Sorted> = repetitions.iter().map(|values| values.iter().copied().collect()).collect();

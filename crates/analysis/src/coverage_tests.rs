@@ -6,11 +6,12 @@
 
 use std::fmt::Write;
 
+use model::Outcome;
+
 use crate::confidence_interval::{ConfidenceInterval, Estimate, MIN_REPETITIONS, MissingInterval};
 use crate::outcome_counts::OutcomeCounts;
 use crate::percentile::{Sorted, mean, percentile};
 use crate::random::Random;
-use crate::sample::Outcome;
 use crate::statistic::Statistic;
 
 const POPULATION: usize = 500;
@@ -182,7 +183,7 @@ fn format_percents(percents: &[f64]) -> String {
 }
 
 fn joined(repetitions: &[&Sorted]) -> Vec<f64> {
-    repetitions.iter().flat_map(|values| values.values()).copied().collect()
+    repetitions.iter().flat_map(|values| values.iter()).collect()
 }
 
 /// Adds repetitions until the relative half-width of the median's CI is at most `target`, or there are 40; returns
@@ -193,7 +194,7 @@ fn repeat_until(population: &[Repetition], target: f64, random: &mut Random) -> 
         let added = if each.is_empty() { MIN_REPETITIONS } else { 1 };
         let drawn: Vec<&Sorted> = draw(population, added, random).into_iter().map(|one| &one.latency_ms).collect();
         // Joins two sorted sets: sorting all repetitions again took most of this test's time.
-        pooled = Sorted::new([pooled.values(), &joined(&drawn)].concat());
+        pooled = Sorted::merged(std::iter::once(&pooled).chain(drawn.iter().copied()));
         each.extend(drawn);
         let got = Estimate::of(&pooled, &each, Statistic::P50, random);
         if each.len() == 40 || got.relative_half_width().is_some_and(|width| width <= target) {
@@ -209,8 +210,7 @@ fn the_stopping_rule_costs_little_coverage() {
     const RUNS: usize = 500;
     let mut random = Random::new(seed(), &["stopping"]);
     let population: Vec<Repetition> = (0..POPULATION).map(|_| MODELS[0].repetition(&mut random)).collect();
-    let true_value =
-        percentile(&population.iter().flat_map(|one| one.latency_ms.values()).copied().collect(), 0.5).unwrap();
+    let true_value = percentile(&Sorted::merged(population.iter().map(|one| &one.latency_ms)), 0.5).unwrap();
     for target in [0.10, 0.07] {
         let (mut covered, mut repetitions) = (0, 0);
         for _ in 0..RUNS {

@@ -1,7 +1,6 @@
 //! The statistics that summarise a set of durations.
 
 use crate::percentile::{Sorted, mean, percentile};
-use crate::statistic::Statistic;
 
 /// Statistics of a set of durations, milliseconds; `None` without values.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -33,23 +32,6 @@ impl Distribution {
             max: values.max(),
         }
     }
-
-    /// Returns a statistic, even if it is undersampled.
-    #[must_use]
-    pub fn get(&self, statistic: Statistic) -> Option<f64> {
-        match statistic {
-            Statistic::P50 => self.p50,
-            Statistic::P95 => self.p95,
-            Statistic::P99 => self.p99,
-            Statistic::Mean => self.mean,
-        }
-    }
-
-    /// Returns a statistic, unless it is undersampled.
-    #[must_use]
-    pub fn reliable(&self, statistic: Statistic) -> Option<f64> {
-        if statistic.is_undersampled(self.n) { None } else { self.get(statistic) }
-    }
 }
 
 #[cfg(test)]
@@ -61,16 +43,6 @@ mod tests {
         let got = Distribution::of(&(1..=5).map(f64::from).collect());
         assert_eq!((got.n, got.mean, got.p50, got.max), (5, Some(3.0), Some(3.0), Some(5.0)));
         assert!((got.p95.unwrap() - 4.8).abs() < 1e-9);
-    }
-
-    #[test]
-    fn an_undersampled_percentile_is_not_reliable() {
-        let with = |n: u32| Distribution::of(&(0..n).map(f64::from).collect());
-        let reliable = |n: u32| Statistic::ALL.map(|statistic| with(n).reliable(statistic).is_some());
-        assert_eq!(reliable(19), [false, false, false, true]);
-        assert_eq!(reliable(200), [true, true, false, true]);
-        assert_eq!(reliable(1000), [true; 4]);
-        assert!(Statistic::ALL.iter().all(|statistic| with(1).get(*statistic).is_some()));
     }
 
     #[test]

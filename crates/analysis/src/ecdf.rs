@@ -14,7 +14,7 @@ impl Ecdf {
     pub(crate) fn of(values: &Sorted) -> Option<Self> {
         let n = values.len() as f64;
         let mut steps: Vec<(f64, f64)> = Vec::new();
-        for (index, &value) in values.values().iter().enumerate() {
+        for (index, value) in values.iter().enumerate() {
             let fraction = (index + 1) as f64 / n;
             match steps.last_mut() {
                 Some(last) if last.0 == value => last.1 = fraction,

@@ -23,9 +23,7 @@ mod scene;
 mod stacked_bars;
 mod text_placement;
 
-use crate::cell::CellInfo;
-use crate::pooled_samples::{PooledSamples, RunSamples, SweepSamples};
-use crate::sample::Sample;
+use crate::run_statistics::{RunStatistics, Sweep};
 use font::Fonts;
 use scene::Scene;
 
@@ -81,54 +79,26 @@ pub struct Graph {
     pub svg: String,
 }
 
-/// Draws all graphs of a run: for each condition with samples five graphs of the measurements and two latency
-/// breakdowns, and for the run one overview of each kind.
-///
-/// A run without conditions gets the same graphs of its baseline. Graphs with a single plot are 960×600 pixels, the
-/// overview is 1500×900, latency breakdowns are 1200 pixels wide and as high as their panels. The same `seed` gives the
-/// same confidence intervals.
-///
-/// # Errors
-/// [`GraphError::NoSamples`] if no listed cell has a sample; the other variants if drawing or encoding fails.
-pub fn draw_all(samples: &[Sample], cells: &[CellInfo], title: &RunTitle, seed: u64) -> Result<Vec<Graph>, GraphError> {
+/// Draws all graphs of a run.
+pub(crate) fn draw_all(run: &RunStatistics, title: &RunTitle) -> Result<Vec<Graph>, GraphError> {
     let fonts = Fonts::load()?;
-    let scenes = lay_out(fonts, samples, cells, title, seed)?;
+    let scenes = lay_out(fonts, run, title)?;
     scenes.into_iter().map(|(name, scene)| render::graph(fonts, name, &scene)).collect()
 }
 
 /// Lays out all graphs; returns each with its name.
-fn lay_out(
-    fonts: Fonts,
-    samples: &[Sample],
-    cells: &[CellInfo],
-    title: &RunTitle,
-    seed: u64,
-) -> Result<Vec<(String, Scene)>, GraphError> {
-    let run = RunSamples::new(samples, cells);
-    let conditions = drawn_conditions(&run);
-    if conditions.is_empty() {
-        return Err(GraphError::NoSamples { cells: cells.len(), samples: samples.len() });
+fn lay_out(fonts: Fonts, run: &RunStatistics, title: &RunTitle) -> Result<Vec<(String, Scene)>, GraphError> {
+    let has_samples = |sweep: &&Sweep| sweep.values.iter().any(|pool| pool.all.counts.total() > 0);
+    let sweeps: Vec<&Sweep> = run.sweeps.iter().filter(has_samples).collect();
+    if sweeps.is_empty() {
+        return Err(GraphError::NoSamples { cells: run.cells, samples: run.samples });
     }
-    let of_condition = |condition: &SweepSamples| {
-        let measurements = condition_graphs::scenes(fonts, &run, condition, title, seed);
-        [measurements, breakdown_graphs::scenes(fonts, &run, condition, title)].concat()
+    let of_sweep = |sweep: &&Sweep| {
+        let measurements = condition_graphs::scenes(fonts, run, sweep, title);
+        [measurements, breakdown_graphs::scenes(fonts, run, sweep, title)].concat()
     };
-    let mut scenes: Vec<(String, Scene)> = conditions.iter().flat_map(of_condition).collect();
-    scenes.push(("overview".to_owned(), overview::scene(fonts, &run, &conditions, title, seed)));
-    scenes.push(("overview-breakdown".to_owned(), breakdown_graphs::overview(fonts, &run, &conditions, title)));
+    let mut scenes: Vec<(String, Scene)> = sweeps.iter().flat_map(of_sweep).collect();
+    scenes.push(("overview".to_owned(), overview::scene(fonts, run, &sweeps, title)));
+    scenes.push(("overview-breakdown".to_owned(), breakdown_graphs::overview(fonts, run, &sweeps, title)));
     Ok(scenes)
-}
-
-/// Returns the conditions with at least one sample; if there are none, the baseline.
-fn drawn_conditions(run: &RunSamples) -> Vec<SweepSamples> {
-    let has_samples = |pooled: &PooledSamples| pooled.all.pooled.counts.total() > 0;
-    let swept = run.conditions.iter().filter(|sweep| sweep.values.iter().any(has_samples));
-    let swept: Vec<SweepSamples> = swept.cloned().collect();
-    if !swept.is_empty() {
-        return swept;
-    }
-    let baseline = run.baseline.iter().filter(|pooled| has_samples(pooled));
-    let sweep =
-        |pooled: &PooledSamples| SweepSamples { condition: pooled.condition.clone(), values: vec![pooled.clone()] };
-    baseline.map(sweep).collect()
 }

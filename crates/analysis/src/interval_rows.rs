@@ -3,11 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::LEVEL;
-use crate::cell::CellInfo;
 use crate::confidence_interval::{Estimate, MissingInterval};
 use crate::metric::Metric;
-use crate::pooled_samples::{PooledSamples, RunSamples};
-use crate::sample::Sample;
+use crate::pool::Pool;
+use crate::run_statistics::RunStatistics;
 use crate::statistic::Statistic;
 
 /// One statistic of one operation under one value of a condition.
@@ -41,26 +40,24 @@ pub struct IntervalRow {
     pub note: String,
 }
 
-/// Returns the rows of the pooled baseline, then of each condition's values from mild to severe. The same `seed` gives
-/// the same rows.
-#[must_use]
-pub fn interval_rows(samples: &[Sample], cells: &[CellInfo], seed: u64) -> Vec<IntervalRow> {
-    RunSamples::new(samples, cells).all().flat_map(|pooled| rows_of(pooled, seed)).collect()
+/// Returns the rows of the pooled baseline, then of each condition's values from mild to severe.
+pub(crate) fn interval_rows(run: &RunStatistics) -> Vec<IntervalRow> {
+    run.pools().flat_map(rows_of).collect()
 }
 
-fn rows_of(pooled: &PooledSamples, seed: u64) -> Vec<IntervalRow> {
-    let statistics = Metric::ALL.into_iter().flat_map(|metric| Statistic::ALL.map(|statistic| (metric, statistic)));
+fn rows_of(pool: &Pool) -> Vec<IntervalRow> {
     let mut rows = Vec::new();
-    for operation in pooled.operations() {
-        let mut add = |metric: &str, statistic: &str, unit: &str, estimate: Option<Estimate>| {
-            let names = [&pooled.condition, &pooled.value, operation, metric, statistic, unit];
-            rows.extend(estimate.map(|estimate| row(names, &estimate)));
+    for (operation, statistics) in pool.operations() {
+        let mut add = |metric: &str, statistic: &str, unit: &str, estimate: &Estimate| {
+            let names = [pool.name.condition(), pool.name.value(), operation, metric, statistic, unit];
+            rows.push(row(names, estimate));
         };
-        for (metric, statistic) in statistics.clone() {
-            let estimate = pooled.estimate(operation, metric, statistic, seed);
-            add(metric.as_str(), statistic.as_str(), "ms", estimate);
+        for metric in Metric::ESTIMATED {
+            for statistic in Statistic::ALL {
+                add(metric.as_str(), statistic.as_str(), "ms", statistics.estimate(metric, statistic));
+            }
         }
-        add("errors", "rate", "percent", pooled.error_percent(operation, seed));
+        add("errors", "rate", "percent", &statistics.error_percent);
     }
     rows
 }

@@ -1,40 +1,55 @@
 //! Outcomes of all operations of a set of samples, durations of the successful ones.
 
+use std::collections::BTreeMap;
+
+use crate::dataset::{Dataset, SampledCell};
+use crate::metric::Metric;
 use crate::outcome_counts::OutcomeCounts;
 use crate::percentile::Sorted;
-use crate::sample::{Outcome, Sample};
+
+/// Name of all operations together, instead of the name of one.
+pub(crate) const ALL_OPERATIONS: &str = "all";
 
 /// Outcomes and durations of a set of samples.
 ///
 /// Durations are those of `ok` samples only: a refused connection is quick and a timeout has its configured length, so
 /// including them would measure settings instead of the network. Errors are in `counts`.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Measures {
+pub(crate) struct Measures {
     /// Outcomes of all operations.
-    pub counts: OutcomeCounts,
-    /// `latency_ms` of `ok` samples.
-    pub latency_ms: Sorted,
-    /// `rtt_ms` of `ok` samples that have one.
-    pub rtt_ms: Sorted,
-    /// `service_ms` of `ok` samples.
-    pub service_ms: Sorted,
-    /// `server_ms` of `ok` samples that have one.
-    pub server_ms: Sorted,
-    /// `connect_ms` of `ok` samples that opened a connection.
-    pub connect_ms: Sorted,
+    pub(crate) counts: OutcomeCounts,
+    /// Durations of `ok` samples that have them, milliseconds, by [`Metric`].
+    durations: [Sorted; Metric::ALL.len()],
 }
 
-impl<'a> FromIterator<&'a Sample> for Measures {
-    fn from_iter<I: IntoIterator<Item = &'a Sample>>(samples: I) -> Self {
-        let samples: Vec<&Sample> = samples.into_iter().collect();
-        let ok = || samples.iter().filter(|sample| sample.outcome == Outcome::Ok);
+impl Measures {
+    /// Returns the durations of a metric, milliseconds.
+    pub(crate) fn of(&self, metric: Metric) -> &Sorted {
+        &self.durations[metric as usize]
+    }
+
+    /// Joins sets of samples.
+    pub(crate) fn merged(sets: &[&Measures]) -> Self {
         Measures {
-            counts: samples.iter().map(|sample| sample.outcome).collect(),
-            latency_ms: ok().map(|sample| sample.latency_ms).collect(),
-            rtt_ms: ok().filter_map(|sample| sample.rtt_ms).collect(),
-            service_ms: ok().map(|sample| sample.service_ms).collect(),
-            server_ms: ok().filter_map(|sample| sample.server_ms).collect(),
-            connect_ms: ok().filter_map(|sample| sample.connect_ms).collect(),
+            counts: sets.iter().fold(OutcomeCounts::default(), |sum, set| sum.plus(&set.counts)),
+            durations: Metric::ALL.map(|metric| Sorted::merged(sets.iter().map(|set| set.of(metric)))),
         }
     }
+}
+
+/// Returns the measures of each operation of a cell, by its name.
+pub(crate) fn measures_of_cell<'a>(dataset: &'a Dataset, cell: &SampledCell) -> BTreeMap<&'a str, Measures> {
+    let mut rows: Vec<Vec<u32>> = vec![Vec::new(); cell.counts.len()];
+    for row in cell.rows.iter().cloned().flatten() {
+        rows[usize::from(dataset.columns.operation(row))].push(row as u32);
+    }
+    let sorted = |rows: &[u32], metric| Sorted::from(dataset.columns.durations(metric).select(rows));
+    let operations = dataset.operations.iter().zip(&cell.counts).zip(&rows);
+    operations
+        .filter(|((_, counts), _)| counts.total() > 0)
+        .map(|((name, counts), rows)| {
+            let durations = Metric::ALL.map(|metric| sorted(rows, metric));
+            (name.as_str(), Measures { counts: *counts, durations })
+        })
+        .collect()
 }

@@ -1,11 +1,6 @@
 //! The durations of an operation that statistics are computed from.
 
-use std::fmt;
-
-use crate::measures::Measures;
-use crate::percentile::Sorted;
-
-/// A duration that every successful operation has.
+/// A duration of a successful operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Metric {
     /// Intended start to decoded response.
@@ -14,11 +9,19 @@ pub(crate) enum Metric {
     Rtt,
     /// Actual start to decoded response: the latency without the wait for a free user (open loop).
     Service,
+    /// Handling time in the server.
+    Server,
+    /// TCP handshake, if the operation opened a connection.
+    Connect,
 }
 
 impl Metric {
     /// All metrics.
-    pub(crate) const ALL: [Metric; 3] = [Metric::Latency, Metric::Rtt, Metric::Service];
+    pub(crate) const ALL: [Metric; 5] =
+        [Metric::Latency, Metric::Rtt, Metric::Service, Metric::Server, Metric::Connect];
+
+    /// Metrics with confidence intervals, the first of [`Metric::ALL`].
+    pub(crate) const ESTIMATED: [Metric; 3] = [Metric::Latency, Metric::Rtt, Metric::Service];
 
     /// Returns the name used in tables.
     #[must_use]
@@ -27,22 +30,8 @@ impl Metric {
             Metric::Latency => "latency",
             Metric::Rtt => "rtt",
             Metric::Service => "service",
+            Metric::Server => "server",
+            Metric::Connect => "connect",
         }
-    }
-
-    /// Returns the values of this metric, milliseconds.
-    #[must_use]
-    pub(crate) fn of(self, measures: &Measures) -> &Sorted {
-        match self {
-            Metric::Latency => &measures.latency_ms,
-            Metric::Rtt => &measures.rtt_ms,
-            Metric::Service => &measures.service_ms,
-        }
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

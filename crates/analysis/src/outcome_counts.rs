@@ -1,46 +1,53 @@
 //! The number of operations with each outcome.
 
-use crate::sample::Outcome;
+use model::Outcome;
 
 /// Number of operations per outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OutcomeCounts {
+pub(crate) struct OutcomeCounts {
     counts: [u64; Outcome::ALL.len()],
 }
 
 impl OutcomeCounts {
     /// Counts one operation.
-    pub fn count(&mut self, outcome: Outcome) {
+    pub(crate) fn count(&mut self, outcome: Outcome) {
         self.counts[outcome as usize] += 1;
+    }
+
+    /// Returns the counts of both together.
+    #[must_use]
+    pub(crate) fn plus(mut self, other: &OutcomeCounts) -> Self {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+        self
     }
 
     /// Returns the number of operations with `outcome`.
     #[must_use]
-    pub fn of(&self, outcome: Outcome) -> u64 {
+    pub(crate) fn of(&self, outcome: Outcome) -> u64 {
         self.counts[outcome as usize]
     }
 
     /// Returns the number of all operations.
     #[must_use]
-    pub fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.counts.iter().sum()
     }
 
     /// Returns the number of operations with an outcome other than [`Outcome::Ok`].
     #[must_use]
-    pub fn errors(&self) -> u64 {
+    pub(crate) fn errors(&self) -> u64 {
         self.total() - self.of(Outcome::Ok)
     }
 
     /// Returns the percentage of operations with `outcome`; `None` without operations.
     #[must_use]
-    pub fn percent_of(&self, outcome: Outcome) -> Option<f64> {
+    pub(crate) fn percent_of(&self, outcome: Outcome) -> Option<f64> {
         self.percent(self.of(outcome))
     }
 
     /// Returns the percentage of failed operations; `None` without operations.
     #[must_use]
-    pub fn error_percent(&self) -> Option<f64> {
+    pub(crate) fn error_percent(&self) -> Option<f64> {
         self.percent(self.errors())
     }
 

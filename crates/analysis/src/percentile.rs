@@ -1,23 +1,44 @@
 //! Percentiles and means of values that may be missing or not finite. The result is never NaN.
 
+use crate::numbers::Numbers;
+
 /// Finite values in ascending order, as percentiles require.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Sorted(Vec<f64>);
+pub struct Sorted(Numbers);
 
 impl Sorted {
     /// Sorts `values` and removes those that are not finite.
     #[must_use]
     pub fn new(values: impl IntoIterator<Item = f64>) -> Self {
-        let mut kept: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
-        // The stable sort is fast on mostly sorted input: often several sorted sets are joined.
-        kept.sort_by(f64::total_cmp);
-        Sorted(kept)
+        let mut numbers = Numbers::default();
+        values.into_iter().filter(|value| value.is_finite()).for_each(|value| numbers.push(value));
+        Sorted::from(numbers)
+    }
+
+    /// Merges several sets.
+    pub(crate) fn merged<'a>(sets: impl Iterator<Item = &'a Sorted> + Clone) -> Self {
+        Sorted::from(Numbers::concat(sets.map(|set| &set.0)))
     }
 
     /// Returns the values, smallest first.
     #[must_use]
-    pub fn values(&self) -> &[f64] {
-        &self.0
+    pub fn values(&self) -> Vec<f64> {
+        self.iter().collect()
+    }
+
+    /// Iterates over the values, smallest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = f64> + '_ {
+        self.0.iter()
+    }
+
+    /// Returns the number of values up to `limit`.
+    pub(crate) fn count_up_to(&self, limit: f64) -> usize {
+        self.0.partition_point(|value| value <= limit)
+    }
+
+    /// Returns the number of values below `limit`.
+    pub(crate) fn count_below(&self, limit: f64) -> usize {
+        self.0.partition_point(|value| value < limit)
     }
 
     /// Returns the number of values.
@@ -29,19 +50,27 @@ impl Sorted {
     /// Returns whether there are no values.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.len() == 0
     }
 
     /// Returns the smallest value.
     #[must_use]
     pub fn min(&self) -> Option<f64> {
-        self.0.first().copied()
+        self.0.iter().next()
     }
 
     /// Returns the largest value.
     #[must_use]
     pub fn max(&self) -> Option<f64> {
-        self.0.last().copied()
+        self.0.iter().next_back()
+    }
+}
+
+impl From<Numbers> for Sorted {
+    /// Sorts finite `numbers`.
+    fn from(mut numbers: Numbers) -> Self {
+        numbers.sort();
+        Sorted(numbers)
     }
 }
 
@@ -58,14 +87,13 @@ impl FromIterator<f64> for Sorted {
 /// and Excel.
 #[must_use]
 pub fn percentile(sorted: &Sorted, q: f64) -> Option<f64> {
-    let values = sorted.values();
-    if values.is_empty() || !(0.0..=1.0).contains(&q) {
+    if sorted.is_empty() || !(0.0..=1.0).contains(&q) {
         return None;
     }
-    let position = (values.len() - 1) as f64 * q;
+    let position = (sorted.len() - 1) as f64 * q;
     let below = position.floor() as usize;
-    let low = values[below];
-    let high = values[(below + 1).min(values.len() - 1)];
+    let low = sorted.0.get(below);
+    let high = sorted.0.get((below + 1).min(sorted.len() - 1));
     // Rounding must not leave the range of the two neighbours: q ≤ r must give percentile(q) ≤ percentile(r).
     Some((low + (high - low) * (position - position.floor())).clamp(low, high))
 }
@@ -76,7 +104,7 @@ pub fn mean(sorted: &Sorted) -> Option<f64> {
     let (min, max) = (sorted.min()?, sorted.max()?);
     let n = sorted.len() as f64;
     // Each value is divided first: a sum of large finite values could overflow to infinity.
-    Some(sorted.values().iter().map(|value| value / n).sum::<f64>().clamp(min, max))
+    Some(sorted.iter().map(|value| value / n).sum::<f64>().clamp(min, max))
 }
 
 #[cfg(test)]

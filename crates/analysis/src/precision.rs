@@ -2,41 +2,42 @@
 
 use std::collections::BTreeMap;
 
+use model::sample::{Outcome, Phase, Sample};
+
 use crate::confidence_interval::Estimate;
 use crate::percentile::Sorted;
 use crate::random::Random;
-use crate::sample::{Outcome, Phase, Sample};
 use crate::statistic::Statistic;
 
-/// A latency statistic of one condition over its repetitions so far.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Latencies of one value of a swept parameter in its repetitions so far.
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Precision {
-    estimate: Estimate,
+    /// Latencies by the id of the cell.
+    repetitions: BTreeMap<String, Sorted>,
 }
 
 impl Precision {
-    /// Computes the precision of `statistic` over the cells of one value of a condition; `samples` are all samples of
-    /// these cells. Warm-up samples and failed operations are ignored.
-    #[must_use]
-    pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>, statistic: Statistic, seed: u64) -> Self {
-        let mut cells: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-        for sample in samples {
-            if sample.phase == Phase::Measured && sample.outcome == Outcome::Ok {
-                cells.entry(&sample.cell).or_default().push(sample.latency_ms);
-            }
-        }
-        let pooled: Sorted = cells.values().flatten().copied().collect();
-        let repetitions: Vec<Sorted> = cells.into_values().map(Sorted::new).collect();
-        let repetitions: Vec<&Sorted> = repetitions.iter().collect();
-        let mut random = Random::new(seed, &["precision", statistic.as_str()]);
-        Precision { estimate: Estimate::of(&pooled, &repetitions, statistic, &mut random) }
+    /// Adds the samples of a cell, one more repetition. Warm-up samples and failed operations are ignored.
+    pub fn add(&mut self, cell: &str, samples: &[Sample]) {
+        self.repetitions.insert(cell.to_owned(), measured_latencies(samples));
     }
 
-    /// Returns the half-width of the confidence interval divided by the estimate; `None` without an interval.
+    /// Returns the half-width of the confidence interval of `statistic` divided by the estimate; `None` without an
+    /// interval. The same `seed` gives the same interval.
     #[must_use]
-    pub fn relative_half_width(&self) -> Option<f64> {
-        self.estimate.relative_half_width()
+    pub fn relative_half_width(&self, statistic: Statistic, seed: u64) -> Option<f64> {
+        let repetitions: Vec<&Sorted> = self.repetitions.values().collect();
+        let pooled = Sorted::merged(self.repetitions.values());
+        let mut random = Random::new(seed, &["precision", statistic.as_str()]);
+        Estimate::of(&pooled, &repetitions, statistic, &mut random).relative_half_width()
     }
+}
+
+/// Returns the latencies of the successful operations in the measurement window, milliseconds.
+#[must_use]
+pub fn measured_latencies(samples: &[Sample]) -> Sorted {
+    let is_included = |sample: &&Sample| sample.phase == Phase::Measured && sample.outcome == Outcome::Ok;
+    samples.iter().filter(is_included).map(|sample| sample.latency_ms).collect()
 }
 
 #[cfg(test)]
@@ -46,18 +47,22 @@ mod tests {
 
     #[test]
     fn warm_up_samples_and_failed_operations_are_ignored() {
-        let mut samples = Vec::new();
-        for cell in ["a", "b", "c", "d", "e"] {
+        let repetition = |cell: &str| -> Vec<Sample> {
             let latency = |index: u32| f64::from(10 + index % 7) + f64::from(cell.as_bytes()[0] % 16) / 10.0;
-            samples.extend((0..60).map(|index| sample(cell, "login", Outcome::Ok, latency(index))));
-        }
-        let of = |samples: &[Sample]| Precision::of(samples, Statistic::P50, 3);
-        let clean = of(&samples);
-        assert!(clean.relative_half_width().unwrap() < 0.2, "{clean:?}");
-        samples.push(sample("a", "login", Outcome::Timeout, 5000.0));
-        samples.push(Sample { phase: Phase::WarmUp, ..sample("f", "login", Outcome::Ok, 900.0) });
-        assert_eq!(of(&samples), clean);
-        let four: Vec<Sample> = samples.into_iter().filter(|sample| sample.cell != "e").collect();
-        assert_eq!(of(&four).relative_half_width(), None);
+            (0..60).map(|index| sample(cell, "login", Outcome::Ok, latency(index))).collect()
+        };
+        let mut precision = Precision::default();
+        let half_width = |precision: &Precision| precision.relative_half_width(Statistic::P50, 3);
+        ["a", "b", "c", "d"].into_iter().for_each(|cell| precision.add(cell, &repetition(cell)));
+        assert_eq!(half_width(&precision), None);
+        precision.add("e", &repetition("e"));
+        let clean = half_width(&precision).unwrap();
+        assert!(clean < 0.2, "{clean}");
+        let mut with_others = repetition("e");
+        with_others.push(sample("e", "login", Outcome::Timeout, 5000.0));
+        with_others.push(Sample { phase: Phase::WarmUp, ..sample("e", "login", Outcome::Ok, 900.0) });
+        precision.add("e", &with_others);
+        precision.add("f", &with_others[60..]);
+        assert_eq!(half_width(&precision), Some(clean));
     }
 }

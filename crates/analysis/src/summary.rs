@@ -1,16 +1,15 @@
 //! The rows of `summary.csv`: one per cell and operation, and one for all operations of the cell.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use model::Outcome;
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::SampledCell;
 use crate::distribution::Distribution;
-use crate::measures::Measures;
-use crate::sample::{Outcome, Phase, Sample};
+use crate::measures::{ALL_OPERATIONS, Measures};
+use crate::metric::Metric;
 use crate::statistic::undersampled;
-
-/// The `operation` of the row that covers all operations of a cell.
-pub(crate) const ALL_OPERATIONS: &str = "all";
 
 /// Statistics of one operation in one cell, or of all operations in it.
 ///
@@ -82,46 +81,23 @@ pub struct SummaryRow {
     pub undersampled: String,
 }
 
-/// Returns one row per cell and operation, after the row for all operations of the cell.
-///
-/// Cells come in the order in which they first appear in `samples`, operations by name. Warm-up samples are ignored; a
-/// cell with no other samples has no row.
-#[must_use]
-pub fn summarise(samples: &[Sample]) -> Vec<SummaryRow> {
-    let mut position: HashMap<(&str, &str), usize> = HashMap::new();
-    let mut cells: Vec<Vec<&Sample>> = Vec::new();
-    for sample in samples.iter().filter(|sample| sample.phase == Phase::Measured) {
-        let cell = *position.entry((&sample.run_id, &sample.cell)).or_insert_with(|| {
-            cells.push(Vec::new());
-            cells.len() - 1
-        });
-        cells[cell].push(sample);
-    }
-    cells.iter().flat_map(|samples| rows_of_cell(samples)).collect()
+/// Returns the row for all operations of a cell, then one per operation by name.
+pub(crate) fn rows_of_cell(cell: &SampledCell, measures: &BTreeMap<&str, Measures>) -> Vec<SummaryRow> {
+    let all = Measures::merged(&measures.values().collect::<Vec<_>>());
+    let by_operation = measures.iter().map(|(operation, measures)| row(cell, operation, measures));
+    std::iter::once(row(cell, ALL_OPERATIONS, &all)).chain(by_operation).collect()
 }
 
-fn rows_of_cell(samples: &[&Sample]) -> Vec<SummaryRow> {
-    let mut by_operation: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
-    for sample in samples {
-        by_operation.entry(&sample.operation).or_default().push(sample);
-    }
-    let all = std::iter::once((ALL_OPERATIONS, samples.to_vec()));
-    all.chain(by_operation).filter_map(|(operation, samples)| row(operation, &samples)).collect()
-}
-
-fn row(operation: &str, samples: &[&Sample]) -> Option<SummaryRow> {
-    let first = samples.first()?;
-    let measures: Measures = samples.iter().copied().collect();
-    let latency = Distribution::of(&measures.latency_ms);
-    let rtt = Distribution::of(&measures.rtt_ms);
-    let server = Distribution::of(&measures.server_ms);
+fn row(cell: &SampledCell, operation: &str, measures: &Measures) -> SummaryRow {
+    let [latency, rtt, server, connect] = [Metric::Latency, Metric::Rtt, Metric::Server, Metric::Connect]
+        .map(|metric| Distribution::of(measures.of(metric)));
     let counts = measures.counts;
-    Some(SummaryRow {
-        run_id: first.run_id.clone(),
-        cell: first.cell.clone(),
-        condition: first.condition.clone(),
-        value: first.value.clone(),
-        repetition: first.repetition,
+    SummaryRow {
+        run_id: cell.run_id.clone(),
+        cell: cell.cell.clone(),
+        condition: cell.condition.clone(),
+        value: cell.value.clone(),
+        repetition: cell.repetition,
         operation: operation.to_owned(),
         n: counts.total(),
         ok: counts.of(Outcome::Ok),
@@ -146,14 +122,23 @@ fn row(operation: &str, samples: &[&Sample]) -> Option<SummaryRow> {
         server_p95_ms: server.p95,
         server_p99_ms: server.p99,
         server_max_ms: server.max,
-        connect_p50_ms: Distribution::of(&measures.connect_ms).p50,
+        connect_p50_ms: connect.p50,
         undersampled: undersampled(latency.n),
-    })
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use model::{Phase, Sample};
+
     use super::*;
+    use crate::{Analysis, Dataset};
+
+    fn summarise(samples: &[Sample]) -> Vec<SummaryRow> {
+        let mut dataset = Dataset::default();
+        samples.iter().for_each(|sample| dataset.push(sample));
+        Analysis::new(dataset, 1).summary().to_vec()
+    }
 
     /// Returns a sample of `cell` in which only the fields that statistics use are set.
     pub(crate) fn sample(cell: &str, operation: &str, outcome: Outcome, latency_ms: f64) -> Sample {

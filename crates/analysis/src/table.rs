@@ -5,18 +5,14 @@ mod human_readable;
 use comfy_table::presets;
 use serde::{Deserialize, Serialize};
 
-use crate::cell::CellInfo;
 use crate::cell_issue::CellIssue;
-use crate::condition_label;
 use crate::confidence_interval::MIN_REPETITIONS;
-use crate::distribution::Distribution;
 use crate::format::Format;
 use crate::metric::Metric;
 use crate::percentile::Sorted;
-use crate::pooled_samples::{PooledSamples, RunSamples};
-use crate::sample::Sample;
+use crate::pool::Pool;
+use crate::run_statistics::RunStatistics;
 use crate::statistic::{Statistic, undersampled};
-use crate::summary::ALL_OPERATIONS;
 use human_readable::{COLUMNS, human_readable};
 
 /// Threshold of the column of slow operations, milliseconds.
@@ -81,42 +77,39 @@ pub struct ConditionRow {
 }
 
 impl ConditionRow {
-    fn new(pooled: &PooledSamples, baseline: Option<&PooledSamples>, seed: u64) -> Self {
-        let distribution = |of: &PooledSamples, metric: Metric| Distribution::of(metric.of(&of.all.pooled));
-        let (latency, rtt) = (distribution(pooled, Metric::Latency), distribution(pooled, Metric::Rtt));
-        let base = |metric| baseline.map(|baseline| distribution(baseline, metric)).unwrap_or_default();
-        let (base_latency, base_rtt) = (base(Metric::Latency), base(Metric::Rtt));
-        let median = pooled.estimate(ALL_OPERATIONS, Metric::Latency, Statistic::P50, seed);
-        let interval = median.and_then(|median| median.interval.ok());
-        let delta = |value: Option<f64>, base: Option<f64>| Some(value? - base?);
+    fn new(pool: &Pool, baseline: Option<&Pool>) -> Self {
+        let value = |metric, statistic| pool.all.estimate(metric, statistic).value;
+        let delta =
+            |metric, statistic| Some(value(metric, statistic)? - baseline?.all.estimate(metric, statistic).value?);
+        let interval = pool.all.estimate(Metric::Latency, Statistic::P50).interval.ok();
+        let counts = pool.all.counts;
         ConditionRow {
-            condition: pooled.condition.clone(),
-            value: pooled.value.clone(),
-            cells: pooled.cells,
-            unverified_cells: pooled.cells_with(CellIssue::Unverified),
-            failed_cells: pooled.cells_with(CellIssue::Failed),
-            interrupted_cells: pooled.cells_with(CellIssue::Interrupted),
-            overloaded_cells: pooled.cells_with(CellIssue::Overloaded),
-            stalled_cells: pooled.cells_with(CellIssue::ServerStalled),
-            n: pooled.all.pooled.counts.total(),
-            errors: pooled.all.pooled.counts.errors(),
-            error_percent: pooled.all.pooled.counts.error_percent(),
-            operations_per_s: (pooled.measured_s > 0.0)
-                .then(|| pooled.all.pooled.counts.total() as f64 / pooled.measured_s),
-            slower_than_200_ms_percent: percent_above(&pooled.all.pooled.latency_ms, SLOW_MS),
-            latency_p50_ms: latency.p50,
+            condition: pool.name.condition().to_owned(),
+            value: pool.name.value().to_owned(),
+            cells: pool.cells,
+            unverified_cells: pool.cells_with(CellIssue::Unverified),
+            failed_cells: pool.cells_with(CellIssue::Failed),
+            interrupted_cells: pool.cells_with(CellIssue::Interrupted),
+            overloaded_cells: pool.cells_with(CellIssue::Overloaded),
+            stalled_cells: pool.cells_with(CellIssue::ServerStalled),
+            n: counts.total(),
+            errors: counts.errors(),
+            error_percent: counts.error_percent(),
+            operations_per_s: (pool.measured_s > 0.0).then(|| counts.total() as f64 / pool.measured_s),
+            slower_than_200_ms_percent: percent_above(&pool.latency_ms, SLOW_MS),
+            latency_p50_ms: value(Metric::Latency, Statistic::P50),
             latency_p50_low_ms: interval.map(|interval| interval.low),
             latency_p50_high_ms: interval.map(|interval| interval.high),
-            latency_p50_delta_ms: delta(latency.p50, base_latency.p50),
-            latency_p95_ms: latency.p95,
-            latency_p95_delta_ms: delta(latency.p95, base_latency.p95),
-            latency_p99_ms: latency.p99,
-            rtt_p50_ms: rtt.p50,
-            rtt_p50_delta_ms: delta(rtt.p50, base_rtt.p50),
-            rtt_p95_ms: rtt.p95,
-            rtt_p95_delta_ms: delta(rtt.p95, base_rtt.p95),
-            rtt_p99_ms: rtt.p99,
-            undersampled: undersampled(latency.n),
+            latency_p50_delta_ms: delta(Metric::Latency, Statistic::P50),
+            latency_p95_ms: value(Metric::Latency, Statistic::P95),
+            latency_p95_delta_ms: delta(Metric::Latency, Statistic::P95),
+            latency_p99_ms: value(Metric::Latency, Statistic::P99),
+            rtt_p50_ms: value(Metric::Rtt, Statistic::P50),
+            rtt_p50_delta_ms: delta(Metric::Rtt, Statistic::P50),
+            rtt_p95_ms: value(Metric::Rtt, Statistic::P95),
+            rtt_p95_delta_ms: delta(Metric::Rtt, Statistic::P95),
+            rtt_p99_ms: value(Metric::Rtt, Statistic::P99),
+            undersampled: undersampled(pool.all.n(Metric::Latency)),
         }
     }
 
@@ -145,46 +138,72 @@ impl ConditionRow {
     }
 }
 
-/// Returns the rows of the table: the pooled baseline, then each condition's values from mild to severe.
-///
-/// The same `seed` gives the same confidence intervals.
-#[must_use]
-pub fn condition_rows(samples: &[Sample], cells: &[CellInfo], seed: u64) -> Vec<ConditionRow> {
-    rows_of(&RunSamples::new(samples, cells), seed)
+/// The rows of the table: the pooled baseline, then each condition's values from mild to severe.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ConditionTable {
+    rows: Vec<ConditionRow>,
+    /// Whether the first row is that of the pooled baseline.
+    has_baseline: bool,
+    unlisted_samples: u64,
 }
 
-/// Returns the table of conditions in `format`, with a final newline. The human-readable formats round numbers and
-/// contain notes; CSV and JSON have full precision and no notes. The same `seed` gives the same confidence intervals.
-#[must_use]
-pub fn condition_table(samples: &[Sample], cells: &[CellInfo], format: Format, seed: u64) -> String {
-    let run = RunSamples::new(samples, cells);
-    let rows = rows_of(&run, seed);
-    match format {
-        Format::Table => human_readable(&rows, run.unlisted_samples, (presets::NOTHING, 0), None),
-        Format::Markdown => human_readable(&rows, run.unlisted_samples, (presets::ASCII_MARKDOWN, 1), None),
-        Format::Csv => as_csv(&rows),
-        Format::Json => as_json(&rows),
+impl ConditionTable {
+    pub(crate) fn new(run: &RunStatistics) -> Self {
+        let baseline = run.baseline.as_ref();
+        let first = baseline.map(|baseline| ConditionRow::new(baseline, None));
+        let values = run.sweeps.iter().flat_map(|sweep| &sweep.values).map(|pool| ConditionRow::new(pool, baseline));
+        ConditionTable {
+            rows: first.into_iter().chain(values).collect(),
+            has_baseline: baseline.is_some(),
+            unlisted_samples: run.unlisted_samples,
+        }
     }
-}
 
-/// Returns the table for a terminal of `width` columns. Columns that do not fit are omitted, those of the RTT first and
-/// those of the latency last; a note lists them. Notes may be wider than `width`.
-#[must_use]
-pub fn condition_table_within(samples: &[Sample], cells: &[CellInfo], seed: u64, width: usize) -> String {
-    let run = RunSamples::new(samples, cells);
-    human_readable(&rows_of(&run, seed), run.unlisted_samples, (presets::NOTHING, 0), Some(width))
-}
+    pub(crate) fn into_rows(self) -> Vec<ConditionRow> {
+        self.rows
+    }
 
-fn rows_of(run: &RunSamples, seed: u64) -> Vec<ConditionRow> {
-    let baseline = run.baseline.as_ref();
-    let values = run.conditions.iter().flat_map(|condition| &condition.values);
-    let first = baseline.map(|baseline| ConditionRow::new(baseline, None, seed));
-    first.into_iter().chain(values.map(|pooled| ConditionRow::new(pooled, baseline, seed))).collect()
+    /// Formats the table, with a final newline. `width` limits [`Format::Table`].
+    pub(crate) fn to_text(&self, format: Format, width: Option<usize>) -> String {
+        match format {
+            Format::Table => human_readable(&self.rows, &self.notes(), (presets::NOTHING, 0), width),
+            Format::Markdown => human_readable(&self.rows, &self.notes(), (presets::ASCII_MARKDOWN, 1), None),
+            Format::Csv => as_csv(&self.rows),
+            Format::Json => as_json(&self.rows),
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let rows = &self.rows;
+        let mut notes = vec!["Times in ms, successful operations only; Δ: difference from the baseline".to_owned()];
+        notes.push(">200 ms: percentage of successful operations with a latency above 200 ms".to_owned());
+        notes.push(if rows.iter().any(|row| row.median_half_width_ms().is_some()) {
+            "±: larger half-width of the p50's 95 % CI over repetitions; all CIs: intervals.csv".to_owned()
+        } else {
+            format!("No ±: a CI needs at least {MIN_REPETITIONS} differing repetitions")
+        });
+        if rows.iter().any(|row| !row.undersampled.is_empty()) {
+            let min_samples =
+                [Statistic::P50, Statistic::P95, Statistic::P99].map(|one| format!("{one} {}", one.min_samples()));
+            notes.push(format!("* undersampled (minimum: {})", min_samples.join(", ")));
+        }
+        for issue in CellIssue::ALL.into_iter().filter(|issue| rows.iter().any(|row| row.cells_with(*issue) > 0)) {
+            notes.push(format!("{} {}: {}", issue.mark(), issue.label(), issue.advice()));
+        }
+        let baseline = rows.first().filter(|_| self.has_baseline);
+        if let Some(issue) = baseline.and_then(|row| row.issues().find(|issue| row.cells_with(*issue) == row.cells)) {
+            notes.push(format!("Δ unreliable: every baseline cell is marked {} ({})", issue.mark(), issue.label()));
+        }
+        if self.unlisted_samples > 0 {
+            notes.push(format!("{} samples of cells not in cells.csv ignored", self.unlisted_samples));
+        }
+        notes
+    }
 }
 
 /// Returns the percentage of the values above `threshold`; `None` without values.
 fn percent_above(values: &Sorted, threshold: f64) -> Option<f64> {
-    let above = values.len() - values.values().partition_point(|value| *value <= threshold);
+    let above = values.len() - values.count_up_to(threshold);
     (!values.is_empty()).then(|| 100.0 * above as f64 / values.len() as f64)
 }
 
@@ -219,32 +238,6 @@ fn cells_of(row: &ConditionRow) -> [String; COLUMNS.len()] {
 fn marks(row: &ConditionRow) -> String {
     let marks: String = row.issues().map(CellIssue::mark).collect();
     if marks.is_empty() { marks } else { format!(" {marks}") }
-}
-
-fn notes(rows: &[ConditionRow], unlisted: usize) -> Vec<String> {
-    let mut notes = vec!["Times in ms, successful operations only; Δ: difference from the baseline".to_owned()];
-    notes.push(">200 ms: percentage of successful operations with a latency above 200 ms".to_owned());
-    notes.push(if rows.iter().any(|row| row.median_half_width_ms().is_some()) {
-        "±: larger half-width of the p50's 95 % CI over repetitions; all CIs: intervals.csv".to_owned()
-    } else {
-        format!("No ±: a CI needs at least {MIN_REPETITIONS} differing repetitions")
-    });
-    if rows.iter().any(|row| !row.undersampled.is_empty()) {
-        let min_samples =
-            [Statistic::P50, Statistic::P95, Statistic::P99].map(|one| format!("{one} {}", one.min_samples()));
-        notes.push(format!("* undersampled (minimum: {})", min_samples.join(", ")));
-    }
-    for issue in CellIssue::ALL.into_iter().filter(|issue| rows.iter().any(|row| row.cells_with(*issue) > 0)) {
-        notes.push(format!("{} {}: {}", issue.mark(), issue.label(), issue.advice()));
-    }
-    let baseline = rows.first().filter(|row| row.condition == condition_label::BASELINE);
-    if let Some(issue) = baseline.and_then(|row| row.issues().find(|issue| row.cells_with(*issue) == row.cells)) {
-        notes.push(format!("Δ unreliable: every baseline cell is marked {} ({})", issue.mark(), issue.label()));
-    }
-    if unlisted > 0 {
-        notes.push(format!("{unlisted} samples of cells not in cells.csv ignored"));
-    }
-    notes
 }
 
 /// Formats a value with three significant digits; empty without a value.

@@ -162,6 +162,28 @@ pub enum Phase {
     Measured,
 }
 
+impl Phase {
+    /// Returns its name in the CSV.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::WarmUp => "warm_up",
+            Phase::Measured => "measured",
+        }
+    }
+}
+
+impl FromStr for Phase {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Phase::WarmUp, Phase::Measured]
+            .into_iter()
+            .find(|phase| phase.as_str() == text)
+            .ok_or_else(|| format!("invalid phase '{text}': expected warm_up or measured"))
+    }
+}
+
 /// How an operation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,10 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use analysis::graph::{Graph, RunTitle};
-use analysis::{
-    CellInfo, Format, breakdown_rows, condition_table, condition_table_within, draw_all, interval_rows, summarise,
-};
+use analysis::{Analysis, CellInfo, Format, Graph, RunTitle};
 use anyhow::Context;
 use console::Term;
 
@@ -31,31 +28,36 @@ pub(super) struct ReportRequest {
 /// When a file of the run cannot be read, or an output cannot be written.
 pub(super) fn report(directory: &RunDirectory, request: &ReportRequest) -> anyhow::Result<()> {
     let manifest: Manifest = directory.manifest()?;
-    let samples = directory.samples()?;
-    let info = |row: &CellRow| row.info(manifest.rate_kbit(&row.cell), &manifest.scenario);
-    let cells: Vec<CellInfo> = directory.cells()?.iter().map(info).collect();
-    directory.write_summary(&summarise(&samples))?;
-    directory.write_intervals(&interval_rows(&samples, &cells, manifest.seed))?;
-    directory.write_breakdown(&breakdown_rows(&samples, &cells))?;
-    let title = RunTitle {
-        run_id: manifest.run_id.clone(),
-        line: format!(
-            "{} clients, backend {}, emulator {}, {} per cell",
-            manifest.scenario.clients, manifest.backend, manifest.emulator, manifest.scenario.duration
-        ),
-    };
-    let graphs = draw_all(&samples, &cells, &title, manifest.seed).context("drawing the graphs")?;
+    let cells: Vec<CellInfo> =
+        directory.cells()?.iter().map(|row| cell_info(row, &manifest)).collect::<Result<_, _>>()?;
+    let analysis = Analysis::new(directory.dataset(cells)?, manifest.seed);
+    directory.write_summary(analysis.summary())?;
+    directory.write_intervals(&analysis.intervals())?;
+    directory.write_breakdown(&analysis.breakdown())?;
+    let graphs = analysis.graphs(&title(&manifest)).context("drawing the graphs")?;
     let target = request.graphs.join(&manifest.run_id);
     save(&graphs, &target)?;
-    match output::width(&Term::stdout()).filter(|_| request.format == Format::Table) {
-        Some(width) => {
-            let table = condition_table_within(&samples, &cells, manifest.seed, width);
-            result(&output::wrap(&table, width));
-        }
-        None => result(&condition_table(&samples, &cells, request.format, manifest.seed)),
-    }
+    print_table(&analysis, request.format);
     say(&format!("graphs: {} ({} graphs, PNG and SVG)", target.display(), graphs.len()));
     Ok(())
+}
+
+fn cell_info(row: &CellRow, manifest: &Manifest) -> anyhow::Result<CellInfo> {
+    Ok(row.info(manifest.planned(&row.cell)?.clone(), &manifest.scenario))
+}
+
+fn title(manifest: &Manifest) -> RunTitle {
+    let Manifest { run_id, scenario, backend, emulator, .. } = manifest;
+    let line =
+        format!("{} clients, backend {backend}, emulator {emulator}, {} per cell", scenario.clients, scenario.duration);
+    RunTitle { run_id: run_id.clone(), line }
+}
+
+fn print_table(analysis: &Analysis, format: Format) {
+    match output::width(&Term::stdout()).filter(|_| format == Format::Table) {
+        Some(width) => result(&output::wrap(&analysis.table(format, Some(width)), width)),
+        None => result(&analysis.table(format, None)),
+    }
 }
 
 fn save(graphs: &[Graph], directory: &Path) -> anyhow::Result<()> {

@@ -1,10 +1,8 @@
 //! Summary of a finished cell in one line: requested condition, measured values, verdict.
 
-use analysis::Distribution;
-use analysis::measures::Measures;
+use analysis::{Distribution, measured_latencies};
 use console::Style;
-use model::sample::{Phase, Sample};
-use model::{Condition, Delay};
+use model::{Condition, Delay, Sample};
 
 use crate::store::cell_row::{CellRow, Verdict};
 
@@ -78,8 +76,7 @@ fn measured_loss(row: &CellRow) -> Option<String> {
 
 /// Returns p50 and p99 of the latency of successful operations in the measurement window.
 fn latencies(samples: &[Sample]) -> Vec<String> {
-    let measures: Measures = samples.iter().filter(|sample| sample.phase == Phase::Measured).collect();
-    let latency = Distribution::of(&measures.latency_ms);
+    let latency = Distribution::of(&measured_latencies(samples));
     let named = [("p50", latency.p50), ("p99", latency.p99)];
     named.into_iter().filter_map(|(name, value)| Some(format!("{name} {} ms", short(value?)))).collect()
 }
@@ -117,7 +114,7 @@ fn spaced(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use model::sample::Outcome;
+    use model::{Outcome, Phase};
 
     use super::*;
     use crate::scenario::plan;

@@ -116,7 +116,8 @@ impl<'r> Coordinator<'r> {
 
     /// Returns whether all rows are verified, from a host that was not overloaded and a server that did not stall.
     pub(crate) fn are_all_cells_reliable(&self) -> bool {
-        self.rows.borrow().values().all(|row| row.info(None, &self.request.scenario).is_reliable())
+        let info = |(index, row): (&usize, &CellRow)| row.info(self.cells[*index].clone(), &self.request.scenario);
+        self.rows.borrow().iter().map(info).all(|info| info.is_reliable())
     }
 
     /// Changes the manifest without writing it.

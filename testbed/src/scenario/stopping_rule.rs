@@ -2,39 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use model::sample::Sample;
+use analysis::Precision;
+use model::{Cell, Sample, SweptParameter};
 
 use crate::scenario::UntilPrecise;
-use model::Cell;
 
 /// Precision reached so far for each condition, and the precision at which repetitions stop.
 pub(crate) struct StoppingRule {
     until: Option<UntilPrecise>,
     seed: u64,
-    /// Samples of all repetitions so far, by swept parameter and value, reduced to the fields that precision depends
-    /// on.
-    samples: BTreeMap<(&'static str, String), Vec<Sample>>,
+    /// Latencies of all repetitions so far, by swept parameter and value.
+    repetitions: BTreeMap<(SweptParameter, String), Precision>,
     /// Half-width of the confidence interval relative to the estimate, by swept parameter and value.
-    half_widths: BTreeMap<(&'static str, String), f64>,
+    half_widths: BTreeMap<(SweptParameter, String), f64>,
 }
 
 impl StoppingRule {
     /// Returns a rule without samples. Without `until` it keeps none, and no condition is ever precise enough.
     pub(crate) fn new(until: Option<UntilPrecise>, seed: u64) -> Self {
-        Self { until, seed, samples: BTreeMap::new(), half_widths: BTreeMap::new() }
+        Self { until, seed, repetitions: BTreeMap::new(), half_widths: BTreeMap::new() }
     }
 
     /// Adds the samples of a cell, one more repetition of its condition.
     pub(crate) fn learn(&mut self, cell: &Cell, samples: &[Sample]) {
         let Some(until) = self.until else { return };
-        let all = self.samples.entry(condition_of(cell)).or_default();
-        all.extend(samples.iter().map(|sample| Sample {
-            cell: sample.cell.clone(),
-            phase: sample.phase,
-            ..Sample::tried("", sample.outcome, sample.latency_ms)
-        }));
-        let precision = analysis::Precision::of(all.iter(), until.statistic, self.seed);
-        if let Some(width) = precision.relative_half_width() {
+        let repetitions = self.repetitions.entry(condition_of(cell)).or_default();
+        repetitions.add(&cell.id, samples);
+        if let Some(width) = repetitions.relative_half_width(until.statistic, self.seed) {
             self.half_widths.insert(condition_of(cell), width);
         }
     }
@@ -47,8 +41,8 @@ impl StoppingRule {
 }
 
 /// Returns the cell's swept parameter and value, which all its repetitions have in common.
-fn condition_of(cell: &Cell) -> (&'static str, String) {
-    (cell.swept_parameter.as_str(), cell.value.clone())
+fn condition_of(cell: &Cell) -> (SweptParameter, String) {
+    (cell.swept_parameter, cell.value.clone())
 }
 
 #[cfg(test)]
@@ -79,6 +73,6 @@ mod tests {
         assert!(rule.is_enough(steady[6]) && !rule.is_enough(wild[6]));
         let mut without = StoppingRule::new(None, 1);
         steady.iter().for_each(|cell| without.learn(cell, &repetition(cell, 10.0)));
-        assert!(!without.is_enough(steady[9]) && without.samples.is_empty());
+        assert!(!without.is_enough(steady[9]) && without.repetitions.is_empty());
     }
 }

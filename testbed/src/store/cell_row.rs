@@ -143,15 +143,10 @@ impl CellRow {
         }
     }
 
-    /// Returns the cell for the analysis. `rate_kbit` is the requested rate limit, `scenario` the run's scenario.
-    pub(crate) fn info(&self, rate_kbit: Option<f64>, scenario: &Scenario) -> CellInfo {
+    /// Returns the cell for the analysis. `cell` is the cell as planned, `scenario` the run's scenario.
+    pub(crate) fn info(&self, cell: Cell, scenario: &Scenario) -> CellInfo {
         CellInfo {
-            cell: self.cell.clone(),
-            condition: self.condition.clone(),
-            value: self.value.clone(),
-            repetition: self.repetition,
-            baseline: self.baseline,
-            magnitude: self.magnitude,
+            cell,
             verdict: self.verdict,
             // Clients work longer, for operations in flight at the end of the window; an interrupted cell ends within
             // it.
@@ -159,7 +154,6 @@ impl CellRow {
                 .clamp(0.0, scenario.duration.as_duration().as_secs_f64()),
             overloaded: !self.overload_reasons.is_empty(),
             stalled: !self.server_stall.is_empty(),
-            rate_kbit,
         }
     }
 }

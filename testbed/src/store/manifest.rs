@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use model::settings::value_name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -176,10 +177,13 @@ impl Manifest {
         self.notes.extend(note.filter(|note| !self.notes.iter().any(|present| present == note)).map(str::to_owned));
     }
 
-    /// Returns the requested rate limit of a cell, kbit/s.
-    pub(crate) fn rate_kbit(&self, cell: &str) -> Option<f64> {
-        let planned = self.plan.iter().find(|planned| planned.id == cell)?;
-        planned.condition.rate.map(|rate| rate.bits_per_second() as f64 / 1e3)
+    /// Returns a cell of the plan.
+    ///
+    /// # Errors
+    /// When the plan does not contain it.
+    pub(crate) fn planned(&self, cell: &str) -> anyhow::Result<&Cell> {
+        let planned = self.plan.iter().find(|planned| planned.id == cell);
+        planned.with_context(|| format!("cells.csv: cell {cell} is not in the plan of manifest.json"))
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use analysis::{BreakdownRow, IntervalRow, SummaryRow};
+use analysis::{BreakdownRow, CellInfo, Dataset, IntervalRow, SummaryRow};
 use anyhow::{Context, bail};
 use model::sample::{COLUMNS, Sample};
 use serde::Serialize;
@@ -123,6 +123,13 @@ impl RunDirectory {
     /// Reads `samples.csv`.
     pub(crate) fn samples(&self) -> anyhow::Result<Vec<Sample>> {
         self.read_csv("samples.csv")
+    }
+
+    /// Reads `samples.csv` for the analysis of `cells`.
+    pub(crate) fn dataset(&self, cells: Vec<CellInfo>) -> anyhow::Result<Dataset> {
+        let path = self.0.join("samples.csv");
+        let what = || format!("reading {}", path.display());
+        Dataset::read(File::open(&path).with_context(what)?, cells).with_context(what)
     }
 
     /// Removes the samples of these cells. The last row may be incomplete, left by a killed driver.

@@ -46,7 +46,7 @@ impl Spread {
             median_ms,
             // The mean distance of a uniform distribution from its centre is half of its half-width.
             jitter_ms: 2.0 * mean_distance,
-            distance: distance(sorted.values(), median_ms, milliseconds(requested)),
+            distance: distance(&sorted.values(), median_ms, milliseconds(requested)),
         })
     }
 

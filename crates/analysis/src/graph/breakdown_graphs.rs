@@ -1,5 +1,7 @@
 //! The graphs of the latency breakdown: per condition with a panel per operation, per run with panels per condition.
 
+use model::SweptParameter;
+
 use crate::condition_label;
 use crate::graph::RunTitle;
 use crate::graph::condition_graphs::{categories, operations};
@@ -11,8 +13,9 @@ use crate::graph::scene::{Rect, Scene};
 use crate::graph::stacked_bars;
 use crate::graph::stacked_bars::StackedBars;
 use crate::mean_breakdown::{Breakdown, MeanBreakdown};
-use crate::pooled_samples::{PooledSamples, RunSamples, SweepSamples};
-use crate::summary::ALL_OPERATIONS;
+use crate::measures::ALL_OPERATIONS;
+use crate::pool::Pool;
+use crate::run_statistics::{RunStatistics, Sweep};
 
 const WIDTH: u32 = 1200;
 const PANEL_HEIGHT: u32 = 250;
@@ -62,40 +65,40 @@ impl Subset {
 }
 
 /// Lays out the two graphs of a condition: all operations, and the slowest.
-pub(crate) fn scenes(fonts: Fonts, run: &RunSamples, sweep: &SweepSamples, title: &RunTitle) -> Vec<(String, Scene)> {
+pub(crate) fn scenes(fonts: Fonts, run: &RunStatistics, sweep: &Sweep, title: &RunTitle) -> Vec<(String, Scene)> {
     let shown = run.with_baseline(sweep);
     let graph = |(name, subset): (&str, Subset)| {
         let names = std::iter::once(ALL_OPERATIONS.to_owned()).chain(operations(run));
         let charts: Vec<StackedBars> =
-            names.map(|operation| chart(&sweep.condition, &shown, &operation, subset)).collect();
-        let heading = format!("{}: {}", condition_label::title(&sweep.condition), subset.heading());
+            names.map(|operation| chart(sweep.parameter, &shown, &operation, subset)).collect();
+        let heading = format!("{}: {}", condition_label::title(sweep.parameter), subset.heading());
         let footer = page::footer(title, &shown, run.unlisted_samples);
-        (format!("{}-{name}", sweep.condition), grid(fonts, &heading, &charts, footer))
+        (format!("{}-{name}", sweep.parameter), grid(fonts, &heading, &charts, footer))
     };
     [("breakdown", Subset::All), ("breakdown-slowest", Subset::Slowest)].map(graph).to_vec()
 }
 
 /// Lays out the graph of the run: all operations of each condition above, the slowest below.
-pub(crate) fn overview(fonts: Fonts, run: &RunSamples, conditions: &[SweepSamples], title: &RunTitle) -> Scene {
-    let conditions = &conditions[..conditions.len().min(COLUMNS)];
+pub(crate) fn overview(fonts: Fonts, run: &RunStatistics, sweeps: &[&Sweep], title: &RunTitle) -> Scene {
+    let sweeps = &sweeps[..sweeps.len().min(COLUMNS)];
     let row = |subset: Subset| {
-        conditions.iter().map(move |sweep| {
-            let name = format!("{}, {}", condition_label::title(&sweep.condition), subset.name());
-            StackedBars { name, ..chart(&sweep.condition, &run.with_baseline(sweep), ALL_OPERATIONS, subset) }
+        sweeps.iter().map(move |sweep| {
+            let name = format!("{}, {}", condition_label::title(sweep.parameter), subset.name());
+            StackedBars { name, ..chart(sweep.parameter, &run.with_baseline(sweep), ALL_OPERATIONS, subset) }
         })
     };
     let charts: Vec<StackedBars> = row(Subset::All).chain(row(Subset::Slowest)).collect();
-    let footer = page::footer(title, &crate::graph::overview::counted(run, conditions), run.unlisted_samples);
-    grid_of(fonts, "Latency breakdown, all operations", &charts, footer, conditions.len())
+    let footer = page::footer(title, &crate::graph::overview::counted(run, sweeps), run.unlisted_samples);
+    grid_of(fonts, "Latency breakdown, all operations", &charts, footer, sweeps.len())
 }
 
-fn chart(name: &str, values: &[&PooledSamples], operation: &str, subset: Subset) -> StackedBars {
+fn chart(parameter: SweptParameter, values: &[&Pool], operation: &str, subset: Subset) -> StackedBars {
     let (empty, missing) = subset.absence();
-    let of = |pooled: &&PooledSamples| pooled.group(operation).and_then(|group| subset.of(&group.breakdown));
+    let of = |pool: &&Pool| pool.operation(operation).and_then(|statistics| subset.of(&statistics.breakdown));
     StackedBars {
         name: if operation == ALL_OPERATIONS { "all operations".to_owned() } else { operation.replace('_', " ") },
-        categories: categories(name, values),
-        x_name: condition_label::axis_name(name),
+        categories: categories(values),
+        x_name: condition_label::axis_name(parameter),
         means: values.iter().map(of).collect(),
         empty,
         missing,

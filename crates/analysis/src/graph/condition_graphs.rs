@@ -1,8 +1,10 @@
-//! The graphs of a condition: builds charts from pooled samples.
+//! The graphs of a swept parameter: builds charts from the statistics of its values.
+
+use model::SweptParameter;
 
 use crate::condition_label;
-use crate::confidence_interval::{MIN_REPETITIONS, MissingInterval};
-use crate::distribution::Distribution;
+use crate::condition_label::BASELINE;
+use crate::confidence_interval::{Estimate, MIN_REPETITIONS, MissingInterval};
 use crate::graph::RunTitle;
 use crate::graph::axis::Axis;
 use crate::graph::ecdf_curves::{Curve, EcdfChart};
@@ -18,24 +20,19 @@ use crate::graph::palette::{BLUE, GREEN, PURPLE, VERMILLION};
 use crate::graph::plot_area::Category;
 use crate::graph::scene::{MarkerFill, Scene, Stroke};
 use crate::metric::Metric;
-use crate::pooled_samples::{PooledSamples, RunSamples, SweepSamples};
+use crate::pool::Pool;
+use crate::pool_name::PoolName;
+use crate::run_statistics::{RunStatistics, Sweep};
 use crate::statistic::Statistic;
-use crate::summary::ALL_OPERATIONS;
 
 const LATENCY: &str = "Latency of an operation (ms)";
 const RTT: &str = "RTT of a request (ms)";
 const ECDF_Y: &str = "Successful operations (%)";
 
-/// Lays out the five graphs of `condition`, each with its name.
-pub(crate) fn scenes(
-    fonts: Fonts,
-    run: &RunSamples,
-    condition: &SweepSamples,
-    title: &RunTitle,
-    seed: u64,
-) -> Vec<(String, Scene)> {
-    let name = &condition.condition;
-    let shown = run.with_baseline(condition);
+/// Lays out the five graphs of `sweep`, each with its name.
+pub(crate) fn scenes(fonts: Fonts, run: &RunStatistics, sweep: &Sweep, title: &RunTitle) -> Vec<(String, Scene)> {
+    let name = sweep.parameter;
+    let shown = run.with_baseline(sweep);
     let footer = page::footer(title, &shown, run.unlisted_samples);
     let empty_page = |topic: &str, entries: &[Entry]| {
         page(fonts, page::SINGLE_PLOT, &format!("{}: {topic}", condition_label::title(name)), entries, &footer)
@@ -46,7 +43,7 @@ pub(crate) fn scenes(
         chart.draw(&mut scene, fonts, area, page::SIZES, y);
         scene
     };
-    let overall = |metric, y_name| overall(run, condition, metric, y_name, seed);
+    let overall = |metric, y_name| overall(run, sweep, metric, y_name);
     let ecdf = ecdf(&shown);
     let (mut ecdf_scene, area) = empty_page("distribution of latency", &ecdf.entries());
     ecdf.draw(&mut ecdf_scene, fonts, area, page::SIZES);
@@ -54,7 +51,7 @@ pub(crate) fn scenes(
     let (mut error_scene, area) = empty_page("failed operations", &errors.entries());
     errors.draw(&mut error_scene, fonts, area, page::SIZES);
     vec![
-        (format!("{name}-latency-by-operation"), lines("latency by operation", by_operation(run, condition, seed))),
+        (format!("{name}-latency-by-operation"), lines("latency by operation", by_operation(run, sweep))),
         (format!("{name}-latency"), lines("latency of all operations", overall(Metric::Latency, LATENCY))),
         (format!("{name}-rtt"), lines("RTT of all requests", overall(Metric::Rtt, RTT))),
         (format!("{name}-ecdf"), ecdf_scene),
@@ -63,46 +60,41 @@ pub(crate) fn scenes(
 }
 
 /// Returns all operations of the run, by name. The position gives an operation the same colour in every graph.
-pub(crate) fn operations(run: &RunSamples) -> Vec<String> {
-    let swept = run.conditions.iter().flat_map(|condition| &condition.values);
-    let mut names: Vec<String> =
-        swept.chain(&run.baseline).flat_map(|pooled| pooled.by_operation.keys().cloned()).collect();
+pub(crate) fn operations(run: &RunStatistics) -> Vec<String> {
+    let mut names: Vec<String> = run.pools().flat_map(|pool| pool.by_operation.keys().cloned()).collect();
     names.sort();
     names.dedup();
     names
 }
 
 /// Returns the meaning of whiskers in all graphs of a run: confidence intervals if any value has enough repetitions.
-fn spread(run: &RunSamples) -> Spread {
-    let repeated =
-        |pooled: &PooledSamples| pooled.condition != condition_label::BASELINE && pooled.cells >= MIN_REPETITIONS;
-    if run.all().any(repeated) { Spread::ConfidenceInterval } else { Spread::UpToP95 }
+fn spread(run: &RunStatistics) -> Spread {
+    let mut values = run.sweeps.iter().flat_map(|sweep| &sweep.values);
+    if values.any(|pool| pool.cells >= MIN_REPETITIONS) { Spread::ConfidenceInterval } else { Spread::UpToP95 }
 }
 
 /// Builds the chart of the median latency of each operation, with confidence intervals or whiskers up to p95.
-pub(crate) fn by_operation(run: &RunSamples, condition: &SweepSamples, seed: u64) -> LineChart {
-    let (name, shown) = (&condition.condition, run.with_baseline(condition));
+pub(crate) fn by_operation(run: &RunStatistics, sweep: &Sweep) -> LineChart {
+    let (name, shown) = (sweep.parameter, run.with_baseline(sweep));
     let spread = spread(run);
     let series = operations(run).into_iter().enumerate().map(|(index, operation)| {
-        let distribution = |pooled: &&PooledSamples| {
-            pooled.group(&operation).map(|group| Distribution::of(&group.pooled.latency_ms)).unwrap_or_default()
-        };
-        let whisker = |pooled: &&PooledSamples| match spread {
-            Spread::UpToP95 => {
-                distribution(pooled).reliable(Statistic::P50).zip(distribution(pooled).reliable(Statistic::P95))
+        let latency = |pool: &Pool, statistic| pool.operation(&operation)?.reliable(Metric::Latency, statistic);
+        let whisker = |pool: &&Pool| match spread {
+            Spread::UpToP95 => latency(pool, Statistic::P50).zip(latency(pool, Statistic::P95)),
+            Spread::ConfidenceInterval => {
+                interval(pool.operation(&operation)?.estimate(Metric::Latency, Statistic::P50))
             }
-            Spread::ConfidenceInterval => interval(pooled, &operation, Metric::Latency, Statistic::P50, seed),
         };
         Series {
             name: operation.replace('_', " "),
             stroke: Stroke::solid(palette::series(index), 2.0),
             marker: Marker::series(index),
-            points: shown.iter().map(|pooled| distribution(pooled).reliable(Statistic::P50)).collect(),
+            points: shown.iter().map(|pool| latency(pool, Statistic::P50)).collect(),
             whiskers: shown.iter().map(whisker).collect(),
         }
     });
     LineChart {
-        categories: categories(name, &shown),
+        categories: categories(&shown),
         x_name: condition_label::axis_name(name),
         y_name: "Median latency of an operation (ms)".to_owned(),
         series: series.filter(|series| series.points.iter().any(Option::is_some)).collect(),
@@ -112,14 +104,8 @@ pub(crate) fn by_operation(run: &RunSamples, condition: &SweepSamples, seed: u64
 }
 
 /// Returns the bounds of a confidence interval, infinity for no upper bound.
-fn interval(
-    pooled: &PooledSamples,
-    operation: &str,
-    metric: Metric,
-    statistic: Statistic,
-    seed: u64,
-) -> Option<(f64, f64)> {
-    match pooled.estimate(operation, metric, statistic, seed)?.interval {
+fn interval(estimate: &Estimate) -> Option<(f64, f64)> {
+    match estimate.interval {
         Ok(interval) => Some((interval.low, interval.high)),
         Err(MissingInterval::Unbounded { low }) => Some((low, f64::INFINITY)),
         Err(_) => None,
@@ -127,32 +113,30 @@ fn interval(
 }
 
 /// Returns the text for a chart of medians without points.
-fn empty(values: &[&PooledSamples]) -> &'static str {
-    let succeeded = values.iter().any(|pooled| !pooled.all.pooled.latency_ms.is_empty());
+fn empty(values: &[&Pool]) -> &'static str {
+    let succeeded = values.iter().any(|pool| !pool.latency_ms.is_empty());
     if succeeded { "too few operations for a median" } else { "no successful operations" }
 }
 
 /// Builds the chart of median, mean, p95 and p99 of one metric, each unless undersampled, with confidence intervals if
 /// available.
-fn overall(run: &RunSamples, condition: &SweepSamples, metric: Metric, y_name: &str, seed: u64) -> LineChart {
-    let (name, shown) = (&condition.condition, run.with_baseline(condition));
-    let distributions: Vec<Distribution> =
-        shown.iter().map(|pooled| Distribution::of(metric.of(&pooled.all.pooled))).collect();
+fn overall(run: &RunStatistics, sweep: &Sweep, metric: Metric, y_name: &str) -> LineChart {
+    let (name, shown) = (sweep.parameter, run.with_baseline(sweep));
     let spread = spread(run);
     let series = |statistic: Statistic, stroke: Stroke, marker: Marker| Series {
-        name: series_name(statistic, &distributions),
+        name: series_name(statistic, shown.iter().map(|pool| pool.all.n(metric))),
         stroke,
         marker,
-        points: distributions.iter().map(|distribution| distribution.reliable(statistic)).collect(),
+        points: shown.iter().map(|pool| pool.all.reliable(metric, statistic)).collect(),
         whiskers: match spread {
             Spread::UpToP95 => Vec::new(),
             Spread::ConfidenceInterval => {
-                shown.iter().map(|pooled| interval(pooled, ALL_OPERATIONS, metric, statistic, seed)).collect()
+                shown.iter().map(|pool| interval(pool.all.estimate(metric, statistic))).collect()
             }
         },
     };
     LineChart {
-        categories: categories(name, &shown),
+        categories: categories(&shown),
         x_name: condition_label::axis_name(name),
         y_name: y_name.to_owned(),
         series: vec![
@@ -167,58 +151,59 @@ fn overall(run: &RunSamples, condition: &SweepSamples, metric: Metric, y_name: &
 }
 
 /// Returns the name of a statistic, with its minimum number of samples if a value is undersampled.
-fn series_name(statistic: Statistic, distributions: &[Distribution]) -> String {
+fn series_name(statistic: Statistic, mut n: impl Iterator<Item = usize>) -> String {
     let name = if statistic == Statistic::P50 { "median" } else { statistic.as_str() };
-    let undersampled = distributions.iter().any(|one| one.n > 0 && statistic.is_undersampled(one.n));
+    let undersampled = n.any(|n| n > 0 && statistic.is_undersampled(n));
     if undersampled { format!("{name} (where n ≥ {})", statistic.min_samples()) } else { name.to_owned() }
 }
 
 /// Builds the chart of distributions, one curve per value.
-pub(crate) fn ecdf(values: &[&PooledSamples]) -> EcdfChart {
-    let curves = values.iter().enumerate().map(|(index, pooled)| Curve {
-        name: curve_name(pooled),
-        stroke: if pooled.baseline {
+pub(crate) fn ecdf<'a>(values: &[&'a Pool]) -> EcdfChart<'a> {
+    let curves = values.iter().enumerate().map(|(index, pool)| Curve {
+        name: curve_name(pool),
+        stroke: if pool.is_baseline {
             Stroke::dashed(palette::BLACK, 2.0)
         } else {
             Stroke::solid(palette::series(index), 2.0)
         },
         marker: Marker::series(index),
-        fill: if pooled.is_reliable() { MarkerFill::Solid } else { MarkerFill::Open },
-        values: pooled.all.pooled.latency_ms.clone(),
+        fill: if pool.is_reliable() { MarkerFill::Solid } else { MarkerFill::Open },
+        values: &pool.latency_ms,
     });
     EcdfChart { x_name: LATENCY.to_owned(), y_name: ECDF_Y.to_owned(), curves: curves.collect() }
 }
 
-fn errors_by_outcome(name: &str, values: &[&PooledSamples]) -> ErrorChart {
+fn errors_by_outcome(name: SweptParameter, values: &[&Pool]) -> ErrorChart {
     ErrorChart {
-        categories: categories(name, values),
+        categories: categories(values),
         x_name: condition_label::axis_name(name),
-        counts: values.iter().map(|pooled| pooled.all.pooled.counts).collect(),
+        counts: values.iter().map(|pool| pool.all.counts).collect(),
     }
 }
 
-fn curve_name(pooled: &PooledSamples) -> String {
-    let value = match (pooled.condition.as_str(), condition_label::unit(&pooled.condition)) {
-        (condition_label::BASELINE, _) => "baseline".to_owned(),
-        (_, Some(unit)) => format!("{} {unit}", pooled.magnitude),
-        (_, None) => pooled.value.clone(),
+fn curve_name(pool: &Pool) -> String {
+    let value = match &pool.name {
+        PoolName::Baseline => BASELINE.to_owned(),
+        PoolName::Value(parameter, value) => match condition_label::unit(*parameter) {
+            Some(unit) => format!("{} {unit}", pool.magnitude),
+            None => value.clone(),
+        },
     };
-    let is_swept_baseline = pooled.condition != condition_label::BASELINE && pooled.baseline;
+    let is_swept_baseline = pool.name != PoolName::Baseline && pool.is_baseline;
     // A legend has no space for more than two; the table lists them all.
-    let issues = match pooled.issues().as_slice() {
+    let issues = match pool.issues().as_slice() {
         few @ ([] | [_] | [_, _]) => few.to_vec(),
         many => vec![format!("{} issues", many.len())],
     };
-    let notes: Vec<String> = is_swept_baseline.then(|| "baseline".to_owned()).into_iter().chain(issues).collect();
+    let notes: Vec<String> = is_swept_baseline.then(|| BASELINE.to_owned()).into_iter().chain(issues).collect();
     if notes.is_empty() { value } else { format!("{value} ({})", notes.join(", ")) }
 }
 
-pub(crate) fn categories(name: &str, values: &[&PooledSamples]) -> Vec<Category> {
-    let label =
-        |pooled: &PooledSamples| match (pooled.condition == condition_label::BASELINE, condition_label::unit(name)) {
-            (true, _) => "baseline".to_owned(),
-            (false, Some(_)) => pooled.magnitude.to_string(),
-            (false, None) => pooled.value.clone(),
-        };
-    values.iter().map(|pooled| Category { label: label(pooled), issues: pooled.issues() }).collect()
+pub(crate) fn categories(values: &[&Pool]) -> Vec<Category> {
+    let label = |pool: &Pool| match &pool.name {
+        PoolName::Baseline => BASELINE.to_owned(),
+        PoolName::Value(parameter, _) if condition_label::unit(*parameter).is_some() => pool.magnitude.to_string(),
+        PoolName::Value(_, value) => value.clone(),
+    };
+    values.iter().map(|pool| Category { label: label(pool), issues: pool.issues() }).collect()
 }

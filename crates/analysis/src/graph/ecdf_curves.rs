@@ -16,23 +16,23 @@ const MIN_STEP: f64 = 0.4;
 const MARKERS: usize = 4;
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Curve {
+pub(crate) struct Curve<'a> {
     pub(crate) name: String,
     pub(crate) stroke: Stroke,
     pub(crate) marker: Marker,
     pub(crate) fill: MarkerFill,
-    pub(crate) values: Sorted,
+    pub(crate) values: &'a Sorted,
 }
 
 /// A chart of distribution functions.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct EcdfChart {
+pub(crate) struct EcdfChart<'a> {
     pub(crate) x_name: String,
     pub(crate) y_name: String,
-    pub(crate) curves: Vec<Curve>,
+    pub(crate) curves: Vec<Curve<'a>>,
 }
 
-impl EcdfChart {
+impl EcdfChart<'_> {
     pub(crate) fn entries(&self) -> Vec<Entry> {
         self.curves.iter().map(|curve| Entry::new(Key::Line(curve.stroke, curve.marker), &curve.name)).collect()
     }
@@ -50,7 +50,7 @@ impl EcdfChart {
             plot.message(scene, "no successful operations", sizes.axis);
         }
         for curve in &self.curves {
-            if let Some(ecdf) = Ecdf::of(&curve.values) {
+            if let Some(ecdf) = Ecdf::of(curve.values) {
                 scene.path(stairs(&plot, &ecdf), curve.stroke);
             }
         }
@@ -62,7 +62,7 @@ impl EcdfChart {
     fn draw_markers(&self, scene: &mut Scene, plot: &Plot, index: usize, curve: &Curve) {
         let shift = (index as f64 + 0.5) / self.curves.len() as f64;
         for fraction in (0..MARKERS).map(|step| (step as f64 + shift) / MARKERS as f64) {
-            let at = percentile(&curve.values, fraction).and_then(|x| Some((plot.x(x)?, plot.y(100.0 * fraction)?)));
+            let at = percentile(curve.values, fraction).and_then(|x| Some((plot.x(x)?, plot.y(100.0 * fraction)?)));
             if let Some(at) = at {
                 scene.marker(curve.marker, at, 5.5, curve.stroke.color, curve.fill);
             }

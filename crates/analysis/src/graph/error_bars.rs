@@ -7,7 +7,7 @@ use crate::graph::palette::{BLACK, Color, FAINT_INK, GREEN, ORANGE, PURPLE, SKY,
 use crate::graph::plot_area::{Category, Plot, PlotArea, TypeSizes, XAxis};
 use crate::graph::scene::{Anchor, Label, Point, Rect, Scene, Stroke};
 use crate::outcome_counts::OutcomeCounts;
-use crate::sample::Outcome;
+use model::Outcome;
 
 /// A chart of errors over categories.
 #[derive(Debug, Clone, PartialEq)]

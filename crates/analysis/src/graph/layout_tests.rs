@@ -1,21 +1,20 @@
 //! Tests of layouts: the texts of a graph, and that labels are inside it and do not overlap.
 
-use crate::cell::Verdict;
+use model::{Outcome, SweptParameter};
+
+use crate::cell::{CellInfo, Verdict};
 use crate::graph::font::Fonts;
 use crate::graph::scene::{Label, Rect, Scene, Shape};
 use crate::graph::{GraphError, RunTitle, lay_out};
-use crate::sample::Outcome;
-use synthetic::{Link, Run};
-
-#[path = "../../tests/suite/synthetic.rs"]
-mod synthetic;
+use crate::synthetic;
+use crate::synthetic::{Link, Run};
 
 fn title() -> RunTitle {
     RunTitle { run_id: "20250301-101500-loss-and-rate".to_owned(), line: "10000 clients, docker, tcset".to_owned() }
 }
 
 fn scenes(run: &Run) -> Vec<(String, Scene)> {
-    lay_out(Fonts::load().unwrap(), &run.samples, &run.cells, &title(), 1).unwrap()
+    lay_out(Fonts::load().unwrap(), run.analyse(1).run(), &title()).unwrap()
 }
 
 fn scene(run: &Run, name: &str) -> Scene {
@@ -50,18 +49,22 @@ fn check_labels(of: &str, run: &Run) {
 fn many_values() -> Run {
     let cell = |step: i32| {
         let delay_ms = f64::from(step) * 25.0;
-        (("delay", format!("{delay_ms}ms"), delay_ms, 1), Link { delay_ms, loss: 3.0, ..Link::default() })
+        ((SweptParameter::Delay, format!("{delay_ms}ms"), delay_ms, 1), Link { delay_ms, loss: 3.0, ..Link::default() })
     };
     synthetic::run(3, 200, (0..30).map(cell).collect())
+}
+
+fn is_swept(info: &CellInfo, parameter: SweptParameter) -> bool {
+    info.cell.swept_parameter == parameter
 }
 
 fn with_issues() -> Run {
     let mut run = synthetic::sweep(2, 40);
     run.cells
         .iter_mut()
-        .filter(|cell| cell.condition == "loss" || cell.repetition == 2)
+        .filter(|info| is_swept(info, SweptParameter::Loss) || info.cell.repetition == 2)
         .for_each(|cell| cell.verdict = Verdict::Unverified);
-    run.cells.iter_mut().filter(|cell| cell.magnitude > 1.0).for_each(|cell| cell.overloaded = true);
+    run.cells.iter_mut().filter(|info| info.cell.magnitude > 1.0).for_each(|cell| cell.overloaded = true);
     run
 }
 
@@ -138,7 +141,7 @@ fn a_percentile_of_few_values_is_not_drawn() {
 fn what_did_not_succeed_leaves_a_gap() {
     let mut run = synthetic::sweep(1, 40);
     run.samples.retain(|sample| sample.condition == "rate");
-    run.cells.retain(|cell| cell.condition == "rate");
+    run.cells.retain(|info| is_swept(info, SweptParameter::Rate));
     let fills = |run: &Run| {
         let scene = scene(run, "rate-latency");
         scene.shapes.iter().filter(|shape| matches!(shape, Shape::Fill(..))).count()
@@ -183,10 +186,10 @@ fn an_interval_without_an_upper_bound_is_labelled() {
 #[test]
 fn overload_has_its_own_label() {
     let mut run = synthetic::sweep(1, 40);
-    run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.overloaded = true);
+    run.cells.iter_mut().filter(|info| info.cell.value == "2%").for_each(|cell| cell.overloaded = true);
     let only = scene(&run, "loss-rtt");
     assert_eq!(texts(&only).iter().filter(|text| **text == "overloaded").count(), 2, "{:?}", texts(&only));
-    run.cells.iter_mut().filter(|cell| cell.value == "2%").for_each(|cell| cell.verdict = Verdict::Unverified);
+    run.cells.iter_mut().filter(|info| info.cell.value == "2%").for_each(|cell| cell.verdict = Verdict::Unverified);
     let both = scene(&run, "loss-rtt");
     for text in ["unverified, overloaded", "unverified", "overloaded"] {
         assert!(texts(&both).contains(&text), "'{text}' is not among {:?}", texts(&both));
@@ -208,21 +211,17 @@ fn every_operation_has_a_panel_in_the_latency_breakdown() {
 }
 
 #[test]
-fn a_run_without_conditions_draws_its_baseline() {
-    let mut run = synthetic::run(4, 50, vec![(("", String::new(), 0.0, 1), Link::default())]);
-    let names: Vec<String> = scenes(&run).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names.len(), 9);
-    assert!(names.contains(&"baseline-latency".to_owned()), "{names:?}");
-    check_labels("baseline", &run);
+fn a_run_without_listed_samples_has_no_graphs() {
+    let mut run = synthetic::sweep(4, 50);
     run.cells.clear();
-    let refused = lay_out(Fonts::load().unwrap(), &run.samples, &run.cells, &title(), 1);
-    assert!(matches!(refused, Err(GraphError::NoSamples { cells: 0, samples: 50 })));
+    let refused = lay_out(Fonts::load().unwrap(), run.analyse(1).run(), &title());
+    assert!(matches!(refused, Err(GraphError::NoSamples { cells: 0, samples: 900 })));
 }
 
 #[test]
 fn samples_of_unlisted_cells_are_reported() {
     let mut run = synthetic::sweep(1, 40);
-    run.cells.retain(|cell| cell.condition != "delay");
+    run.cells.retain(|info| !is_swept(info, SweptParameter::Delay));
     let labels = texts(&scene(&run, "overview")).join("|");
     assert!(labels.contains("240 samples of unlisted cells ignored"), "{labels}");
 }

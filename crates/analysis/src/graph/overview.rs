@@ -12,7 +12,8 @@ use crate::graph::page;
 use crate::graph::page::MARGIN;
 use crate::graph::plot_area::TypeSizes;
 use crate::graph::scene::{Label, Rect, Scene};
-use crate::pooled_samples::{PooledSamples, RunSamples, SweepSamples};
+use crate::pool::Pool;
+use crate::run_statistics::{RunStatistics, Sweep};
 
 const WIDTH: u32 = 1500;
 const HEIGHT: u32 = 900;
@@ -22,25 +23,25 @@ const COLUMN_GAP: f64 = 40.0;
 
 const SIZES: TypeSizes = TypeSizes { tick: 19.0, axis: 19.0, legend: 19.0, note: 15.0 };
 
-/// Lays out the overview of `conditions`.
-pub(crate) fn scene(fonts: Fonts, run: &RunSamples, conditions: &[SweepSamples], title: &RunTitle, seed: u64) -> Scene {
-    let conditions = &conditions[..conditions.len().min(COLUMNS)];
+/// Lays out the overview of `sweeps`.
+pub(crate) fn scene(fonts: Fonts, run: &RunStatistics, sweeps: &[&Sweep], title: &RunTitle) -> Scene {
+    let sweeps = &sweeps[..sweeps.len().min(COLUMNS)];
     let mut scene = Scene::new(WIDTH, HEIGHT);
     let area = Rect { left: MARGIN, top: 0.0, right: f64::from(WIDTH) - MARGIN, bottom: f64::from(HEIGHT) - 14.0 };
     scene.label(Label::new("Operation latency under impaired network conditions", (area.left, 46.0), 28.0).bold());
-    let footer = page::footer(title, &counted(run, conditions), run.unlisted_samples);
+    let footer = page::footer(title, &counted(run, sweeps), run.unlisted_samples);
     let footer_top = page::draw_footer(&mut scene, fonts, &footer, area, SIZES.note);
     let area = Rect { top: 64.0, bottom: footer_top - 10.0, ..area };
     let middle = area.center().1 + 14.0;
-    draw_medians(&mut scene, fonts, run, conditions, Rect { bottom: middle - 12.0, ..area }, seed);
-    draw_distributions(&mut scene, fonts, run, conditions, Rect { top: middle + 12.0, ..area });
+    draw_medians(&mut scene, fonts, run, sweeps, Rect { bottom: middle - 12.0, ..area });
+    draw_distributions(&mut scene, fonts, run, sweeps, Rect { top: middle + 12.0, ..area });
     scene
 }
 
 /// Draws the upper row, with one legend and one scale for comparable columns.
-fn draw_medians(scene: &mut Scene, fonts: Fonts, run: &RunSamples, conditions: &[SweepSamples], area: Rect, seed: u64) {
-    let chart = |sweep: &SweepSamples| condition_graphs::by_operation(run, sweep, seed);
-    let charts: Vec<LineChart> = conditions.iter().map(chart).collect();
+fn draw_medians(scene: &mut Scene, fonts: Fonts, run: &RunStatistics, sweeps: &[&Sweep], area: Rect) {
+    let chart = |sweep: &&Sweep| condition_graphs::by_operation(run, sweep);
+    let charts: Vec<LineChart> = sweeps.iter().map(chart).collect();
     let mut entries: Vec<Entry> = Vec::new();
     for entry in charts.iter().flat_map(LineChart::entries) {
         if !entries.contains(&entry) {
@@ -56,9 +57,8 @@ fn draw_medians(scene: &mut Scene, fonts: Fonts, run: &RunSamples, conditions: &
 }
 
 /// Draws the lower row; each column has its own curves and legend.
-fn draw_distributions(scene: &mut Scene, fonts: Fonts, run: &RunSamples, conditions: &[SweepSamples], area: Rect) {
-    let charts: Vec<EcdfChart> =
-        conditions.iter().map(|sweep| condition_graphs::ecdf(&run.with_baseline(sweep))).collect();
+fn draw_distributions(scene: &mut Scene, fonts: Fonts, run: &RunStatistics, sweeps: &[&Sweep], area: Rect) {
+    let charts: Vec<EcdfChart> = sweeps.iter().map(|sweep| condition_graphs::ecdf(&run.with_baseline(sweep))).collect();
     let columns = columns(area, charts.len());
     let legend =
         |chart: &EcdfChart, column: &Rect| legend::height(fonts, &chart.entries(), column.width(), SIZES.legend);
@@ -80,8 +80,8 @@ fn columns(area: Rect, count: usize) -> Vec<Rect> {
     (0..count).map(column).collect()
 }
 
-/// Returns the pooled samples that contain every sample once: the baseline may be shown in several columns.
-pub(crate) fn counted<'a>(run: &'a RunSamples, conditions: &'a [SweepSamples]) -> Vec<&'a PooledSamples> {
-    let swept = conditions.iter().flat_map(|condition| &condition.values).filter(|pooled| !pooled.baseline);
+/// Returns the pools that contain every sample once: the baseline may be shown in several columns.
+pub(crate) fn counted<'a>(run: &'a RunStatistics, sweeps: &'a [&'a Sweep]) -> Vec<&'a Pool> {
+    let swept = sweeps.iter().flat_map(|sweep| &sweep.values).filter(|pool| !pool.is_baseline);
     swept.chain(&run.baseline).collect()
 }

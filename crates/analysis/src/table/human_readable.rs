@@ -2,7 +2,7 @@
 
 use comfy_table::{Cell, CellAlignment, Table, TableStyle};
 
-use crate::table::{ConditionRow, cells_of, notes};
+use crate::table::{ConditionRow, cells_of};
 
 pub(super) struct Column {
     /// The header; the columns of the RTT follow its median.
@@ -44,7 +44,7 @@ const HALF_WIDTH: usize = 8;
 /// Formats the table and its notes in a style with its left padding; the table is at most `width` columns wide.
 pub(super) fn human_readable(
     rows: &[ConditionRow],
-    unlisted: usize,
+    notes: &[String],
     style: (TableStyle, u16),
     width: Option<usize>,
 ) -> String {
@@ -65,7 +65,7 @@ pub(super) fn human_readable(
             omitted.join(", ")
         ));
     }
-    for note in notes(rows, unlisted) {
+    for note in notes {
         text.push_str(&format!("\n{note}\n"));
     }
     text

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use analysis::{Graph, RunTitle, draw_all};
+use analysis::{Graph, RunTitle};
+use model::SweptParameter;
 
 struct Pixels {
     width: usize,
@@ -30,10 +31,10 @@ impl Pixels {
 /// Draws the graphs of the loss cells: seven graphs and the two overviews.
 fn graphs() -> Vec<Graph> {
     let mut run = crate::synthetic::sweep(7, 300);
-    run.cells.retain(|cell| cell.condition == "loss");
+    run.cells.retain(|info| info.cell.swept_parameter == SweptParameter::Loss);
     run.samples.retain(|sample| sample.condition == "loss");
     let title = RunTitle { run_id: "20250301-101500".to_owned(), line: "8 clients, netns, shaper".to_owned() };
-    draw_all(&run.samples, &run.cells, &title, 1).unwrap()
+    run.analyse(1).graphs(&title).unwrap()
 }
 
 #[test]

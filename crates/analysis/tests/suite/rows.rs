@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use analysis::sample::Outcome;
-use analysis::{BreakdownRow, IntervalRow, breakdown_rows, interval_rows};
+use analysis::{BreakdownRow, IntervalRow};
+use model::Outcome;
 
 fn interval<'a>(rows: &'a [IntervalRow], names: [&str; 4]) -> &'a IntervalRow {
     let [value, operation, metric, statistic] = names;
@@ -26,7 +26,7 @@ fn every_statistic_has_a_row_and_an_interval_or_a_reason() {
             sample.outcome = Outcome::Reset;
         }
     }
-    let rows = interval_rows(&run.samples, &run.cells, 9);
+    let rows = run.analyse(9).intervals();
     // Ten pooled values (nine and the baseline), seven operations with `all`, 3 × 4 statistics and the error rate.
     assert_eq!(rows.len(), 10 * 7 * 13);
     for row in &rows {
@@ -43,13 +43,13 @@ fn every_statistic_has_a_row_and_an_interval_or_a_reason() {
     assert!(errors.low > Some(4.0) && errors.high < Some(9.0) && errors.unit == "percent", "{errors:?}");
     let none = interval(&rows, ["50ms", "all", "errors", "rate"]);
     assert_eq!((none.estimate, none.note.as_str()), (Some(0.0), "fewer than 10 errors or successes"));
-    assert_eq!(rows, interval_rows(&run.samples, &run.cells, 9));
+    assert_eq!(rows, run.analyse(9).intervals());
 }
 
 #[test]
 fn too_few_repetitions_are_reported() {
     let run = crate::synthetic::repeated_sweep(3, 30, 4);
-    let rows = interval_rows(&run.samples, &run.cells, 9);
+    let rows = run.analyse(9).intervals();
     let median = interval(&rows, ["50ms", "all", "latency", "p50"]);
     assert_eq!((median.low, median.note.as_str()), (None, "4 repetitions (minimum: 5)"));
 }
@@ -57,7 +57,7 @@ fn too_few_repetitions_are_reported() {
 #[test]
 fn breakdowns_add_up_and_show_the_cost_of_each_condition() {
     let run = crate::synthetic::sweep(3, 600);
-    let rows = breakdown_rows(&run.samples, &run.cells);
+    let rows = run.analyse(1).breakdown();
     for row in &rows {
         let components =
             row.queueing_ms + row.handshake_ms + row.round_trips_ms + row.transmission_ms + row.retransmission_ms;

@@ -3,8 +3,8 @@
 
 #![allow(unreachable_pub, dead_code, reason = "shared by tests and an example, none of which uses all items")]
 
-use analysis::sample::{Outcome, Sample};
-use analysis::{CellInfo, Verdict};
+use analysis::{Analysis, CellInfo, Dataset, Verdict};
+use model::{Cell, Condition, Outcome, Sample, SweptParameter};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -15,6 +15,20 @@ pub struct Run {
     pub samples: Vec<Sample>,
     /// All cells.
     pub cells: Vec<CellInfo>,
+}
+
+impl Run {
+    /// Adds all samples to a dataset.
+    pub fn dataset(&self) -> Dataset {
+        let mut dataset = Dataset::new(self.cells.clone());
+        self.samples.iter().for_each(|sample| dataset.push(sample));
+        dataset
+    }
+
+    /// Analyses the run.
+    pub fn analyse(&self, seed: u64) -> Analysis {
+        Analysis::new(self.dataset(), seed)
+    }
 }
 
 /// The link of one cell.
@@ -48,46 +62,53 @@ pub fn repeated_sweep(seed: u64, operations_per_cell: u64, repetitions: u32) -> 
     let mut cells = Vec::new();
     for repetition in 1..=repetitions {
         for loss in [0.0, 1.0, 2.0] {
-            cells.push((("loss", format!("{loss}%"), loss, repetition), Link { loss, ..Link::default() }));
+            cells
+                .push(((SweptParameter::Loss, format!("{loss}%"), loss, repetition), Link { loss, ..Link::default() }));
         }
         for delay in [0.0, 50.0, 100.0] {
             let link = Link { delay_ms: delay, ..Link::default() };
-            cells.push((("delay", format!("{delay}ms"), delay, repetition), link));
+            cells.push(((SweptParameter::Delay, format!("{delay}ms"), delay, repetition), link));
         }
         for rate in [1000.0, 500.0, 100.0] {
             let link = Link { rate_kbit: Some(rate), ..Link::default() };
-            cells.push((("rate", format!("{rate}kbit"), rate, repetition), link));
+            cells.push(((SweptParameter::Rate, format!("{rate}kbit"), rate, repetition), link));
         }
     }
     run(seed, operations_per_cell, cells)
 }
 
-/// Condition, value, magnitude and repetition of a cell.
-pub type CellName = (&'static str, String, f64, u32);
+/// Swept parameter, value, magnitude and repetition of a cell.
+pub type CellName = (SweptParameter, String, f64, u32);
+
+/// Returns a planned cell.
+pub fn cell((swept_parameter, value, magnitude, repetition): CellName) -> Cell {
+    let mut condition = Condition::BASELINE;
+    match swept_parameter {
+        SweptParameter::Loss => condition.loss = value.parse().expect("a loss"),
+        SweptParameter::Delay => condition.delay = value.parse().expect("a delay"),
+        SweptParameter::Rate => condition.rate = Some(value.parse().expect("a rate")),
+        SweptParameter::Combined => unreachable!("not generated"),
+    }
+    let id = format!("{swept_parameter}-{value}-r{repetition}");
+    Cell { id, swept_parameter, value, magnitude, repetition, condition, seed: 1, workload_seed: 1 }
+}
+
+/// Returns a cell with this verdict.
+pub fn info(cell: Cell, verdict: Verdict) -> CellInfo {
+    CellInfo { cell, verdict, measured_s: 30.0, overloaded: false, stalled: false }
+}
 
 /// Generates a run of `cells`, each with `operations_per_cell` operations.
 pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) -> Run {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut run = Run { samples: Vec::new(), cells: Vec::new() };
-    for ((condition, value, magnitude, repetition), link) in cells {
-        let cell = CellInfo {
-            cell: format!("{condition}-{value}-r{repetition}"),
-            condition: condition.to_owned(),
-            value,
-            repetition,
-            baseline: magnitude == 0.0,
-            magnitude,
-            verdict: Verdict::Verified,
-            measured_s: 30.0,
-            overloaded: false,
-            stalled: false,
-            rate_kbit: link.rate_kbit,
-        };
+    for (name, link) in cells {
+        let info = info(cell(name), Verdict::Verified);
         // Repetitions differ, as in a real run.
         let level = log_normal(&mut random, 0.05);
         run.samples
-            .extend((0..operations_per_cell).map(|sequence| sample(&mut random, &cell, link, (level, sequence))));
-        run.cells.push(cell);
+            .extend((0..operations_per_cell).map(|sequence| sample(&mut random, &info.cell, link, (level, sequence))));
+        run.cells.push(info);
     }
     run
 }
@@ -119,7 +140,7 @@ fn link_effects(random: &mut ChaCha8Rng, link: Link, bytes: f64) -> LinkEffects 
     }
 }
 
-fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, (level, sequence): (f64, u64)) -> Sample {
+fn sample(random: &mut ChaCha8Rng, cell: &Cell, link: Link, (level, sequence): (f64, u64)) -> Sample {
     let (operation, server, bytes) = OPERATIONS[random.random_range(0..OPERATIONS.len())];
     let (queue_ms, database_ms) = (0.1 * log_normal(random, 0.5), 0.2 * server * log_normal(random, 0.3));
     let server_ms = server * level * log_normal(random, 0.35) + queue_ms + database_ms;
@@ -133,8 +154,8 @@ fn sample(random: &mut ChaCha8Rng, cell: &CellInfo, link: Link, (level, sequence
     let service_ms = if outcome == Outcome::Timeout { 5000.0 } else { connect_ms + rtt_ms + client_ms };
     Sample {
         run_id: "20250301-101500-synthetic".to_owned(),
-        cell: cell.cell.clone(),
-        condition: cell.condition.clone(),
+        cell: cell.id.clone(),
+        condition: cell.swept_parameter.to_string(),
         value: cell.value.clone(),
         repetition: Some(cell.repetition),
         client: format!("client-{}", 1 + sequence % 8),

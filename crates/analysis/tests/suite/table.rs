@@ -1,11 +1,11 @@
 //! The table of conditions in its four formats.
 
-use analysis::sample::Outcome;
-use analysis::{CellInfo, ConditionRow, Format, Verdict, condition_rows, condition_table, condition_table_within};
+use analysis::{Analysis, ConditionRow, Dataset, Format, Verdict};
+use model::{Outcome, SweptParameter};
 
 /// Returns a run with delay 0 and 100 ms and known latencies.
 fn small() -> crate::synthetic::Run {
-    let delay = |ms: f64| (("delay", format!("{ms}ms"), ms, 1), crate::synthetic::Link::default());
+    let delay = |ms: f64| ((SweptParameter::Delay, format!("{ms}ms"), ms, 1), crate::synthetic::Link::default());
     let mut run = crate::synthetic::run(1, 3, vec![delay(0.0), delay(100.0)]);
     for (sample, latency) in run.samples.iter_mut().zip([1.0, 2.0, 3.0, 101.0, 103.0, 9999.0]) {
         (sample.latency_ms, sample.rtt_ms, sample.outcome) = (latency, Some(latency / 2.0), Outcome::Ok);
@@ -18,7 +18,7 @@ fn small() -> crate::synthetic::Run {
 #[test]
 fn differences_are_relative_to_the_pooled_baseline() {
     let run = small();
-    let rows = condition_rows(&run.samples, &run.cells, 1);
+    let rows = run.analyse(1).conditions();
     let names: Vec<(&str, &str)> = rows.iter().map(|row| (row.condition.as_str(), row.value.as_str())).collect();
     assert_eq!(names, [("baseline", ""), ("delay", "0ms"), ("delay", "100ms")]);
     assert_eq!((rows[0].latency_p50_ms, rows[0].latency_p50_delta_ms), (Some(2.0), None));
@@ -34,7 +34,7 @@ fn differences_are_relative_to_the_pooled_baseline() {
 fn the_terminal_format_marks_issues_and_undersampled_percentiles() {
     let mut run = small();
     run.cells[1].overloaded = true;
-    let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
+    let text = run.analyse(1).table(Format::Table, None);
     let slow = text.lines().find(|line| line.contains("100ms")).unwrap();
     let fields: Vec<&str> = slow.split_whitespace().collect();
     let expected = [
@@ -52,7 +52,7 @@ fn the_terminal_format_marks_issues_and_undersampled_percentiles() {
         assert!(text.contains(note), "'{note}' is missing in\n{text}");
     }
     run.cells[0].overloaded = true;
-    let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
+    let text = run.analyse(1).table(Format::Table, None);
     assert!(text.contains("Δ unreliable: every baseline cell is marked ~ (overloaded)"), "{text}");
 }
 
@@ -66,7 +66,7 @@ fn each_issue_has_its_own_mark_and_advice() {
     ] {
         let mut run = small();
         (run.cells[1].verdict, run.cells[1].stalled) = (verdict, stalled);
-        let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
+        let text = run.analyse(1).table(Format::Table, None);
         assert!(text.contains(mark) && text.contains(note), "{text}");
         let notes = ["! unverified", "× failed", "/ interrupted", "~ overloaded", "^ server"];
         assert_eq!(notes.iter().filter(|note| text.contains(**note)).count(), 1, "{text}");
@@ -81,7 +81,7 @@ fn operations_per_second_and_slow_ones_are_counted() {
     }
     run.samples[3].outcome = Outcome::Timeout;
     (run.cells[0].measured_s, run.cells[1].measured_s) = (1.5, 0.0);
-    let rows = condition_rows(&run.samples, &run.cells, 1);
+    let rows = run.analyse(1).conditions();
     let slow = |index: usize| rows[index].slower_than_200_ms_percent;
     assert_eq!((slow(1), rows[1].operations_per_s), (Some(100.0 / 3.0), Some(2.0)));
     assert_eq!((slow(2), rows[2].operations_per_s), (Some(0.0), None), "failed operations have no latency");
@@ -92,7 +92,7 @@ fn columns_that_do_not_fit_are_omitted_in_their_order_and_listed() {
     let mut run = crate::synthetic::repeated_sweep(1, 60, 5);
     run.cells.iter_mut().for_each(|cell| (cell.verdict, cell.overloaded) = (Verdict::Unverified, true));
     let headers = |width: usize| {
-        let text = condition_table_within(&run.samples, &run.cells, 1, width);
+        let text = run.analyse(1).table(Format::Table, Some(width));
         let table: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
         let widest = table.iter().map(|line| line.chars().count()).max().unwrap();
         assert!(widest <= width, "{widest} columns:\n{text}");
@@ -124,7 +124,7 @@ fn a_table_of_large_numbers_fits_140_columns() {
     run.cells
         .iter_mut()
         .for_each(|cell| (cell.verdict, cell.overloaded, cell.stalled) = (Verdict::Unverified, true, true));
-    let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
+    let text = run.analyse(1).table(Format::Table, None);
     let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
     assert!(widest <= 140, "{widest} columns:\n{text}");
     assert_eq!(text.lines().filter(|line| line.contains("kbit")).count(), 3);
@@ -133,12 +133,12 @@ fn a_table_of_large_numbers_fits_140_columns() {
 #[test]
 fn medians_have_a_confidence_interval_from_five_repetitions_on() {
     let run = crate::synthetic::repeated_sweep(1, 60, 5);
-    let rows = condition_rows(&run.samples, &run.cells, 1);
+    let rows = run.analyse(1).conditions();
     for row in &rows {
         let (value, low, high) = (row.latency_p50_ms, row.latency_p50_low_ms, row.latency_p50_high_ms);
         assert!(low.is_some() && low <= value && value <= high, "{row:?}");
     }
-    let text = condition_table(&run.samples, &run.cells, Format::Table, 1);
+    let text = run.analyse(1).table(Format::Table, None);
     let half_width = rows[0].latency_p50_high_ms.unwrap() - rows[0].latency_p50_ms.unwrap();
     let half_width = half_width.max(rows[0].latency_p50_ms.unwrap() - rows[0].latency_p50_low_ms.unwrap());
     assert!(
@@ -146,10 +146,10 @@ fn medians_have_a_confidence_interval_from_five_repetitions_on() {
         "{text}"
     );
     assert!(text.contains("±: larger half-width of the p50's 95 % CI over repetitions"), "{text}");
-    assert_eq!(rows, condition_rows(&run.samples, &run.cells, 1), "the same seed gives the same intervals");
-    assert_ne!(rows, condition_rows(&run.samples, &run.cells, 2));
+    assert_eq!(rows, run.analyse(1).conditions(), "the same seed gives the same intervals");
+    assert_ne!(rows, run.analyse(2).conditions());
     let few = crate::synthetic::repeated_sweep(1, 60, 4);
-    let rows = condition_rows(&few.samples, &few.cells, 1);
+    let rows = few.analyse(1).conditions();
     // The pooled baseline has eight cells, of loss and of delay.
     assert!(rows[0].latency_p50_low_ms.is_some() && rows[1..].iter().all(|row| row.latency_p50_low_ms.is_none()));
 }
@@ -158,14 +158,14 @@ fn medians_have_a_confidence_interval_from_five_repetitions_on() {
 fn samples_of_unlisted_cells_are_reported() {
     let mut run = small();
     run.cells.truncate(1);
-    let text = condition_table(&run.samples, &run.cells, Format::Markdown, 1);
+    let text = run.analyse(1).table(Format::Markdown, None);
     assert!(text.contains("3 samples of cells not in cells.csv ignored"), "{text}");
 }
 
 #[test]
 fn markdown_has_a_separator_line_and_a_column_for_each_header() {
     let run = small();
-    let text = condition_table(&run.samples, &run.cells, Format::Markdown, 1);
+    let text = run.analyse(1).table(Format::Markdown, None);
     let table: Vec<&str> = text.lines().take_while(|line| line.starts_with('|')).collect();
     assert_eq!(table.len(), 5, "{text}");
     assert!(table[1].chars().all(|sign| matches!(sign, '|' | '-' | ':' | ' ')), "{text}");
@@ -175,29 +175,19 @@ fn markdown_has_a_separator_line_and_a_column_for_each_header() {
 #[test]
 fn csv_and_json_contain_every_row_with_full_precision() {
     let run = small();
-    let rows = condition_rows(&run.samples, &run.cells, 1);
-    let text = condition_table(&run.samples, &run.cells, Format::Csv, 1);
+    let rows = run.analyse(1).conditions();
+    let text = run.analyse(1).table(Format::Csv, None);
     let read: Result<Vec<ConditionRow>, _> = csv::Reader::from_reader(text.as_bytes()).deserialize().collect();
     assert_eq!(read.unwrap(), rows);
-    let text = condition_table(&run.samples, &run.cells, Format::Json, 1);
+    let text = run.analyse(1).table(Format::Json, None);
     assert_eq!(serde_json::from_str::<Vec<ConditionRow>>(&text).unwrap(), rows);
 }
 
 #[test]
 fn a_cell_without_samples_is_an_empty_row() {
-    let cell = CellInfo {
-        cell: "rate-9kbit-r1".to_owned(),
-        condition: "rate".to_owned(),
-        value: "9kbit".to_owned(),
-        repetition: 1,
-        baseline: false,
-        magnitude: 9.0,
-        verdict: Verdict::Failed,
-        measured_s: 0.0,
-        overloaded: false,
-        stalled: false,
-        rate_kbit: Some(9.0),
-    };
-    let rows = condition_rows(&[], &[cell], 1);
+    let cell = crate::synthetic::cell((SweptParameter::Rate, "9kbit".to_owned(), 9.0, 1));
+    let mut cell = crate::synthetic::info(cell, Verdict::Failed);
+    cell.measured_s = 0.0;
+    let rows = Analysis::new(Dataset::new(vec![cell]), 1).conditions();
     assert_eq!((rows.len(), rows[0].n, rows[0].error_percent, rows[0].latency_p50_ms), (1, 0, None, None));
 }
