@@ -5,18 +5,19 @@
 
 mod columns;
 mod csv_rows;
+mod row;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::ops::Range;
 
-use model::sample::{Outcome, Phase, Sample};
+use model::{Outcome, Phase};
 
 use crate::cell::CellInfo;
 use crate::outcome_counts::OutcomeCounts;
-use crate::timings::Timings;
 pub(crate) use columns::Columns;
 pub use csv_rows::DatasetError;
+use row::Row;
 
 /// The samples of a run and its cells.
 #[derive(Debug, Clone, Default)]
@@ -61,57 +62,23 @@ impl SampledCell {
     }
 }
 
-/// One sample, before its names are replaced by positions.
-struct Row<'a> {
-    run_id: &'a str,
-    cell: &'a str,
-    condition: &'a str,
-    value: &'a str,
-    repetition: Option<u32>,
-    operation: &'a str,
-    phase: Phase,
-    outcome: Outcome,
-    timings: Timings,
-}
-
 impl Dataset {
-    /// Creates a dataset of `cells` without samples.
-    #[must_use]
-    pub fn new(cells: Vec<CellInfo>) -> Self {
-        Dataset { cells, ..Dataset::default() }
-    }
-
     /// Reads a `samples.csv` as a stream.
     ///
     /// # Errors
     /// A column is missing, or a row is incomplete or has an invalid field.
     pub fn read(csv: impl Read, cells: Vec<CellInfo>) -> Result<Self, DatasetError> {
-        let mut dataset = Dataset::new(cells);
+        let mut dataset = Dataset { cells, ..Dataset::default() };
         csv_rows::read(csv, |row| dataset.add(row))?;
         Ok(dataset)
     }
 
-    /// Adds one sample.
-    pub fn push(&mut self, sample: &Sample) {
-        self.add(&Row {
-            run_id: &sample.run_id,
-            cell: &sample.cell,
-            condition: &sample.condition,
-            value: &sample.value,
-            repetition: sample.repetition,
-            operation: &sample.operation,
-            phase: sample.phase,
-            outcome: sample.outcome,
-            timings: Timings::from(sample),
-        });
-    }
-
-    fn add(&mut self, row: &Row) {
+    fn add(&mut self, row: &Row) -> Result<(), DatasetError> {
         self.len += 1;
         if row.phase == Phase::WarmUp {
-            return;
+            return Ok(());
         }
-        let operation = self.intern_operation(row.operation);
+        let operation = self.intern_operation(row.operation)?;
         let cell = self.intern_cell(row);
         let cell = &mut self.sampled[cell];
         if cell.counts.len() <= usize::from(operation) {
@@ -124,16 +91,17 @@ impl Dataset {
             cell.add_row(self.columns.len());
             self.columns.push(operation, &row.timings);
         }
+        Ok(())
     }
 
-    fn intern_operation(&mut self, name: &str) -> u16 {
+    fn intern_operation(&mut self, name: &str) -> Result<u16, DatasetError> {
         if let Some(position) = self.position_of_operation.get(name) {
-            return *position;
+            return Ok(*position);
         }
-        let position = u16::try_from(self.operations.len()).expect("fewer operations than 65,536");
+        let position = u16::try_from(self.operations.len()).map_err(|_| DatasetError::TooManyOperations)?;
         self.operations.push(name.to_owned());
         self.position_of_operation.insert(name.to_owned(), position);
-        position
+        Ok(position)
     }
 
     fn intern_cell(&mut self, row: &Row) -> usize {
@@ -162,5 +130,74 @@ impl Dataset {
     /// Returns the position of a cell in [`Dataset::sampled`], if it has measured samples.
     pub(crate) fn sampled(&self, cell: &str) -> Option<usize> {
         self.position_of_cell.get(cell).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::sample::COLUMNS;
+
+    use super::*;
+    use crate::synthetic;
+
+    const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,measured,5,0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
+
+    fn read(rows: &str) -> Result<Dataset, DatasetError> {
+        Dataset::read(format!("{}\n{rows}\n", COLUMNS.join(",")).as_bytes(), Vec::new())
+    }
+
+    #[track_caller]
+    fn check_error(rows: &str, expected: &str) {
+        let error = read(rows).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_missing_value_stays_missing() {
+        let dataset = read(ROW).unwrap();
+        let timings = dataset.columns.timings(0);
+        assert_eq!((timings.latency_ms, timings.connect_ms, timings.server_ms), (0.3, Some(0.1), None));
+        assert_eq!((timings.tcp_retransmits, timings.response_bytes), (None, Some(90)));
+    }
+
+    #[test]
+    fn an_invalid_row_is_an_error_with_its_line() {
+        check_error(&format!("{ROW}\n{}", ROW.replace("measured", "later")), "line 3: invalid phase 'later'");
+        check_error(&ROW.replace(",ok", ",fine"), "line 2: invalid outcome 'fine'");
+        check_error(&ROW.replace(",0.2,", ",NaN,"), "invalid rtt_ms 'NaN'");
+        check_error("r,c,loss,1%", "cannot read a row");
+        let header = COLUMNS.join(",").replace("rtt_ms", "ping_ms");
+        let error = Dataset::read(header.as_bytes(), Vec::new()).unwrap_err().to_string();
+        assert!(error.starts_with("column 'rtt_ms' is missing"), "{error}");
+    }
+
+    #[test]
+    fn only_successful_operations_of_the_measurement_window_have_rows() {
+        let rows = [ROW.to_owned(), ROW.replace("measured", "warm_up"), ROW.replace(",ok", ",reset")];
+        let dataset = read(&rows.join("\n")).unwrap();
+        assert_eq!((dataset.len, dataset.columns.len(), dataset.sampled[0].counts[0].total()), (3, 1, 2));
+    }
+
+    #[test]
+    fn the_shortest_round_trip_of_a_cell_is_that_of_any_operation() {
+        let with = |min_rtt_ms: &str, outcome: &str| {
+            let mut fields: Vec<&str> = ROW.split(',').collect();
+            let position = COLUMNS.iter().position(|column| *column == "tcp_min_rtt_ms").unwrap();
+            (fields[position], fields[COLUMNS.len() - 1]) = (min_rtt_ms, outcome);
+            fields.join(",")
+        };
+        let rows = [with("50.2", "ok"), with("0", "ok"), with("45.1", "timeout"), with("", "ok")];
+        assert_eq!(read(&rows.join("\n")).unwrap().sampled[0].min_rtt_ms, Some(45.1));
+    }
+
+    #[test]
+    fn samples_of_a_cell_need_not_follow_each_other() {
+        let mut run = synthetic::sweep(1, 30);
+        let expected = run.analyse(1);
+        run.samples.sort_by_key(|sample| sample.sequence);
+        let (interleaved, dataset) = (run.analyse(1), run.dataset());
+        assert!(dataset.sampled.iter().all(|cell| cell.rows.len() > 20));
+        assert_eq!(interleaved.summary(), expected.summary());
+        assert_eq!(interleaved.intervals(), expected.intervals());
     }
 }

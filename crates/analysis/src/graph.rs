@@ -9,6 +9,7 @@ mod condition_graphs;
 mod ecdf_curves;
 mod error_bars;
 mod font;
+mod graph_error;
 #[cfg(test)]
 mod layout_tests;
 mod legend;
@@ -19,65 +20,17 @@ mod page;
 mod palette;
 mod plot_area;
 mod render;
+mod run_title;
 mod scene;
 mod stacked_bars;
 mod text_placement;
 
 use crate::run_statistics::{RunStatistics, Sweep};
 use font::Fonts;
+pub use graph_error::GraphError;
+pub use render::Graph;
+pub use run_title::RunTitle;
 use scene::Scene;
-
-/// Why graphs could not be drawn.
-#[derive(Debug, thiserror::Error)]
-pub enum GraphError {
-    /// No listed cell has a sample.
-    #[error("no samples to draw: none of the {cells} cells has a sample ({samples} samples read)")]
-    NoSamples {
-        /// Number of listed cells.
-        cells: usize,
-        /// Number of samples, all of unlisted cells.
-        samples: usize,
-    },
-    /// The embedded font could not be read.
-    #[error("cannot read the embedded font '{0}'")]
-    Font(&'static str),
-    /// A backend of plotters failed.
-    #[error("cannot draw {graph}: {reason}")]
-    Backend {
-        /// Name of the graph.
-        graph: String,
-        /// The backend's error message.
-        reason: String,
-    },
-    /// The pixels could not be encoded.
-    #[error("cannot encode {graph} as PNG")]
-    Png {
-        /// Name of the graph.
-        graph: String,
-        /// The encoder's error.
-        source: png::EncodingError,
-    },
-}
-
-/// Description of the run, printed on every graph.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunTitle {
-    /// The run's id.
-    pub run_id: String,
-    /// How it was measured, in a few words (`8 clients, netns, shaper`).
-    pub line: String,
-}
-
-/// An encoded graph, to be written to `<name>.png` and `<name>.svg`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Graph {
-    /// File name without extension (`loss-latency`).
-    pub name: String,
-    /// The encoded PNG.
-    pub png: Vec<u8>,
-    /// The SVG document.
-    pub svg: String,
-}
 
 /// Draws all graphs of a run.
 pub(crate) fn draw_all(run: &RunStatistics, title: &RunTitle) -> Result<Vec<Graph>, GraphError> {

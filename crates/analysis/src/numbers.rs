@@ -61,7 +61,10 @@ impl Numbers {
         let indices = indices.iter().map(|index| *index as usize);
         match self {
             Numbers::Thousandths(numbers) => {
-                Numbers::Thousandths(indices.map(|index| numbers[index]).filter(|number| *number != MISSING).collect())
+                // An iterator with a filter would reserve too little and then too much.
+                let mut selected = Vec::with_capacity(indices.len());
+                selected.extend(indices.map(|index| numbers[index]).filter(|number| *number != MISSING));
+                Numbers::Thousandths(selected)
             }
             Numbers::Exact(numbers) => {
                 Numbers::Exact(indices.map(|index| numbers[index]).filter(|number| number.is_finite()).collect())

@@ -132,12 +132,10 @@ pub(crate) mod tests {
     use model::{Phase, Sample};
 
     use super::*;
-    use crate::{Analysis, Dataset};
+    use crate::synthetic;
 
     fn summarise(samples: &[Sample]) -> Vec<SummaryRow> {
-        let mut dataset = Dataset::default();
-        samples.iter().for_each(|sample| dataset.push(sample));
-        Analysis::new(dataset, 1).summary().to_vec()
+        synthetic::Run { samples: samples.to_vec(), cells: Vec::new() }.analyse(1).summary().to_vec()
     }
 
     /// Returns a sample of `cell` in which only the fields that statistics use are set.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use csv::StringRecord;
 
-use super::Row;
+use crate::dataset::row::Row;
 use crate::timings::Timings;
 
 /// Why samples could not be read.
@@ -17,6 +17,9 @@ pub enum DatasetError {
     /// The header does not contain a column.
     #[error("column '{0}' is missing: the samples were written by another version")]
     MissingColumn(&'static str),
+    /// The samples have more different operations than a dataset can number.
+    #[error("more than 65,536 different operations")]
+    TooManyOperations,
     /// A field has an unexpected value.
     #[error("line {line}: invalid {column} '{field}'")]
     InvalidField {
@@ -128,12 +131,12 @@ impl Header {
 }
 
 /// Passes every row to `add`.
-pub(super) fn read(csv: impl Read, mut add: impl FnMut(&Row)) -> Result<(), DatasetError> {
+pub(super) fn read(csv: impl Read, mut add: impl FnMut(&Row) -> Result<(), DatasetError>) -> Result<(), DatasetError> {
     let mut reader = csv::ReaderBuilder::new().buffer_capacity(1 << 18).from_reader(csv);
     let header = Header::new(reader.headers()?)?;
     let mut record = StringRecord::new();
     while reader.read_record(&mut record)? {
-        add(&header.row(&record)?);
+        add(&header.row(&record)?)?;
     }
     Ok(())
 }

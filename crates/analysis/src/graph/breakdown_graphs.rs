@@ -3,12 +3,12 @@
 use model::SweptParameter;
 
 use crate::condition_label;
-use crate::graph::RunTitle;
 use crate::graph::condition_graphs::{categories, operations};
 use crate::graph::font::Fonts;
 use crate::graph::page;
 use crate::graph::page::page;
 use crate::graph::plot_area::TypeSizes;
+use crate::graph::run_title::RunTitle;
 use crate::graph::scene::{Rect, Scene};
 use crate::graph::stacked_bars;
 use crate::graph::stacked_bars::StackedBars;

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 use plotters::style::{FontStyle, register_font};
 
-use crate::graph::GraphError;
+use crate::graph::graph_error::GraphError;
 
 /// Font family in the SVG. Verdana is as wide as `DejaVu` Sans: labels also fit if only Verdana is installed.
 pub(crate) const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";

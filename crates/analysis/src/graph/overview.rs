@@ -1,6 +1,5 @@
 //! The overview graph: one column per condition, medians above and distributions below.
 
-use crate::graph::RunTitle;
 use crate::graph::axis::Axis;
 use crate::graph::condition_graphs;
 use crate::graph::ecdf_curves::EcdfChart;
@@ -11,6 +10,7 @@ use crate::graph::line_chart::LineChart;
 use crate::graph::page;
 use crate::graph::page::MARGIN;
 use crate::graph::plot_area::TypeSizes;
+use crate::graph::run_title::RunTitle;
 use crate::graph::scene::{Label, Rect, Scene};
 use crate::pool::Pool;
 use crate::run_statistics::{RunStatistics, Sweep};

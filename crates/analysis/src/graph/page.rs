@@ -1,11 +1,11 @@
 //! The surroundings of the plots of a graph: title and legend above, footer below.
 
-use crate::graph::RunTitle;
 use crate::graph::font::{Fonts, Weight};
 use crate::graph::legend;
 use crate::graph::legend::Entry;
 use crate::graph::palette::FAINT_INK;
 use crate::graph::plot_area::TypeSizes;
+use crate::graph::run_title::RunTitle;
 use crate::graph::scene::{Label, Rect, Scene};
 use crate::pool::Pool;
 

@@ -6,10 +6,21 @@ use plotters::style::text_anchor::{Pos, VPos};
 use plotters::style::{FontDesc, FontFamily, RGBColor, TextStyle};
 
 use crate::graph::font::{FAMILY, Fonts};
+use crate::graph::graph_error::GraphError;
 use crate::graph::palette;
 use crate::graph::scene::{Label, Point, Scene, Shape, Stroke};
 use crate::graph::text_placement::TextPlacement;
-use crate::graph::{Graph, GraphError};
+
+/// An encoded graph, to be written to `<name>.png` and `<name>.svg`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Graph {
+    /// File name without extension (`loss-latency`).
+    pub name: String,
+    /// The encoded PNG.
+    pub png: Vec<u8>,
+    /// The SVG document.
+    pub svg: String,
+}
 
 /// Factor by which bitmaps are painted larger, then averaged down: plotters does not smooth thick lines and areas.
 const OVERSAMPLING: u32 = 3;

@@ -2,9 +2,11 @@
 
 use comfy_table::{Cell, CellAlignment, Table, TableStyle};
 
-use crate::table::{ConditionRow, cells_of};
+use crate::cell_issue::CellIssue;
+use crate::statistic::Statistic;
+use crate::table::condition_row::ConditionRow;
 
-pub(super) struct Column {
+struct Column {
     /// The header; the columns of the RTT follow its median.
     header: &'static str,
     /// The unambiguous name.
@@ -17,7 +19,7 @@ const fn column(header: &'static str, name: &'static str, omission_rank: Option<
     Column { header, name, omission_rank }
 }
 
-pub(super) const COLUMNS: [Column; 18] = [
+const COLUMNS: [Column; 18] = [
     column("condition", "condition", None),
     column("value", "value", None),
     column("n", "n", Some(8)),
@@ -84,4 +86,69 @@ fn table(rows: &[ConditionRow], shown: &[usize], (style, left_padding): (TableSt
         column.set_cell_alignment(if index < 2 { CellAlignment::Left } else { CellAlignment::Right });
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn cells_of(row: &ConditionRow) -> [String; COLUMNS.len()] {
+    let percentile = |value: Option<f64>, statistic: Statistic| match value {
+        Some(_) if row.is_undersampled(statistic) => format!("{}*", short(value)),
+        _ => short(value),
+    };
+    [
+        row.condition.clone(),
+        format!("{}{}", row.value, marks(row)),
+        row.n.to_string(),
+        row.errors.to_string(),
+        row.error_percent.map_or_else(String::new, |percent| format!("{percent:.1}")),
+        short(row.operations_per_s),
+        row.slower_than_200_ms_percent.map_or_else(String::new, |percent| format!("{percent:.1}")),
+        percentile(row.latency_p50_ms, Statistic::P50),
+        short(row.median_half_width_ms()),
+        signed(row.latency_p50_delta_ms),
+        percentile(row.latency_p95_ms, Statistic::P95),
+        signed(row.latency_p95_delta_ms),
+        percentile(row.latency_p99_ms, Statistic::P99),
+        percentile(row.rtt_p50_ms, Statistic::P50),
+        signed(row.rtt_p50_delta_ms),
+        percentile(row.rtt_p95_ms, Statistic::P95),
+        signed(row.rtt_p95_delta_ms),
+        percentile(row.rtt_p99_ms, Statistic::P99),
+    ]
+}
+
+/// Returns the marks of all issues after a space; empty without issues.
+fn marks(row: &ConditionRow) -> String {
+    let marks: String = row.issues().map(CellIssue::mark).collect();
+    if marks.is_empty() { marks } else { format!(" {marks}") }
+}
+
+/// Formats a value with three significant digits; empty without a value.
+fn short(value: Option<f64>) -> String {
+    let Some(value) = value else { return String::new() };
+    match value.abs() {
+        magnitude if magnitude < 9.995 => format!("{value:.2}"),
+        magnitude if magnitude < 99.95 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+fn signed(value: Option<f64>) -> String {
+    match short(value) {
+        text if text.is_empty() => text,
+        text if text == "-0.00" => "0.00".to_owned(),
+        text if text.starts_with('-') || text == "0.00" => text,
+        text => format!("+{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_three_digits_and_differences_a_sign() {
+        let values = [0.004, 1.234, 9.996, 45.678, 99.96, 1234.5];
+        assert_eq!(values.map(|value| short(Some(value))), ["0.00", "1.23", "10.0", "45.7", "100", "1234"]);
+        let differences = [Some(0.001), Some(-0.001), Some(99.7), Some(-3.0), None];
+        assert_eq!(differences.map(signed), ["0.00", "0.00", "+99.7", "-3.00", ""]);
+    }
 }

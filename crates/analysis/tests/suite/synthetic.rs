@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, dead_code, reason = "shared by tests and an example, none of which uses all items")]
 
 use analysis::{Analysis, CellInfo, Dataset, Verdict};
+use model::sample::COLUMNS;
 use model::{Cell, Condition, Outcome, Sample, SweptParameter};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,11 +19,15 @@ pub struct Run {
 }
 
 impl Run {
-    /// Adds all samples to a dataset.
+    /// Writes the samples as a `samples.csv` and reads it.
     pub fn dataset(&self) -> Dataset {
-        let mut dataset = Dataset::new(self.cells.clone());
-        self.samples.iter().for_each(|sample| dataset.push(sample));
-        dataset
+        let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
+        writer.write_record(COLUMNS).expect("memory can be written");
+        for sample in &self.samples {
+            writer.serialize(sample).expect("memory can be written");
+        }
+        let csv = writer.into_inner().expect("memory can be flushed");
+        Dataset::read(csv.as_slice(), self.cells.clone()).expect("generated samples are valid")
     }
 
     /// Analyses the run.

@@ -1,6 +1,6 @@
 //! The table of conditions in its four formats.
 
-use analysis::{Analysis, ConditionRow, Dataset, Format, Verdict};
+use analysis::{ConditionRow, Format, Verdict};
 use model::{Outcome, SweptParameter};
 
 /// Returns a run with delay 0 and 100 ms and known latencies.
@@ -188,6 +188,7 @@ fn a_cell_without_samples_is_an_empty_row() {
     let cell = crate::synthetic::cell((SweptParameter::Rate, "9kbit".to_owned(), 9.0, 1));
     let mut cell = crate::synthetic::info(cell, Verdict::Failed);
     cell.measured_s = 0.0;
-    let rows = Analysis::new(Dataset::new(vec![cell]), 1).conditions();
+    let run = crate::synthetic::Run { samples: Vec::new(), cells: vec![cell] };
+    let rows = run.analyse(1).conditions();
     assert_eq!((rows.len(), rows[0].n, rows[0].error_percent, rows[0].latency_p50_ms), (1, 0, None, None));
 }
