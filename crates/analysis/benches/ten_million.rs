@@ -15,7 +15,7 @@ use std::io::{BufWriter, Seek, Write};
 use std::time::Instant;
 
 use analysis::{Analysis, CellInfo, Dataset, Format, RunTitle, Verdict};
-use model::sample::COLUMNS;
+use model::sample::row_columns;
 use model::{Cell, SweptParameter};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -114,7 +114,7 @@ fn peak_megabytes() -> Result<f64, Box<dyn Error>> {
 /// Writes `rows` samples, in equal parts per cell, with all columns of a real run.
 fn write_samples(file: &File, cells: &[Cell], rows: u64) -> std::io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 20, file);
-    writeln!(file, "{}", COLUMNS.join(","))?;
+    writeln!(file, "{}", row_columns().collect::<Vec<_>>().join(","))?;
     let (mut line, total) = (String::new(), cells.len() as u64);
     for (cell, index) in cells.iter().zip(0..) {
         let mut random = ChaCha8Rng::seed_from_u64(index);

@@ -135,15 +135,19 @@ impl Dataset {
 
 #[cfg(test)]
 mod tests {
-    use model::sample::COLUMNS;
+    use model::sample::{COLUMNS, LABELS, row_columns};
 
     use super::*;
     use crate::synthetic;
 
     const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,measured,5,0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
 
+    fn header() -> String {
+        row_columns().collect::<Vec<_>>().join(",")
+    }
+
     fn read(rows: &str) -> Result<Dataset, DatasetError> {
-        Dataset::read(format!("{}\n{rows}\n", COLUMNS.join(",")).as_bytes(), Vec::new())
+        Dataset::read(format!("{}\n{rows}\n", header()).as_bytes(), Vec::new())
     }
 
     #[track_caller]
@@ -166,7 +170,7 @@ mod tests {
         check_error(&ROW.replace(",ok", ",fine"), "line 2: invalid outcome 'fine'");
         check_error(&ROW.replace(",0.2,", ",NaN,"), "invalid rtt_ms 'NaN'");
         check_error("r,c,loss,1%", "cannot read a row");
-        let header = COLUMNS.join(",").replace("rtt_ms", "ping_ms");
+        let header = header().replace("rtt_ms", "ping_ms");
         let error = Dataset::read(header.as_bytes(), Vec::new()).unwrap_err().to_string();
         assert!(error.starts_with("column 'rtt_ms' is missing"), "{error}");
     }
@@ -182,8 +186,8 @@ mod tests {
     fn the_shortest_round_trip_of_a_cell_is_that_of_any_operation() {
         let with = |min_rtt_ms: &str, outcome: &str| {
             let mut fields: Vec<&str> = ROW.split(',').collect();
-            let position = COLUMNS.iter().position(|column| *column == "tcp_min_rtt_ms").unwrap();
-            (fields[position], fields[COLUMNS.len() - 1]) = (min_rtt_ms, outcome);
+            let position = row_columns().position(|column| column == "tcp_min_rtt_ms").unwrap();
+            (fields[position], fields[LABELS.len() + COLUMNS.len() - 1]) = (min_rtt_ms, outcome);
             fields.join(",")
         };
         let rows = [with("50.2", "ok"), with("0", "ok"), with("45.1", "timeout"), with("", "ok")];
@@ -194,7 +198,7 @@ mod tests {
     fn samples_of_a_cell_need_not_follow_each_other() {
         let mut run = synthetic::sweep(1, 30);
         let expected = run.analyse(1);
-        run.samples.sort_by_key(|sample| sample.sequence);
+        run.samples.sort_by_key(|row| row.sample.sequence);
         let (interleaved, dataset) = (run.analyse(1), run.dataset());
         assert!(dataset.sampled.iter().all(|cell| cell.rows.len() > 20));
         assert_eq!(interleaved.summary(), expected.summary());

@@ -43,13 +43,13 @@ pub fn measured_latencies(samples: &[Sample]) -> Sorted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::tests::sample;
+    use crate::summary::tests::{sample, warm_up};
 
     #[test]
     fn warm_up_samples_and_failed_operations_are_ignored() {
         let repetition = |cell: &str| -> Vec<Sample> {
             let latency = |index: u32| f64::from(10 + index % 7) + f64::from(cell.as_bytes()[0] % 16) / 10.0;
-            (0..60).map(|index| sample(cell, "login", Outcome::Ok, latency(index))).collect()
+            (0..60).map(|index| sample(cell, "login", Outcome::Ok, latency(index)).sample).collect()
         };
         let mut precision = Precision::default();
         let half_width = |precision: &Precision| precision.relative_half_width(Statistic::P50, 3);
@@ -59,8 +59,8 @@ mod tests {
         let clean = half_width(&precision).unwrap();
         assert!(clean < 0.2, "{clean}");
         let mut with_others = repetition("e");
-        with_others.push(sample("e", "login", Outcome::Timeout, 5000.0));
-        with_others.push(Sample { phase: Phase::WarmUp, ..sample("e", "login", Outcome::Ok, 900.0) });
+        with_others.push(sample("e", "login", Outcome::Timeout, 5000.0).sample);
+        with_others.push(warm_up("e", Outcome::Ok).sample);
         precision.add("e", &with_others);
         precision.add("f", &with_others[60..]);
         assert_eq!(half_width(&precision), Some(clean));

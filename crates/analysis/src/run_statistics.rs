@@ -101,10 +101,10 @@ fn sweeps(cells: &[CellInfo], pool: impl Fn(PoolName, &[&CellInfo]) -> Pool) -> 
 
 #[cfg(test)]
 mod tests {
-    use model::{Outcome, Phase, Sample};
+    use model::{Outcome, SampleRow};
 
     use super::*;
-    use crate::summary::tests::sample;
+    use crate::summary::tests::{sample, warm_up};
     use crate::synthetic;
 
     fn cell(parameter: SweptParameter, value: &str, repetition: u32, magnitude: f64) -> CellInfo {
@@ -124,7 +124,7 @@ mod tests {
         ]
     }
 
-    fn statistics(samples: &[Sample], cells: &[CellInfo]) -> RunStatistics {
+    fn statistics(samples: &[SampleRow], cells: &[CellInfo]) -> RunStatistics {
         synthetic::Run { samples: samples.to_vec(), cells: cells.to_vec() }.analyse(1).run().clone()
     }
 
@@ -175,8 +175,11 @@ mod tests {
 
     #[test]
     fn warm_up_samples_are_not_pooled() {
-        let warm_up = |cell: &str| Sample { phase: Phase::WarmUp, ..sample(cell, "login", Outcome::Ok, 9.0) };
-        let samples = [warm_up("loss-0%-r1"), warm_up("unlisted"), sample("loss-0%-r1", "login", Outcome::Ok, 3.0)];
+        let samples = [
+            warm_up("loss-0%-r1", Outcome::Ok),
+            warm_up("unlisted", Outcome::Ok),
+            sample("loss-0%-r1", "login", Outcome::Ok, 3.0),
+        ];
         let run = statistics(&samples, &cells());
         let pooled = &run.sweeps[0].values[0];
         assert_eq!((pooled.latency_ms.values(), run.unlisted_samples), ([3.0].to_vec(), 0));

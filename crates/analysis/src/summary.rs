@@ -129,31 +129,40 @@ fn row(cell: &SampledCell, operation: &str, measures: &Measures) -> SummaryRow {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use model::{Phase, Sample};
+    use model::{Labels, Phase, Sample, SampleRow, SweptParameter};
 
     use super::*;
     use crate::synthetic;
 
-    fn summarise(samples: &[Sample]) -> Vec<SummaryRow> {
+    fn summarise(samples: &[SampleRow]) -> Vec<SummaryRow> {
         synthetic::Run { samples: samples.to_vec(), cells: Vec::new() }.analyse(1).summary().to_vec()
     }
 
     /// Returns a sample of `cell` in which only the fields that statistics use are set.
-    pub(crate) fn sample(cell: &str, operation: &str, outcome: Outcome, latency_ms: f64) -> Sample {
-        Sample {
+    pub(crate) fn sample(cell: &str, operation: &str, outcome: Outcome, latency_ms: f64) -> SampleRow {
+        let labels = Labels {
             run_id: "run".to_owned(),
             cell: cell.to_owned(),
-            condition: "loss".to_owned(),
+            condition: SweptParameter::Loss,
             value: "1%".to_owned(),
-            repetition: Some(1),
+            repetition: 1,
+        };
+        let sample = Sample {
             client: "client-1".to_owned(),
             rtt_ms: (outcome == Outcome::Ok).then_some(latency_ms / 2.0),
             ..Sample::tried(operation, outcome, latency_ms)
-        }
+        };
+        SampleRow { labels, sample }
     }
 
-    fn three_and_a_timeout() -> Vec<Sample> {
-        let mut samples: Vec<Sample> =
+    /// Returns a sample of the warm-up.
+    pub(crate) fn warm_up(cell: &str, outcome: Outcome) -> SampleRow {
+        let SampleRow { labels, sample } = sample(cell, "login", outcome, 900.0);
+        SampleRow { labels, sample: Sample { phase: Phase::WarmUp, ..sample } }
+    }
+
+    fn three_and_a_timeout() -> Vec<SampleRow> {
+        let mut samples: Vec<SampleRow> =
             [10.0, 30.0, 20.0].map(|latency| sample("a", "login", Outcome::Ok, latency)).to_vec();
         samples.push(sample("a", "login", Outcome::Timeout, 5000.0));
         samples.push(sample("a", "place_order", Outcome::Refused, 1.0));
@@ -194,8 +203,8 @@ pub(crate) mod tests {
     fn warm_up_is_ignored() {
         let mut samples = three_and_a_timeout();
         let expected = summarise(&samples);
-        samples.insert(0, Sample { phase: Phase::WarmUp, ..sample("a", "login", Outcome::Ok, 900.0) });
-        samples.push(Sample { phase: Phase::WarmUp, ..sample("c", "login", Outcome::Reset, 1.0) });
+        samples.insert(0, warm_up("a", Outcome::Ok));
+        samples.push(warm_up("c", Outcome::Reset));
         assert_eq!(summarise(&samples), expected);
     }
 

@@ -13,5 +13,5 @@ pub mod units;
 pub use cell::{Cell, SweptParameter};
 pub use condition::Condition;
 pub use exchange::TraceRow;
-pub use sample::{Outcome, Phase, Sample};
+pub use sample::{Labels, Outcome, Phase, Sample, SampleRow};
 pub use units::{ArrivalRate, Delay, HumanDuration, Loss, QueueLimit, Rate};

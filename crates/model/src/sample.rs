@@ -1,20 +1,17 @@
-//! The sample: one operation that was tried, one row of a client's CSV.
+//! The sample: one operation, one row of a client's CSV; and the row of `samples.csv`, which also names the cell.
 //!
-//! This is the only place that knows the columns of `samples.csv`. The client writes them, the driver's analysis reads
-//! them. Nothing here touches files or clocks.
+//! The only place that knows the columns of both. The client writes samples, the driver adds the labels of the cell, and
+//! the analysis reads the rows.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The names of all columns, in the order in which they are written.
-pub const COLUMNS: [&str; 31] = [
-    "run_id",
-    "cell",
-    "condition",
-    "value",
-    "repetition",
+use crate::cell::{Cell, SweptParameter};
+
+/// Names of the columns of a client's CSV, in their order.
+pub const COLUMNS: [&str; 26] = [
     "client",
     "user",
     "sequence",
@@ -43,19 +40,56 @@ pub const COLUMNS: [&str; 31] = [
     "outcome",
 ];
 
+/// Names of the columns that label the cell, in front of [`COLUMNS`] in `samples.csv`.
+pub const LABELS: [&str; 5] = ["run_id", "cell", "condition", "value", "repetition"];
+
+/// Returns the names of the columns of `samples.csv`, in their order.
+pub fn row_columns() -> impl Iterator<Item = &'static str> + Clone {
+    LABELS.into_iter().chain(COLUMNS)
+}
+
+/// Labels of a cell, the same for all its samples.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labels {
+    /// Id of the run.
+    pub run_id: String,
+    /// Id of the cell, unique in the run (`loss-1%-r1`).
+    pub cell: String,
+    /// Swept parameter.
+    pub condition: SweptParameter,
+    /// Its value with its unit (`1%`, `50ms`, `100kbit`).
+    pub value: String,
+    /// Repetition, from 1.
+    pub repetition: u32,
+}
+
+impl Labels {
+    /// Returns the labels of `cell` in the run `run_id`.
+    #[must_use]
+    pub fn new(run_id: &str, cell: &Cell) -> Self {
+        Self {
+            run_id: run_id.to_owned(),
+            cell: cell.id.clone(),
+            condition: cell.swept_parameter,
+            value: cell.value.clone(),
+            repetition: cell.repetition,
+        }
+    }
+}
+
+/// One row of `samples.csv`. The fields of both parts are columns, in the order of [`row_columns`]: CSV readers and
+/// writers must be without headers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SampleRow {
+    /// Labels of the cell.
+    pub labels: Labels,
+    /// The sample.
+    pub sample: Sample,
+}
+
 /// One operation that was tried. A value that could not be measured is `None` and an empty field in the CSV, never 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// The run's id; this and the next five are empty when a client runs by itself.
-    pub run_id: String,
-    /// The cell's id, unique in the run (`loss-1%-r1`).
-    pub cell: String,
-    /// What is varied in this cell: `loss`, `delay`, `rate` …
-    pub condition: String,
-    /// The value it is set to, with its unit (`1%`, `50ms`, `100kbit`).
-    pub value: String,
-    /// Which repetition of the cell, from 1.
-    pub repetition: Option<u32>,
     /// The client's name (`client-3`).
     pub client: String,
     /// Which virtual user of the client, from 0.
@@ -117,11 +151,6 @@ impl Sample {
     #[must_use]
     pub fn tried(operation: &str, outcome: Outcome, latency_ms: f64) -> Self {
         Self {
-            run_id: String::new(),
-            cell: String::new(),
-            condition: String::new(),
-            value: String::new(),
-            repetition: None,
             client: String::new(),
             user: 0,
             sequence: 0,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use model::Condition;
-use model::sample::{Outcome, Phase, Sample};
+use model::{Labels, Outcome, Phase, Sample};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Node;
@@ -253,7 +253,7 @@ impl Measurement<'_, '_> {
     /// Fetches the samples, joins the server trace, checks them against the condition, and saves them. Returns what is
     /// missing in them.
     async fn collect(&mut self, group: &ClientGroup) -> anyhow::Result<Vec<String>> {
-        let Collected { mut samples, problems } = group.collect(self.environment, &self.cell.id).await;
+        let Collected { mut samples, problems } = group.collect(self.environment).await;
         if self.environment.backend.has_server() {
             match server_trace::join(self.environment, &mut samples).await {
                 Ok(0) => {}
@@ -261,7 +261,7 @@ impl Measurement<'_, '_> {
                 Err(error) => self.notes.push(format!("no server trace: {error:#}")),
             }
         }
-        self.run.directory.append_samples(&samples)?;
+        self.run.directory.append_samples(&Labels::new(self.run.run_id, self.cell), &samples)?;
         self.problems.extend(cross_checks::of_round_trips(&self.cell.condition, &samples));
         self.problems.extend(operation_checks::without_loss(
             &self.cell.condition,

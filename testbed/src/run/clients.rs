@@ -47,6 +47,8 @@ struct Client {
     node: Node,
     /// `None` if it could not be started.
     process: Option<NodeProcess>,
+    /// Whether it has been ready. Otherwise its CSV may be that of the previous cell.
+    was_ready: bool,
     /// `None` while it runs.
     end: Option<ClientExit>,
     /// File with its stderr.
@@ -207,17 +209,17 @@ impl ClientGroup {
         self.follow(&stop).await;
     }
 
-    /// Fetches the samples. Rows that are missing, incomplete or of another cell are problems.
-    pub(crate) async fn collect(&self, environment: &Environment<'_>, cell: &str) -> Collected {
-        let started = self.clients.iter().enumerate().filter(|(_, client)| client.process.is_some());
-        let fetched = started.map(|(index, client)| {
+    /// Fetches the samples. Missing or incomplete rows are problems.
+    pub(crate) async fn collect(&self, environment: &Environment<'_>) -> Collected {
+        let ready = self.clients.iter().enumerate().filter(|(_, client)| client.was_ready);
+        let fetched = ready.map(|(index, client)| {
             let path = csv_path(environment.backend, client.node);
             async move { (index, client, environment.backend.get_file(client.node, &path).await) }
         });
         let mut collected = Collected::default();
         for (index, client, csv) in join_all(fetched).await {
             let parsed = match csv {
-                Ok(csv) => ParsedSamples::read(&csv, cell),
+                Ok(csv) => ParsedSamples::read(&csv),
                 Err(error) => ParsedSamples { samples: Vec::new(), problem: Some(format!("{error:#}")) },
             };
             let (reported, rows) = (self.counts.of(index).operations, parsed.samples.len());
@@ -236,7 +238,13 @@ impl Client {
         let mut process = match environment.backend.spawn(node, command, &log).await {
             Ok(process) => process,
             Err(error) => {
-                return Self { node, process: None, end: Some(ClientExit::Failed(format!("{error:#}"))), log };
+                return Self {
+                    node,
+                    process: None,
+                    was_ready: false,
+                    end: Some(ClientExit::Failed(format!("{error:#}"))),
+                    log,
+                };
             }
         };
         let end = match process.first_event(READY_TIMEOUT).await {
@@ -247,7 +255,7 @@ impl Client {
         if end.is_some() {
             process.close_stdin().await;
         }
-        Self { node, process: Some(process), end, log }
+        Self { node, process: Some(process), was_ready: end.is_none(), end, log }
     }
 }
 

@@ -55,8 +55,8 @@ impl<'r> Coordinator<'r> {
             prior_rows.into_iter().filter_map(|row| Some((index(&row)?, row))).collect();
         let mut stopping_rule = StoppingRule::new(request.scenario.until, request.seed);
         for index in rows.keys() {
-            let of_cell: Vec<Sample> =
-                prior_samples.iter().filter(|sample| sample.cell == cells[*index].id).cloned().collect();
+            let rows = prior_samples.iter().filter(|row| row.labels.cell == cells[*index].id);
+            let of_cell: Vec<Sample> = rows.map(|row| row.sample.clone()).collect();
             stopping_rule.learn(&cells[*index], &of_cell);
         }
         let pending: VecDeque<usize> =

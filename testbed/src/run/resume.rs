@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use model::sample::Sample;
+use model::SampleRow;
 
 use crate::store::cell_row::{CellRow, Verdict};
 use crate::store::manifest::{Attempt, Manifest};
@@ -14,7 +14,7 @@ use crate::usage::bail_usage;
 use model::Cell;
 
 /// Rows of the cells measured in previous attempts and, if there is a stopping rule, their samples.
-pub(super) type PriorResults = (Vec<CellRow>, Vec<Sample>);
+pub(super) type PriorResults = (Vec<CellRow>, Vec<SampleRow>);
 
 /// An interrupted run, with the rows of its completely measured cells.
 pub(crate) struct PreviousRun {

@@ -53,9 +53,9 @@ mod tests {
     use crate::scenario::plan::cells;
     use crate::scenario::tests::default_with;
 
-    fn repetition(cell: &Cell, median: f64) -> Vec<Sample> {
+    fn repetition(median: f64) -> Vec<Sample> {
         let latency = |index: u32| median + f64::from(index % 11) / 100.0;
-        let sample = |index| Sample { cell: cell.id.clone(), ..Sample::tried("login", Outcome::Ok, latency(index)) };
+        let sample = |index| Sample::tried("login", Outcome::Ok, latency(index));
         (0..60).map(sample).collect()
     }
 
@@ -67,12 +67,12 @@ mod tests {
         let mut rule = StoppingRule::new(Some("ci=5%".parse().unwrap()), 1);
         for (number, (one, other)) in steady.iter().zip(&wild).enumerate().take(6) {
             assert_eq!(rule.is_enough(one), number >= 5, "after {number} repetitions");
-            rule.learn(one, &repetition(one, 10.0 + number as f64 / 50.0));
-            rule.learn(other, &repetition(other, 10.0 * (1.0 + number as f64)));
+            rule.learn(one, &repetition(10.0 + number as f64 / 50.0));
+            rule.learn(other, &repetition(10.0 * (1.0 + number as f64)));
         }
         assert!(rule.is_enough(steady[6]) && !rule.is_enough(wild[6]));
         let mut without = StoppingRule::new(None, 1);
-        steady.iter().for_each(|cell| without.learn(cell, &repetition(cell, 10.0)));
+        steady.iter().for_each(|cell| without.learn(cell, &repetition(10.0)));
         assert!(!without.is_enough(steady[9]) && without.repetitions.is_empty());
     }
 }

@@ -8,15 +8,12 @@ use std::path::{Path, PathBuf};
 
 use analysis::{BreakdownRow, CellInfo, Dataset, IntervalRow, SummaryRow};
 use anyhow::{Context, bail};
-use model::sample::{COLUMNS, Sample};
+use model::sample::{Labels, Sample, SampleRow, row_columns};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::store::cell_row::CellRow;
 use crate::usage::bail_usage;
-
-/// Index of the column with the cell's id in `samples.csv`.
-const CELL_COLUMN: usize = 1;
 
 /// The valid rows of one client's CSV.
 #[derive(Debug, Default, PartialEq)]
@@ -28,14 +25,13 @@ pub(crate) struct ParsedSamples {
 }
 
 impl ParsedSamples {
-    /// Parses one client's CSV, up to the first row that is incomplete or of another cell.
-    pub(crate) fn read(csv: &[u8], cell: &str) -> Self {
+    /// Parses one client's CSV, up to the first row that is incomplete.
+    pub(crate) fn read(csv: &[u8]) -> Self {
         let mut parsed = Self::default();
         for row in csv::Reader::from_reader(csv).deserialize::<Sample>() {
             let number = parsed.samples.len() + 1;
             match row {
-                Ok(sample) if sample.cell == cell => parsed.samples.push(sample),
-                Ok(sample) => parsed.problem = Some(format!("row {number} is of cell {}", sample.cell)),
+                Ok(sample) => parsed.samples.push(sample),
                 Err(error) => parsed.problem = Some(format!("row {number} is incomplete: {error}")),
             }
             if parsed.problem.is_some() {
@@ -59,7 +55,7 @@ impl RunDirectory {
         let path = base.join(run_id);
         fs::create_dir_all(path.join("logs")).with_context(|| format!("creating {}", path.display()))?;
         let directory = Self(path);
-        directory.write("samples.csv", format!("{}\n", COLUMNS.join(",")).as_bytes())?;
+        directory.write("samples.csv", header().as_bytes())?;
         Ok(directory)
     }
 
@@ -108,21 +104,25 @@ impl RunDirectory {
         serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// Appends rows to `samples.csv`.
-    pub(crate) fn append_samples(&self, samples: &[Sample]) -> anyhow::Result<()> {
+    /// Appends the samples of a cell to `samples.csv`.
+    pub(crate) fn append_samples(&self, labels: &Labels, samples: &[Sample]) -> anyhow::Result<()> {
         let path = self.0.join("samples.csv");
         let what = || format!("writing {}", path.display());
         let mut file = File::options().append(true).open(&path).with_context(what)?;
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
         for sample in samples {
-            writer.serialize(sample).with_context(what)?;
+            writer.serialize((labels, sample)).with_context(what)?;
         }
         file.write_all(&writer.into_inner().with_context(what)?).with_context(what)
     }
 
     /// Reads `samples.csv`.
-    pub(crate) fn samples(&self) -> anyhow::Result<Vec<Sample>> {
-        self.read_csv("samples.csv")
+    pub(crate) fn samples(&self) -> anyhow::Result<Vec<SampleRow>> {
+        let path = self.0.join("samples.csv");
+        let what = || format!("reading {}", path.display());
+        let mut reader = csv::Reader::from_path(&path).with_context(what)?;
+        let rows = reader.records().map(|row| row?.deserialize(None));
+        rows.collect::<Result<_, _>>().with_context(what)
     }
 
     /// Reads `samples.csv` for the analysis of `cells`.
@@ -140,20 +140,21 @@ impl RunDirectory {
         let path = self.0.join("samples.csv");
         let what = || format!("reading {}", path.display());
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(&path).with_context(what)?;
-        if reader.headers().with_context(what)? != COLUMNS.as_slice() {
+        if !reader.headers().with_context(what)?.iter().eq(row_columns()) {
             bail!(
                 "{} was written by another version (its columns differ): resume it with that version",
                 path.display()
             );
         }
         let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(COLUMNS).with_context(what)?;
+        writer.write_record(row_columns()).with_context(what)?;
+        let cell_column = row_columns().position(|column| column == "cell").context("samples have a column cell")?;
         let mut rows = reader.records().peekable();
         while let Some(row) = rows.next() {
             let row = row.with_context(what)?;
-            let is_kept = row.get(CELL_COLUMN).is_some_and(|cell| !cells.contains(cell));
+            let is_kept = row.get(cell_column).is_some_and(|cell| !cells.contains(cell));
             // An incomplete last row is of no complete cell.
-            if is_kept && (row.len() == COLUMNS.len() || rows.peek().is_some()) {
+            if is_kept && (row.len() == row_columns().count() || rows.peek().is_some()) {
                 writer.write_record(&row).with_context(what)?;
             }
         }
@@ -207,45 +208,56 @@ impl RunDirectory {
     }
 }
 
+/// Returns the header of `samples.csv`.
+fn header() -> String {
+    format!("{}\n", row_columns().collect::<Vec<_>>().join(","))
+}
+
 #[cfg(test)]
 mod tests {
+    use model::SweptParameter;
+    use model::sample::COLUMNS;
+
     use super::*;
     use crate::scenario::tests::default_with;
 
-    const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,measured,5,0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
+    const SAMPLE: &str = "client-1,0,0,login,measured,5,0.0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
 
     fn directory(base: &tempfile::TempDir) -> RunDirectory {
         RunDirectory::create(base.path(), "r1").unwrap()
     }
 
+    /// A client's CSV with these rows.
+    fn csv(rows: &[&str]) -> Vec<u8> {
+        format!("{}\n{}\n", COLUMNS.join(","), rows.join("\n")).into_bytes()
+    }
+
+    fn labels(cell: &str) -> Labels {
+        let (run_id, cell, value) = ("r".to_owned(), cell.to_owned(), "1%".to_owned());
+        Labels { run_id, cell, condition: SweptParameter::Loss, value, repetition: 2 }
+    }
+
     #[test]
-    fn samples_of_several_clients_are_appended_and_read_unchanged() {
+    fn samples_of_several_clients_are_appended_with_their_cell_and_read_unchanged() {
         let base = tempfile::tempdir().unwrap();
         let directory = directory(&base);
-        let csv = format!("{}\n{ROW}\n{ROW}\n", COLUMNS.join(","));
-        for _ in 0..2 {
-            let parsed = ParsedSamples::read(csv.as_bytes(), "c");
+        for cell in ["c", "d"] {
+            let parsed = ParsedSamples::read(&csv(&[SAMPLE, SAMPLE]));
             assert_eq!((parsed.samples.len(), &parsed.problem), (2, &None));
-            directory.append_samples(&parsed.samples).unwrap();
+            directory.append_samples(&labels(cell), &parsed.samples).unwrap();
         }
-        let samples = directory.samples().unwrap();
-        assert_eq!(samples.len(), 4);
-        assert_eq!((samples[3].server_ms, samples[3].latency_ms), (None, 0.3));
+        let text = fs::read_to_string(directory.path().join("samples.csv")).unwrap();
+        assert_eq!(text.lines().nth(1), Some(format!("r,c,loss,1%,2,{SAMPLE}").as_str()));
+        let rows = directory.samples().unwrap();
+        assert_eq!((rows.len(), &rows[3].labels), (4, &labels("d")));
+        assert_eq!((rows[3].sample.server_ms, rows[3].sample.latency_ms), (None, 0.3));
     }
 
     #[test]
     fn an_incomplete_row_is_reported_and_the_rows_before_it_are_kept() {
-        let csv = format!("{}\n{ROW}\nr,c,loss,1%", COLUMNS.join(","));
-        let parsed = ParsedSamples::read(csv.as_bytes(), "c");
+        let parsed = ParsedSamples::read(&csv(&[SAMPLE, "client-1,0"]));
         assert_eq!(parsed.samples.len(), 1);
         assert!(parsed.problem.unwrap().starts_with("row 2 is incomplete"));
-    }
-
-    #[test]
-    fn rows_of_another_cell_are_omitted_and_reported() {
-        let csv = format!("{}\n{ROW}\n", COLUMNS.join(","));
-        let parsed = ParsedSamples::read(csv.as_bytes(), "another");
-        assert_eq!(parsed, ParsedSamples { samples: Vec::new(), problem: Some("row 1 is of cell c".to_owned()) });
     }
 
     #[test]
@@ -253,8 +265,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let directory = directory(&base);
         for cell in ["c", "d"] {
-            let csv = format!("{}\n{}\n", COLUMNS.join(","), ROW.replace("r,c,", &format!("r,{cell},")));
-            directory.append_samples(&ParsedSamples::read(csv.as_bytes(), cell).samples).unwrap();
+            directory.append_samples(&labels(cell), &ParsedSamples::read(&csv(&[SAMPLE])).samples).unwrap();
         }
         // A killed driver may leave an incomplete row.
         let path = directory.path().join("samples.csv");
@@ -262,9 +273,9 @@ mod tests {
         fs::write(&path, format!("{complete}r,c,loss")).unwrap();
         directory.remove_samples(&["d"].into()).unwrap();
         let kept = directory.samples().unwrap();
-        assert_eq!((kept.len(), kept[0].cell.as_str(), COLUMNS[CELL_COLUMN]), (1, "c", "cell"));
+        assert_eq!((kept.len(), kept[0].labels.cell.as_str()), (1, "c"));
 
-        fs::write(&path, format!("{complete}r,c,loss\n{ROW}\n")).unwrap();
+        fs::write(&path, format!("{complete}r,c,loss\n{complete}")).unwrap();
         assert!(directory.remove_samples(&["d"].into()).is_err(), "an incomplete row is accepted only at the end");
         fs::write(&path, complete.replace("connect_ms", "connecting_ms")).unwrap();
         let error = directory.remove_samples(&["d"].into()).unwrap_err().to_string();

@@ -70,10 +70,14 @@ fn with_issues() -> Run {
 
 fn without_successes() -> Run {
     let mut run = synthetic::sweep(5, 30);
-    for sample in run.samples.iter_mut().filter(|sample| sample.condition == "rate" && sample.value != "500kbit") {
-        sample.outcome = Outcome::ConnectFailed;
+    for row in run
+        .samples
+        .iter_mut()
+        .filter(|row| row.labels.condition == SweptParameter::Rate && row.labels.value != "500kbit")
+    {
+        row.sample.outcome = Outcome::ConnectFailed;
     }
-    run.samples.retain(|sample| sample.value != "500kbit");
+    run.samples.retain(|row| row.labels.value != "500kbit");
     run
 }
 
@@ -140,19 +144,19 @@ fn a_percentile_of_few_values_is_not_drawn() {
 #[test]
 fn what_did_not_succeed_leaves_a_gap() {
     let mut run = synthetic::sweep(1, 40);
-    run.samples.retain(|sample| sample.condition == "rate");
+    run.samples.retain(|row| row.labels.condition == SweptParameter::Rate);
     run.cells.retain(|info| is_swept(info, SweptParameter::Rate));
     let fills = |run: &Run| {
         let scene = scene(run, "rate-latency");
         scene.shapes.iter().filter(|shape| matches!(shape, Shape::Fill(..))).count()
     };
     let all = fills(&run);
-    for sample in run.samples.iter_mut().filter(|sample| sample.value == "500kbit") {
-        sample.outcome = Outcome::Reset;
+    for row in run.samples.iter_mut().filter(|row| row.labels.value == "500kbit") {
+        row.sample.outcome = Outcome::Reset;
     }
     // Median and mean of one value (80 are too few for a p95); each marker is a rim and its filling.
     assert_eq!(all - fills(&run), 4);
-    run.samples.iter_mut().for_each(|sample| sample.outcome = Outcome::Timeout);
+    run.samples.iter_mut().for_each(|row| row.sample.outcome = Outcome::Timeout);
     assert!(texts(&scene(&run, "rate-ecdf")).contains(&"no successful operations"));
     assert!(texts(&scene(&run, "rate-latency")).contains(&"no successful operations"));
     assert!(texts(&scene(&run, "rate-breakdown")).contains(&"no successful operations"));
@@ -176,8 +180,8 @@ fn an_interval_without_an_upper_bound_is_labelled() {
     let mut run = synthetic::repeated_sweep(1, 150, 6);
     assert!(!texts(&scene(&run, "delay-latency")).contains(&"no upper bound"));
     // The 95th percentile depends on one repetition.
-    for sample in run.samples.iter_mut().filter(|sample| sample.cell == "delay-50ms-r2") {
-        sample.latency_ms += 10_000.0;
+    for row in run.samples.iter_mut().filter(|row| row.labels.cell == "delay-50ms-r2") {
+        row.sample.latency_ms += 10_000.0;
     }
     assert!(texts(&scene(&run, "delay-latency")).contains(&"no upper bound"));
     check_labels("no upper bound", &run);

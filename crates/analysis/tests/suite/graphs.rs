@@ -32,7 +32,7 @@ impl Pixels {
 fn graphs() -> Vec<Graph> {
     let mut run = crate::synthetic::sweep(7, 300);
     run.cells.retain(|info| info.cell.swept_parameter == SweptParameter::Loss);
-    run.samples.retain(|sample| sample.condition == "loss");
+    run.samples.retain(|row| row.labels.condition == SweptParameter::Loss);
     let title = RunTitle { run_id: "20250301-101500".to_owned(), line: "8 clients, netns, shaper".to_owned() };
     run.analyse(1).graphs(&title).unwrap()
 }

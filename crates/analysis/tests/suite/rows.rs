@@ -21,9 +21,9 @@ fn breakdown<'a>(rows: &'a [BreakdownRow], value: &str, operation: &str, subset:
 #[test]
 fn every_statistic_has_a_row_and_an_interval_or_a_reason() {
     let mut run = crate::synthetic::repeated_sweep(3, 300, 5);
-    for sample in run.samples.iter_mut().filter(|sample| sample.value == "2%") {
-        if sample.sequence % (15 + u64::from(sample.repetition.unwrap_or(0))) == 0 {
-            sample.outcome = Outcome::Reset;
+    for row in run.samples.iter_mut().filter(|row| row.labels.value == "2%") {
+        if row.sample.sequence % (15 + u64::from(row.labels.repetition)) == 0 {
+            row.sample.outcome = Outcome::Reset;
         }
     }
     let rows = run.analyse(9).intervals();

@@ -4,8 +4,8 @@
 #![allow(unreachable_pub, dead_code, reason = "shared by tests and an example, none of which uses all items")]
 
 use analysis::{Analysis, CellInfo, Dataset, Verdict};
-use model::sample::COLUMNS;
-use model::{Cell, Condition, Outcome, Sample, SweptParameter};
+use model::sample::row_columns;
+use model::{Cell, Condition, Labels, Outcome, Sample, SampleRow, SweptParameter};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 #[derive(Clone)]
 pub struct Run {
     /// All samples.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<SampleRow>,
     /// All cells.
     pub cells: Vec<CellInfo>,
 }
@@ -22,9 +22,9 @@ impl Run {
     /// Writes the samples as a `samples.csv` and reads it.
     pub fn dataset(&self) -> Dataset {
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
-        writer.write_record(COLUMNS).expect("memory can be written");
-        for sample in &self.samples {
-            writer.serialize(sample).expect("memory can be written");
+        writer.write_record(row_columns()).expect("memory can be written");
+        for row in &self.samples {
+            writer.serialize(row).expect("memory can be written");
         }
         let csv = writer.into_inner().expect("memory can be flushed");
         Dataset::read(csv.as_slice(), self.cells.clone()).expect("generated samples are valid")
@@ -111,8 +111,10 @@ pub fn run(seed: u64, operations_per_cell: u64, cells: Vec<(CellName, Link)>) ->
         let info = info(cell(name), Verdict::Verified);
         // Repetitions differ, as in a real run.
         let level = log_normal(&mut random, 0.05);
-        run.samples
-            .extend((0..operations_per_cell).map(|sequence| sample(&mut random, &info.cell, link, (level, sequence))));
+        run.samples.extend((0..operations_per_cell).map(|sequence| SampleRow {
+            labels: Labels::new("20250301-101500-synthetic", &info.cell),
+            sample: sample(&mut random, link, (level, sequence)),
+        }));
         run.cells.push(info);
     }
     run
@@ -145,7 +147,7 @@ fn link_effects(random: &mut ChaCha8Rng, link: Link, bytes: f64) -> LinkEffects 
     }
 }
 
-fn sample(random: &mut ChaCha8Rng, cell: &Cell, link: Link, (level, sequence): (f64, u64)) -> Sample {
+fn sample(random: &mut ChaCha8Rng, link: Link, (level, sequence): (f64, u64)) -> Sample {
     let (operation, server, bytes) = OPERATIONS[random.random_range(0..OPERATIONS.len())];
     let (queue_ms, database_ms) = (0.1 * log_normal(random, 0.5), 0.2 * server * log_normal(random, 0.3));
     let server_ms = server * level * log_normal(random, 0.35) + queue_ms + database_ms;
@@ -158,11 +160,6 @@ fn sample(random: &mut ChaCha8Rng, cell: &Cell, link: Link, (level, sequence): (
     let client_ms = 0.04 * log_normal(random, 0.3);
     let service_ms = if outcome == Outcome::Timeout { 5000.0 } else { connect_ms + rtt_ms + client_ms };
     Sample {
-        run_id: "20250301-101500-synthetic".to_owned(),
-        cell: cell.id.clone(),
-        condition: cell.swept_parameter.to_string(),
-        value: cell.value.clone(),
-        repetition: Some(cell.repetition),
         client: format!("client-{}", 1 + sequence % 8),
         sequence,
         start_us: sequence as i64 * 20_000,

@@ -7,10 +7,11 @@ use model::{Outcome, SweptParameter};
 fn small() -> crate::synthetic::Run {
     let delay = |ms: f64| ((SweptParameter::Delay, format!("{ms}ms"), ms, 1), crate::synthetic::Link::default());
     let mut run = crate::synthetic::run(1, 3, vec![delay(0.0), delay(100.0)]);
-    for (sample, latency) in run.samples.iter_mut().zip([1.0, 2.0, 3.0, 101.0, 103.0, 9999.0]) {
+    for (row, latency) in run.samples.iter_mut().zip([1.0, 2.0, 3.0, 101.0, 103.0, 9999.0]) {
+        let sample = &mut row.sample;
         (sample.latency_ms, sample.rtt_ms, sample.outcome) = (latency, Some(latency / 2.0), Outcome::Ok);
     }
-    run.samples[5].outcome = Outcome::Timeout;
+    run.samples[5].sample.outcome = Outcome::Timeout;
     run.cells[1].verdict = Verdict::Unverified;
     run
 }
@@ -76,10 +77,10 @@ fn each_issue_has_its_own_mark_and_advice() {
 #[test]
 fn operations_per_second_and_slow_ones_are_counted() {
     let mut run = small();
-    for (sample, latency) in run.samples.iter_mut().zip([200.0, 200.1, 3.0]) {
-        sample.latency_ms = latency;
+    for (row, latency) in run.samples.iter_mut().zip([200.0, 200.1, 3.0]) {
+        row.sample.latency_ms = latency;
     }
-    run.samples[3].outcome = Outcome::Timeout;
+    run.samples[3].sample.outcome = Outcome::Timeout;
     (run.cells[0].measured_s, run.cells[1].measured_s) = (1.5, 0.0);
     let rows = run.analyse(1).conditions();
     let slow = |index: usize| rows[index].slower_than_200_ms_percent;
@@ -116,10 +117,10 @@ fn columns_that_do_not_fit_are_omitted_in_their_order_and_listed() {
 #[test]
 fn a_table_of_large_numbers_fits_140_columns() {
     let mut run = crate::synthetic::repeated_sweep(1, 60, 5);
-    for sample in &mut run.samples {
+    for row in &mut run.samples {
         // Up to minutes, more than any request timeout.
-        sample.latency_ms *= 100.0;
-        sample.rtt_ms = sample.rtt_ms.map(|rtt| rtt * 100.0);
+        row.sample.latency_ms *= 100.0;
+        row.sample.rtt_ms = row.sample.rtt_ms.map(|rtt| rtt * 100.0);
     }
     run.cells
         .iter_mut()

@@ -131,11 +131,6 @@ fn append(collected: &mut Vec<u8>, client: &str, row: &Row) -> io::Result<()> {
 fn sample(client: &str, row: &Row) -> Sample {
     let measured = &row.measured;
     Sample {
-        run_id: String::new(),
-        cell: String::new(),
-        condition: String::new(),
-        value: String::new(),
-        repetition: None,
         client: client.to_owned(),
         user: row.user,
         sequence: row.sequence,
@@ -237,7 +232,7 @@ mod tests {
         struct Full;
         impl Write for Full {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                if bytes.starts_with(b"run_id") { Ok(bytes.len()) } else { Err(io::ErrorKind::StorageFull.into()) }
+                if bytes.starts_with(b"client,") { Ok(bytes.len()) } else { Err(io::ErrorKind::StorageFull.into()) }
             }
             fn flush(&mut self) -> io::Result<()> {
                 Ok(())
