@@ -1,6 +1,6 @@
-//! The agent: connects to the hub, again and again, and does what is asked through each connection.
+//! The agent: connects to the hub, reconnects when the connection ends, and executes the requests of each connection.
 //!
-//! A connection leaves nothing behind: when it ends all programs are killed and the directory is emptied.
+//! Nothing outlives a connection: at its end all programs are killed and the directory is emptied.
 
 mod file;
 mod output;
@@ -26,37 +26,38 @@ use crate::socket;
 use crate::socket::Heartbeat;
 use crate::token::Token;
 use programs::Programs;
-use session::{Heard, Shared};
+use session::{SessionEnd, Shared};
 use work_dir::WorkDir;
 
-/// Pauses between attempts to connect: the first, and the longest that they grow to.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Time before the first new attempt to connect; it doubles with each attempt, up to [`MAX_BACKOFF`].
+const MIN_BACKOFF: Duration = Duration::from_millis(50);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// How long an attempt to connect may take. The name's address may be another soon.
+/// Timeout of one attempt to connect. The next attempt resolves the name again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What an agent is told on its command line.
+/// Options of `testbed-agent serve`.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// The hub's host and port.
+    /// Host and port of the hub.
     pub(crate) hub: String,
-    /// The number that the driver knows it by.
+    /// Number by which the driver identifies this agent.
     pub(crate) agent_id: u32,
-    /// The host it runs on.
+    /// Host on which this agent runs.
     pub(crate) host: String,
-    /// Where programs run; emptied.
+    /// Directory of the programs; its content is removed.
     pub(crate) work_dir: PathBuf,
-    /// What the hub wants to see.
+    /// Secret of the run, sent to the hub.
     pub(crate) token: Token,
-    /// The hub's heartbeat.
+    /// Heartbeat of the hub.
     pub(crate) heartbeat: Heartbeat,
 }
 
-/// Runs until SIGTERM or SIGINT. Must be called on the process's first thread: programs die with the thread that
-/// started them.
+/// Runs the agent until SIGTERM or SIGINT. Must be called on the process's first thread: programs are killed with the
+/// thread that started them.
 ///
 /// # Errors
-/// When the directory can't be used or signals can't be waited for.
+/// When the directory cannot be used or signal handlers cannot be installed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let Options { hub, agent_id, host, work_dir, token, heartbeat } = options;
     let work_dir = WorkDir::open(&work_dir)?;
@@ -73,34 +74,36 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Connection after connection.
+/// Serves one connection after the other.
 async fn serve(hub: &str, shared: &Shared) -> Infallible {
-    let (first_pause, longest_pause) = PAUSES;
-    let (mut pause, mut noted) = (first_pause, String::new());
+    let (mut backoff, mut last_warning) = (MIN_BACKOFF, String::new());
     loop {
-        let (heard, why) = match connect(hub).await {
-            Ok(stream) => session::hold(shared, stream).await,
-            Err(why) => (Heard::Nothing, why),
+        let reason = match connect(hub).await {
+            Ok(stream) => {
+                let SessionEnd { was_accepted, reason } = session::serve(shared, stream).await;
+                if was_accepted {
+                    backoff = MIN_BACKOFF;
+                }
+                reason
+            }
+            Err(reason) => reason,
         };
-        if heard == Heard::Hub {
-            pause = first_pause;
+        // Once for many failed attempts: the hub may be absent for minutes.
+        let reason = format!("{reason:#}");
+        if last_warning != reason {
+            warning(NAME, format_args!("{hub}: {reason}; reconnecting"));
+            last_warning = reason;
         }
-        // Once for many attempts in vain: the hub may not be there for minutes.
-        let why = format!("{why:#}");
-        if noted != why {
-            warning(NAME, format_args!("{hub}: {why}; trying again"));
-            noted = why;
-        }
-        sleep(pause).await;
-        pause = longest_pause.min(2 * pause);
+        sleep(backoff).await;
+        backoff = MAX_BACKOFF.min(2 * backoff);
     }
 }
 
 async fn connect(hub: &str) -> anyhow::Result<TcpStream> {
     let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(hub)).await;
-    let stream = connected.map_err(|_| anyhow!("no answer within {} s", CONNECT_TIMEOUT.as_secs()))?;
+    let stream = connected.map_err(|_| anyhow!("cannot connect within {} s", CONNECT_TIMEOUT.as_secs()))?;
     let stream = stream.context("cannot connect")?;
-    // Without a listener TCP may connect a port of this host to itself, which would then keep the hub from it.
+    // Without a listener TCP may connect a local port to itself, and the hub could then not bind it.
     ensure!(stream.local_addr()? != stream.peer_addr()?, "cannot connect: no listener");
     socket::tune(&stream)?;
     Ok(stream)

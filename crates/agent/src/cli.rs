@@ -1,4 +1,4 @@
-//! The command line: an agent or the hub.
+//! Command line of agent and hub.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::socket::Heartbeat;
 use crate::token::Token;
 use crate::{NAME, agent, hub};
 
-/// Runs programs in nodes on other hosts for the testbed's driver.
+/// Run programs in nodes on other hosts for the testbed's driver
 #[derive(Debug, Parser)]
 #[command(name = NAME, version = protocol::VERSION, about, max_term_width = 110)]
 struct Cli {
@@ -23,25 +23,25 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run in a node: connect to the hub and do what the driver asks, until SIGTERM or SIGINT.
+    /// Run in a node: connect to the hub and execute the driver's requests until SIGTERM or SIGINT
     Serve(ServeArgs),
-    /// Run on the driver's host: pass on requests from stdin to agents and their events to stdout, until stdin closes.
+    /// Run on the driver's host: relay requests from stdin to agents and their events to stdout until stdin closes
     Hub(HubArgs),
 }
 
 #[derive(Debug, Args)]
 struct ServeArgs {
-    /// The hub's name or address, and port.
+    /// Connect to this hub (hub:7700)
     #[arg(long, value_name = "HOST:PORT", env = "TESTBED_HUB")]
     hub: String,
-    /// The number that the driver knows this agent by.
+    /// Number by which the driver identifies this agent
     #[arg(long, value_name = "N", env = "TESTBED_AGENT_ID")]
     id: u32,
-    /// The host that this agent runs on.
+    /// Report this name as the host of this agent
     #[arg(long, value_name = "NAME", env = "TESTBED_AGENT_HOST")]
     host: String,
-    /// Where programs are started and may leave files. EVERYTHING in it is removed when the driver says so, and when
-    /// the connection to the hub is lost.
+    /// Run programs in this directory. ITS WHOLE CONTENT is removed when the driver requests it and when the connection
+    /// to the hub ends
     #[arg(long, value_name = "DIR", env = "TESTBED_AGENT_WORK_DIR")]
     work_dir: PathBuf,
     #[command(flatten)]
@@ -50,7 +50,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct HubArgs {
-    /// Where agents connect; with port 0 the kernel chooses one. The first line on stdout tells it.
+    /// Accept agents at this address; port 0 selects a free port, printed as the first line on stdout
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
     #[command(flatten)]
@@ -59,16 +59,18 @@ struct HubArgs {
 
 #[derive(Debug, Args)]
 struct CommonArgs {
-    /// The secret that the hub and its agents share. Better given by the variable: everybody sees a command line.
+    /// Secret that hub and agents share. Prefer the environment variable: all users of a host can see a command line
     #[arg(long, value_name = "TEXT", env = "TESTBED_TOKEN", hide_env_values = true)]
     token: Token,
-    /// Interval between two heartbeats of the hub (milliseconds); give the hub and its agents the same. After five
-    /// intervals without one an agent kills its programs and connects again.
+    /// Interval of the hub's heartbeats (milliseconds), the same for hub and agents. After five intervals without one
+    /// an agent kills its programs and reconnects
     #[arg(long, value_name = "MS", env = "TESTBED_HEARTBEAT_MS", default_value_t = Heartbeat::DEFAULT_MS)]
     heartbeat_ms: NonZeroU32,
 }
 
-/// Everything the program does; `args` starts with the program's name.
+/// Runs the program; `args` starts with its name.
+///
+/// Exit codes: 0 success, 1 error, 2 usage error.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,
@@ -77,7 +79,7 @@ where
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
-    // One thread, which is this one: programs are tied to the life of the thread that starts them.
+    // One thread, the first of the process: programs are killed with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let done = match command {
@@ -89,7 +91,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             runtime.block_on(hub::run(listen, token, Heartbeat::every_ms(heartbeat_ms)))
         }
     };
-    // Threads that still look up a name or read stdin must not hold up the end.
+    // Does not wait for threads that resolve a name or read stdin.
     runtime.shutdown_background();
     done
 }
@@ -101,7 +103,7 @@ mod tests {
     use super::Cli;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn the_definition_is_valid() {
         Cli::command().debug_assert();
     }
 }

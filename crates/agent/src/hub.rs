@@ -1,7 +1,7 @@
-//! The hub: requests from the driver's stdin to the agents it names, events of all agents to stdout.
+//! The hub: relays requests from the driver's stdin to the agents, and events of all agents to stdout.
 //!
-//! Requests never wait: each agent has a queue with a limit, and one that lets it overflow is given up. Events wait as
-//! long as the driver does not read, and so do the agents and in the end the programs that write.
+//! Requests never wait: each agent has a bounded queue, and its connection is closed if the queue overflows. Events
+//! wait until the driver reads, which blocks the agents and finally the programs that write.
 
 mod registry;
 mod session;
@@ -22,76 +22,78 @@ use crate::json_lines::{line_of, lines, next_message, write_messages};
 use crate::messages::{Event, FromAgent, Listening, MAX_LINE_BYTES, ToAgent};
 use crate::socket::Heartbeat;
 use crate::token::Token;
-use registry::{AgentRegistry, Undelivered};
+use registry::{AgentRegistry, DeliveryError};
 use session::Shared;
 
-/// Events of all agents that may wait for the driver.
-const EVENTS_WAITING: usize = 64;
+/// Maximum number of events of all agents in the queue to the driver.
+const MAX_QUEUED_EVENTS: usize = 64;
 
-/// Before accepting is tried again when the system refuses, such as for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time between attempts after `accept` failed, for example because no file descriptor is free.
+const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Runs until stdin closes.
+/// Runs the hub until stdin closes.
 ///
 /// # Errors
-/// When it can't listen, the driver sends what is no request, or stdout can't be written.
+/// When it cannot listen, stdin contains an invalid request, or stdout cannot be written.
 pub(crate) async fn run(listen: SocketAddr, token: Token, heartbeat: Heartbeat) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
-        .with_context(|| format!("cannot listen on {listen}; is the address one of this host's, and the port free?"))?;
+        .with_context(|| format!("cannot listen on {listen}: is it an address of this host, and is the port free?"))?;
     json_line(&Listening { listening: listener.local_addr()? })?;
-    let (events, mut queue) = mpsc::channel(EVENTS_WAITING);
+    let (events, mut queue) = mpsc::channel(MAX_QUEUED_EVENTS);
     let mut driver = tokio::io::stdout();
     let hub = Arc::new(Shared { token, heartbeat, registry: AgentRegistry::default(), events });
     tokio::select! {
-        done = pass_on_requests(&hub, tokio::io::stdin()) => done,
+        done = relay_requests(&hub, tokio::io::stdin()) => done,
         done = write_messages(&mut queue, &mut driver) => done.context("cannot write events to stdout"),
         never = accept(&listener, &hub) => match never {},
     }
 }
 
-/// Takes in agents, each in a task of its own.
+/// Accepts agents; each connection has its own task.
 async fn accept(listener: &TcpListener, hub: &Arc<Shared>) -> Infallible {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                tokio::spawn(session::hold(Arc::clone(hub), stream, peer));
+                tokio::spawn(session::serve(Arc::clone(hub), stream, peer));
             }
             Err(error) => {
-                warning(NAME, format_args!("cannot accept an agent: {error}"));
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                warning(NAME, format_args!("cannot accept an agent: {error}; retrying"));
+                tokio::time::sleep(ACCEPT_RETRY_INTERVAL).await;
             }
         }
     }
 }
 
-/// Reads requests until there are no more.
-async fn pass_on_requests(hub: &Shared, driver: impl AsyncRead + Unpin) -> anyhow::Result<()> {
+/// Relays requests until stdin closes.
+async fn relay_requests(hub: &Shared, driver: impl AsyncRead + Unpin) -> anyhow::Result<()> {
     let mut lines = lines(driver, MAX_LINE_BYTES);
     while let Some(message) = next_message(&mut lines).await.context("stdin")? {
-        pass_on(hub, &message)?;
+        relay(hub, &message)?;
     }
     Ok(())
 }
 
-fn pass_on(hub: &Shared, ToAgent { to, request }: &ToAgent) -> anyhow::Result<()> {
+fn relay(hub: &Shared, ToAgent { to, request }: &ToAgent) -> anyhow::Result<()> {
     match hub.registry.deliver(*to, line_of(request)?) {
         Ok(()) => {}
-        Err(Undelivered::Absent) if request.awaits_answer() => {
-            let why = format!("agent {to} is not connected");
-            tell_later(hub, FromAgent { from: *to, event: Event::Failed { id: request.id(), why } });
+        Err(DeliveryError::NotConnected) if request.awaits_response() => {
+            let reason = format!("agent {to} is not connected");
+            respond(hub, FromAgent { from: *to, event: Event::Failed { id: request.id(), reason } });
         }
-        // Its programs are gone, and the driver was told.
-        Err(Undelivered::Absent) => {}
-        Err(Undelivered::TooMuch) => warning(NAME, format_args!("agent {to} takes no requests any more: given up")),
+        // The program ended with the connection, and the driver has received `Lost`.
+        Err(DeliveryError::NotConnected) => {}
+        Err(DeliveryError::QueueFull) => {
+            warning(NAME, format_args!("agent {to}: request queue full, connection closed"));
+        }
     }
     Ok(())
 }
 
-/// Tells the driver without waiting here: a driver that first writes all requests and then reads must not be stuck.
-/// What waits is bounded by the requests it makes.
-fn tell_later(hub: &Shared, event: FromAgent) {
+/// Sends an event from a separate task: a driver that writes all requests before it reads must not block the hub. The
+/// number of such tasks is bounded by the driver's requests.
+fn respond(hub: &Shared, event: FromAgent) {
     let events = hub.events.clone();
-    // When events are no longer received the hub is about to exit.
+    // Sending fails only if the hub is about to exit.
     tokio::spawn(async move { drop(events.send(event).await) });
 }

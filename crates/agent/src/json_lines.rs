@@ -1,4 +1,4 @@
-//! Messages as lines of JSON on a stream: reading them with a limit to their length, and writing many at once.
+//! Messages as JSON lines of bounded length on a stream.
 
 use std::io;
 
@@ -9,35 +9,35 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
-/// Most messages that are written in one go: one system call for many short lines.
-const BATCH: usize = 64;
+/// Maximum number of messages in one system call.
+const MAX_BATCH: usize = 64;
 
-/// How much is read in one go.
+/// Initial size of the read buffer.
 const READ_BYTES: usize = 64 * 1024;
 
-/// How much of a line that can't be understood is shown.
-const SHOWN_CHARS: usize = 80;
+/// Maximum length of an invalid line's start in an error.
+const MAX_SHOWN_CHARS: usize = 80;
 
-/// Lines that come from `R`.
+/// Lines of a reader `R`.
 pub(crate) type Lines<R> = FramedRead<R, LinesCodec>;
 
-/// Why no message could be read.
+/// Error of reading a message.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LineError {
-    #[error("a line is longer than {0} bytes")]
+    #[error("a line exceeds {0} bytes")]
     TooLong(usize),
-    #[error("reading failed")]
+    #[error("cannot read")]
     Io(#[from] io::Error),
-    #[error("the line `{start}` is not what is expected here; do both ends have the same version?")]
-    NotUnderstood { start: String, source: serde_json::Error },
+    #[error("invalid line `{start}`: do both ends have the same version?")]
+    Invalid { start: String, source: serde_json::Error },
 }
 
-/// Reads lines of at most `max_bytes`.
+/// Returns the lines of `reader`, of at most `max_bytes` each.
 pub(crate) fn lines<R: AsyncRead>(reader: R, max_bytes: usize) -> Lines<R> {
     FramedRead::with_capacity(reader, LinesCodec::new_with_max_length(max_bytes), READ_BYTES)
 }
 
-/// The next line, `None` at the end. Loses nothing when dropped while waiting.
+/// Returns the next line, `None` at the end. Cancellation safe.
 pub(crate) async fn next_line<R: AsyncRead + Unpin>(lines: &mut Lines<R>) -> Result<Option<String>, LineError> {
     match lines.next().await.transpose() {
         Ok(line) => Ok(line),
@@ -46,7 +46,7 @@ pub(crate) async fn next_line<R: AsyncRead + Unpin>(lines: &mut Lines<R>) -> Res
     }
 }
 
-/// The next message, `None` at the end. Empty lines are skipped.
+/// Returns the next message, `None` at the end. Empty lines are skipped.
 pub(crate) async fn next_message<T, R>(lines: &mut Lines<R>) -> Result<Option<T>, LineError>
 where
     T: DeserializeOwned,
@@ -60,27 +60,27 @@ where
     Ok(None)
 }
 
-/// The message in a line.
+/// Parses the message in a line.
 pub(crate) fn parse<T: DeserializeOwned>(line: &str) -> Result<T, LineError> {
     serde_json::from_str(line)
-        .map_err(|source| LineError::NotUnderstood { start: line.chars().take(SHOWN_CHARS).collect(), source })
+        .map_err(|source| LineError::Invalid { start: line.chars().take(MAX_SHOWN_CHARS).collect(), source })
 }
 
-/// A message as a line with its end.
+/// Returns a message as a line with its end.
 pub(crate) fn line_of(message: &impl Serialize) -> serde_json::Result<String> {
     let mut line = serde_json::to_string(message)?;
     line.push('\n');
     Ok(line)
 }
 
-/// Writes what comes through `queue` until all its senders are gone.
+/// Writes the messages of `queue` until all its senders are dropped.
 pub(crate) async fn write_messages<T, W>(queue: &mut mpsc::Receiver<T>, writer: &mut W) -> io::Result<()>
 where
     T: Serialize,
     W: AsyncWrite + Unpin,
 {
     let (mut messages, mut bytes) = (Vec::new(), Vec::new());
-    while queue.recv_many(&mut messages, BATCH).await > 0 {
+    while queue.recv_many(&mut messages, MAX_BATCH).await > 0 {
         bytes.clear();
         for message in messages.drain(..) {
             serde_json::to_writer(&mut bytes, &message)?;
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn messages_come_back_and_empty_lines_are_passed_over() {
+    async fn messages_round_trip_and_empty_lines_are_skipped() {
         let mut written = b"\n\n".to_vec();
         let (sender, mut queue) = mpsc::channel(1_000);
         for number in 0..1_000_u32 {
@@ -113,10 +113,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_a_line_is_said() {
+    async fn an_invalid_line_is_an_error_that_says_why() {
         for (bytes, expected) in [
-            ("12345678901\n", "a line is longer than 10 bytes"),
-            ("-1\n", "the line `-1` is not what is expected here; do both ends have the same version?"),
+            ("12345678901\n", "a line exceeds 10 bytes"),
+            ("-1\n", "invalid line `-1`: do both ends have the same version?"),
         ] {
             let error = next_message::<u32, _>(&mut lines(bytes.as_bytes(), 10)).await.unwrap_err();
             assert_eq!(error.to_string(), expected);

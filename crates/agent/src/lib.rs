@@ -1,14 +1,14 @@
-//! Programs in nodes on other machines: an *agent* in each node starts them, and one *hub*, on the driver's host,
-//! passes on what the driver asks of the agents and what they answer.
+//! Programs in nodes on other hosts: an *agent* in each node starts them, and one *hub* on the driver's host relays the
+//! driver's requests to the agents and their events to the driver.
 //!
 //! ```text
 //! driver ── stdin and stdout of `testbed-agent hub` ── TCP ─┬─ `testbed-agent serve` ── its programs
 //!                                                           └─ …
 //! ```
 //!
-//! [`protocol`] is what they say to each other, and all that the driver needs from here. Left out on purpose: shared
-//! disks (files come through the same connection), secrecy (that is the network's part), and any memory of the past: a
-//! connection that breaks ends all that was started through it.
+//! [`messages`] defines the protocol; the driver needs nothing else from this crate. Omitted on purpose: shared disks
+//! (files are sent through the same connection), encryption (the network provides it) and state across connections:
+//! when a connection ends, all programs started through it are killed.
 
 mod agent;
 pub mod cli;

@@ -1,11 +1,11 @@
-//! What driver, hub and agents say to each other: one JSON object a line. Pure.
+//! Messages between driver, hub and agents: one JSON object per line. Pure.
 //!
-//! The driver writes [`ToAgent`] to the hub's stdin and reads, after one [`Listening`], [`FromAgent`] from its stdout.
-//! An agent's connection to the hub starts with its [`Hello`]; then [`Request`]s go one way and [`Event`]s the other.
-//! Empty lines mean nothing: the hub sends them to agents as a sign of life.
+//! The driver writes [`ToAgent`] to the hub's stdin, and reads one [`Listening`] and then [`FromAgent`] from its
+//! stdout. An agent's connection to the hub starts with its [`Hello`]; then the hub sends [`Request`]s and the agent
+//! [`Event`]s. The hub sends empty lines as heartbeats.
 //!
-//! Every request that awaits an answer gets one, or an [`Event::Lost`] of its agent comes after it: that ends
-//! everything that was started there.
+//! Every request that awaits a response gets one, or is followed by [`Event::Lost`] of its agent: then all programs
+//! started there have been killed.
 
 mod base64_text;
 
@@ -15,163 +15,163 @@ use serde::{Deserialize, Serialize};
 
 use crate::token::Token;
 
-/// Longest line, in bytes without its end, that any of them accepts.
+/// Maximum length of a line, in bytes without its end.
 pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 
-/// Maximum number of bytes in one event. Base64 takes a third more, so that the line stays short enough.
+/// Maximum number of raw bytes in one event. Base64 adds a third, so its line stays below [`MAX_LINE_BYTES`].
 pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
-/// Where the hub listens: the first line it prints.
+/// First line that the hub prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listening {
-    /// Address and port, as bound.
+    /// Bound address and port.
     pub listening: SocketAddr,
 }
 
-/// A line from the driver to the hub.
+/// Line from the driver to the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToAgent {
-    /// The agent's number.
+    /// Number of the agent.
     pub to: u32,
-    /// What it should do.
+    /// Request to the agent.
     pub request: Request,
 }
 
-/// A line from the hub to the driver.
+/// Line from the hub to the driver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FromAgent {
-    /// The agent's number.
+    /// Number of the agent.
     pub from: u32,
-    /// What happened there.
+    /// Event of the agent.
     pub event: Event,
 }
 
-/// The first line of an agent's connection to the hub.
+/// First line of an agent's connection to the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {
-    /// The agent's number. A second agent with the same number takes the first one's place.
+    /// Number of the agent. A later agent with the same number replaces an earlier one.
     pub agent_id: u32,
-    /// The host it runs on.
+    /// Host on which the agent runs.
     pub host: String,
-    /// Its [`protocol::VERSION`].
+    /// [`protocol::VERSION`] of the agent.
     pub version: String,
-    /// Verification that it belongs to this run.
+    /// Secret that shows that the agent belongs to this run.
     pub token: Token,
 }
 
-/// What an agent is asked to do. The driver chooses the ids; one must not be used twice in a connection of an agent.
+/// Request to an agent. The driver chooses the ids; each is used once per connection of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// Starts a program, in the agent's directory and a process group of its own. Answered by [`Event::Exited`] in the
-    /// end, or [`Event::Failed`].
+    /// Starts a program in the agent's directory and its own process group. Response: [`Event::Exited`] when it ends,
+    /// or [`Event::Failed`].
     Start {
-        /// The id for everything about this program.
+        /// Id of all requests and events of this program.
         id: u64,
-        /// Its path, or its name to be looked for in `PATH`.
+        /// Path of the program, or its name in `PATH`.
         program: String,
-        /// Its arguments, without its name.
+        /// Arguments, without the program's name.
         arguments: Vec<String>,
-        /// Variables, name and value, on top of the agent's own environment.
+        /// Environment variables (name, value) in addition to the agent's own.
         environment: Vec<(String, String)>,
-        /// Whether [`Request::Input`] will come; else its stdin is empty.
+        /// Whether [`Request::Input`] will follow; otherwise stdin is empty.
         has_stdin: bool,
     },
-    /// Writes a line to a program's stdin. Ignored when the program is gone or has no stdin. A program that lets more
-    /// than 8 MiB wait is killed, and its stderr says so.
+    /// Writes a line to a program's stdin. Ignored if the program has ended or has no stdin. A program with more than
+    /// 8 MiB of unread lines is killed, and the last event of its stderr says so.
     Input {
-        /// The program.
+        /// Id of the program.
         id: u64,
-        /// The line, without its end.
+        /// Line, without its end.
         text: String,
     },
-    /// Closes a program's stdin when all lines are written.
+    /// Closes a program's stdin after all queued lines.
     CloseInput {
-        /// The program.
+        /// Id of the program.
         id: u64,
     },
-    /// Kills a program and everything in its process group.
+    /// Kills a program's process group.
     Kill {
-        /// The program.
+        /// Id of the program.
         id: u64,
     },
-    /// Asks for a file. Answered by [`Event::File`]s or [`Event::Failed`].
+    /// Requests a file. Response: [`Event::File`]s or [`Event::Failed`].
     GetFile {
-        /// The id for the answers.
+        /// Id of the response's events.
         id: u64,
-        /// Its path, from the agent's directory on if relative.
+        /// Path; a relative one starts at the agent's directory.
         path: String,
     },
-    /// Kills all programs and empties the agent's directory. Answered by [`Event::Done`], which comes after the
-    /// programs' [`Event::Exited`], or by [`Event::Failed`]. Until then nothing can be started.
+    /// Kills all programs and empties the agent's directory. Response: [`Event::Done`], after [`Event::Exited`] of all
+    /// programs, or [`Event::Failed`]. Until then no program can be started.
     Reset {
-        /// The id for the answer.
+        /// Id of the response.
         id: u64,
     },
 }
 
-/// What happened at an agent.
+/// Event of an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// The agent is connected, without programs and with an empty directory. The hub says this.
+    /// The agent has connected, without programs and with an empty directory. Sent by the hub.
     Connected {
-        /// The host it runs on.
+        /// Host on which the agent runs.
         host: String,
-        /// Its [`protocol::VERSION`].
+        /// [`protocol::VERSION`] of the agent.
         version: String,
     },
-    /// The agent's connection ended, and with it all its programs. The hub says this.
+    /// The agent's connection has ended, and all its programs are killed. Sent by the hub.
     Lost,
     /// A program wrote to its stdout.
     Stdout {
-        /// The program.
+        /// Id of the program.
         id: u64,
-        /// The next at most [`MAX_CHUNK_BYTES`] of the stream, cut anywhere.
+        /// Next bytes of the stream, at most [`MAX_CHUNK_BYTES`], in base64.
         #[serde(with = "base64_text")]
         bytes: Vec<u8>,
     },
     /// A program wrote to its stderr.
     Stderr {
-        /// The program.
+        /// Id of the program.
         id: u64,
-        /// The next at most [`MAX_CHUNK_BYTES`] of the stream, cut anywhere.
+        /// Next bytes of the stream, at most [`MAX_CHUNK_BYTES`], in base64.
         #[serde(with = "base64_text")]
         bytes: Vec<u8>,
     },
-    /// A program ended, after everything that it wrote; what was left of its process group was killed.
+    /// A program has exited, all its output was sent, and the rest of its process group was killed.
     Exited {
-        /// The program.
+        /// Id of the program.
         id: u64,
-        /// Its exit code, 128 + signal when a signal ended it.
+        /// Exit code; 128 + signal if a signal ended the program.
         code: i64,
     },
-    /// What was asked for can't be had.
+    /// A request failed.
     Failed {
-        /// The request.
+        /// Id of the request.
         id: u64,
-        /// The reason, for people.
-        why: String,
+        /// Reason, as text for people.
+        reason: String,
     },
-    /// A part of a file, in the file's order.
+    /// Next chunk of a file.
     File {
-        /// The request.
+        /// Id of the request.
         id: u64,
-        /// At most [`MAX_CHUNK_BYTES`] of it.
+        /// At most [`MAX_CHUNK_BYTES`], in base64.
         #[serde(with = "base64_text")]
         bytes: Vec<u8>,
-        /// Whether the file ends here.
+        /// Whether the file ends after this chunk.
         last: bool,
     },
     /// A reset is complete.
     Done {
-        /// The request.
+        /// Id of the request.
         id: u64,
     },
 }
 
 impl Request {
-    /// The program's or request's id.
+    /// Returns the id of the program or request.
     pub fn id(&self) -> u64 {
         match self {
             Self::Start { id, .. }
@@ -183,14 +183,14 @@ impl Request {
         }
     }
 
-    /// Whether an event tells, sooner or later, how it went.
-    pub fn awaits_answer(&self) -> bool {
+    /// Returns whether a final event follows.
+    pub fn awaits_response(&self) -> bool {
         matches!(self, Self::Start { .. } | Self::GetFile { .. } | Self::Reset { .. })
     }
 }
 
 impl Event {
-    /// The program's or request's id; `None` for what is about the agent itself.
+    /// Returns the id of the program or request; `None` for events of the agent itself.
     pub fn id(&self) -> Option<u64> {
         match self {
             Self::Connected { .. } | Self::Lost => None,
@@ -203,7 +203,7 @@ impl Event {
         }
     }
 
-    /// Whether nothing more comes under its id.
+    /// Returns whether no further event with its id follows.
     pub fn is_final(&self) -> bool {
         match self {
             Self::Exited { .. } | Self::Failed { .. } | Self::Done { .. } | Self::Lost => true,

@@ -1,51 +1,51 @@
-//! Lines that wait to be written, bounded by their bytes. Adding a line never waits: the reader of requests must be
-//! free for the next one, which may be the very `kill` that ends the jam.
+//! A queue of lines to write, bounded in bytes. Adding a line never waits: a `kill` must be read even while earlier
+//! lines are stuck.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Most bytes that may wait in one queue: more than any burst of commands, and still little for each of hundreds.
-pub(crate) const LIMIT_BYTES: usize = 8 * crate::messages::MAX_LINE_BYTES;
+/// Maximum number of bytes in one queue: more than any burst of requests, and small enough for hundreds of queues.
+pub(crate) const MAX_BYTES: usize = 8 * crate::messages::MAX_LINE_BYTES;
 
-/// A line's share of the limit on top of its text, so that empty lines are not free.
-const LINE_BYTES: usize = 64;
+/// Bytes that a line counts in addition to its text, so that empty lines are bounded, too.
+const LINE_OVERHEAD_BYTES: usize = 64;
 
-/// The end that lines are put in at.
+/// Sending end of a queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Sender {
     lines: mpsc::UnboundedSender<(String, OwnedSemaphorePermit)>,
-    room: Arc<Semaphore>,
+    free_bytes: Arc<Semaphore>,
 }
 
-/// The end that they come out at.
+/// Receiving end of a queue.
 #[derive(Debug)]
 pub(crate) struct Receiver(mpsc::UnboundedReceiver<(String, OwnedSemaphorePermit)>);
 
-/// More than [`LIMIT_BYTES`] would wait: the other end does not take them.
+/// Error: the line would exceed [`MAX_BYTES`], because the receiving end does not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// Makes an empty queue.
+/// Returns an empty queue.
 pub(crate) fn queue() -> (Sender, Receiver) {
     let (lines, receiver) = mpsc::unbounded_channel();
-    (Sender { lines, room: Arc::new(Semaphore::new(LIMIT_BYTES)) }, Receiver(receiver))
+    (Sender { lines, free_bytes: Arc::new(Semaphore::new(MAX_BYTES)) }, Receiver(receiver))
 }
 
 impl Sender {
-    /// Adds a line. When lines are no longer written it is discarded.
+    /// Adds a line; discards it if the receiving end was dropped.
     pub(crate) fn push(&self, line: String) -> Result<(), Full> {
-        let bytes = u32::try_from(line.len() + LINE_BYTES).map_err(|_| Full)?;
-        let share = Arc::clone(&self.room).try_acquire_many_owned(bytes).map_err(|_| Full)?;
-        let _ = self.lines.send((line, share));
+        let bytes = u32::try_from(line.len() + LINE_OVERHEAD_BYTES).map_err(|_| Full)?;
+        let permit = Arc::clone(&self.free_bytes).try_acquire_many_owned(bytes).map_err(|_| Full)?;
+        let _ = self.lines.send((line, permit));
         Ok(())
     }
 }
 
 impl Receiver {
-    /// The next line; `None` when all senders are gone and no line is left. Loses nothing when dropped while waiting.
+    /// Returns the next line; `None` when all senders are dropped and no line is left. Cancellation safe.
     pub(crate) async fn next(&mut self) -> Option<String> {
-        self.0.recv().await.map(|(line, _share)| line)
+        self.0.recv().await.map(|(line, _permit)| line)
     }
 }
 
@@ -54,9 +54,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_takes_lines_until_too_many_bytes_wait_and_again_when_some_are_taken() {
+    async fn a_full_queue_rejects_lines_until_some_were_received() {
         let (sender, mut receiver) = queue();
-        let line = "x".repeat(LIMIT_BYTES / 4 - LINE_BYTES);
+        let line = "x".repeat(MAX_BYTES / 4 - LINE_OVERHEAD_BYTES);
         for _ in 0..4 {
             assert_eq!(sender.push(line.clone()), Ok(()));
         }
@@ -72,11 +72,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_receiver_lines_are_forgotten() {
+    async fn without_a_receiver_lines_are_discarded() {
         let (sender, receiver) = queue();
         drop(receiver);
         for _ in 0..10 {
-            assert_eq!(sender.push("x".repeat(LIMIT_BYTES / 2)), Ok(()));
+            assert_eq!(sender.push("x".repeat(MAX_BYTES / 2)), Ok(()));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What agents verify with that they belong to this run: a text that only the run's containers know.
+//! Secret by which an agent shows that it belongs to this run: only the run's containers have it.
 
 use std::fmt;
 use std::hint::black_box;
@@ -6,17 +6,17 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A secret that hub and agents share. It is never shown, and comparing it takes the same time wherever two differ.
+/// Secret that hub and agents share. It is never printed, and comparison takes constant time.
 #[derive(Clone, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Token(String);
 
-/// Longer ones are no secrets but mistakes, such as a file's content.
+/// Maximum length. A longer text is a mistake, such as a file's content.
 const MAX_BYTES: usize = 1_024;
 
-/// Why a text is no [`Token`]. The text is not repeated, since it may be meant to be secret.
+/// Error of parsing a [`Token`]. It does not contain the text, which may be secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a token has 1 to {MAX_BYTES} bytes, this one has {0}")]
+#[error("invalid token of {0} bytes: expected 1 to {MAX_BYTES}")]
 pub struct TokenError(usize);
 
 impl FromStr for Token {
@@ -67,11 +67,11 @@ mod tests {
     }
 
     #[test]
-    fn it_is_neither_empty_nor_huge_nor_shown() {
+    fn an_empty_or_long_token_is_rejected_and_none_is_printed() {
         assert_eq!("".parse::<Token>(), Err(TokenError(0)));
         assert_eq!(
             "x".repeat(1_025).parse::<Token>().unwrap_err().to_string(),
-            "a token has 1 to 1024 bytes, this one has 1025"
+            "invalid token of 1025 bytes: expected 1 to 1024"
         );
         assert!(serde_json::from_str::<Token>(r#""""#).is_err());
         assert_eq!(format!("{:?}", "secret".parse::<Token>().unwrap()), "Token(…)");

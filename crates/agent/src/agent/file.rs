@@ -14,13 +14,13 @@ pub(super) async fn send(id: u64, path: &Path, events: &mpsc::Sender<Event>) {
     let sent = send_chunks(id, path, events).await.with_context(|| format!("cannot send the file {}", path.display()));
     if let Err(error) = sent {
         // Sending fails only if the connection has ended, and the request with it.
-        let _ = events.send(Event::Failed { id, why: format!("{error:#}") }).await;
+        let _ = events.send(Event::Failed { id, reason: format!("{error:#}") }).await;
     }
 }
 
 async fn send_chunks(id: u64, path: &Path, events: &mpsc::Sender<Event>) -> anyhow::Result<()> {
     // Checked before opening: to open a named pipe would wait for a writer.
-    ensure!(tokio::fs::metadata(path).await?.is_file(), "it is not a file");
+    ensure!(tokio::fs::metadata(path).await?.is_file(), "not a regular file");
     let mut file = File::open(path).await?;
     let mut buffer = vec![0; MAX_CHUNK_BYTES];
     loop {

@@ -23,7 +23,7 @@ const LAST_READ_TIMEOUT: Duration = Duration::from_millis(500);
 /// Sends a program's output until it has exited, then its exit code.
 pub(super) async fn follow(
     id: u64,
-    (mut spawned, gone): (Spawned, DropGuard),
+    (mut spawned, finished): (Spawned, DropGuard),
     programs: Arc<Programs>,
     events: mpsc::Sender<Event>,
 ) {
@@ -51,7 +51,7 @@ pub(super) async fn follow(
         let _ = events.send(Event::Stderr { id, bytes: format!("{NAME}: {reason}\n").into_bytes() }).await;
     }
     let _ = events.send(Event::Exited { id, code }).await;
-    drop(gone);
+    drop(finished);
 }
 
 /// Writes lines to stdin and closes it after the last one, or when the program has closed it.

@@ -1,4 +1,4 @@
-//! A program: started in a process group of its own and tied to the agent's life, its streams passed on, its end told.
+//! Starts a program in its own process group, so that it is killed with the agent.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use crate::queue::{Receiver, Sender, queue};
 
-/// What to start.
+/// Program to start.
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) program: String,
@@ -19,21 +19,21 @@ pub(super) struct Program {
     pub(super) has_stdin: bool,
 }
 
-/// A program that was started.
+/// Program that was started.
 #[derive(Debug)]
 pub(super) struct Spawned {
-    /// Its process id and process group.
+    /// Process id, also that of the process group.
     pub(super) pid: Pid,
     pub(super) child: Child,
-    /// The lines that wait for its stdin, and its stdin.
+    /// Queued lines for stdin, and stdin itself; `None` without stdin.
     pub(super) input: Option<(Receiver, ChildStdin)>,
 }
 
 impl Program {
-    /// Starts it. Also returns where lines for its stdin go.
+    /// Starts the program. Also returns the queue of lines for its stdin, if it has one.
     pub(super) fn spawn(&self, work_dir: &Path) -> anyhow::Result<(Spawned, Option<Sender>)> {
         let mut child = self.command(work_dir).spawn().with_context(|| format!("cannot start `{}`", self.program))?;
-        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).context("it has no process id")?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).context("the process has no id")?;
         let (sender, input) = match child.stdin.take() {
             Some(stdin) => {
                 let (sender, receiver) = queue();
@@ -47,7 +47,7 @@ impl Program {
     fn command(&self, work_dir: &Path) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).current_dir(work_dir);
-        // What lets in here is not the programs' business.
+        // Programs do not need the secret of the hub.
         command.env_remove("TESTBED_TOKEN").envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(if self.has_stdin { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);

@@ -1,4 +1,4 @@
-//! The programs that run here, by the driver's ids, and what can be done to them at once.
+//! The running programs by the driver's ids: input, kill, and waiting for all of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,73 +15,70 @@ use crate::queue::{Full, Sender};
 #[derive(Debug, Default)]
 pub(super) struct Programs {
     running: Mutex<HashMap<u64, Running>>,
-    /// Held by everyone who wants nothing to be started now.
-    closed: Arc<()>,
+    /// One more reference for each [`StartsBlocked`].
+    blocks: Arc<()>,
 }
 
-/// One of them.
+/// One running program.
 #[derive(Debug)]
 struct Running {
-    /// Its process group, which has its process id; `None` once it is reaped and the number may be another's.
+    /// Process group, which has the id of the process; `None` after it was reaped, when the kernel may reuse the id.
     group: Option<Pid>,
-    /// Lines for its stdin; `None` once closed.
+    /// Queue of lines for stdin; `None` once closed.
     input: Option<Sender>,
-    /// Why it was killed by other than the driver's wish.
+    /// Why the agent itself killed the program.
     kill_reason: Option<&'static str>,
-    /// Cancelled when everything about it was told.
-    gone: CancellationToken,
+    /// Cancelled when all events of the program were sent.
+    finished: CancellationToken,
 }
 
-/// Keeps programs from being started while it lives.
-pub(super) struct Closed(#[expect(dead_code, reason = "held for its count")] Arc<()>);
+/// Guard that prevents programs from being started.
+pub(super) struct StartsBlocked(#[expect(dead_code, reason = "held for its count")] Arc<()>);
 
 impl Programs {
-    /// Enters what `spawn` starts, if something may be started.
+    /// Registers the program that `spawn` starts, unless starts are blocked.
     pub(super) fn start(
         &self,
         id: u64,
         spawn: impl FnOnce() -> anyhow::Result<(Spawned, Option<Sender>)>,
     ) -> anyhow::Result<(Spawned, DropGuard)> {
-        ensure!(
-            Arc::strong_count(&self.closed) == 1,
-            "a reset is in flight; wait for its end before starting programs"
-        );
+        ensure!(Arc::strong_count(&self.blocks) == 1, "a reset is in flight: start programs after it is done");
         let mut running = self.running();
         if running.contains_key(&id) {
-            bail!("id {id} is that of a running program; choose another");
+            bail!("id {id} belongs to a running program: use another");
         }
         let (spawned, input) = spawn()?;
-        let gone = CancellationToken::new();
-        running.insert(id, Running { group: Some(spawned.pid), input, kill_reason: None, gone: gone.clone() });
-        Ok((spawned, gone.drop_guard()))
+        let finished = CancellationToken::new();
+        running.insert(id, Running { group: Some(spawned.pid), input, kill_reason: None, finished: finished.clone() });
+        Ok((spawned, finished.drop_guard()))
     }
 
-    /// Hands a line to a program's stdin; forgets it when there is none.
+    /// Queues a line for a program's stdin; ignores it if the program does not run or has no open stdin.
     pub(super) fn input(&self, id: u64, line: String) -> Result<(), Full> {
         let running = self.running();
-        running.get(&id).and_then(|child| child.input.as_ref()).map_or(Ok(()), |input| input.push(line))
+        running.get(&id).and_then(|program| program.input.as_ref()).map_or(Ok(()), |input| input.push(line))
     }
 
-    /// Closes a program's stdin behind the lines that wait.
+    /// Closes a program's stdin after the queued lines.
     pub(super) fn close_input(&self, id: u64) {
-        if let Some(child) = self.running().get_mut(&id) {
-            child.input = None;
+        if let Some(program) = self.running().get_mut(&id) {
+            program.input = None;
         }
     }
 
     /// Kills a program's process group.
     pub(super) fn kill(&self, id: u64) {
-        if let Some(child) = self.running().get(&id) {
-            child.kill();
+        if let Some(program) = self.running().get(&id) {
+            program.kill();
         }
     }
 
-    /// Kills a program's process group without having been asked to.
-    pub(super) fn kill_because(&self, id: u64, why: &'static str) {
-        if let Some(child) = self.running().get_mut(&id) {
-            child.kill_reason = Some(why);
+    /// Kills a program's process group for a reason that [`Self::remove`] returns.
+    pub(super) fn kill_because(&self, id: u64, reason: &'static str) {
+        if let Some(program) = self.running().get_mut(&id) {
+            program.kill_reason = Some(reason);
+            program.kill();
         }
-        self.kill(id);
     }
 
     /// Kills all process groups.
@@ -89,32 +86,32 @@ impl Programs {
         self.running().values().for_each(Running::kill);
     }
 
-    /// Says that a program has just been reaped: the rest of its group goes, too. Called without a pause after reaping,
-    /// while no other process can have got the number.
+    /// Kills the rest of a program's process group. Must be called directly after the program was reaped, before the
+    /// kernel can reuse its id.
     pub(super) fn reaped(&self, id: u64) {
-        if let Some(child) = self.running().get_mut(&id) {
-            child.kill();
-            child.group = None;
-            child.input = None;
+        if let Some(program) = self.running().get_mut(&id) {
+            program.kill();
+            program.group = None;
+            program.input = None;
         }
     }
 
-    /// Takes out a program of which everything was told but its last words.
+    /// Removes a program, and returns why the agent itself killed it.
     pub(super) fn remove(&self, id: u64) -> Option<&'static str> {
         self.running().remove(&id)?.kill_reason
     }
 
-    /// Waits until everything was told about all that run now.
-    pub(super) async fn all_gone(&self) {
-        let all: Vec<CancellationToken> = self.running().values().map(|child| child.gone.clone()).collect();
-        for gone in all {
-            gone.cancelled().await;
+    /// Waits until all events of the programs that run now were sent.
+    pub(super) async fn all_finished(&self) {
+        let all: Vec<CancellationToken> = self.running().values().map(|program| program.finished.clone()).collect();
+        for finished in all {
+            finished.cancelled().await;
         }
     }
 
-    /// Keeps programs from being started as long as the result lives.
-    pub(super) fn close_to_newcomers(&self) -> Closed {
-        Closed(Arc::clone(&self.closed))
+    /// Prevents programs from being started until the guard is dropped.
+    pub(super) fn block_starts(&self) -> StartsBlocked {
+        StartsBlocked(Arc::clone(&self.blocks))
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<u64, Running>> {
@@ -125,7 +122,7 @@ impl Programs {
 impl Running {
     fn kill(&self) {
         if let Some(group) = self.group {
-            // It may have ended in this moment: gone either way.
+            // Fails only if the group has just ended.
             let _ = killpg(group, Signal::SIGKILL);
         }
     }

@@ -1,8 +1,8 @@
-//! One connection to the hub: requests come in and are done, events go out.
+//! One connection to the hub: receives requests, executes them and sends events.
 //!
-//! Reading requests never waits for anything else: what takes time runs in a task of its own, and lines for a program's
-//! stdin go into a queue with a limit. So a `kill` gets through even when events are stuck behind a driver that does
-//! not read, and a program that does not read delays no other.
+//! Receiving requests never waits for anything else: slow work runs in separate tasks, and lines for a program's stdin
+//! go into a bounded queue. A `kill` is therefore executed even while events wait for a driver that does not read, and
+//! a program that does not read its stdin delays no other program.
 
 use std::sync::Arc;
 
@@ -26,17 +26,8 @@ use crate::messages::{Event, Hello, MAX_LINE_BYTES, Request};
 use crate::queue::Full;
 use crate::socket::Heartbeat;
 
-/// Events that may wait to be sent, of at most 64 KiB each.
-const EVENTS_WAITING: usize = 64;
-
-/// What came through a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// Nothing: it was refused, or broke early.
-    Nothing,
-    /// The hub has accepted this agent.
-    Hub,
-}
+/// Maximum number of events in the queue to the hub, each with at most [`crate::messages::MAX_CHUNK_BYTES`].
+const MAX_QUEUED_EVENTS: usize = 64;
 
 /// State of an agent that outlives its connections.
 pub(super) struct Shared {
@@ -46,67 +37,73 @@ pub(super) struct Shared {
     pub(super) programs: Arc<Programs>,
 }
 
+/// How a connection ended.
+pub(super) struct SessionEnd {
+    /// Whether the hub had accepted this agent.
+    pub(super) was_accepted: bool,
+    pub(super) reason: anyhow::Error,
+}
+
 /// One connection.
 struct Session<'a> {
     shared: &'a Shared,
     events: mpsc::Sender<Event>,
-    /// Everything that runs for this connection.
+    /// All tasks of this connection.
     tasks: TaskTracker,
 }
 
-/// Serves a connection until it ends, and leaves nothing of it behind.
-pub(super) async fn hold(shared: &Shared, stream: TcpStream) -> (Heard, anyhow::Error) {
+/// Serves a connection until it ends, then kills its programs and empties the directory.
+pub(super) async fn serve(shared: &Shared, stream: TcpStream) -> SessionEnd {
     let (reader, writer) = stream.into_split();
-    let (events, queue) = mpsc::channel(EVENTS_WAITING);
+    let (events, queue) = mpsc::channel(MAX_QUEUED_EVENTS);
     let session = Session { shared, events, tasks: TaskTracker::new() };
-    let mut heard = Heard::Nothing;
-    // The loser of the two is dropped, and with it its end of the socket and of the queue: nothing waits to send any
-    // more.
-    let why = tokio::select! {
-        why = session.listen(reader, &mut heard) => why,
-        why = talk(&shared.hello, queue, writer) => why,
+    let mut was_accepted = false;
+    // The branch that does not finish is dropped with its halves of socket and queue: no task blocks on sending.
+    let reason = tokio::select! {
+        reason = session.receive_requests(reader, &mut was_accepted) => reason,
+        reason = send_events(&shared.hello, queue, writer) => reason,
     };
     session.end().await;
-    (heard, why)
+    SessionEnd { was_accepted, reason }
 }
 
-/// Sends the introduction, then events.
-async fn talk(hello: &Hello, mut queue: mpsc::Receiver<Event>, mut hub: OwnedWriteHalf) -> anyhow::Error {
-    let all = async {
+/// Sends the hello, then events.
+async fn send_events(hello: &Hello, mut queue: mpsc::Receiver<Event>, mut hub: OwnedWriteHalf) -> anyhow::Error {
+    let send_all = async {
         hub.write_all(line_of(hello)?.as_bytes()).await?;
         write_messages(&mut queue, &mut hub).await?;
         Ok::<_, anyhow::Error>(())
     };
-    match all.await {
-        Ok(()) => anyhow!("there is nothing left to tell"),
-        Err(error) => error.context("sending to the hub failed"),
+    match send_all.await {
+        Ok(()) => anyhow!("the event queue is closed"),
+        Err(error) => error.context("cannot send to the hub"),
     }
 }
 
 impl Session<'_> {
-    /// Does what is asked until the hub is gone or silent.
-    async fn listen(&self, hub: OwnedReadHalf, heard: &mut Heard) -> anyhow::Error {
+    /// Executes requests until the connection ends or the hub's heartbeat stops.
+    async fn receive_requests(&self, hub: OwnedReadHalf, was_accepted: &mut bool) -> anyhow::Error {
         let mut lines = lines(hub, MAX_LINE_BYTES);
         let silence = self.shared.heartbeat.timeout();
         loop {
             let line = match timeout(silence, next_line(&mut lines)).await {
                 Ok(Ok(Some(line))) => line,
                 Ok(Ok(None)) => return anyhow!("the hub closed the connection"),
-                Ok(Err(error)) => return anyhow::Error::new(error).context("reading from the hub"),
-                Err(_) => return anyhow!("the hub was silent for {silence:?}"),
+                Ok(Err(error)) => return anyhow::Error::new(error).context("cannot receive from the hub"),
+                Err(_) => return anyhow!("no heartbeat from the hub for {silence:?}"),
             };
-            *heard = Heard::Hub;
-            // An empty line is a sign of life.
+            *was_accepted = true;
+            // An empty line is a heartbeat.
             if !line.is_empty() {
                 match parse(&line) {
-                    Ok(request) => self.obey(request),
+                    Ok(request) => self.execute(request),
                     Err(error) => return error.into(),
                 }
             }
         }
     }
 
-    fn obey(&self, request: Request) {
+    fn execute(&self, request: Request) {
         match request {
             Request::Start { id, program, arguments, environment, has_stdin } => {
                 self.start(id, &Program { program, arguments, environment, has_stdin });
@@ -115,7 +112,7 @@ impl Session<'_> {
                 if let Err(Full) = self.shared.programs.input(id, text + "\n") {
                     self.shared
                         .programs
-                        .kill_because(id, "killed: it does not read its stdin, and too many lines wait for it");
+                        .kill_because(id, "killed: stdin queue full, the program does not read its stdin");
                 }
             }
             Request::CloseInput { id } => self.shared.programs.close_input(id),
@@ -131,34 +128,34 @@ impl Session<'_> {
     fn start(&self, id: u64, program: &Program) {
         let started = self.shared.programs.start(id, || program.spawn(self.shared.work_dir.path()));
         match started {
-            Ok(child) => {
+            Ok(spawned) => {
                 let (programs, events) = (Arc::clone(&self.shared.programs), self.events.clone());
-                self.tasks.spawn(follow(id, child, programs, events));
+                self.tasks.spawn(follow(id, spawned, programs, events));
             }
-            Err(error) => self.answer(Event::Failed { id, why: format!("{error:#}") }),
+            Err(error) => self.respond(Event::Failed { id, reason: format!("{error:#}") }),
         }
     }
 
     fn reset(&self, id: u64) {
         let (programs, work_dir, events) =
             (Arc::clone(&self.shared.programs), self.shared.work_dir.clone(), self.events.clone());
-        let closed = programs.close_to_newcomers();
+        let blocked = programs.block_starts();
         self.tasks.spawn(async move {
             programs.kill_all();
-            programs.all_gone().await;
+            programs.all_finished().await;
             let event = match work_dir.empty().await {
                 Ok(()) => Event::Done { id },
-                Err(error) => Event::Failed { id, why: format!("{error:#}") },
+                Err(error) => Event::Failed { id, reason: format!("{error:#}") },
             };
-            drop(closed);
+            drop(blocked);
             let _ = events.send(event).await;
         });
     }
 
-    /// Sends an event without waiting here. What waits is bounded by the requests that were made.
-    fn answer(&self, event: Event) {
+    /// Sends an event from a separate task. The number of such tasks is bounded by the driver's requests.
+    fn respond(&self, event: Event) {
         let events = self.events.clone();
-        // When events are no longer received the connection is about to end.
+        // Sending fails only if the connection has ended.
         self.tasks.spawn(async move { drop(events.send(event).await) });
     }
 

@@ -1,35 +1,39 @@
-//! The directory that programs run in and leave files in.
+//! The directory in which programs run and write files.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use anyhow::{Context, ensure};
 
-/// A directory whose content may be removed.
+/// Directory whose content may be removed.
 #[derive(Debug, Clone)]
 pub(super) struct WorkDir(PathBuf);
 
 impl WorkDir {
-    /// Takes a directory, which is made if it is not there.
+    /// Opens a directory, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When it can't be made, or is the root of all files.
+    /// When it cannot be created, or is the root directory.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
-        let made = fs::create_dir_all(path).and_then(|()| path.canonicalize());
-        let path = made.with_context(|| format!("cannot use the directory {}", path.display()))?;
-        ensure!(path.parent().is_some(), "the directory {} can't be used: all in it would be removed", path.display());
+        let opened = fs::create_dir_all(path).and_then(|()| path.canonicalize());
+        let path = opened.with_context(|| format!("cannot use the directory {}", path.display()))?;
+        ensure!(
+            path.parent().is_some(),
+            "cannot use the directory {}: its whole content would be removed",
+            path.display()
+        );
         Ok(Self(path))
     }
 
-    /// Its absolute path.
+    /// Returns the absolute path.
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Removes all that is in it; links are removed, not followed.
+    /// Removes the content; symbolic links are removed, not followed.
     pub(super) async fn empty(&self) -> anyhow::Result<()> {
         let path = self.0.clone();
-        // On a thread of its own: there may be much to remove.
+        // On a separate thread: removing many files would block the runtime.
         let emptied = tokio::task::spawn_blocking(move || empty(&path)).await?;
         emptied.with_context(|| format!("cannot empty the directory {}", self.0.display()))
     }
@@ -48,7 +52,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn all_in_it_is_removed_and_nothing_else() {
+    async fn the_whole_content_and_nothing_else_is_removed() {
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("stays"), "x").unwrap();
         let work_dir = WorkDir::open(&outside.path().join("a/b")).unwrap();
@@ -62,8 +66,8 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_refused() {
+    fn the_root_directory_is_rejected() {
         let error = WorkDir::open(Path::new("/tmp/..")).unwrap_err();
-        assert_eq!(error.to_string(), "the directory / can't be used: all in it would be removed");
+        assert_eq!(error.to_string(), "cannot use the directory /: its whole content would be removed");
     }
 }

@@ -1,4 +1,4 @@
-//! Which agents are connected, each number at most once.
+//! The connected agents, at most one for each number.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,71 +7,71 @@ use tokio_util::sync::CancellationToken;
 
 use crate::queue::{Full, Sender};
 
-/// The connected agents by number.
+/// Connected agents by number.
 #[derive(Debug, Default)]
 pub(super) struct AgentRegistry(Mutex<HashMap<u32, Arc<AgentHandle>>>);
 
-/// A connected agent's place in the roster.
+/// Handle of a connected agent.
 #[derive(Debug)]
 pub(super) struct AgentHandle {
-    /// Takes requests, as lines.
+    /// Queue of requests, as lines.
     pub(super) requests: Sender,
-    /// Cancelled to end the connection.
-    pub(super) dismissed: CancellationToken,
-    /// Cancelled when the connection has ended and the driver was told.
-    pub(super) gone: CancellationToken,
+    /// Cancelled to close the connection.
+    pub(super) closing: CancellationToken,
+    /// Cancelled when the connection has ended and the driver was informed.
+    pub(super) closed: CancellationToken,
 }
 
-/// Why a request did not go to an agent.
+/// Why a request was not delivered to an agent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Undelivered {
-    /// It is not connected.
-    Absent,
-    /// Too much waits for it already, so that it was dismissed.
-    TooMuch,
+pub(super) enum DeliveryError {
+    /// The agent is not connected.
+    NotConnected,
+    /// The agent's queue is full, and its connection is being closed.
+    QueueFull,
 }
 
 impl AgentHandle {
     pub(super) fn new(requests: Sender) -> Arc<Self> {
-        Arc::new(Self { requests, dismissed: CancellationToken::new(), gone: CancellationToken::new() })
+        Arc::new(Self { requests, closing: CancellationToken::new(), closed: CancellationToken::new() })
     }
 }
 
 impl AgentRegistry {
-    /// Enters an agent. One that has the number already is dismissed first, and its end waited for, so that the driver
-    /// hears of the two one after the other.
-    pub(super) async fn enter(&self, agent_id: u32, handle: &Arc<AgentHandle>) {
-        while let Some(older) = self.enter_or_dismiss(agent_id, handle) {
-            older.gone.cancelled().await;
+    /// Registers an agent. The connection of an earlier agent with this number is closed first, so that the driver
+    /// receives `Lost` of the earlier before `Connected` of the later.
+    pub(super) async fn register(&self, agent_id: u32, handle: &Arc<AgentHandle>) {
+        while let Some(earlier) = self.register_or_close(agent_id, handle) {
+            earlier.closed.cancelled().await;
         }
     }
 
-    fn enter_or_dismiss(&self, agent_id: u32, handle: &Arc<AgentHandle>) -> Option<Arc<AgentHandle>> {
+    fn register_or_close(&self, agent_id: u32, handle: &Arc<AgentHandle>) -> Option<Arc<AgentHandle>> {
         let mut handles = self.handles();
-        let older = handles.remove(&agent_id);
-        match &older {
-            Some(older) => older.dismissed.cancel(),
+        let earlier = handles.remove(&agent_id);
+        match &earlier {
+            Some(earlier) => earlier.closing.cancel(),
             None => drop(handles.insert(agent_id, Arc::clone(handle))),
         }
-        older
+        earlier
     }
 
-    /// Takes an agent out, if it is in; its number may belong to another by now.
-    pub(super) fn leave(&self, agent_id: u32, handle: &Arc<AgentHandle>) -> bool {
+    /// Removes an agent, and returns whether it was registered; its number may already belong to another agent.
+    pub(super) fn deregister(&self, agent_id: u32, handle: &Arc<AgentHandle>) -> bool {
         let mut handles = self.handles();
-        let is_in = handles.get(&agent_id).is_some_and(|other| Arc::ptr_eq(other, handle));
-        is_in && handles.remove(&agent_id).is_some()
+        let is_registered = handles.get(&agent_id).is_some_and(|other| Arc::ptr_eq(other, handle));
+        is_registered && handles.remove(&agent_id).is_some()
     }
 
-    /// Puts a request into an agent's queue. Never waits.
-    pub(super) fn deliver(&self, agent_id: u32, request: String) -> Result<(), Undelivered> {
+    /// Adds a request to an agent's queue without waiting.
+    pub(super) fn deliver(&self, agent_id: u32, request: String) -> Result<(), DeliveryError> {
         let mut handles = self.handles();
-        let handle = handles.get(&agent_id).ok_or(Undelivered::Absent)?;
+        let handle = handles.get(&agent_id).ok_or(DeliveryError::NotConnected)?;
         let Err(Full) = handle.requests.push(request) else { return Ok(()) };
-        // A request must not be lost in silence: what comes of it is that the agent is.
-        handle.dismissed.cancel();
+        // A request must not be lost unnoticed: the driver receives `Lost` of the agent.
+        handle.closing.cancel();
         handles.remove(&agent_id);
-        Err(Undelivered::TooMuch)
+        Err(DeliveryError::QueueFull)
     }
 
     fn handles(&self) -> MutexGuard<'_, HashMap<u32, Arc<AgentHandle>>> {
@@ -82,38 +82,38 @@ impl AgentRegistry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queue::{LIMIT_BYTES, queue};
+    use crate::queue::{MAX_BYTES, queue};
 
     #[tokio::test]
-    async fn a_newcomer_waits_until_the_one_with_its_number_is_gone() {
+    async fn an_agent_is_registered_after_the_earlier_one_with_its_number_has_ended() {
         let registry = AgentRegistry::default();
-        let (older, newer) = (AgentHandle::new(queue().0), AgentHandle::new(queue().0));
-        registry.enter(1, &older).await;
-        let enter = async {
-            registry.enter(1, &newer).await;
-            assert!(older.gone.is_cancelled());
+        let (earlier, later) = (AgentHandle::new(queue().0), AgentHandle::new(queue().0));
+        registry.register(1, &earlier).await;
+        let register = async {
+            registry.register(1, &later).await;
+            assert!(earlier.closed.is_cancelled());
         };
         let end = async {
-            older.dismissed.cancelled().await;
-            assert_eq!(registry.deliver(1, "x".into()), Err(Undelivered::Absent));
-            assert!(!registry.leave(1, &older));
-            older.gone.cancel();
+            earlier.closing.cancelled().await;
+            assert_eq!(registry.deliver(1, "x".into()), Err(DeliveryError::NotConnected));
+            assert!(!registry.deregister(1, &earlier));
+            earlier.closed.cancel();
         };
-        tokio::join!(enter, end);
+        tokio::join!(register, end);
         assert_eq!(registry.deliver(1, "x".into()), Ok(()));
-        assert!(!registry.leave(1, &older) && registry.leave(1, &newer));
+        assert!(!registry.deregister(1, &earlier) && registry.deregister(1, &later));
     }
 
     #[tokio::test]
-    async fn an_agent_that_takes_nothing_is_dismissed() {
+    async fn the_connection_of_an_agent_with_a_full_queue_is_closed() {
         let registry = AgentRegistry::default();
         let (sender, _requests) = queue();
         let handle = AgentHandle::new(sender);
-        registry.enter(1, &handle).await;
-        let line = "x".repeat(LIMIT_BYTES / 2);
+        registry.register(1, &handle).await;
+        let line = "x".repeat(MAX_BYTES / 2);
         assert_eq!(registry.deliver(1, line.clone()), Ok(()));
-        assert_eq!(registry.deliver(1, line.clone()), Err(Undelivered::TooMuch));
-        assert!(handle.dismissed.is_cancelled());
-        assert_eq!(registry.deliver(1, line), Err(Undelivered::Absent));
+        assert_eq!(registry.deliver(1, line.clone()), Err(DeliveryError::QueueFull));
+        assert!(handle.closing.is_cancelled());
+        assert_eq!(registry.deliver(1, line), Err(DeliveryError::NotConnected));
     }
 }

@@ -1,4 +1,4 @@
-//! Bytes as base64 text, which JSON can hold whatever they are.
+//! Serialises arbitrary bytes as base64 text, because JSON strings must be UTF-8.
 
 use base64::Engine as _;
 use base64::display::Base64Display;

@@ -1,4 +1,4 @@
-//! The lines as they stand on the wire.
+//! The lines on the wire.
 
 use std::fmt::Debug;
 
@@ -16,7 +16,7 @@ fn text(text: &str) -> String {
 }
 
 #[test]
-fn requests_are_lines_of_json_and_come_back() {
+fn requests_round_trip_as_json_lines() {
     let start = Request::Start {
         id: 1,
         program: text("sh"),
@@ -41,7 +41,7 @@ fn requests_are_lines_of_json_and_come_back() {
 }
 
 #[test]
-fn events_are_lines_of_json_and_come_back() {
+fn events_round_trip_as_json_lines() {
     for (event, line) in [
         (
             Event::Connected { host: text("pi"), version: text("1 (x)") },
@@ -51,7 +51,7 @@ fn events_are_lines_of_json_and_come_back() {
         (Event::Stdout { id: 1, bytes: b"a\n\xff".into() }, r#"{"event":"stdout","id":1,"bytes":"YQr/"}"#),
         (Event::Stderr { id: 1, bytes: b"oh\n".into() }, r#"{"event":"stderr","id":1,"bytes":"b2gK"}"#),
         (Event::Exited { id: 1, code: 137 }, r#"{"event":"exited","id":1,"code":137}"#),
-        (Event::Failed { id: 1, why: text("no") }, r#"{"event":"failed","id":1,"why":"no"}"#),
+        (Event::Failed { id: 1, reason: text("no") }, r#"{"event":"failed","id":1,"reason":"no"}"#),
         (Event::File { id: 1, bytes: Vec::new(), last: true }, r#"{"event":"file","id":1,"bytes":"","last":true}"#),
         (Event::Done { id: 1 }, r#"{"event":"done","id":1}"#),
     ] {
@@ -61,14 +61,14 @@ fn events_are_lines_of_json_and_come_back() {
 }
 
 #[test]
-fn the_first_lines_are_json_too() {
+fn the_first_lines_round_trip_too() {
     check(Listening { listening: SocketAddr::from(([10, 0, 0, 1], 7_000)) }, r#"{"listening":"10.0.0.1:7000"}"#);
     let hello = Hello { agent_id: 3, host: text("pi"), version: text("1"), token: "secret".parse().unwrap() };
     check(hello, r#"{"agent_id":3,"host":"pi","version":"1","token":"secret"}"#);
 }
 
 #[test]
-fn what_is_not_the_protocol_is_refused() {
+fn invalid_messages_are_rejected() {
     for line in ["", "{}", r#"{"to":7}"#, r#"{"to":-1,"request":{"request":"kill","id":1}}"#] {
         assert!(serde_json::from_str::<ToAgent>(line).is_err(), "{line}");
     }

@@ -1,4 +1,4 @@
-//! Files come as they are, or not at all.
+//! Files arrive intact or not at all.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use agent::messages::{Event, MAX_CHUNK_BYTES, Request};
 use crate::fixture::Hub;
 
 fn get(hub: &mut Hub, path: &str) -> Vec<u8> {
-    hub.ask(1, Request::GetFile { id: 1, path: path.into() });
+    hub.request(1, Request::GetFile { id: 1, path: path.into() });
     let mut all = Vec::new();
     loop {
         match hub.event() {
@@ -49,10 +49,12 @@ fn small_files_arrive_too() {
 fn only_files_are_sent() {
     let (mut hub, agent) = Hub::with_agent();
     nix::unistd::mkfifo(&agent.path("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    for (name, reason) in
-        [("missing", "No such file or directory (os error 2)"), ("pipe", "it is not a file"), ("", "it is not a file")]
-    {
-        hub.ask(1, Request::GetFile { id: 1, path: name.into() });
+    for (name, reason) in [
+        ("missing", "No such file or directory (os error 2)"),
+        ("pipe", "not a regular file"),
+        ("", "not a regular file"),
+    ] {
+        hub.request(1, Request::GetFile { id: 1, path: name.into() });
         let why = hub.failure(1);
         let path = agent.path(name).canonicalize().unwrap_or_else(|_| agent.path(name));
         let expected = format!("cannot send the file {}", path.display());

@@ -1,4 +1,4 @@
-//! A hub that a test drives, agents, and looks at processes.
+//! A hub with the test as its driver, agents, and checks of processes.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -17,18 +17,18 @@ use tempfile::TempDir;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_testbed-agent");
 pub(crate) const TOKEN: &str = "the run's secret";
 
-/// How long anything may take on a host that is busy with other things.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of everything, sufficient on an overloaded host.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Silence after which the agent of [`Hub::with_impatient_agent`] counts the hub as lost (default: 15 s).
+/// Silence after which the agent of [`Hub::with_short_heartbeat`] counts the hub as lost (default: 15 s).
 pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 
-/// A child that does not outlive its test.
+/// Child process that is killed at the end of its test.
 pub(crate) struct Owned(pub(crate) Child);
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        // It may have ended already.
+        // Fails only if it has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -40,11 +40,11 @@ impl Owned {
     }
 
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        wait_until("a program ends", || self.0.try_wait().unwrap().is_some());
+        wait_until("the program exits", || self.0.try_wait().unwrap().is_some());
         self.0.wait().unwrap().code()
     }
 
-    /// The process's own children.
+    /// Returns the process ids of the children.
     pub(crate) fn children(&self) -> Vec<u32> {
         let pid = self.0.id();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
@@ -73,13 +73,13 @@ impl LineCutter {
     }
 }
 
-/// The hub, with the test as its driver. It reads no further than the test asks for events.
+/// Hub with the test as its driver. Events are read only when the test needs them.
 pub(crate) struct Hub {
     pub(crate) process: Owned,
     pub(crate) address: String,
     stdin: Option<ChildStdin>,
     events: Receiver<FromAgent>,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Hub {
@@ -92,8 +92,8 @@ impl Hub {
     }
 
     fn start_with(address: &str, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let stderr = File::create(folder.path().join("stderr")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let stderr = File::create(directory.path().join("stderr")).unwrap();
         let mut command = Command::new(PROGRAM);
         command.args(["hub", "--listen", address]).args(arguments).env("TESTBED_TOKEN", TOKEN);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
@@ -111,10 +111,10 @@ impl Hub {
                 }
             }
         });
-        Self { process: Owned(child), address: listening.to_string(), stdin, events, folder }
+        Self { process: Owned(child), address: listening.to_string(), stdin, events, directory }
     }
 
-    /// A hub with agents 1 to `count`, all connected.
+    /// Returns a hub and its connected agents 1 to `count`.
     pub(crate) fn with_agents(count: u32) -> (Self, Vec<Agent>) {
         let mut hub = Self::start();
         let agents = (1..=count).map(|agent_id| Agent::start(&hub.address, agent_id)).collect();
@@ -130,13 +130,13 @@ impl Hub {
         (hub, agents.remove(0))
     }
 
-    /// A hub with agent 1, which counts the hub as lost after [`SILENCE`].
-    pub(crate) fn with_impatient_agent() -> (Self, Agent) {
+    /// Returns a hub and agent 1, which counts the hub as lost after [`SILENCE`].
+    pub(crate) fn with_short_heartbeat() -> (Self, Agent) {
         let interval_ms = (SILENCE / 5).as_millis().to_string();
         let heartbeat = ["--heartbeat-ms", interval_ms.as_str()];
         let mut hub = Self::start_with("127.0.0.1:0", &heartbeat);
         let agent = Agent::start_with(&hub.address, 1, TOKEN, &heartbeat);
-        hub.assert_hello();
+        hub.assert_connected();
         (hub, agent)
     }
 
@@ -144,13 +144,13 @@ impl Hub {
         self.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    pub(crate) fn ask(&mut self, to: u32, request: Request) {
+    pub(crate) fn request(&mut self, to: u32, request: Request) {
         self.write(&serde_json::to_string(&ToAgent { to, request }).unwrap());
     }
 
-    /// Lets agent 1 run a script.
+    /// Starts a script at agent 1.
     pub(crate) fn start_script(&mut self, id: u64, script: &str) {
-        self.ask(1, script_request(id, script));
+        self.request(1, script_request(id, script));
     }
 
     pub(crate) fn close_stdin(&mut self) {
@@ -158,22 +158,22 @@ impl Hub {
     }
 
     pub(crate) fn next(&mut self) -> FromAgent {
-        self.events.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no event ({error}):\n{}", self.stderr()))
+        self.events.recv_timeout(TIMEOUT).unwrap_or_else(|error| panic!("no event ({error}):\n{}", self.stderr()))
     }
 
-    /// The next event, which must be agent 1's.
+    /// Returns the next event, which must be from agent 1.
     pub(crate) fn event(&mut self) -> Event {
         let FromAgent { from, event } = self.next();
         assert_eq!(from, 1, "{event:?}");
         event
     }
 
-    pub(crate) fn assert_hello(&mut self) {
+    pub(crate) fn assert_connected(&mut self) {
         let event = self.event();
         assert!(matches!(event, Event::Connected { .. }), "{event:?}");
     }
 
-    /// The events of agent 1 up to the one that ends `id`.
+    /// Returns the events of agent 1 up to the final one of `id`.
     pub(crate) fn until_final(&mut self, id: u64) -> Vec<Event> {
         let mut events = Vec::new();
         loop {
@@ -186,23 +186,23 @@ impl Hub {
         }
     }
 
-    /// The reason for which agent 1 says that `id` failed.
+    /// Returns the reason of the next event, which must be `Failed` with this id from agent 1.
     pub(crate) fn failure(&mut self, id: u64) -> String {
         match self.event() {
-            Event::Failed { id: failed, why } if failed == id => why,
+            Event::Failed { id: failed, reason } if failed == id => reason,
             other => panic!("{other:?}"),
         }
     }
 
     pub(crate) fn stderr(&self) -> String {
-        fs::read_to_string(self.folder.path().join("stderr")).unwrap()
+        fs::read_to_string(self.directory.path().join("stderr")).unwrap()
     }
 }
 
-/// An agent with a directory of its own.
+/// Agent with its own directory.
 pub(crate) struct Agent {
     pub(crate) process: Owned,
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Agent {
@@ -211,21 +211,21 @@ impl Agent {
     }
 
     pub(crate) fn start_with(hub: &str, agent_id: u32, token: &str, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = command(hub, agent_id, token, folder.path());
-        Self { process: Owned(command.args(arguments).spawn().unwrap()), folder }
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = command(hub, agent_id, token, directory.path());
+        Self { process: Owned(command.args(arguments).spawn().unwrap()), directory }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 }
 
-/// An agent that is set as Swarm sets it: by variables.
-pub(crate) fn command(hub: &str, agent_id: u32, token: &str, folder: &Path) -> Command {
+/// Returns the command of an agent with environment variables as in a Swarm.
+pub(crate) fn command(hub: &str, agent_id: u32, token: &str, directory: &Path) -> Command {
     let mut command = Command::new(PROGRAM);
-    command.args(["serve", "--hub", hub, "--work-dir"]).arg(folder);
-    command.env("TESTBED_AGENT_ID", agent_id.to_string()).env("TESTBED_AGENT_HOST", format!("machine-{agent_id}"));
+    command.args(["serve", "--hub", hub, "--work-dir"]).arg(directory);
+    command.env("TESTBED_AGENT_ID", agent_id.to_string()).env("TESTBED_AGENT_HOST", format!("host-{agent_id}"));
     command.env("TESTBED_TOKEN", token).stdin(Stdio::null()).stderr(Stdio::null());
     command
 }
@@ -250,16 +250,16 @@ pub(crate) fn stdout(id: u64, line: &str) -> Event {
     Event::Stdout { id, bytes: line.into() }
 }
 
-/// Looks again and again until `seen` is true.
-pub(crate) fn wait_until(what: &str, mut seen: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !seen() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+/// Polls until `is_true` returns true.
+pub(crate) fn wait_until(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "{what}: not within {TIMEOUT:?}");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Whether a process runs: a zombie, which only its parent can remove, does not.
+/// Returns whether a process runs. A zombie does not.
 pub(crate) fn runs(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))

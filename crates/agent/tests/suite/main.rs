@@ -1,4 +1,4 @@
-//! Hub and agents as the real programs, over real sockets, with real programs run by them.
+//! Hub and agents as real programs, over real sockets, with real programs started by them.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod backpressure;

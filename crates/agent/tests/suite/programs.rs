@@ -1,4 +1,4 @@
-//! Programs: their streams, their stdin, their end.
+//! Programs: output, stdin, exit.
 
 use std::fs;
 
@@ -6,14 +6,14 @@ use agent::messages::{Event, Request};
 
 use crate::fixture::{Agent, Hub, runs, script_request, start_request, stdout, wait_until, with_stdin};
 
-/// A script's own process id, which it prints first.
+/// Returns the process id that a script prints.
 fn printed_pid(hub: &mut Hub) -> u32 {
     let Event::Stdout { bytes, .. } = hub.event() else { panic!("not a line of stdout") };
     String::from_utf8(bytes).unwrap().parse().unwrap()
 }
 
 #[test]
-fn a_program_says_all_it_has_to_say_before_its_exit_is_told() {
+fn all_output_of_a_program_arrives_before_its_exit() {
     let (mut hub, _agent) = Hub::with_agent();
     hub.start_script(1, "echo one; echo; printf 'tüw\\377'; exec >&-; echo oh >&2; exit 7");
     let events = hub.until_final(1);
@@ -24,36 +24,36 @@ fn a_program_says_all_it_has_to_say_before_its_exit_is_told() {
 }
 
 #[test]
-fn it_runs_in_the_folder_with_its_own_variables_and_without_the_token() {
+fn a_program_runs_in_the_directory_with_its_environment_and_without_the_token() {
     let (mut hub, agent) = Hub::with_agent();
     let mut request = script_request(1, "echo \"$A $TESTBED_AGENT_HOST ${TESTBED_TOKEN-none}\"; pwd");
     if let Request::Start { environment, .. } = &mut request {
         environment.push(("A".into(), "b c".into()));
     }
-    hub.ask(1, request);
-    assert_eq!(hub.event(), stdout(1, "b c machine-1 none"));
+    hub.request(1, request);
+    assert_eq!(hub.event(), stdout(1, "b c host-1 none"));
     assert_eq!(hub.event(), stdout(1, agent.path("").canonicalize().unwrap().to_str().unwrap()));
     assert_eq!(hub.event(), Event::Exited { id: 1, code: 0 });
 }
 
 #[test]
-fn lines_go_to_stdin_and_closing_it_comes_after_them() {
+fn stdin_is_closed_after_all_lines() {
     let (mut hub, _agent) = Hub::with_agent();
-    hub.ask(1, with_stdin(start_request(1, "cat", &[])));
-    hub.ask(1, Request::Input { id: 1, text: "größer".into() });
+    hub.request(1, with_stdin(start_request(1, "cat", &[])));
+    hub.request(1, Request::Input { id: 1, text: "größer".into() });
     assert_eq!(hub.event(), stdout(1, "größer"));
     for line in ["", "last"] {
-        hub.ask(1, Request::Input { id: 1, text: line.into() });
+        hub.request(1, Request::Input { id: 1, text: line.into() });
     }
-    hub.ask(1, Request::CloseInput { id: 1 });
+    hub.request(1, Request::CloseInput { id: 1 });
     assert_eq!(hub.until_final(1), [stdout(1, ""), stdout(1, "last"), Event::Exited { id: 1, code: 0 }]);
 }
 
 #[test]
-fn without_stdin_a_program_finds_it_empty() {
+fn without_input_stdin_is_empty() {
     let (mut hub, _agent) = Hub::with_agent();
-    hub.ask(1, start_request(1, "cat", &[]));
-    hub.ask(1, Request::Input { id: 1, text: "not read by any program".into() });
+    hub.request(1, start_request(1, "cat", &[]));
+    hub.request(1, Request::Input { id: 1, text: "not read by any program".into() });
     assert_eq!(hub.event(), Event::Exited { id: 1, code: 0 });
 }
 
@@ -63,22 +63,22 @@ fn a_kill_reaches_the_whole_process_group() {
     hub.start_script(1, "echo $$; sleep 1000 & echo $!; wait");
     let pids = [printed_pid(&mut hub), printed_pid(&mut hub)];
     assert_eq!(agent.process.children(), pids[..1]);
-    hub.ask(1, Request::Kill { id: 1 });
+    hub.request(1, Request::Kill { id: 1 });
     assert_eq!(hub.event(), Event::Exited { id: 1, code: 137 });
     wait_until("the group is gone", || !pids.into_iter().any(runs));
 }
 
 #[test]
-fn what_a_program_leaves_in_its_group_goes_with_it() {
+fn the_rest_of_the_process_group_is_killed_when_the_program_exits() {
     let (mut hub, _agent) = Hub::with_agent();
     hub.start_script(1, "sleep 1000 & echo $!");
     let left = printed_pid(&mut hub);
     assert_eq!(hub.event(), Event::Exited { id: 1, code: 0 });
-    wait_until("what was left is gone", || !runs(left));
+    wait_until("the rest is gone", || !runs(left));
 }
 
 #[test]
-fn what_left_the_group_does_not_hold_up_the_exit() {
+fn a_process_outside_the_group_does_not_delay_the_exit() {
     let (mut hub, _agent) = Hub::with_agent();
     hub.start_script(
         1,
@@ -90,17 +90,17 @@ fn what_left_the_group_does_not_hold_up_the_exit() {
 }
 
 #[test]
-fn what_can_not_be_started_is_said() {
+fn a_program_that_cannot_be_started_fails_with_the_reason() {
     let (mut hub, _agent) = Hub::with_agent();
-    hub.ask(1, start_request(1, "no-such-program", &[]));
+    hub.request(1, start_request(1, "no-such-program", &[]));
     assert_eq!(hub.failure(1), "cannot start `no-such-program`: No such file or directory (os error 2)");
-    hub.ask(1, with_stdin(start_request(2, "cat", &[])));
-    hub.ask(1, start_request(2, "cat", &[]));
-    assert_eq!(hub.failure(2), "id 2 is that of a running program; choose another");
-    hub.ask(1, Request::CloseInput { id: 2 });
+    hub.request(1, with_stdin(start_request(2, "cat", &[])));
+    hub.request(1, start_request(2, "cat", &[]));
+    assert_eq!(hub.failure(2), "id 2 belongs to a running program: use another");
+    hub.request(1, Request::CloseInput { id: 2 });
     assert_eq!(hub.event(), Event::Exited { id: 2, code: 0 });
     for request in [Request::Kill { id: 2 }, Request::CloseInput { id: 9 }, Request::Input { id: 9, text: "".into() }] {
-        hub.ask(1, request);
+        hub.request(1, request);
     }
     hub.start_script(2, "echo the id is free again");
     assert_eq!(hub.until_final(2).len(), 2);
@@ -115,9 +115,9 @@ fn a_line_longer_than_an_event_arrives_whole() {
 }
 
 #[test]
-fn many_lines_come_in_their_order() {
+fn many_lines_arrive_in_order() {
     let (mut hub, _agent) = Hub::with_agent();
-    hub.ask(1, start_request(1, "seq", &["20000"]));
+    hub.request(1, start_request(1, "seq", &["20000"]));
     for agent_id in 1..=20_000 {
         assert_eq!(hub.event(), stdout(1, &agent_id.to_string()));
     }
@@ -125,15 +125,15 @@ fn many_lines_come_in_their_order() {
 }
 
 #[test]
-fn a_reset_kills_all_programs_and_empties_the_folder() {
+fn a_reset_kills_all_programs_and_empties_the_directory() {
     let (mut hub, agent) = Hub::with_agent();
     fs::create_dir(agent.path("old")).unwrap();
     fs::write(agent.path("old/file"), "x").unwrap();
     hub.start_script(1, "echo $$; sleep 1000 & echo $!; wait");
     hub.start_script(2, "echo made > file; exec sleep 1000");
     let pids = [printed_pid(&mut hub), printed_pid(&mut hub)];
-    wait_until("the file is there", || agent.path("file").exists());
-    hub.ask(1, Request::Reset { id: 3 });
+    wait_until("the file exists", || agent.path("file").exists());
+    hub.request(1, Request::Reset { id: 3 });
     let events = hub.until_final(3);
     for event in [Event::Exited { id: 1, code: 137 }, Event::Exited { id: 2, code: 137 }, Event::Done { id: 3 }] {
         assert!(events.contains(&event), "{events:?}");
@@ -141,27 +141,27 @@ fn a_reset_kills_all_programs_and_empties_the_folder() {
     assert_eq!(events.len(), 3);
     assert_eq!(fs::read_dir(agent.path("")).unwrap().count(), 0);
     wait_until("the groups are gone", || !pids.into_iter().any(runs));
-    hub.start_script(4, "echo again");
-    assert_eq!(hub.until_final(4), [stdout(4, "again"), Event::Exited { id: 4, code: 0 }]);
+    hub.start_script(4, "echo next");
+    assert_eq!(hub.until_final(4), [stdout(4, "next"), Event::Exited { id: 4, code: 0 }]);
 }
 
 #[test]
-fn a_hundred_agents_run_programs_at_once() {
+fn a_hundred_agents_run_programs_in_parallel() {
     let (mut hub, _agents): (Hub, Vec<Agent>) = Hub::with_agents(100);
     for agent_id in 1..=100 {
-        hub.ask(agent_id, script_request(5, "for i in 1 2 3; do echo $TESTBED_AGENT_ID; done"));
+        hub.request(agent_id, script_request(5, "for i in 1 2 3; do echo $TESTBED_AGENT_ID; done"));
     }
     let mut lines = vec![0; 101];
     let mut exited = 0;
     while exited < 100 {
-        let said = hub.next();
-        match said.event {
+        let received = hub.next();
+        match received.event {
             Event::Stdout { bytes, .. } => {
-                assert_eq!(bytes, said.from.to_string().as_bytes());
-                lines[said.from as usize] += 1;
+                assert_eq!(bytes, received.from.to_string().as_bytes());
+                lines[received.from as usize] += 1;
             }
             Event::Exited { id: 5, code: 0 } => {
-                assert_eq!(lines[said.from as usize], 3);
+                assert_eq!(lines[received.from as usize], 3);
                 exited += 1;
             }
             other => panic!("{other:?}"),

@@ -29,7 +29,7 @@ impl Call {
         let event = self.events.recv().await;
         self.is_over = event.as_ref().is_none_or(Event::is_final);
         match event {
-            Some(Event::Failed { why, .. }) => bail!("{why}"),
+            Some(Event::Failed { reason, .. }) => bail!("{reason}"),
             Some(Event::Lost) => bail!("the connection to client-{} is lost", self.agent),
             Some(event) => Ok(event),
             None => bail!("{}", lock(&self.counts).broken.as_deref().unwrap_or("the hub has ended")),
