@@ -23,13 +23,13 @@ pub(crate) const EGRESS_DEVICE: &str = "lo";
 /// Delay of probes in the link: long enough for the forwarder to fall asleep.
 pub(crate) const DELAY: Duration = Duration::from_millis(2);
 
-/// They take a tenth of a second in total.
+/// Number of probes, which take a tenth of a second in total.
 const PROBES: u8 = 35;
 
-/// Not counted: the forwarder measures the lateness of its timer first.
+/// Number of first probes that are ignored, while the forwarder measures the lateness of its timer.
 const WARM_UP_PROBES: u8 = 10;
 
-/// Longer than any probe takes on a host that is not overloaded.
+/// Timeout of a probe, longer than any takes on a host that is not overloaded.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Reserved address (RFC 5737) that routes probes into the TUN device; the destination in their headers is loopback.

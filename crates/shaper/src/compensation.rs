@@ -37,7 +37,8 @@ pub(crate) struct TimerLateness {
     median: Duration,
 }
 
-/// Odd: one sample is the median. Few: the median adapts to the host within 100 ms.
+/// Number of expirations of the median: odd, so that one of them is the median; few, so that it adapts to the host
+/// within 100 ms.
 const SAMPLES: usize = 31;
 
 impl TimerLateness {

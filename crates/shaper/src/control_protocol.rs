@@ -122,7 +122,7 @@ pub enum RoutingState {
 impl Status {
     /// Returns whether the link has exactly the condition `requested` and the policy routing is in the state it
     /// requires.
-    pub fn has_in_force(&self, requested: &Condition) -> bool {
+    pub fn has_active(&self, requested: &Condition) -> bool {
         let required = if requested.is_baseline() { RoutingState::Inactive } else { RoutingState::Active };
         self.condition == *requested && self.routing.state == required
     }
@@ -169,11 +169,11 @@ mod tests {
         for (state, expected) in
             [(RoutingState::Active, true), (RoutingState::Inactive, false), (RoutingState::Broken, false)]
         {
-            assert_eq!(status(state).has_in_force(&requested), expected, "{state:?}");
+            assert_eq!(status(state).has_active(&requested), expected, "{state:?}");
         }
-        assert!(!status(RoutingState::Active).has_in_force(&Condition::BASELINE));
-        assert!(!status(RoutingState::Inactive).has_in_force(&Condition::BASELINE));
+        assert!(!status(RoutingState::Active).has_active(&Condition::BASELINE));
+        assert!(!status(RoutingState::Inactive).has_active(&Condition::BASELINE));
         let unshaped = Status { condition: Condition::BASELINE, ..status(RoutingState::Inactive) };
-        assert!(unshaped.has_in_force(&Condition::BASELINE));
+        assert!(unshaped.has_active(&Condition::BASELINE));
     }
 }

@@ -35,7 +35,7 @@ pub(crate) enum Lifetime {
     UntilStdinEof,
 }
 
-/// For one command: the others wait until its request has been read and its response written.
+/// Timeout of one command, while the others wait.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time between attempts after `accept` failed, for example because no file descriptor is free.
@@ -171,7 +171,7 @@ impl Stop {
     }
 }
 
-/// A separate thread: at exit, tokio would wait for a blocked read of stdin.
+/// Reads stdin in a separate thread: at exit, tokio would wait for a blocked read.
 fn watch_stdin() -> Result<oneshot::Receiver<()>> {
     let (open, closed) = oneshot::channel::<()>();
     std::thread::Builder::new().name("shaper-stdin".to_owned()).spawn(move || {

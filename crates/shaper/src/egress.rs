@@ -33,12 +33,12 @@ pub(crate) struct Egress {
     neighbours: Option<NeighbourCache>,
 }
 
-/// Holds a burst of a thousand full packets that the device has not yet sent, with the kernel's overhead.
+/// Size for a burst of a thousand full packets that the device has not yet sent, with the kernel's overhead.
 const SEND_BUFFER_BYTES: usize = 4 << 20;
 
 const MIN_IP_HEADER_BYTES: usize = 20;
 
-/// Without a VLAN tag.
+/// Length of an Ethernet header without a VLAN tag.
 const ETHERNET_HEADER_BYTES: usize = 14;
 
 impl Egress {

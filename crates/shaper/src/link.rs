@@ -67,7 +67,7 @@ pub(crate) enum Memory {
     Full,
 }
 
-/// Jitter has a separate random stream: enabling it does not change which packets are lost.
+/// Random stream of the jitter, separate so that enabling jitter does not change which packets are lost.
 const JITTER_STREAM: u64 = 1;
 
 impl Link {

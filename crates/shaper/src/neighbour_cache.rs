@@ -34,8 +34,8 @@ struct Known {
     has_reply: bool,
 }
 
-/// After this time the next hop is requested again and one GSO packet is segmented: only packets that the kernel routes
-/// make it verify its neighbour.
+/// Time after which the next hop is requested again and one GSO packet is segmented: only packets that the kernel
+/// routes make it verify its neighbour.
 const LIFETIME: Duration = Duration::from_secs(1);
 
 /// Maximum number of known destinations. Beyond it all are discarded and requested again.

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-/// The kernel's names for the settings (networking/ip-sysctl, `rp_filter`).
+/// Values of the setting (networking/ip-sysctl, `rp_filter`).
 const STRICT: u8 = 1;
 const LOOSE: u8 = 2;
 

@@ -45,11 +45,11 @@ pub(crate) struct CpuYield {
     slept: Duration,
 }
 
-/// Other threads get a tenth of the CPU time. Packets are delayed by at most 0.5 ms.
+/// Period, and sleep in it: other threads get a tenth of the CPU time, and packets are delayed by at most 0.5 ms.
 const YIELD_PERIOD: Duration = Duration::from_millis(5);
 const YIELD_TIME: Duration = Duration::from_micros(500);
 
-/// A shorter wait may not have been a sleep.
+/// Minimum length of a wait that counts as sleep: a shorter one may not have been one.
 const MIN_SLEEP: Duration = Duration::from_micros(50);
 
 impl CpuYield {

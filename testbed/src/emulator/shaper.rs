@@ -90,7 +90,7 @@ impl Emulator for ShaperEmulator {
         let missing = list("missing", &status.routing.missing) + &list("surplus", &status.routing.surplus);
         let elsewhere = if status.device == DEVICE { String::new() } else { format!(" on {}", status.device) };
         let text = format!("shaper: {}{elsewhere}, routing {:?}{missing}", status.condition, status.routing.state);
-        let agrees = status.has_in_force(requested) && status.device == DEVICE;
+        let agrees = status.has_active(requested) && status.device == DEVICE;
         Ok(ReadBack { agrees, text: text.to_lowercase() })
     }
 

@@ -26,7 +26,7 @@ const DELAY_UNDER_LOAD_MS: u32 = 10;
 const ROUNDS: u32 = 4;
 const PACKETS_PER_ROUND: u32 = 275;
 const GAP: Duration = Duration::from_micros(2_300);
-/// Small: its transmission time must be negligible.
+/// Payload, small so that its transmission time is negligible.
 const PACKET_BYTES: usize = 64;
 
 /// Which values of a row have a target. The tail of a round trip is mostly the wake-up of programs, and on an

@@ -11,7 +11,7 @@ use crate::table::{Cell, Row};
 
 /// Rate in Mbit/s, and length of the measurement window in seconds.
 const RATES_MBIT: [(u32, u32); 2] = [(1, 12), (10, 6)];
-/// Connecting and the first window are not part of the rate.
+/// Time for connecting and the first window, which are not part of the rate.
 const WARM_UP: Duration = Duration::from_secs(1);
 const BUFFER: SendBuffer = SendBuffer::Bytes(64 * 1024);
 

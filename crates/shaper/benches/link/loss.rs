@@ -13,9 +13,9 @@ use crate::table::{Cell, Row};
 
 const PACKETS: u32 = 100_000;
 const PROBABILITY: f64 = 0.01;
-/// Fixed: with random draws the check would fail once in a hundred times.
+/// Fixed seed: with random draws the check would fail once in a hundred times.
 const SEED: u64 = 1;
-/// Short enough for every queue on the path; 50 000 packets per second.
+/// Packets per burst: few enough for every queue on the path, and 50 000 per second.
 const BURST: u32 = 50;
 const BURST_GAP: Duration = Duration::from_millis(1);
 const RECEIVE_BUFFER_BYTES: usize = 64 << 20;

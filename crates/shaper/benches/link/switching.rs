@@ -21,7 +21,7 @@ const GAP: Duration = Duration::from_micros(200);
 /// Delays in milliseconds, far enough apart to be distinguished.
 const STEPS_MS: [u32; 4] = [0, 20, 40, 60];
 const SWITCHES_EACH: u32 = 10;
-/// Longer than any delay and any switch.
+/// Timeout of a receive, longer than any delay and any switch.
 const RECEIVE_TIMEOUT: Duration = Duration::from_millis(250);
 
 pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) -> Vec<Row> {

@@ -17,11 +17,12 @@ const ROWS: [(u32, &str, &str); 3] = [
     (4, "", r#"{"delay":"10ms"}"#),
     (4, ", each wire packet separately", r#"{"delay":"10ms","queue_limit":"1000000"}"#),
 ];
-/// Slow start with 10 ms of delay and its overshoot have ended after this time.
+/// Time after which slow start with 10 ms of delay and its overshoot have ended.
 const WARM_UP: Duration = Duration::from_millis(1_500);
 const SECONDS: u32 = 5;
 const TARGET_BITS_PER_SECOND: f64 = 2e9;
-/// Large enough that no window is the limit: 2 Gbit/s with 10 ms are 2.5 MB, and the kernel adds its overhead.
+/// Socket buffers, large enough that no window is the limit: 2 Gbit/s with 10 ms are 2.5 MB, and the kernel adds its
+/// overhead.
 const BUFFERS: &str = "4096 1048576 67108864";
 
 pub(crate) fn rows(fixture: &Fixture, emulators: &[Emulator], effort: Effort) -> Vec<Row> {

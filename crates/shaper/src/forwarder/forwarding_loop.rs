@@ -27,10 +27,10 @@ use crate::tun_packet;
 use crate::tun_packet::TunPacket;
 use model::Condition;
 
-/// Packets read before due packets are sent again.
+/// Maximum number of packets read before due packets are sent again.
 const READ_BATCH: u32 = 32;
 
-/// Largest IPv4 packet.
+/// Size of the largest IPv4 packet.
 const MAX_PACKET_BYTES: usize = 65_535;
 
 /// State of the thread.

@@ -14,7 +14,7 @@ pub(crate) const MARK: u32 = 0x5348_4150;
 const LOCAL_TABLE: u32 = 255;
 const STANDARD_TABLES: [u32; 3] = [LOCAL_TABLE, 254, 253];
 
-/// Before the main table (32766) and the priorities that other programs usually use.
+/// Priorities before those of the main table (32766) and of other programs.
 const MARK_PRIORITY: u32 = 100;
 const TUN_PRIORITY: u32 = 101;
 

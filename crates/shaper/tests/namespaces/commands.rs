@@ -61,11 +61,11 @@ fn a_set_replaces_the_whole_condition_and_restarts_the_counters() {
 
     let requested = Condition { delay: "50ms".parse().unwrap(), ..Condition::BASELINE };
     let status = fixture.status("set --delay 50ms --seed 7");
-    assert!(status.has_in_force(&requested), "{status:?}");
+    assert!(status.has_active(&requested), "{status:?}");
     assert_eq!((status.seed, status.counters), (7, Counters::default()));
 
     let status = fixture.status("clear");
-    assert!(status.has_in_force(&Condition::BASELINE), "{status:?}");
+    assert!(status.has_active(&Condition::BASELINE), "{status:?}");
 }
 
 fn show_reports_changes_by_other_programs_and_set_repairs_them() {
@@ -82,10 +82,10 @@ fn show_reports_changes_by_other_programs_and_set_repairs_them() {
         let status = fixture.status("show");
         assert_eq!(status.routing.state, RoutingState::Broken, "{damage}");
         assert!(status.routing.missing.iter().any(|part| part == missing), "{damage}: {:?}", status.routing.missing);
-        assert!(!status.has_in_force(&status.condition));
+        assert!(!status.has_active(&status.condition));
 
         let repaired = fixture.status("set --delay 50ms");
-        assert!(repaired.has_in_force(&repaired.condition), "{damage}: {repaired:?}");
+        assert!(repaired.has_active(&repaired.condition), "{damage}: {repaired:?}");
     }
 }
 
@@ -113,7 +113,7 @@ fn show_reports_rules_and_routes_by_which_packets_bypass_the_shaper() {
     // The shaper removes additional routes of its own table.
     ip(&format!("-n {near} route add 10.77.0.2 dev eth0 table 21320"));
     let repaired = fixture.status("set --delay 50ms");
-    assert!(repaired.has_in_force(&repaired.condition), "{repaired:?}");
+    assert!(repaired.has_active(&repaired.condition), "{repaired:?}");
 }
 
 fn a_rule_that_matches_fewer_packets_does_not_replace_the_shapers_own() {
