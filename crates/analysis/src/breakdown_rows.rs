@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::breakdown::Component;
 use crate::mean_breakdown::{Breakdown, MeanBreakdown};
-use crate::pool::Pool;
+use crate::pooled_statistics::PooledStatistics;
 use crate::run_statistics::RunStatistics;
 
 /// Means over the successful operations of one kind under one value of a condition. The components add up to the
@@ -44,22 +44,22 @@ pub struct BreakdownRow {
 /// Returns the rows of the pooled baseline, then of each condition's values from mild to severe. Subsets without
 /// operations have no row.
 pub(crate) fn breakdown_rows(run: &RunStatistics) -> Vec<BreakdownRow> {
-    run.pools().flat_map(rows_of).collect()
+    run.pooled().flat_map(rows_of).collect()
 }
 
-fn rows_of(pool: &Pool) -> Vec<BreakdownRow> {
-    let subsets = pool.operations().flat_map(|(operation, statistics)| {
+fn rows_of(pooled: &PooledStatistics) -> Vec<BreakdownRow> {
+    let subsets = pooled.operations().flat_map(|(operation, statistics)| {
         let Breakdown { all, slowest, .. } = statistics.breakdown;
         [("all", all), ("slowest", slowest)].map(|subset| (operation, subset))
     });
-    subsets.filter_map(|(operation, (subset, mean))| Some(row(pool, operation, subset, &mean?))).collect()
+    subsets.filter_map(|(operation, (subset, mean))| Some(row(pooled, operation, subset, &mean?))).collect()
 }
 
-fn row(pool: &Pool, operation: &str, subset: &str, mean: &MeanBreakdown) -> BreakdownRow {
+fn row(pooled: &PooledStatistics, operation: &str, subset: &str, mean: &MeanBreakdown) -> BreakdownRow {
     let component = |component: Component| mean.components.get(component);
     BreakdownRow {
-        condition: pool.name.condition().to_owned(),
-        value: pool.name.value().to_owned(),
+        condition: pooled.condition.name().to_owned(),
+        value: pooled.condition.value().to_owned(),
         operation: operation.to_owned(),
         subset: subset.to_owned(),
         n: mean.n,

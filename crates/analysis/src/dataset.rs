@@ -169,7 +169,7 @@ mod tests {
         check_error(&format!("{ROW}\n{}", ROW.replace("measured", "later")), "line 3: invalid phase 'later'");
         check_error(&ROW.replace(",ok", ",fine"), "line 2: invalid outcome 'fine'");
         check_error(&ROW.replace(",0.2,", ",NaN,"), "invalid rtt_ms 'NaN'");
-        check_error("r,c,loss,1%", "cannot read a row");
+        check_error("r,c,loss,1%", "found record with 4 fields");
         let header = header().replace("rtt_ms", "ping_ms");
         let error = Dataset::read(header.as_bytes(), Vec::new()).unwrap_err().to_string();
         assert!(error.starts_with("column 'rtt_ms' is missing"), "{error}");

@@ -41,7 +41,7 @@ pub(crate) fn draw_all(run: &RunStatistics, title: &RunTitle) -> Result<Vec<Grap
 
 /// Lays out all graphs; returns each with its name.
 fn lay_out(fonts: Fonts, run: &RunStatistics, title: &RunTitle) -> Result<Vec<(String, Scene)>, GraphError> {
-    let has_samples = |sweep: &&Sweep| sweep.values.iter().any(|pool| pool.all.counts.total() > 0);
+    let has_samples = |sweep: &&Sweep| sweep.values.iter().any(|pooled| pooled.all.counts.total() > 0);
     let sweeps: Vec<&Sweep> = run.sweeps.iter().filter(has_samples).collect();
     if sweeps.is_empty() {
         return Err(GraphError::NoSamples { cells: run.cells, samples: run.samples });

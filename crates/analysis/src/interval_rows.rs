@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::bootstrap::LEVEL;
 use crate::confidence_interval::{Estimate, MissingInterval};
 use crate::metric::Metric;
-use crate::pool::Pool;
+use crate::pooled_statistics::PooledStatistics;
 use crate::run_statistics::RunStatistics;
 use crate::statistic::Statistic;
 
@@ -42,14 +42,14 @@ pub struct IntervalRow {
 
 /// Returns the rows of the pooled baseline, then of each condition's values from mild to severe.
 pub(crate) fn interval_rows(run: &RunStatistics) -> Vec<IntervalRow> {
-    run.pools().flat_map(rows_of).collect()
+    run.pooled().flat_map(rows_of).collect()
 }
 
-fn rows_of(pool: &Pool) -> Vec<IntervalRow> {
+fn rows_of(pooled: &PooledStatistics) -> Vec<IntervalRow> {
     let mut rows = Vec::new();
-    for (operation, statistics) in pool.operations() {
+    for (operation, statistics) in pooled.operations() {
         let mut add = |metric: &str, statistic: &str, unit: &str, estimate: &Estimate| {
-            let names = [pool.name.condition(), pool.name.value(), operation, metric, statistic, unit];
+            let names = [pooled.condition.name(), pooled.condition.value(), operation, metric, statistic, unit];
             rows.push(row(names, estimate));
         };
         for metric in Metric::ESTIMATED {

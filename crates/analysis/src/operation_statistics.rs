@@ -1,4 +1,4 @@
-//! Statistics of one operation, or of all, in a pool of cells.
+//! Statistics of one operation, or of all, in pooled cells.
 
 use crate::confidence_interval::Estimate;
 use crate::mean_breakdown::Breakdown;
@@ -8,7 +8,7 @@ use crate::outcome_counts::OutcomeCounts;
 use crate::random::Random;
 use crate::statistic::Statistic;
 
-/// Results of one operation, or of all operations, in a pool of cells.
+/// Results of one operation, or of all operations, in pooled cells.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct OperationStatistics {
     /// Outcomes of all operations.

@@ -55,13 +55,13 @@ impl Sorted {
 
     /// Returns the smallest value.
     #[must_use]
-    pub fn min(&self) -> Option<f64> {
+    pub(crate) fn min(&self) -> Option<f64> {
         self.0.iter().next()
     }
 
     /// Returns the largest value.
     #[must_use]
-    pub fn max(&self) -> Option<f64> {
+    pub(crate) fn max(&self) -> Option<f64> {
         self.0.iter().next_back()
     }
 }

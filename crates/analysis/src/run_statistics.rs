@@ -8,8 +8,8 @@ use crate::cell::{CellInfo, Verdict};
 use crate::condition_label;
 use crate::dataset::Dataset;
 use crate::measures::Measures;
-use crate::pool::{Member, Pool};
-use crate::pool_name::PoolName;
+use crate::pooled_condition::PooledCondition;
+use crate::pooled_statistics::{Member, PooledStatistics};
 
 /// Statistics of the values of one swept parameter, from mild to severe.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,14 +17,14 @@ pub(crate) struct Sweep {
     /// The swept parameter.
     pub(crate) parameter: SweptParameter,
     /// Statistics of each value.
-    pub(crate) values: Vec<Pool>,
+    pub(crate) values: Vec<PooledStatistics>,
 }
 
 /// Statistics of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RunStatistics {
     /// The pooled baseline cells; `None` if the run has none.
-    pub(crate) baseline: Option<Pool>,
+    pub(crate) baseline: Option<PooledStatistics>,
     /// The sweeps, one per swept parameter.
     pub(crate) sweeps: Vec<Sweep>,
     /// Number of listed cells.
@@ -39,17 +39,17 @@ impl RunStatistics {
     /// Pools the cells of `dataset`. `measures` are those of [`Dataset::sampled`]. Cells without samples give statistics
     /// without values.
     pub(crate) fn new(dataset: &Dataset, measures: &[BTreeMap<&str, Measures>], seed: u64) -> Self {
-        let pool = |name: PoolName, cells: &[&CellInfo]| {
+        let pooled = |condition: PooledCondition, cells: &[&CellInfo]| {
             let samples = |info: &CellInfo| {
                 dataset.sampled(&info.cell.id).map(|position| (&dataset.sampled[position], &measures[position]))
             };
             let members: Vec<Member> = cells.iter().map(|&info| Member { info, samples: samples(info) }).collect();
-            Pool::new(name, &members, dataset, seed)
+            PooledStatistics::new(condition, &members, dataset, seed)
         };
         let baseline = baseline_cells(&dataset.cells);
         RunStatistics {
-            baseline: (!baseline.is_empty()).then(|| pool(PoolName::Baseline, &baseline)),
-            sweeps: sweeps(&dataset.cells, pool),
+            baseline: (!baseline.is_empty()).then(|| pooled(PooledCondition::Baseline, &baseline)),
+            sweeps: sweeps(&dataset.cells, pooled),
             cells: dataset.cells.len(),
             samples: dataset.len,
             unlisted_samples: dataset.unlisted_samples(),
@@ -57,21 +57,21 @@ impl RunStatistics {
     }
 
     /// Returns the pooled baseline, then each sweep's values from mild to severe.
-    pub(crate) fn pools(&self) -> impl Iterator<Item = &Pool> {
+    pub(crate) fn pooled(&self) -> impl Iterator<Item = &PooledStatistics> {
         self.baseline.iter().chain(self.sweeps.iter().flat_map(|sweep| &sweep.values))
     }
 
     /// Returns the values of a sweep, after the pooled baseline if the sweep has no baseline value.
     #[must_use]
-    pub(crate) fn with_baseline<'a>(&'a self, sweep: &'a Sweep) -> Vec<&'a Pool> {
-        let has_own = sweep.values.iter().any(|pool| pool.is_baseline);
+    pub(crate) fn with_baseline<'a>(&'a self, sweep: &'a Sweep) -> Vec<&'a PooledStatistics> {
+        let has_own = sweep.values.iter().any(|pooled| pooled.is_baseline);
         let baseline = self.baseline.iter().filter(|_| !has_own);
         baseline.chain(&sweep.values).collect()
     }
 }
 
-/// Returns the baseline cells without issues; if there are none, the verified ones; otherwise all (the pool then reports
-/// the issues).
+/// Returns the baseline cells without issues; if there are none, the verified ones; otherwise all (their
+/// statistics then report the issues).
 fn baseline_cells(cells: &[CellInfo]) -> Vec<&CellInfo> {
     let tier = |is_included: fn(&CellInfo) -> bool| -> Vec<&CellInfo> {
         cells.iter().filter(|cell| cell.is_baseline() && is_included(cell)).collect()
@@ -80,7 +80,7 @@ fn baseline_cells(cells: &[CellInfo]) -> Vec<&CellInfo> {
     tiers.into_iter().find(|tier| !tier.is_empty()).unwrap_or_default()
 }
 
-fn sweeps(cells: &[CellInfo], pool: impl Fn(PoolName, &[&CellInfo]) -> Pool) -> Vec<Sweep> {
+fn sweeps(cells: &[CellInfo], pooled: impl Fn(PooledCondition, &[&CellInfo]) -> PooledStatistics) -> Vec<Sweep> {
     let mut sweeps: BTreeMap<SweptParameter, BTreeMap<&str, Vec<&CellInfo>>> = BTreeMap::new();
     for info in cells {
         let values = sweeps.entry(info.cell.swept_parameter).or_default();
@@ -89,10 +89,11 @@ fn sweeps(cells: &[CellInfo], pool: impl Fn(PoolName, &[&CellInfo]) -> Pool) -> 
     sweeps
         .into_iter()
         .map(|(parameter, values)| {
-            let value =
-                |(value, cells): (&str, Vec<&CellInfo>)| pool(PoolName::Value(parameter, value.to_owned()), &cells);
-            let mut values: Vec<Pool> = values.into_iter().map(value).collect();
-            let severity = |pool: &Pool| condition_label::severity(parameter, pool.magnitude);
+            let value = |(value, cells): (&str, Vec<&CellInfo>)| {
+                pooled(PooledCondition::Value(parameter, value.to_owned()), &cells)
+            };
+            let mut values: Vec<PooledStatistics> = values.into_iter().map(value).collect();
+            let severity = |pooled: &PooledStatistics| condition_label::severity(parameter, pooled.magnitude);
             values.sort_by(|a, b| severity(a).total_cmp(&severity(b)));
             Sweep { parameter, values }
         })
@@ -131,8 +132,11 @@ mod tests {
     #[test]
     fn values_are_sorted_from_mild_to_severe() {
         let run = statistics(&[], &cells());
-        let order: Vec<Vec<&str>> =
-            run.sweeps.iter().map(|sweep| sweep.values.iter().map(|pool| pool.name.value()).collect()).collect();
+        let order: Vec<Vec<&str>> = run
+            .sweeps
+            .iter()
+            .map(|sweep| sweep.values.iter().map(|pooled| pooled.condition.value()).collect())
+            .collect();
         assert_eq!(order, [vec!["0%"], vec!["0", "50ms", "100ms"], vec!["1Mbit", "100kbit"]]);
     }
 
@@ -190,7 +194,7 @@ mod tests {
     fn a_condition_without_a_baseline_value_gets_the_pooled_baseline() {
         let run = statistics(&[], &cells());
         let shown = |index: usize| -> Vec<&str> {
-            run.with_baseline(&run.sweeps[index]).iter().map(|pooled| pooled.name.condition()).collect()
+            run.with_baseline(&run.sweeps[index]).iter().map(|pooled| pooled.condition.name()).collect()
         };
         assert_eq!(shown(2), ["baseline", "rate", "rate"]);
         assert_eq!(shown(1), ["delay", "delay", "delay"]);

@@ -26,7 +26,8 @@ impl ConditionTable {
     pub(crate) fn new(run: &RunStatistics) -> Self {
         let baseline = run.baseline.as_ref();
         let first = baseline.map(|baseline| ConditionRow::new(baseline, None));
-        let values = run.sweeps.iter().flat_map(|sweep| &sweep.values).map(|pool| ConditionRow::new(pool, baseline));
+        let values =
+            run.sweeps.iter().flat_map(|sweep| &sweep.values).map(|pooled| ConditionRow::new(pooled, baseline));
         ConditionTable {
             rows: first.into_iter().chain(values).collect(),
             has_baseline: baseline.is_some(),

@@ -12,7 +12,7 @@ use crate::timings::Timings;
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// The file cannot be read, or a row is incomplete.
-    #[error("cannot read a row")]
+    #[error(transparent)]
     Csv(#[from] csv::Error),
     /// The header does not contain a column.
     #[error("column '{0}' is missing: the samples were written by another version")]

@@ -14,7 +14,7 @@ use crate::graph::stacked_bars;
 use crate::graph::stacked_bars::StackedBars;
 use crate::mean_breakdown::{Breakdown, MeanBreakdown};
 use crate::measures::ALL_OPERATIONS;
-use crate::pool::Pool;
+use crate::pooled_statistics::PooledStatistics;
 use crate::run_statistics::{RunStatistics, Sweep};
 
 const WIDTH: u32 = 1200;
@@ -92,9 +92,11 @@ pub(crate) fn overview(fonts: Fonts, run: &RunStatistics, sweeps: &[&Sweep], tit
     grid_of(fonts, "Latency breakdown, all operations", &charts, footer, sweeps.len())
 }
 
-fn chart(parameter: SweptParameter, values: &[&Pool], operation: &str, subset: Subset) -> StackedBars {
+fn chart(parameter: SweptParameter, values: &[&PooledStatistics], operation: &str, subset: Subset) -> StackedBars {
     let (empty, missing) = subset.absence();
-    let of = |pool: &&Pool| pool.operation(operation).and_then(|statistics| subset.of(&statistics.breakdown));
+    let of = |pooled: &&PooledStatistics| {
+        pooled.operation(operation).and_then(|statistics| subset.of(&statistics.breakdown))
+    };
     StackedBars {
         name: if operation == ALL_OPERATIONS { "all operations".to_owned() } else { operation.replace('_', " ") },
         categories: categories(values),

@@ -20,8 +20,8 @@ use crate::graph::plot_area::Category;
 use crate::graph::run_title::RunTitle;
 use crate::graph::scene::{MarkerFill, Scene, Stroke};
 use crate::metric::Metric;
-use crate::pool::Pool;
-use crate::pool_name::PoolName;
+use crate::pooled_condition::PooledCondition;
+use crate::pooled_statistics::PooledStatistics;
 use crate::run_statistics::{RunStatistics, Sweep};
 use crate::statistic::Statistic;
 
@@ -61,7 +61,7 @@ pub(crate) fn scenes(fonts: Fonts, run: &RunStatistics, sweep: &Sweep, title: &R
 
 /// Returns all operations of the run, by name. The position gives an operation the same colour in every graph.
 pub(crate) fn operations(run: &RunStatistics) -> Vec<String> {
-    let mut names: Vec<String> = run.pools().flat_map(|pool| pool.by_operation.keys().cloned()).collect();
+    let mut names: Vec<String> = run.pooled().flat_map(|pooled| pooled.by_operation.keys().cloned()).collect();
     names.sort();
     names.dedup();
     names
@@ -70,7 +70,7 @@ pub(crate) fn operations(run: &RunStatistics) -> Vec<String> {
 /// Returns the meaning of whiskers in all graphs of a run: confidence intervals if any value has enough repetitions.
 fn spread(run: &RunStatistics) -> Spread {
     let mut values = run.sweeps.iter().flat_map(|sweep| &sweep.values);
-    if values.any(|pool| pool.cells >= MIN_REPETITIONS) { Spread::ConfidenceInterval } else { Spread::UpToP95 }
+    if values.any(|pooled| pooled.cells >= MIN_REPETITIONS) { Spread::ConfidenceInterval } else { Spread::UpToP95 }
 }
 
 /// Builds the chart of the median latency of each operation, with confidence intervals or whiskers up to p95.
@@ -78,18 +78,19 @@ pub(crate) fn by_operation(run: &RunStatistics, sweep: &Sweep) -> LineChart {
     let (name, shown) = (sweep.parameter, run.with_baseline(sweep));
     let spread = spread(run);
     let series = operations(run).into_iter().enumerate().map(|(index, operation)| {
-        let latency = |pool: &Pool, statistic| pool.operation(&operation)?.reliable(Metric::Latency, statistic);
-        let whisker = |pool: &&Pool| match spread {
-            Spread::UpToP95 => latency(pool, Statistic::P50).zip(latency(pool, Statistic::P95)),
+        let latency =
+            |pooled: &PooledStatistics, statistic| pooled.operation(&operation)?.reliable(Metric::Latency, statistic);
+        let whisker = |pooled: &&PooledStatistics| match spread {
+            Spread::UpToP95 => latency(pooled, Statistic::P50).zip(latency(pooled, Statistic::P95)),
             Spread::ConfidenceInterval => {
-                interval(pool.operation(&operation)?.estimate(Metric::Latency, Statistic::P50))
+                interval(pooled.operation(&operation)?.estimate(Metric::Latency, Statistic::P50))
             }
         };
         Series {
             name: operation.replace('_', " "),
             stroke: Stroke::solid(palette::series(index), 2.0),
             marker: Marker::series(index),
-            points: shown.iter().map(|pool| latency(pool, Statistic::P50)).collect(),
+            points: shown.iter().map(|pooled| latency(pooled, Statistic::P50)).collect(),
             whiskers: shown.iter().map(whisker).collect(),
         }
     });
@@ -113,8 +114,8 @@ fn interval(estimate: &Estimate) -> Option<(f64, f64)> {
 }
 
 /// Returns the text for a chart of medians without points.
-fn empty(values: &[&Pool]) -> &'static str {
-    let succeeded = values.iter().any(|pool| !pool.latency_ms.is_empty());
+fn empty(values: &[&PooledStatistics]) -> &'static str {
+    let succeeded = values.iter().any(|pooled| !pooled.latency_ms.is_empty());
     if succeeded { "too few operations for a median" } else { "no successful operations" }
 }
 
@@ -124,14 +125,14 @@ fn overall(run: &RunStatistics, sweep: &Sweep, metric: Metric, y_name: &str) -> 
     let (name, shown) = (sweep.parameter, run.with_baseline(sweep));
     let spread = spread(run);
     let series = |statistic: Statistic, stroke: Stroke, marker: Marker| Series {
-        name: series_name(statistic, shown.iter().map(|pool| pool.all.n(metric))),
+        name: series_name(statistic, shown.iter().map(|pooled| pooled.all.n(metric))),
         stroke,
         marker,
-        points: shown.iter().map(|pool| pool.all.reliable(metric, statistic)).collect(),
+        points: shown.iter().map(|pooled| pooled.all.reliable(metric, statistic)).collect(),
         whiskers: match spread {
             Spread::UpToP95 => Vec::new(),
             Spread::ConfidenceInterval => {
-                shown.iter().map(|pool| interval(pool.all.estimate(metric, statistic))).collect()
+                shown.iter().map(|pooled| interval(pooled.all.estimate(metric, statistic))).collect()
             }
         },
     };
@@ -158,40 +159,40 @@ fn series_name(statistic: Statistic, mut n: impl Iterator<Item = usize>) -> Stri
 }
 
 /// Builds the chart of distributions, one curve per value.
-pub(crate) fn ecdf<'a>(values: &[&'a Pool]) -> EcdfChart<'a> {
-    let curves = values.iter().enumerate().map(|(index, pool)| Curve {
-        name: curve_name(pool),
-        stroke: if pool.is_baseline {
+pub(crate) fn ecdf<'a>(values: &[&'a PooledStatistics]) -> EcdfChart<'a> {
+    let curves = values.iter().enumerate().map(|(index, pooled)| Curve {
+        name: curve_name(pooled),
+        stroke: if pooled.is_baseline {
             Stroke::dashed(palette::BLACK, 2.0)
         } else {
             Stroke::solid(palette::series(index), 2.0)
         },
         marker: Marker::series(index),
-        fill: if pool.is_reliable() { MarkerFill::Solid } else { MarkerFill::Open },
-        values: &pool.latency_ms,
+        fill: if pooled.is_reliable() { MarkerFill::Solid } else { MarkerFill::Open },
+        values: &pooled.latency_ms,
     });
     EcdfChart { x_name: LATENCY.to_owned(), y_name: ECDF_Y.to_owned(), curves: curves.collect() }
 }
 
-fn errors_by_outcome(name: SweptParameter, values: &[&Pool]) -> ErrorChart {
+fn errors_by_outcome(name: SweptParameter, values: &[&PooledStatistics]) -> ErrorChart {
     ErrorChart {
         categories: categories(values),
         x_name: condition_label::axis_name(name),
-        counts: values.iter().map(|pool| pool.all.counts).collect(),
+        counts: values.iter().map(|pooled| pooled.all.counts).collect(),
     }
 }
 
-fn curve_name(pool: &Pool) -> String {
-    let value = match &pool.name {
-        PoolName::Baseline => BASELINE.to_owned(),
-        PoolName::Value(parameter, value) => match condition_label::unit(*parameter) {
-            Some(unit) => format!("{} {unit}", pool.magnitude),
+fn curve_name(pooled: &PooledStatistics) -> String {
+    let value = match &pooled.condition {
+        PooledCondition::Baseline => BASELINE.to_owned(),
+        PooledCondition::Value(parameter, value) => match condition_label::unit(*parameter) {
+            Some(unit) => format!("{} {unit}", pooled.magnitude),
             None => value.clone(),
         },
     };
-    let is_swept_baseline = pool.name != PoolName::Baseline && pool.is_baseline;
+    let is_swept_baseline = pooled.condition != PooledCondition::Baseline && pooled.is_baseline;
     // A legend has no space for more than two; the table lists them all.
-    let issues = match pool.issues().as_slice() {
+    let issues = match pooled.issues().as_slice() {
         few @ ([] | [_] | [_, _]) => few.to_vec(),
         many => vec![format!("{} issues", many.len())],
     };
@@ -199,11 +200,13 @@ fn curve_name(pool: &Pool) -> String {
     if notes.is_empty() { value } else { format!("{value} ({})", notes.join(", ")) }
 }
 
-pub(crate) fn categories(values: &[&Pool]) -> Vec<Category> {
-    let label = |pool: &Pool| match &pool.name {
-        PoolName::Baseline => BASELINE.to_owned(),
-        PoolName::Value(parameter, _) if condition_label::unit(*parameter).is_some() => pool.magnitude.to_string(),
-        PoolName::Value(_, value) => value.clone(),
+pub(crate) fn categories(values: &[&PooledStatistics]) -> Vec<Category> {
+    let label = |pooled: &PooledStatistics| match &pooled.condition {
+        PooledCondition::Baseline => BASELINE.to_owned(),
+        PooledCondition::Value(parameter, _) if condition_label::unit(*parameter).is_some() => {
+            pooled.magnitude.to_string()
+        }
+        PooledCondition::Value(_, value) => value.clone(),
     };
-    values.iter().map(|pool| Category { label: label(pool), issues: pool.issues() }).collect()
+    values.iter().map(|pooled| Category { label: label(pooled), issues: pooled.issues() }).collect()
 }

@@ -12,7 +12,7 @@ use crate::graph::page::MARGIN;
 use crate::graph::plot_area::TypeSizes;
 use crate::graph::run_title::RunTitle;
 use crate::graph::scene::{Label, Rect, Scene};
-use crate::pool::Pool;
+use crate::pooled_statistics::PooledStatistics;
 use crate::run_statistics::{RunStatistics, Sweep};
 
 const WIDTH: u32 = 1500;
@@ -80,8 +80,8 @@ fn columns(area: Rect, count: usize) -> Vec<Rect> {
     (0..count).map(column).collect()
 }
 
-/// Returns the pools that contain every sample once: the baseline may be shown in several columns.
-pub(crate) fn counted<'a>(run: &'a RunStatistics, sweeps: &'a [&'a Sweep]) -> Vec<&'a Pool> {
-    let swept = sweeps.iter().flat_map(|sweep| &sweep.values).filter(|pool| !pool.is_baseline);
+/// Returns the pooled statistics that contain every sample once: the baseline may be shown in several columns.
+pub(crate) fn counted<'a>(run: &'a RunStatistics, sweeps: &'a [&'a Sweep]) -> Vec<&'a PooledStatistics> {
+    let swept = sweeps.iter().flat_map(|sweep| &sweep.values).filter(|pooled| !pooled.is_baseline);
     swept.chain(&run.baseline).collect()
 }

@@ -7,7 +7,7 @@ use crate::graph::palette::FAINT_INK;
 use crate::graph::plot_area::TypeSizes;
 use crate::graph::run_title::RunTitle;
 use crate::graph::scene::{Label, Rect, Scene};
-use crate::pool::Pool;
+use crate::pooled_statistics::PooledStatistics;
 
 /// Width and height of a graph with a single plot, pixels.
 pub(crate) const SINGLE_PLOT: (u32, u32) = (960, 600);
@@ -29,9 +29,9 @@ pub(crate) fn page(fonts: Fonts, size: (u32, u32), title: &str, entries: &[Entry
 }
 
 /// Returns the entries of a footer: the run and its numbers of operations.
-pub(crate) fn footer(title: &RunTitle, values: &[&Pool], unlisted: u64) -> Vec<String> {
-    let total: u64 = values.iter().map(|pool| pool.all.counts.total()).sum();
-    let errors: u64 = values.iter().map(|pool| pool.all.counts.errors()).sum();
+pub(crate) fn footer(title: &RunTitle, values: &[&PooledStatistics], unlisted: u64) -> Vec<String> {
+    let total: u64 = values.iter().map(|pooled| pooled.all.counts.total()).sum();
+    let errors: u64 = values.iter().map(|pooled| pooled.all.counts.errors()).sum();
     let mut entries = vec![format!("run {}", title.run_id), title.line.clone()];
     entries.push(match errors {
         0 => format!("n = {total} operations, no errors"),

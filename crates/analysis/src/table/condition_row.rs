@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::cell_issue::CellIssue;
 use crate::metric::Metric;
 use crate::percentile::Sorted;
-use crate::pool::Pool;
+use crate::pooled_statistics::PooledStatistics;
 use crate::statistic::{Statistic, undersampled};
 
 /// Threshold of the column of slow operations, milliseconds.
@@ -70,26 +70,26 @@ pub struct ConditionRow {
 }
 
 impl ConditionRow {
-    pub(super) fn new(pool: &Pool, baseline: Option<&Pool>) -> Self {
-        let value = |metric, statistic| pool.all.estimate(metric, statistic).value;
+    pub(super) fn new(pooled: &PooledStatistics, baseline: Option<&PooledStatistics>) -> Self {
+        let value = |metric, statistic| pooled.all.estimate(metric, statistic).value;
         let delta =
             |metric, statistic| Some(value(metric, statistic)? - baseline?.all.estimate(metric, statistic).value?);
-        let interval = pool.all.estimate(Metric::Latency, Statistic::P50).interval.ok();
-        let counts = pool.all.counts;
+        let interval = pooled.all.estimate(Metric::Latency, Statistic::P50).interval.ok();
+        let counts = pooled.all.counts;
         ConditionRow {
-            condition: pool.name.condition().to_owned(),
-            value: pool.name.value().to_owned(),
-            cells: pool.cells,
-            unverified_cells: pool.cells_with(CellIssue::Unverified),
-            failed_cells: pool.cells_with(CellIssue::Failed),
-            interrupted_cells: pool.cells_with(CellIssue::Interrupted),
-            overloaded_cells: pool.cells_with(CellIssue::Overloaded),
-            stalled_cells: pool.cells_with(CellIssue::ServerStalled),
+            condition: pooled.condition.name().to_owned(),
+            value: pooled.condition.value().to_owned(),
+            cells: pooled.cells,
+            unverified_cells: pooled.cells_with(CellIssue::Unverified),
+            failed_cells: pooled.cells_with(CellIssue::Failed),
+            interrupted_cells: pooled.cells_with(CellIssue::Interrupted),
+            overloaded_cells: pooled.cells_with(CellIssue::Overloaded),
+            stalled_cells: pooled.cells_with(CellIssue::ServerStalled),
             n: counts.total(),
             errors: counts.errors(),
             error_percent: counts.error_percent(),
-            operations_per_s: (pool.measured_s > 0.0).then(|| counts.total() as f64 / pool.measured_s),
-            slower_than_200_ms_percent: percent_above(&pool.latency_ms, SLOW_MS),
+            operations_per_s: (pooled.measured_s > 0.0).then(|| counts.total() as f64 / pooled.measured_s),
+            slower_than_200_ms_percent: percent_above(&pooled.latency_ms, SLOW_MS),
             latency_p50_ms: value(Metric::Latency, Statistic::P50),
             latency_p50_low_ms: interval.map(|interval| interval.low),
             latency_p50_high_ms: interval.map(|interval| interval.high),
@@ -102,7 +102,7 @@ impl ConditionRow {
             rtt_p95_ms: value(Metric::Rtt, Statistic::P95),
             rtt_p95_delta_ms: delta(Metric::Rtt, Statistic::P95),
             rtt_p99_ms: value(Metric::Rtt, Statistic::P99),
-            undersampled: undersampled(pool.all.n(Metric::Latency)),
+            undersampled: undersampled(pooled.all.n(Metric::Latency)),
         }
     }
 

@@ -10,14 +10,14 @@ use crate::measures::{ALL_OPERATIONS, Measures};
 use crate::metric::Metric;
 use crate::operation_statistics::OperationStatistics;
 use crate::percentile::Sorted;
-use crate::pool_name::PoolName;
+use crate::pooled_condition::PooledCondition;
 use crate::random::Random;
 
 /// Statistics of pooled cells.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Pool {
+pub(crate) struct PooledStatistics {
     /// What the cells have in common.
-    pub(crate) name: PoolName,
+    pub(crate) condition: PooledCondition,
     /// The value in the unit of the swept parameter's axis (percent, ms, kbit/s).
     pub(crate) magnitude: f64,
     /// Whether all its cells belong to the baseline.
@@ -36,7 +36,7 @@ pub(crate) struct Pool {
     pub(crate) by_operation: BTreeMap<String, OperationStatistics>,
 }
 
-/// A cell of a pool.
+/// A pooled cell.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Member<'a> {
     pub(crate) info: &'a CellInfo,
@@ -44,28 +44,29 @@ pub(crate) struct Member<'a> {
     pub(crate) samples: Option<(&'a SampledCell, &'a BTreeMap<&'a str, Measures>)>,
 }
 
-impl Pool {
+impl PooledStatistics {
     /// Computes the statistics of `members`. The same `seed` gives the same confidence intervals.
-    pub(crate) fn new(name: PoolName, members: &[Member], dataset: &Dataset, seed: u64) -> Self {
-        let random = |operation: &str, names: &[&str]| {
-            Random::new(seed, &[&[name.condition(), name.value(), operation], names].concat())
+    pub(crate) fn new(condition: PooledCondition, members: &[Member], dataset: &Dataset, seed: u64) -> Self {
+        let statistics = |operation: &str, cells: &[&Measures]| {
+            let pooled = Measures::merged(cells);
+            let names = [condition.name(), condition.value(), operation];
+            let statistics =
+                OperationStatistics::new(&pooled, cells, |others| Random::new(seed, &[&names, others].concat()));
+            (statistics, pooled)
         };
-        let measures = members.iter().filter_map(|member| member.samples).map(|(_, measures)| measures);
+        let sampled: Vec<&BTreeMap<&str, Measures>> =
+            members.iter().filter_map(|member| member.samples).map(|(_, measures)| measures).collect();
         let of_cells: Vec<Measures> =
-            measures.clone().map(|operations| Measures::merged(&operations.values().collect::<Vec<_>>())).collect();
-        let of_cells: Vec<&Measures> = of_cells.iter().collect();
-        let pooled = Measures::merged(&of_cells);
-        let mut all = OperationStatistics::new(&pooled, &of_cells, |names| random(ALL_OPERATIONS, names));
+            sampled.iter().map(|cell| Measures::merged(&cell.values().collect::<Vec<_>>())).collect();
+        let (mut all, pooled) = statistics(ALL_OPERATIONS, &of_cells.iter().collect::<Vec<_>>());
         let of_operation = |operation: &String| {
-            let of_cells: Vec<&Measures> = measures.clone().filter_map(|cell| cell.get(operation.as_str())).collect();
-            let pooled = || Measures::merged(&of_cells);
-            let statistics = || OperationStatistics::new(&pooled(), &of_cells, |names| random(operation, names));
-            (!of_cells.is_empty()).then(statistics)
+            let cells: Vec<&Measures> = sampled.iter().filter_map(|cell| cell.get(operation.as_str())).collect();
+            (!cells.is_empty()).then(|| statistics(operation, &cells).0)
         };
         let mut by_operation: Vec<Option<OperationStatistics>> = dataset.operations.iter().map(of_operation).collect();
         add_to_breakdowns(members, dataset, &mut all, &mut by_operation);
         let by_operation = dataset.operations.iter().cloned().zip(by_operation);
-        Pool {
+        PooledStatistics {
             magnitude: members.first().map_or(0.0, |member| member.info.cell.magnitude),
             is_baseline: members.iter().all(|member| member.info.is_baseline()),
             cells: members.len(),
@@ -74,7 +75,7 @@ impl Pool {
             latency_ms: pooled.of(Metric::Latency).clone(),
             all,
             by_operation: by_operation.filter_map(|(name, statistics)| Some((name, statistics?))).collect(),
-            name,
+            condition,
         }
     }
 
