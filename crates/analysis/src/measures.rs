@@ -28,6 +28,17 @@ impl Measures {
         &self.durations[metric as usize]
     }
 
+    /// Removes the durations that only the summary of a cell needs, to save memory.
+    pub(crate) fn keep_estimated(&mut self) {
+        self.durations[Metric::ESTIMATED.len()..].fill(Sorted::default());
+    }
+
+    /// Returns the latencies of `ok` samples, milliseconds.
+    pub(crate) fn into_latency_ms(self) -> Sorted {
+        let [latency_ms, ..] = self.durations;
+        latency_ms
+    }
+
     /// Joins sets of samples.
     pub(crate) fn merged(sets: &[&Measures]) -> Self {
         Measures {

@@ -7,7 +7,6 @@ use crate::cell::CellInfo;
 use crate::cell_issue::CellIssue;
 use crate::dataset::{Dataset, SampledCell};
 use crate::measures::{ALL_OPERATIONS, Measures};
-use crate::metric::Metric;
 use crate::operation_statistics::OperationStatistics;
 use crate::percentile::Sorted;
 use crate::pooled_condition::PooledCondition;
@@ -72,7 +71,7 @@ impl PooledStatistics {
             cells: members.len(),
             cells_by_issue: cells_by_issue(members),
             measured_s: members.iter().map(|member| member.info.measured_s).sum(),
-            latency_ms: pooled.of(Metric::Latency).clone(),
+            latency_ms: pooled.into_latency_ms(),
             all,
             by_operation: by_operation.filter_map(|(name, statistics)| Some((name, statistics?))).collect(),
             condition,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::breakdown_rows::{BreakdownRow, breakdown_rows};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, SampledCell};
 use crate::format::Format;
 use crate::graph::{Graph, GraphError, RunTitle, draw_all};
 use crate::interval_rows::{IntervalRow, interval_rows};
@@ -23,13 +23,16 @@ impl Analysis {
     /// Analyses a run. The same `seed` gives the same confidence intervals. Warm-up samples are ignored.
     #[must_use]
     pub fn new(dataset: Dataset, seed: u64) -> Self {
-        let measures: Vec<BTreeMap<&str, Measures>> =
-            dataset.sampled.iter().map(|cell| measures_of_cell(&dataset, cell)).collect();
-        let cells = dataset.sampled.iter().zip(&measures);
-        Analysis {
-            summary: cells.flat_map(|(cell, measures)| rows_of_cell(cell, measures)).collect(),
-            run: RunStatistics::new(&dataset, &measures, seed),
-        }
+        let mut summary = Vec::new();
+        let analyse_cell = |cell: &SampledCell| -> BTreeMap<&str, Measures> {
+            let mut measures = measures_of_cell(&dataset, cell);
+            summary.extend(rows_of_cell(cell, &measures));
+            measures.values_mut().for_each(Measures::keep_estimated);
+            measures
+        };
+        let measures: Vec<_> = dataset.sampled.iter().map(analyse_cell).collect();
+        let run = RunStatistics::new(&dataset, &measures, seed);
+        Analysis { summary, run }
     }
 
     #[cfg(test)]
