@@ -51,7 +51,7 @@ impl<T: Args> FromArgMatches for Flags<T> {
 impl<T: Args> Args for Flags<T> {
     fn augment_args(command: Command) -> Command {
         let declared = T::augment_args_for_update(Command::new(""));
-        let optional = declared.get_arguments().map(|arg| arg.clone().required(false).default_value(NO_DEFAULT));
+        let optional = declared.get_arguments().map(|arg| arg.clone().required(false).default_value(NONE).env(NONE));
         // clap leaves the group of a struct with flattened structs empty; here it has all flags, also those of the latter.
         let groups = declared.get_groups().map(|group| match T::group_id() {
             Some(id) if id == *group.get_id() => group.clone().args(declared.get_arguments().map(Arg::get_id)),
@@ -74,7 +74,8 @@ pub fn defaults<T: Args>() -> Result<T, Error> {
     T::from_arg_matches(&command.try_get_matches_from([""; 0])?)
 }
 
-/// A program's configuration: from `--config JSON` if given, otherwise the defaults; flags override both.
+/// A program's configuration: from `--config JSON` if given, otherwise from environment variables and defaults; flags
+/// override both.
 #[derive(Debug, Clone)]
 pub struct Configured<T> {
     /// The settings.
@@ -84,12 +85,12 @@ pub struct Configured<T> {
 }
 
 const CONFIG: &str = "config";
-const NO_DEFAULT: Resettable<OsStr> = Resettable::Reset;
+const NONE: Resettable<OsStr> = Resettable::Reset;
 
 impl<T: Args + DeserializeOwned> FromArgMatches for Configured<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let mut given = matches.clone();
-        for id in matches.ids().filter(|id| matches.value_source(id.as_str()) == Some(ValueSource::DefaultValue)) {
+        for id in matches.ids().filter(|id| matches.value_source(id.as_str()) != Some(ValueSource::CommandLine)) {
             // Cannot fail: the id comes from the same matches.
             let _ = given.try_clear_id(id.as_str());
         }
@@ -126,7 +127,7 @@ fn config_arg() -> Arg {
     Arg::new(CONFIG)
         .long(CONFIG)
         .value_name("JSON")
-        .help("Configuration as JSON, as the driver passes it; flags override it")
+        .help("Configuration as JSON, as the driver passes it; flags override it, environment variables do not")
 }
 
 #[cfg(test)]
@@ -150,6 +151,9 @@ mod tests {
         /// A name
         #[arg(long)]
         name: String,
+        /// A directory; Cargo sets this variable for tests
+        #[arg(long, env = "CARGO_MANIFEST_DIR", default_value = "default")]
+        directory: String,
     }
 
     #[derive(Parser)]
@@ -167,7 +171,7 @@ mod tests {
     }
 
     fn example(number: u32, list: &[u32], name: &str) -> Example {
-        Example { number, list: list.to_vec(), name: name.to_owned() }
+        Example { number, list: list.to_vec(), name: name.to_owned(), directory: env!("CARGO_MANIFEST_DIR").to_owned() }
     }
 
     #[test]
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_comes_from_json_or_defaults_and_flags_override_both() {
+    fn a_configuration_comes_from_json_or_environment_variables_and_flags_override_both() {
         let parse = |arguments: &[&str]| {
             Program::try_parse_from([&["program"], arguments].concat()).map(|program| program.config.settings)
         };
@@ -198,6 +202,9 @@ mod tests {
         let json = serde_json::to_string(&example(7, &[1], "a")).unwrap();
         assert_eq!(parse(&["--config", &json]).unwrap(), example(7, &[1], "a"));
         assert_eq!(parse(&["--config", &json, "--number", "3"]).unwrap(), example(3, &[1], "a"));
+        let other_directory = Example { directory: "other".to_owned(), ..example(7, &[1], "a") };
+        let json = serde_json::to_string(&other_directory).unwrap();
+        assert_eq!(parse(&["--config", &json]).unwrap(), other_directory);
         let error = parse(&["--config", r#"{"number":"x","list":[],"name":"a"}"#]).unwrap_err().to_string();
         assert!(error.contains("--config") && error.contains("number"), "{error}");
     }
