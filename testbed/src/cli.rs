@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use analysis::Format;
 use clap::{Args, Parser, Subcommand};
 
-use crate::backend::placement::DockerHostArgs;
 use crate::output::Verbosity;
+use crate::placement::DockerHosts;
 pub(crate) use run::{ResolvedRun, RunArgs};
 
 /// Measure how packet loss, delay and rate limits affect the latency of a TCP application.
@@ -64,7 +64,7 @@ pub(crate) enum Command {
 #[derive(Args)]
 pub(crate) struct CleanArgs {
     #[command(flatten)]
-    pub(crate) urls: DockerHostArgs,
+    pub(crate) docker_hosts: DockerHosts,
 }
 
 #[derive(Args)]

@@ -54,7 +54,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             let is_ready = runtime()?.block_on(doctor::examine(json))?;
             Ok(if is_ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Clean(CleanArgs { urls }) => clean::command(&urls),
+        Command::Clean(CleanArgs { docker_hosts }) => clean::command(&docker_hosts),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "testbed", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -1,195 +1,190 @@
-//! What imposes a condition on the server's link. Two emulators behind one trait, and the choice between them.
+//! Emulators, which impose a condition on the server's link, and the selection of one.
 
 mod manual;
 mod shaper;
 mod tcset;
 
+use std::path::Path;
+
 use ::model::Condition;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Backend, CommandOutput, Node, NodeCommand};
-use std::path::Path;
+use crate::backend::{NodeHandle, ShopAddress};
+use manual::ManualEmulator;
+use shaper::ShaperEmulator;
+use tcset::TcsetEmulator;
 
-pub(crate) use crate::emulator::shaper::ShaperEmulator;
-pub(crate) use manual::ManualEmulator;
-pub(crate) use tcset::TcsetEmulator;
-
-/// What an emulator says of itself when asked what is in force.
+/// State of the link, read from the kernel or from the shaper.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ReadBack {
-    /// Whether that is what was asked for.
+    /// Whether it equals the requested condition.
     pub(crate) agrees: bool,
-    /// What was read, for people.
+    /// The state, for `cells.csv`.
     pub(crate) text: String,
 }
 
-/// The emulator's own count of packets since the condition was set.
+/// Packets that the emulator has counted since the condition was set.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct LinkCounters {
     /// Packets that left the link.
     pub(crate) sent: u64,
-    /// Packets dropped, whatever for.
+    /// Dropped packets, for any reason.
     pub(crate) dropped: u64,
-    /// Of these, by the loss that was asked for; `None` when the emulator doesn't tell them apart, or counts drops and
+    /// Packets dropped by the requested loss; `None` if the emulator does not separate the reasons, or counts drops and
     /// packets in different units.
     pub(crate) lost: Option<u64>,
-    /// Of these, because the queue was full; `None` likewise.
+    /// Packets dropped because the queue was full; `None` likewise.
     pub(crate) queue_full: Option<u64>,
-    /// Packets that the emulator could not handle: no part of any condition.
+    /// Packets that the emulator failed to handle; not part of any condition.
     pub(crate) unintended_drops: u64,
-    /// Packets in the link at this moment.
+    /// Packets in the link now.
     pub(crate) queued: u64,
-    /// The latest that a packet left after its time, milliseconds, where the emulator knows.
+    /// Maximum lateness of a packet, milliseconds, if the emulator measures it.
     pub(crate) max_lateness_ms: Option<f64>,
 }
 
 impl LinkCounters {
-    /// Packets for which the loss was drawn: it is, before anything else befalls them.
+    /// Returns the number of packets that could be lost: loss is decided before delay and queue.
     pub(crate) fn loss_candidates(&self) -> u64 {
         self.sent + self.queued + self.lost.unwrap_or(0) + self.queue_full.unwrap_or(0) + self.unintended_drops
     }
 }
 
-/// What every emulator can do, all of it to the server's link and to the packets that the server sends.
+/// Imposes conditions on the packets that the server sends.
 #[async_trait(?Send)]
 pub(crate) trait Emulator {
-    /// Its name on the command line.
+    /// Returns its name on the command line.
     fn name(&self) -> &'static str;
 
-    /// How another one of its kind is asked for.
+    /// Returns the choice that selects this emulator again.
     fn choice(&self) -> EmulatorChoice;
 
-    /// Starts what it needs in the server's node and finds out whether it works there.
+    /// Starts what it needs in the server's node, and checks that it works there.
     ///
     /// # Errors
-    /// Why it doesn't, and what to do about it.
-    async fn prepare(&mut self, backend: &dyn Backend, logs: &Path) -> anyhow::Result<()>;
+    /// The reason why it does not work, with advice.
+    async fn prepare(&mut self, logs: &Path) -> anyhow::Result<()>;
 
-    /// Whether it handles GSO packets of segments as one packet when the server's device takes them (segmentation
-    /// offload).
+    /// Returns whether it handles a GSO packet (several segments) as one packet.
     fn treats_gso_as_one_packet(&self) -> bool {
         false
     }
 
-    /// Whether it can impose this condition.
+    /// Checks whether it can impose the condition.
     ///
     /// # Errors
-    /// Names the part that it can't express.
+    /// Names the unsupported part.
     fn check_supported(&self, condition: &Condition) -> anyhow::Result<()>;
 
-    /// Replaces what is in force by this condition; the baseline leaves the unshaped link.
-    async fn apply(&mut self, backend: &dyn Backend, condition: &Condition, seed: u64) -> anyhow::Result<()>;
+    /// Replaces the current condition. The baseline makes the link unshaped.
+    async fn apply(&mut self, condition: &Condition, seed: u64) -> anyhow::Result<()>;
 
-    /// Leaves the unshaped link while clients get ready, so that what the cell before was about does not slow them
-    /// down.
-    async fn clear_before_setup(&mut self, backend: &dyn Backend) -> anyhow::Result<()> {
-        self.apply(backend, &Condition::BASELINE, 0).await
+    /// Makes the link unshaped while clients start, so that the previous condition does not slow them down.
+    async fn clear_before_setup(&mut self) -> anyhow::Result<()> {
+        self.apply(&Condition::BASELINE, 0).await
     }
 
-    /// Asks the running link, not its own memory, what is in force.
-    async fn read_back(&self, backend: &dyn Backend, requested: &Condition) -> anyhow::Result<ReadBack>;
+    /// Reads the current condition from the kernel or the shaper, not from the driver's memory.
+    async fn read_back(&self, requested: &Condition) -> anyhow::Result<ReadBack>;
 
-    /// The packets counted since `apply`; `None` on the unshaped link.
-    async fn counters(&self, backend: &dyn Backend) -> anyhow::Result<Option<LinkCounters>>;
+    /// Returns the packets counted since `apply`; `None` for an unshaped link.
+    async fn counters(&self) -> anyhow::Result<Option<LinkCounters>>;
 
-    /// Leaves the unshaped link and stops what `prepare` started. May be called more than once.
-    async fn shut_down(&mut self, backend: &dyn Backend) -> anyhow::Result<()>;
+    /// Makes the link unshaped and stops what `prepare` started. May be called repeatedly.
+    async fn shut_down(&mut self) -> anyhow::Result<()>;
 }
 
-/// The user's choice of emulator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// Requested emulator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum EmulatorChoice {
-    /// tcset where it was seen to work, else the shaper.
+    /// tcset if it works in the server's node, otherwise the shaper.
     Auto,
-    /// Kernel netem through tcconfig's tcset.
+    /// The kernel's netem through tcconfig's tcset.
     Tcset,
-    /// Our own, in user space.
+    /// The testbed's own emulator in user space.
     Shaper,
 }
 
 impl EmulatorChoice {
-    /// The one that a manifest names.
+    /// Returns the choice that a manifest names.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        <Self as clap::ValueEnum>::from_str(name, false).ok()
+        <Self as ValueEnum>::from_str(name, false).ok()
     }
 }
 
-/// An emulator that was seen to work, and why it was taken.
-pub(crate) struct Chosen {
+/// An emulator that works.
+pub(crate) struct SelectedEmulator {
     /// The emulator, prepared.
     pub(crate) emulator: Box<dyn Emulator>,
-    /// One line for the user and the manifest.
-    pub(crate) why: String,
+    /// Why it was selected, one line.
+    pub(crate) reason: String,
 }
 
-/// Prepares the emulator that the user wants, or the first that works and can impose all the conditions; for a shop
-/// for an external server, an operator.
+/// Asks an operator to set conditions on the link of an external server.
 ///
 /// # Errors
-/// When the wanted one, or all, do not work in the server's node.
-pub(crate) async fn choose(
-    backend: &dyn Backend,
+/// When the operator does not confirm the baseline.
+pub(crate) async fn manual(
+    shop: &ShopAddress,
+    logs: &Path,
+    stop: &CancellationToken,
+) -> anyhow::Result<SelectedEmulator> {
+    let manual = ManualEmulator::new(shop.host.clone(), stop.clone());
+    prepared(Box::new(manual), logs, "external server: conditions are set manually").await
+}
+
+/// Prepares the requested emulator in the server's node, or the first that works and supports all conditions.
+///
+/// # Errors
+/// When the requested emulator, or each of them, does not work in the node.
+pub(crate) async fn select(
+    server: &NodeHandle,
     choice: EmulatorChoice,
     conditions: &[Condition],
     logs: &Path,
-    stop: &CancellationToken,
-) -> anyhow::Result<Chosen> {
-    if !backend.has_server() {
-        let manual = ManualEmulator::new(backend.shop().host.clone(), stop.clone());
-        return prepared(backend, Box::new(manual), logs, "external server: conditions are set manually").await;
-    }
+) -> anyhow::Result<SelectedEmulator> {
+    let tcset = || Box::new(TcsetEmulator::new(server.clone()));
+    let shaper = || Box::new(ShaperEmulator::new(server.clone()));
     match choice {
-        EmulatorChoice::Shaper => prepared(backend, Box::new(ShaperEmulator::default()), logs, "asked for").await,
-        EmulatorChoice::Tcset => {
-            prepared(backend, Box::new(TcsetEmulator), logs, "asked for").await.context("tcset does not work here")
-        }
+        EmulatorChoice::Shaper => prepared(shaper(), logs, "requested").await,
+        EmulatorChoice::Tcset => prepared(tcset(), logs, "requested").await.context("tcset does not work here"),
         EmulatorChoice::Auto => {
-            let tcset = match conditions.iter().try_for_each(|condition| TcsetEmulator.check_supported(condition)) {
-                Ok(()) => prepared(backend, Box::new(TcsetEmulator), logs, "it works in the server's node").await,
-                Err(cannot) => Err(cannot),
+            let selected = match conditions.iter().try_for_each(tcset::check_supported) {
+                Ok(()) => prepared(tcset(), logs, "it works in the server's node").await,
+                Err(unsupported) => Err(unsupported),
             };
-            let no_tcset = match tcset {
-                Ok(chosen) => return Ok(chosen),
+            let no_tcset = match selected {
+                Ok(selected) => return Ok(selected),
                 Err(error) => format!("{error:#}"),
             };
-            let why = format!("tcset does not work here: {no_tcset}");
-            match prepared(backend, Box::new(ShaperEmulator::default()), logs, &why).await {
-                Ok(chosen) => Ok(chosen),
+            let reason = format!("tcset does not work here: {no_tcset}");
+            match prepared(shaper(), logs, &reason).await {
+                Ok(selected) => Ok(selected),
                 Err(error) => bail!("no emulator works in the server's node\n  tcset: {no_tcset}\n  shaper: {error:#}"),
             }
         }
     }
 }
 
-async fn prepared(
-    backend: &dyn Backend,
-    mut emulator: Box<dyn Emulator>,
-    logs: &Path,
-    why: &str,
-) -> anyhow::Result<Chosen> {
-    emulator.prepare(backend, logs).await?;
-    let why = format!("emulator {}: {why}", emulator.name());
-    Ok(Chosen { emulator, why })
+async fn prepared(mut emulator: Box<dyn Emulator>, logs: &Path, reason: &str) -> anyhow::Result<SelectedEmulator> {
+    emulator.prepare(logs).await?;
+    let reason = format!("emulator {}: {reason}", emulator.name());
+    Ok(SelectedEmulator { emulator, reason })
 }
 
-/// Checks, without an environment, whether the emulator that was asked for can impose `condition`; `auto` takes one
-/// that can.
+/// Checks, without an environment, whether the requested emulator supports the condition; `auto` selects one that does.
 ///
 /// # Errors
-/// Names the part that it cannot express.
+/// Names the unsupported part.
 pub(crate) fn check_supported_by(choice: EmulatorChoice, is_manual: bool, condition: &Condition) -> anyhow::Result<()> {
     match choice {
         _ if is_manual => manual::check_supported(condition),
-        EmulatorChoice::Tcset => TcsetEmulator.check_supported(condition),
+        EmulatorChoice::Tcset => tcset::check_supported(condition),
         EmulatorChoice::Shaper | EmulatorChoice::Auto => Ok(()),
     }
-}
-
-/// Runs a command in the server's node that must succeed.
-async fn on_server(backend: &dyn Backend, command: NodeCommand) -> anyhow::Result<CommandOutput> {
-    backend.exec(Node::Server, &command).await?.success(&command)
 }

@@ -10,6 +10,7 @@ mod emulator;
 mod host_info;
 mod log;
 mod output;
+mod placement;
 mod program;
 mod run;
 mod scenario;

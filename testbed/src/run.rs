@@ -2,22 +2,25 @@
 
 mod admission;
 mod cell;
+mod cell_context;
 mod cell_line;
 mod clients;
 mod coordinator;
 pub(crate) mod environment;
 mod environment_loop;
+mod environment_spec;
 pub(crate) mod jobs;
 mod live_counts;
 mod probe_runner;
 mod programs;
 mod progress;
+mod request;
 mod resume;
+mod server;
 mod server_trace;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::rc::Rc;
 
 use anyhow::Context;
 use futures_util::future::join_all;
@@ -25,66 +28,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Backend, BackendFactory};
-use crate::emulator::EmulatorChoice;
 use crate::host_info;
 use crate::log;
 use crate::output::{complain, say};
-use crate::run::jobs::Jobs;
-use crate::scenario::Scenario;
+use crate::placement::Placement;
 use crate::scenario::plan;
-use crate::store::manifest::{ConditionControl, Manifest, Placement, RunStatus, SHAPED_DIRECTION, notes};
+use crate::store::manifest::{ConditionControl, Manifest, RunStatus, SHAPED_DIRECTION, notes};
 use crate::store::run_directory::RunDirectory;
 use crate::store::run_id::UtcTime;
 use coordinator::Coordinator;
 use model::Cell;
+pub(crate) use request::{FinishedRun, RunEnd, RunRequest};
 pub(crate) use resume::PreviousRun;
-
-/// A resolved run.
-pub(crate) struct RunRequest {
-    /// Scenario.
-    pub(crate) scenario: Scenario,
-    /// Seed of everything random.
-    pub(crate) seed: u64,
-    /// The run's id.
-    pub(crate) run_id: String,
-    /// The driver's temporary directory, locked while the driver lives.
-    pub(crate) temporary: PathBuf,
-    /// Directory in which results directories are created.
-    pub(crate) results: PathBuf,
-    /// The run to resume, if any.
-    pub(crate) earlier: Option<PreviousRun>,
-    /// Requested emulator.
-    pub(crate) emulator: EmulatorChoice,
-    /// Maximum number of cells in parallel.
-    pub(crate) jobs: Jobs,
-    /// Why this backend was selected.
-    pub(crate) backend_reason: String,
-    /// Placement, as requested.
-    pub(crate) placement: Placement,
-    /// When the command started.
-    pub(crate) began: Instant,
-}
-
-/// Outcome of a run, for the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RunEnd {
-    /// All cells are verified, the host was not overloaded, and the order check passed.
-    Verified,
-    /// A cell is unverified, failed or overloaded, or the order check did not pass.
-    NotAllVerified,
-    /// Interrupted by Ctrl-C.
-    Interrupted,
-}
-
-/// A run that has ended, with its results saved.
-pub(crate) struct FinishedRun {
-    /// Its results directory.
-    pub(crate) folder: RunDirectory,
-    /// Whether any operation was measured: otherwise there is nothing to report.
-    pub(crate) has_operations: bool,
-    /// Its outcome.
-    pub(crate) end: anyhow::Result<RunEnd>,
-}
 
 /// Runs the scenario. Nodes are removed and results are saved, also after a failure or an interrupt.
 ///
@@ -99,9 +54,9 @@ pub(crate) async fn run(
     let environments = request.jobs.environments(cells.len(), backends.sequential_reason())?;
     let backends = backends.for_environments(environments);
     let first = backends.first().context("no backend")?;
-    let (has_server, backend) = (first.has_server(), first.name());
+    let backend = first.name();
     let manifest = first_manifest(first.as_ref(), &request, &cells).await?;
-    let (directory, manifest, prior) = match request.earlier.take() {
+    let (directory, manifest, prior) = match request.previous.take() {
         Some(previous) => previous.resume(manifest)?,
         None => (RunDirectory::create(&request.results, &request.run_id)?, manifest, Default::default()),
     };
@@ -133,17 +88,15 @@ pub(crate) async fn run(
             ran.err().into_iter().for_each(|error| complain(&format!("{error:#}")));
             Ok(RunEnd::Interrupted)
         }
-        Ok(()) if coordinator.are_all_cells_reliable() && (!has_server || coordinator.orders_are_consistent()) => {
-            Ok(RunEnd::Verified)
-        }
+        Ok(()) if coordinator.are_all_cells_reliable() && coordinator.orders_are_consistent() => Ok(RunEnd::Verified),
         Ok(()) => Ok(RunEnd::NotAllVerified),
         Err(error) => Err(error),
     };
-    Ok(FinishedRun { folder: coordinator.directory, has_operations, end })
+    Ok(FinishedRun { directory: coordinator.directory, has_operations, end })
 }
 
 /// Runs all environments until they end; a failure of one stops all.
-async fn run_environments(coordinator: &Coordinator<'_>, backends: Vec<Box<dyn Backend>>) -> anyhow::Result<()> {
+async fn run_environments(coordinator: &Coordinator<'_>, backends: Vec<Rc<dyn Backend>>) -> anyhow::Result<()> {
     let (first, _) = watch::channel(None);
     let runs = backends.into_iter().zip(1..).map(|(backend, number)| {
         let first = &first;
@@ -164,6 +117,10 @@ async fn run_environments(coordinator: &Coordinator<'_>, backends: Vec<Box<dyn B
 }
 
 async fn first_manifest(backend: &dyn Backend, request: &RunRequest, cells: &[Cell]) -> anyhow::Result<Manifest> {
+    let condition_control = match request.placement.external_server {
+        Some(_) => ConditionControl::Manual,
+        None => ConditionControl::Automatic,
+    };
     Ok(Manifest {
         run_id: request.run_id.clone(),
         status: RunStatus::Incomplete,
@@ -182,7 +139,7 @@ async fn first_manifest(backend: &dyn Backend, request: &RunRequest, cells: &[Ce
         previous_attempts: Vec::new(),
         backend: backend.name().to_owned(),
         backend_reason: request.backend_reason.clone(),
-        placement: request.placement.clone(),
+        placement: Placement { backend: None, ..request.placement.clone() },
         backend_info: backend.info().await?,
         emulator: String::new(),
         emulator_reason: String::new(),
@@ -195,7 +152,7 @@ async fn first_manifest(backend: &dyn Backend, request: &RunRequest, cells: &[Ce
         node_startup_s: None,
         order_check: None,
         order_check_skipped: false,
-        notes: notes(&request.scenario, backend.has_server()),
-        condition_control: if backend.has_server() { ConditionControl::Automatic } else { ConditionControl::Manual },
+        notes: notes(&request.scenario, condition_control),
+        condition_control,
     })
 }

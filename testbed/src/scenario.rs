@@ -153,6 +153,7 @@ impl Scenario {
         if loss.iter().chain(combined.iter().map(|condition| &condition.loss)).any(|loss| loss.fraction() >= 1.0) {
             bail!("invalid loss 100%: must be below 100%");
         }
+        self.workload.check(self.clients.get()).map_err(anyhow::Error::msg)?;
         Ok(self)
     }
 }
@@ -201,7 +202,7 @@ pub(crate) mod tests {
             ("repetitions = 0", "repetitions: invalid number '0'"),
             ("duration = '10ms'", "duration: invalid duration '10ms': must be at least 1s"),
             ("[workload]\nusers = -1", "workload.users: invalid number '-1'"),
-            ("[workload]\narrival_rate = '2000000/s'", "workload.arrival_rate: invalid arrival rate '2000000/s'"),
+            ("[workload]\narrival_rate = '0/s'", "workload.arrival_rate: invalid arrival rate '0/s'"),
             ("[shop]\npassword_memory_kib = 7", "shop.password_memory_kib: invalid number '7'"),
             ("[shop]\ndurability = 'none'", "shop.durability"),
             ("client = 9", "unknown field `client`"),

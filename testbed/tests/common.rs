@@ -217,13 +217,18 @@ impl Running {
     /// Waits until a client of the first environment has written a row of this cell that matches, for backend netns.
     pub(crate) fn wait_for_row(&self, client: &str, cell: &str, matches: impl Fn(&BTreeMap<String, String>) -> bool) {
         let csv = self.environment_directory().join(client).join("samples.csv");
+        let pid = self.wait_for_child(&["workload", cell, client]);
         let deadline = Instant::now() + WAIT_TIMEOUT;
         let is_written = || {
+            // Until the client of this cell has opened the file, it contains rows of the previous cell.
+            if !has_open(pid, &csv) {
+                return false;
+            }
             let text = fs::read_to_string(&csv).unwrap_or_default();
             // What follows the last line break is an incomplete row.
             let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
             let mut rows = csv::Reader::from_reader(complete.as_bytes()).into_deserialize::<BTreeMap<String, String>>();
-            rows.any(|row| row.is_ok_and(|row| row["cell"] == cell && matches(&row)))
+            rows.any(|row| row.is_ok_and(|row| matches(&row)))
         };
         while !is_written() {
             assert!(Instant::now() < deadline, "{client} wrote no such row of {cell}");
@@ -266,6 +271,12 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns whether a process has a file open.
+fn has_open(pid: Pid, path: &Path) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok()).any(|open| open == path)
 }
 
 fn command_line(pid: Pid) -> String {

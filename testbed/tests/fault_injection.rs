@@ -136,7 +136,7 @@ impl Drop for TestShaper {
 fn server_and_shaper(running: &Running) -> (Inside, Pid) {
     running.wait_for_child(&["workload", "delay-0-r1"]);
     running.wait_for_rows("client-1", "delay-0-r1");
-    (Inside(running.wait_for_child(&["shop-server", "--database"])), running.wait_for_child(&["shaper", "run"]))
+    (Inside(running.wait_for_child(&["shop-server", "--config"])), running.wait_for_child(&["shaper", "run"]))
 }
 
 /// Replaces the shaper in the node by a fake that shapes nothing and reports the requested condition as active.

@@ -135,7 +135,7 @@ fn check_report_is_identical(finished: &Finished, run: &RunFiles) {
 
 fn a_cell_with_delayed_commits_is_marked_as_stalled_by_the_server() {
     let running = Running::start(&short("--duration 5s --delay 20ms --users 16"));
-    let server = running.wait_for_child(&["shop-server", "--database"]);
+    let server = running.wait_for_child(&["shop-server", "--config"]);
     running.wait_for_rows("client-1", "delay-20ms-r1");
     // Through the process's root: the tmpfs with the database is mounted only for the driver and its children.
     let directory = running.server_work_dir().strip_prefix("/").unwrap().join("memory");
@@ -208,7 +208,7 @@ fn a_server_that_is_killed_fails_its_cell_and_the_run_continues() {
     let mut running = Running::start(&short(INTERFERED));
     running.wait_for_line("1/3 ");
     running.wait_for_child(&["workload", "delay-20ms-r1"]);
-    let server = running.wait_for_child(&["shop-server", "--database"]);
+    let server = running.wait_for_child(&["shop-server", "--config"]);
     kill(server, Signal::SIGKILL).unwrap();
     let finished = running.end();
     assert_eq!(finished.code(), Some(3), "{}", finished.printed());
@@ -260,7 +260,7 @@ fn invalid_usage_is_rejected_with_the_accepted_form() {
     for (arguments, code, expected) in [
         (vec!["run", "--rate", "1Mps"], 2, "1Mps"),
         (vec!["run", "--duration", "30"], 2, "30s"),
-        (vec!["run", "--clients", "0"], 2, "invalid clients '0'"),
+        (vec!["run", "--clients", "0"], 2, "'--clients <1..1000>': invalid number '0'"),
         (vec!["run", "--scenario", "none-such"], 2, "none-such"),
         (vec!["report", "none-such"], 2, "manifest.json"),
         (vec!["fly"], 2, "fly"),

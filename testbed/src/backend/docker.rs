@@ -1,9 +1,8 @@
-//! Nodes as containers of one or several Docker engines.
+//! Nodes as containers on one or several Docker hosts.
 //!
-//! On one engine, server and clients share a network of their own. On several, or when the server's engine is named,
-//! the server's ports are published and clients reach them from outside, as virtual users on other hosts do. A node's
-//! container only waits; everything is started in it by exec, as in the other engines. Containers and networks carry
-//! the run's id as a label, so that `testbed clean` finds what a killed driver left.
+//! On one Docker host, server and clients share a dedicated network. On several, the server's ports are published and
+//! clients connect to them from the other hosts. A node's container only waits: programs are started in it by exec.
+//! Containers and networks have the run's id as a label, so that `testbed clean` finds those left by a killed run.
 
 mod docker_host;
 mod exec;
@@ -14,8 +13,10 @@ mod tunnel;
 mod unsupported;
 mod url;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -30,60 +31,69 @@ pub(super) use remove::is_missing;
 pub(super) use specs::{
     CLIENT_CAPABILITIES, MAX_MEMORY_BYTES, MAX_PROCESSES, NetworkKind, capabilities, labels, names,
 };
-pub(crate) use url::{check_url, url_or_default};
+use tunnel::Tunnel;
+pub(crate) use url::url_or_default;
 
-/// The images of the two kinds of node; `compose.yaml` and `docker/` build them under these names.
+/// Images of the server's and the clients' nodes; `compose.yaml` and `docker/` build them under these names.
 pub(crate) const IMAGES: [&str; 2] = ["testbed-shop-server:latest", "testbed-shop-client:latest"];
 
-/// What to do when they are missing or old, for the user.
+/// How to build missing or outdated images, for messages.
 pub(crate) const HOW_TO_BUILD_IMAGES: &str = "`docker compose build`, or docker/offline.sh where nothing can be pulled";
 
-/// The label with the run's id on everything that is made.
+/// Label with the run's id, on everything that is created.
 const RUN_LABEL: &str = "testbed.run";
-/// The label with the name of the driver's host.
+/// Label with the name of the driver's host.
 const HOST_LABEL: &str = "testbed.host";
-/// The label with the driver's temporary directory, which is locked as long as the driver lives.
+/// Label with the driver's temporary directory, which is locked while the driver lives.
 const LOCK_DIR_LABEL: &str = "testbed.lock_dir";
 
-/// Where in a container our programs write.
+/// Working directory of the testbed's programs in a container.
 pub(super) const WORK_DIR: &str = "/testbed";
 
-/// How clients get to the shop.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ShopAccess {
-    /// Server and clients are on one network of one engine.
-    OneNetwork,
-    /// By ports that the server's engine publishes.
-    Published(ShopAddress),
-    /// The server is external; there is no server node.
-    Elsewhere(ShopAddress),
+/// Checks the syntax of a Docker host's URL.
+///
+/// # Errors
+/// When it is invalid; the error states the accepted forms.
+pub(crate) fn check_url(url: &str) -> anyhow::Result<()> {
+    if url.starts_with("ssh:") { Tunnel::check(url) } else { DockerHost::unchecked(url).map(drop) }
 }
 
-/// Containers of Docker engines.
+/// How clients reach the shop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum ShopAccess {
+    /// Through a network of one Docker host, which has server and clients.
+    OneNetwork,
+    /// Through ports that the server's Docker host publishes.
+    Published(ShopAddress),
+    /// The server is external; there is no server node.
+    External(ShopAddress),
+}
+
+/// Containers on Docker hosts.
 pub(crate) struct DockerBackend {
-    /// The engines, each once.
+    /// Docker hosts, each once.
     docker_hosts: Vec<DockerHost>,
-    /// Where the server is, if there is one: an index into `sites`.
+    /// The server's Docker host, an index into `docker_hosts`.
     server: usize,
-    /// Where clients are, in turn: indexes into `sites`.
+    /// Docker hosts of the clients, assigned round-robin: indices into `docker_hosts`.
     clients: Vec<usize>,
-    reach: ShopAccess,
-    /// Where clients find the shop; known when the nodes are up.
-    shop: ShopAddress,
-    /// What is up.
-    plan: Option<EnvironmentSpec>,
+    access: ShopAccess,
+    /// Where clients reach the shop; known once the nodes are up.
+    shop: RefCell<ShopAddress>,
+    /// Specification of the nodes that are up.
+    spec: RefCell<Option<Rc<EnvironmentSpec>>>,
 }
 
 impl DockerBackend {
-    /// All nodes on one engine.
+    /// Places all nodes on one Docker host.
     pub(crate) fn on_one(docker_host: DockerHost) -> Self {
         Self::with(vec![docker_host], 0, vec![0], ShopAccess::OneNetwork)
     }
 
-    /// The server on one engine and the clients on the others in turn. BackendFactory that are named twice are one.
+    /// Places the server on one Docker host and the clients round-robin on others. A Docker host given twice counts once.
     ///
     /// # Errors
-    /// When clients would be on the server's engine: from there, published ports lead through its proxy or nowhere.
+    /// When clients would be on the server's Docker host: from there, published ports lead through its proxy or nowhere.
     pub(crate) fn on_several(
         server: DockerHost,
         others: Vec<DockerHost>,
@@ -95,8 +105,9 @@ impl DockerBackend {
             let known = docker_hosts.iter().position(|known| known.id() == docker_host.id());
             if known == Some(0) {
                 bail!(
-                    "{} is the server's Docker host (same id, same host name): clients on the server's host do not reach its published ports as others do; \
-                     name other engines for them, or none for everything on one",
+                    "{} is the server's Docker host (same id, same host name): clients on the server's host do not reach \
+                     its published ports as others do; give other Docker hosts for the clients, or none to place all \
+                     nodes on one",
                     docker_host.url()
                 );
             }
@@ -108,20 +119,20 @@ impl DockerBackend {
         Ok(Self::with(docker_hosts, 0, clients, ShopAccess::Published(published)))
     }
 
-    /// Clients only, for an external server.
+    /// Places clients only, for an external server.
     pub(crate) fn clients_only(mut docker_hosts: Vec<DockerHost>, shop: ShopAddress) -> Self {
         let mut seen = HashSet::new();
         docker_hosts.retain(|docker_host| seen.insert(docker_host.id()));
         let clients = (0..docker_hosts.len()).collect();
-        Self::with(docker_hosts, 0, clients, ShopAccess::Elsewhere(shop))
+        Self::with(docker_hosts, 0, clients, ShopAccess::External(shop))
     }
 
-    fn with(docker_hosts: Vec<DockerHost>, server: usize, clients: Vec<usize>, reach: ShopAccess) -> Self {
-        let shop = match &reach {
+    fn with(docker_hosts: Vec<DockerHost>, server: usize, clients: Vec<usize>, access: ShopAccess) -> Self {
+        let shop = match &access {
             ShopAccess::OneNetwork => ShopAddress::of_node(&""),
-            ShopAccess::Published(shop) | ShopAccess::Elsewhere(shop) => shop.clone(),
+            ShopAccess::Published(shop) | ShopAccess::External(shop) => shop.clone(),
         };
-        Self { docker_hosts, server, clients, reach, shop, plan: None }
+        Self { docker_hosts, server, clients, access, shop: RefCell::new(shop), spec: RefCell::default() }
     }
 
     fn docker_host(&self, node: Node) -> &DockerHost {
@@ -131,33 +142,32 @@ impl DockerBackend {
         }]
     }
 
-    fn plan(&self) -> anyhow::Result<&EnvironmentSpec> {
-        self.plan.as_ref().context("the environment is not up")
+    fn spec(&self) -> anyhow::Result<Rc<EnvironmentSpec>> {
+        self.spec.borrow().clone().context("the environment is not up")
     }
 
     fn container(&self, node: Node) -> anyhow::Result<String> {
-        Ok(names::node(&self.plan()?.run_id, node))
+        Ok(names::node(&self.spec()?.run_id, node))
     }
 
-    /// The nodes that there are.
-    fn nodes(&self, plan: &EnvironmentSpec) -> Vec<Node> {
-        if self.has_server() { plan.nodes().collect() } else { plan.client_nodes().collect() }
+    fn nodes(&self, spec: &EnvironmentSpec) -> Vec<Node> {
+        if self.has_server() { spec.nodes().collect() } else { spec.client_nodes().collect() }
     }
 
-    async fn make_node(&self, node: Node, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        let publish = match (&self.reach, node) {
+    async fn create_node(&self, node: Node, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+        let publish = match (&self.access, node) {
             (ShopAccess::Published(shop), Node::Server) => Some(shop),
             _ => None,
         };
-        self.docker_host(node).make_node(node, plan, publish).await
+        self.docker_host(node).make_node(node, spec, publish).await
     }
 
-    /// On one network only the engine knows the address.
-    async fn find_shop(&mut self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        if self.reach == ShopAccess::OneNetwork {
-            let (container, network) = (names::node(&plan.run_id, Node::Server), names::network(&plan.run_id));
+    /// Queries the server's address: on one network, Docker assigns it.
+    async fn find_shop(&self, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+        if self.access == ShopAccess::OneNetwork {
+            let (container, network) = (names::node(&spec.run_id, Node::Server), names::network(&spec.run_id));
             let address = self.docker_host(Node::Server).address_of(&container, &network).await?;
-            self.shop = ShopAddress::of_node(&address);
+            self.shop.replace(ShopAddress::of_node(&address));
         }
         Ok(())
     }
@@ -169,27 +179,27 @@ impl Backend for DockerBackend {
         "docker"
     }
 
-    async fn up(&mut self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        // Set first: `down` must find what a failure below leaves half done.
-        self.plan = Some(plan.clone());
-        let kind = if self.reach == ShopAccess::OneNetwork { NetworkKind::Closed } else { NetworkKind::Open };
-        // All of them, also after a failure: the daemon would create the rest later, and nothing would remove it.
-        let networks = join_all(self.docker_hosts.iter().map(|docker_host| docker_host.make_network(plan, kind))).await;
+    async fn up(&self, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+        // Set first: after a failure below, `down` removes what was created until then.
+        self.spec.replace(Some(Rc::new(spec.clone())));
+        let kind = if self.access == ShopAccess::OneNetwork { NetworkKind::Closed } else { NetworkKind::Open };
+        // All are awaited, also after a failure: otherwise the daemon could create one after `down`.
+        let networks = join_all(self.docker_hosts.iter().map(|docker_host| docker_host.make_network(spec, kind))).await;
         networks.into_iter().collect::<anyhow::Result<()>>()?;
-        let made = join_all(self.nodes(plan).into_iter().map(|node| self.make_node(node, plan))).await;
-        made.into_iter().collect::<anyhow::Result<()>>()?;
-        self.find_shop(plan).await
+        let created = join_all(self.nodes(spec).into_iter().map(|node| self.create_node(node, spec))).await;
+        created.into_iter().collect::<anyhow::Result<()>>()?;
+        self.find_shop(spec).await
     }
 
-    fn shop(&self) -> &ShopAddress {
-        &self.shop
+    fn shop(&self) -> ShopAddress {
+        self.shop.borrow().clone()
     }
 
     fn has_server(&self) -> bool {
-        !matches!(self.reach, ShopAccess::Elsewhere(_))
+        !matches!(self.access, ShopAccess::External(_))
     }
 
-    fn folder(&self, _node: Node) -> String {
+    fn work_dir(&self, _node: Node) -> String {
         WORK_DIR.to_owned()
     }
 
@@ -210,68 +220,67 @@ impl Backend for DockerBackend {
     }
 
     fn clients_by_host(&self) -> Vec<Node> {
-        let clients = self.plan.as_ref().map_or(0, |plan| plan.clients);
-        let machines = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
-        (1..=clients.min(machines)).map(Node::Client).collect()
+        // Clients are assigned round-robin, so the first of them are on different Docker hosts.
+        let clients = self.spec.borrow().as_ref().map_or(0, |spec| spec.clients);
+        let hosts = u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        (1..=clients.min(hosts)).map(Node::Client).collect()
     }
 
-    fn sysctls(&self, plan: &EnvironmentSpec) -> BTreeMap<String, String> {
-        // What one engine's kernel lacks is left out in its nodes only, but is no setting of the run any more.
-        let mut common = plan.all_sysctls();
+    fn sysctls(&self, spec: &EnvironmentSpec) -> BTreeMap<String, String> {
+        // A setting that one host's kernel does not support is omitted on that host only, but the nodes no longer share it.
+        let mut common = spec.all_sysctls();
         for docker_host in &self.docker_hosts {
-            let there = docker_host.sysctls(plan);
-            common.retain(|name, _| there.contains_key(name));
+            let supported = docker_host.sysctls(spec);
+            common.retain(|name, _| supported.contains_key(name));
         }
         common
     }
 
     async fn is_local(&self) -> bool {
-        let Some(plan) = &self.plan else { return false };
-        let nodes = self.nodes(plan);
+        let Ok(spec) = self.spec() else { return false };
+        let nodes = self.nodes(&spec);
         for docker_host in &self.docker_hosts {
-            // A node's word, since a driver in a container has another host name than its engine.
+            // The boot id identifies the host: a driver in a container has a different host name.
             let Some(node) = nodes.iter().find(|node| self.docker_host(**node).url() == docker_host.url()) else {
                 continue;
             };
-            let requested = self.exec(*node, &NodeCommand::installed("cat", [host_info::BOOT_ID])).await;
-            let told = requested.ok().map(|answer| answer.stdout.trim().to_owned());
-            if told.is_none() || told != host_info::boot_id() {
+            let output = self.exec(*node, &NodeCommand::installed("cat", [host_info::BOOT_ID])).await;
+            let boot_id = output.ok().map(|output| output.stdout.trim().to_owned());
+            if boot_id.is_none() || boot_id != host_info::boot_id() {
                 return false;
             }
         }
         true
     }
 
-    async fn recreate(&mut self, node: Node) -> anyhow::Result<()> {
-        let plan = self.plan()?.clone();
-        self.docker_host(node).remove_container(&names::node(&plan.run_id, node)).await?;
-        self.make_node(node, &plan).await?;
-        if node == Node::Server { self.find_shop(&plan).await } else { Ok(()) }
+    async fn recreate(&self, node: Node) -> anyhow::Result<()> {
+        let spec = self.spec()?;
+        self.docker_host(node).remove_container(&names::node(&spec.run_id, node)).await?;
+        self.create_node(node, &spec).await?;
+        if node == Node::Server { self.find_shop(&spec).await } else { Ok(()) }
     }
 
-    async fn down(&mut self) -> anyhow::Result<()> {
-        let Some(plan) = self.plan.clone() else { return Ok(()) };
-        let nodes = self.nodes(&plan);
+    async fn down(&self) -> anyhow::Result<()> {
+        let Ok(spec) = self.spec() else { return Ok(()) };
+        let nodes = self.nodes(&spec).into_iter();
+        let containers = nodes.map(|node| (node, names::node(&spec.run_id, node)));
         let removed =
-            join_all(nodes.iter().map(|node| async {
-                self.docker_host(*node).remove_container(&names::node(&plan.run_id, *node)).await
-            }))
-            .await;
-        let network = names::network(&plan.run_id);
+            join_all(containers.map(async |(node, name)| self.docker_host(node).remove_container(&name).await)).await;
+        let network = names::network(&spec.run_id);
         let networks = join_all(self.docker_hosts.iter().map(|docker_host| docker_host.remove_network(&network))).await;
         removed.into_iter().chain(networks).collect::<anyhow::Result<()>>()?;
-        self.plan = None;
+        self.spec.take();
         Ok(())
     }
 
     async fn info(&self) -> anyhow::Result<serde_json::Value> {
-        let mut backends = Vec::new();
+        let mut docker_hosts = Vec::new();
         for docker_host in &self.docker_hosts {
-            backends.push(docker_host.info().await?);
+            docker_hosts.push(docker_host.info().await?);
         }
         let clients: Vec<&str> = self.clients.iter().map(|index| self.docker_hosts[*index].url()).collect();
         let server = self.has_server().then(|| self.docker_hosts[self.server].url());
-        Ok(serde_json::json!({ "docker_hosts": backends, "server_host": server, "client_hosts": clients }))
+        Ok(serde_json::json!({ "docker_hosts": docker_hosts, "server_host": server, "client_hosts": clients }))
     }
 }
 
@@ -279,7 +288,7 @@ impl Backend for DockerBackend {
 pub(super) mod tests {
     use super::*;
 
-    pub(in super::super) use super::specs::tests::plan;
+    pub(in super::super) use super::specs::tests::spec;
 
     #[test]
     fn compose_builds_the_images_that_runs_use() {
@@ -290,7 +299,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn clients_are_dealt_out_to_the_engines_in_turn_and_an_engine_named_twice_is_one() {
+    async fn clients_are_assigned_round_robin_and_a_docker_host_given_twice_counts_once() {
         let docker_host = |url: &str| DockerHost::unchecked(url).unwrap();
         let shop = ShopAddress::published("192.0.2.1", 5000).unwrap();
         let [a, b, c] = ["tcp://192.0.2.1:2375", "tcp://192.0.2.2:2375", "tcp://192.0.2.3:2375"];

@@ -1,43 +1,45 @@
 //! Creates one backend per environment, so that cells can be measured in parallel, each in its own network.
 
+use std::rc::Rc;
+
 use crate::backend::Backend;
 
-/// What makes the engine of each environment of a run.
+/// Creates the backends of a run's environments.
 pub(crate) enum BackendFactory {
-    /// Any number, numbered from 1.
-    Several(Box<dyn Fn(u32) -> Box<dyn Backend>>),
-    /// A single one.
+    /// Any number of environments, numbered from 1.
+    Several(Box<dyn Fn(u32) -> Rc<dyn Backend>>),
+    /// One environment.
     One {
-        /// It.
-        backend: Box<dyn Backend>,
-        /// Why no more, for the user.
-        why: &'static str,
+        /// Its backend.
+        backend: Rc<dyn Backend>,
+        /// Why cells cannot run in parallel.
+        sequential_reason: &'static str,
     },
 }
 
 impl BackendFactory {
-    /// BackendFactory that `make` makes.
-    pub(crate) fn several<E: Backend + 'static>(make: impl Fn(u32) -> E + 'static) -> Self {
-        Self::Several(Box::new(move |environment| Box::new(make(environment))))
+    /// Returns a factory for any number of environments.
+    pub(crate) fn several<B: Backend + 'static>(create: impl Fn(u32) -> B + 'static) -> Self {
+        Self::Several(Box::new(move |environment| Rc::new(create(environment))))
     }
 
-    /// This one only.
-    pub(crate) fn one(backend: impl Backend + 'static, why: &'static str) -> Self {
-        Self::One { backend: Box::new(backend), why }
+    /// Returns a factory for one environment.
+    pub(crate) fn one(backend: impl Backend + 'static, sequential_reason: &'static str) -> Self {
+        Self::One { backend: Rc::new(backend), sequential_reason }
     }
 
-    /// Why there can be but one environment, if so.
+    /// Returns why cells cannot run in parallel, if so.
     pub(crate) fn sequential_reason(&self) -> Option<&'static str> {
         match self {
             Self::Several(_) => None,
-            Self::One { why, .. } => Some(why),
+            Self::One { sequential_reason, .. } => Some(sequential_reason),
         }
     }
 
-    /// The engines of so many environments, as far as there can be more than one.
-    pub(crate) fn for_environments(self, environments: u32) -> Vec<Box<dyn Backend>> {
+    /// Creates the backends of this many environments, or of one if there can be only one.
+    pub(crate) fn for_environments(self, environments: u32) -> Vec<Rc<dyn Backend>> {
         match self {
-            Self::Several(make) => (1..=environments.max(1)).map(make).collect(),
+            Self::Several(create) => (1..=environments.max(1)).map(create).collect(),
             Self::One { backend, .. } => vec![backend],
         }
     }

@@ -1,5 +1,5 @@
-//! Clients as plain processes on this host, in its own network: for a shop elsewhere when there is no Docker here. No
-//! server's node, and nothing of the host's network is changed.
+//! Clients as plain processes in this host's network, for an external server on a host without Docker. There is no
+//! server node, and the host's network is not changed.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,25 +16,25 @@ use crate::backend::{Backend, CommandOutput, EnvironmentSpec, Node, NodeCommand,
 
 /// Clients on this host.
 pub(crate) struct HostBackend {
-    /// Where the clients' directories are; removed by its owner, not here.
-    folder: PathBuf,
+    /// Parent of the clients' directories; removed by its owner.
+    directory: PathBuf,
     shop: ShopAddress,
-    clients: Vec<Node>,
-    children: RefCell<LocalProcesses>,
+    clients: RefCell<Vec<Node>>,
+    processes: LocalProcesses,
 }
 
 impl HostBackend {
-    /// Clients for this shop, with their directories below `folder`.
-    pub(crate) fn new(folder: PathBuf, shop: ShopAddress) -> Self {
-        Self { folder, shop, clients: Vec::new(), children: RefCell::default() }
+    /// Creates a backend for clients of this shop, with their directories below `directory`.
+    pub(crate) fn new(directory: PathBuf, shop: ShopAddress) -> Self {
+        Self { directory, shop, clients: RefCell::default(), processes: LocalProcesses::default() }
     }
 
-    fn make_folder(&self, node: Node) -> anyhow::Result<()> {
-        let folder = self.folder.join(node.to_string());
-        std::fs::create_dir_all(&folder).with_context(|| format!("making the directory {}", folder.display()))
+    fn create_directory(&self, node: Node) -> anyhow::Result<()> {
+        let directory = self.directory.join(node.to_string());
+        std::fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))
     }
 
-    fn refuse_server(node: Node) -> anyhow::Result<()> {
+    fn check_client(node: Node) -> anyhow::Result<()> {
         if node == Node::Server {
             bail!("external server: no program can be run on its host");
         }
@@ -48,31 +48,31 @@ impl Backend for HostBackend {
         "host"
     }
 
-    async fn up(&mut self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        self.clients = plan.client_nodes().collect();
-        self.clients.iter().try_for_each(|node| self.make_folder(*node))
+    async fn up(&self, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+        self.clients.replace(spec.client_nodes().collect());
+        spec.client_nodes().try_for_each(|node| self.create_directory(node))
     }
 
-    fn shop(&self) -> &ShopAddress {
-        &self.shop
+    fn shop(&self) -> ShopAddress {
+        self.shop.clone()
     }
 
     fn has_server(&self) -> bool {
         false
     }
 
-    fn folder(&self, node: Node) -> String {
-        self.folder.join(node.to_string()).display().to_string()
+    fn work_dir(&self, node: Node) -> String {
+        self.directory.join(node.to_string()).display().to_string()
     }
 
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<CommandOutput> {
-        Self::refuse_server(node)?;
+        Self::check_client(node)?;
         in_time(local_processes::run(command, None)).await.with_context(|| format!("running `{command}` as {node}"))
     }
 
     async fn spawn(&self, node: Node, command: &NodeCommand, log: &Path) -> anyhow::Result<NodeProcess> {
-        Self::refuse_server(node)?;
-        let spawned = self.children.borrow_mut().spawn(node, command, None, log);
+        Self::check_client(node)?;
+        let spawned = self.processes.spawn(node, command, None, log);
         spawned.with_context(|| format!("starting `{command}` as {node}"))
     }
 
@@ -81,11 +81,11 @@ impl Backend for HostBackend {
     }
 
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
-        Self::refuse_server(node)?;
-        self.children.borrow().cpu_time(node)
+        Self::check_client(node)?;
+        self.processes.cpu_time(node)
     }
 
-    fn sysctls(&self, _plan: &EnvironmentSpec) -> BTreeMap<String, String> {
+    fn sysctls(&self, _spec: &EnvironmentSpec) -> BTreeMap<String, String> {
         BTreeMap::new()
     }
 
@@ -93,16 +93,16 @@ impl Backend for HostBackend {
         true
     }
 
-    async fn recreate(&mut self, node: Node) -> anyhow::Result<()> {
-        self.children.get_mut().kill(node).await;
-        let folder = self.folder(node);
-        std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {folder}"))?;
-        self.make_folder(node)
+    async fn recreate(&self, node: Node) -> anyhow::Result<()> {
+        self.processes.kill(node).await;
+        let directory = self.work_dir(node);
+        std::fs::remove_dir_all(&directory).with_context(|| format!("emptying {directory}"))?;
+        self.create_directory(node)
     }
 
-    async fn down(&mut self) -> anyhow::Result<()> {
-        for node in std::mem::take(&mut self.clients) {
-            self.children.get_mut().kill(node).await;
+    async fn down(&self) -> anyhow::Result<()> {
+        for node in self.clients.take() {
+            self.processes.kill(node).await;
         }
         Ok(())
     }

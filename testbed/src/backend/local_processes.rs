@@ -1,5 +1,6 @@
-//! Processes on this host, in namespaces or not: tied to the driver's life, ended by their ids.
+//! Processes on this host, optionally in network namespaces. They end with the driver.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -18,22 +19,22 @@ use tokio::sync::{mpsc, watch};
 use crate::backend::node_process::{ExitStatus, NodeProcess};
 use crate::backend::{CommandOutput, Executable, Node, NodeCommand};
 
-/// Lines of a process's stdout that may wait to be read.
-const LINES_WAITING: usize = 1_024;
+/// Maximum number of unread lines of a process's stdout.
+const MAX_UNREAD_LINES: usize = 1_024;
 
 /// The long-running processes of all nodes.
 #[derive(Default)]
-pub(crate) struct LocalProcesses(BTreeMap<Node, Vec<Running>>);
+pub(crate) struct LocalProcesses(RefCell<BTreeMap<Node, Vec<Running>>>);
 
-/// One of them.
+/// A process started here.
 struct Running {
-    /// Its process id, valid until `exit` says otherwise: the child is reaped in the same task that then tells.
+    /// Process id. Valid while `exit` is `None`: the task that reaps the child sets `exit`.
     pid: Pid,
-    /// `Some` once it has ended.
+    /// Exit status, once it has ended.
     exit: watch::Receiver<Option<ExitStatus>>,
 }
 
-/// Runs a command to its end, in a network namespace if one is given.
+/// Runs a command until it ends, in a network namespace if one is given.
 pub(crate) async fn run(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<CommandOutput> {
     let mut prepared = prepare(command, namespace)?;
     let output = prepared.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output().await?;
@@ -47,7 +48,7 @@ pub(crate) async fn run(command: &NodeCommand, namespace: Option<OwnedFd>) -> an
 impl LocalProcesses {
     /// Starts a command, in a network namespace if one is given.
     pub(crate) fn spawn(
-        &mut self,
+        &self,
         node: Node,
         command: &NodeCommand,
         namespace: Option<OwnedFd>,
@@ -57,39 +58,42 @@ impl LocalProcesses {
         let log = log.context("opening its log file")?;
         let mut prepared = prepare(command, namespace)?;
         let mut child = prepared.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).spawn()?;
-        let pid = child.id().context("it ended at once")?;
+        let pid = child.id().context("it has ended already")?;
         let stdin = child.stdin.take().context("it has no stdin")?;
         let stdout = child.stdout.take().context("it has no stdout")?;
-        let (sender, lines) = mpsc::channel(LINES_WAITING);
-        let (tell_exit, exit) = watch::channel(None);
-        tokio::spawn(follow(child, stdout, sender, tell_exit));
+        let (sender, lines) = mpsc::channel(MAX_UNREAD_LINES);
+        let (exit_sender, exit) = watch::channel(None);
+        tokio::spawn(follow(child, stdout, sender, exit_sender));
         let pid = Pid::from_raw(i32::try_from(pid).context("its process id is too large")?);
-        self.0.entry(node).or_default().push(Running { pid, exit: exit.clone() });
+        self.0.borrow_mut().entry(node).or_default().push(Running { pid, exit: exit.clone() });
         Ok(NodeProcess::new(format!("`{command}` in {node}"), lines, Box::pin(stdin), exit))
     }
 
-    /// Ends all processes of a node and waits until they are gone.
-    pub(crate) async fn kill(&mut self, node: Node) {
-        for mut running in self.0.remove(&node).unwrap_or_default() {
+    /// Kills all processes of a node and waits until they have ended.
+    pub(crate) async fn kill(&self, node: Node) {
+        let processes = self.0.borrow_mut().remove(&node).unwrap_or_default();
+        for mut running in processes {
             if running.exit.borrow().is_none() {
-                // It may end by itself between the look and the signal: it is gone either way.
+                // It may have ended since the check above: then the signal has no effect.
                 let _ = kill(running.pid, Signal::SIGKILL);
                 let _ = running.exit.wait_for(Option::is_some).await;
             }
         }
     }
 
-    /// User and system time of a node's living processes, from `/proc/PID/stat` (see proc(5)).
+    /// Returns the user and system time of a node's running processes, from `/proc/PID/stat` (see proc(5)).
     pub(crate) fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
         let per_second =
-            sysconf(SysconfVar::CLK_TCK).ok().flatten().context("the length of a clock tick is unknown")?;
-        let living = self.0.get(&node).into_iter().flatten().filter(|running| running.exit.borrow().is_none());
-        let ticks: u64 = living.filter_map(|running| cpu_ticks(running.pid)).sum();
+            sysconf(SysconfVar::CLK_TCK).ok().flatten().context("the duration of a clock tick is unknown")?;
+        let processes = self.0.borrow();
+        let running = processes.get(&node).into_iter().flatten().filter(|process| process.exit.borrow().is_none());
+        let ticks: u64 = running.filter_map(|process| cpu_ticks(process.pid)).sum();
         Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
     }
 }
 
-/// utime + stime, fields 14 and 15; the name before them may hold anything, but ends at the last parenthesis.
+/// Returns utime + stime, fields 14 and 15. The name before them may contain any character, but ends at the last
+/// parenthesis.
 fn cpu_ticks(pid: Pid) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after_name = &stat[stat.rfind(')')? + 1..];
@@ -99,7 +103,7 @@ fn cpu_ticks(pid: Pid) -> Option<u64> {
     Some(user + system)
 }
 
-/// A command that is tied to the driver, with none of its settings.
+/// Returns a process that ends with the driver and does not inherit settings of the shop's programs.
 fn prepare(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<Command> {
     let mut prepared = match command.executable {
         Executable::Program(program) => {
@@ -109,7 +113,7 @@ fn prepare(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<
         }
         Executable::Installed(name) => Command::new(name),
     };
-    // The shop's programs take settings from SHOP_…: those of the driver's own environment are not the run's.
+    // The shop's programs read settings from variables SHOP_…: those of the driver's environment are not the run's.
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SHOP_")) {
         prepared.env_remove(name);
     }
@@ -118,11 +122,11 @@ fn prepare(command: &NodeCommand, namespace: Option<OwnedFd>) -> anyhow::Result<
     Ok(prepared)
 }
 
-/// Has the process enter the namespace if there is one, get no signals from the terminal and die with the driver.
+/// Makes a process enter the namespace, if one is given, ignore signals of the terminal, and end with the driver.
 pub(super) fn tie_to_driver(command: &mut Command, namespace: Option<OwnedFd>) {
     command.process_group(0).kill_on_drop(true);
     let driver = nix::unistd::getpid();
-    // SAFETY: between fork and exec only async-signal-safe calls are made (setns, prctl, getppid), nothing allocates.
+    // SAFETY: between fork and exec, only async-signal-safe functions run (setns, prctl, getppid); nothing allocates.
     unsafe {
         command.pre_exec(move || {
             if let Some(namespace) = &namespace {
@@ -138,22 +142,22 @@ pub(super) fn tie_to_driver(command: &mut Command, namespace: Option<OwnedFd>) {
     }
 }
 
-/// Passes stdout on line by line, reaps the process and tells how it ended.
+/// Sends the lines of stdout, reaps the process and sends its exit status.
 async fn follow(
     mut child: Child,
     stdout: tokio::process::ChildStdout,
     sender: mpsc::Sender<String>,
-    tell_exit: watch::Sender<Option<ExitStatus>>,
+    exit_sender: watch::Sender<Option<ExitStatus>>,
 ) {
     let reading = tokio::spawn(async move {
         let mut lines = BufReader::new(stdout).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            // No reader is left: the pipe is drained so that the process does not block.
+            // Without a receiver the pipe is still drained, so that the process does not block.
             let _ = sender.send(line).await;
         }
     });
     let status = child.wait().await.map_or(-1, exit_code);
-    let _ = tell_exit.send(Some(status));
+    let _ = exit_sender.send(Some(status));
     let _ = reading.await;
 }
 

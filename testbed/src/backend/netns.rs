@@ -1,9 +1,8 @@
-//! Nodes as network namespaces on this host: a veth pair each, joined by a bridge.
+//! Nodes as network namespaces on this host, connected by veth pairs to a bridge.
 //!
-//! The driver itself first moves into a network namespace of its own (and, without root, into a user namespace), the
-//! environment, and hangs bridge and nodes below it. None of these namespaces has a name: the kernel removes them, with
-//! all that is in them, when the last process in them ends, and every such process dies with the driver. So nothing is
-//! left behind, not even after kill -9, and nothing of the host's own network is ever touched.
+//! The driver first enters its own network namespace (and, without root, a user namespace), in which it creates bridges
+//! and nodes. No namespace has a name: the kernel removes each with its last process, and all these processes end with
+//! the driver. So nothing is left on the host, even after kill -9, and the host's network is never changed.
 
 mod memory;
 mod namespace;
@@ -14,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -32,82 +32,85 @@ use namespace::Namespace;
 pub(crate) use namespace::{enter_namespace, try_namespace_if_requested, unavailable_reason};
 use topology::{Bridge, VethLink};
 
-/// The network of the environments: its own address space, so it can't collide with anything.
+/// First two bytes of all addresses. They cannot collide with the host's: the namespaces are separate.
 const NETWORK: [u8; 2] = [10, 77];
 
 /// Nodes as network namespaces.
 pub(crate) struct NetnsBackend {
-    /// Where the nodes' directories are; removed by its owner, not here.
-    folder: PathBuf,
-    /// Number of the environment, from 1: bridges and the nodes' links are named after it.
+    /// Parent of the nodes' directories; removed by its owner.
+    directory: PathBuf,
+    /// Number of the environment, from 1; part of the names of bridge and links.
     environment: u32,
-    shop: ShopAddress,
-    /// Kept for `renew`.
-    plan: Option<EnvironmentSpec>,
-    /// Where the links of all nodes end.
-    bridge: Option<Bridge>,
-    /// The nodes that are up.
-    nodes: BTreeMap<Node, Namespace>,
+    /// Present while the nodes are up.
+    network: RefCell<Option<Rc<Network>>>,
+    /// Nodes that are up.
+    nodes: RefCell<BTreeMap<Node, Namespace>>,
     /// The server's storage in memory.
     memory: RefCell<Option<MemoryDirectory>>,
-    /// What runs in them.
-    children: RefCell<LocalProcesses>,
+    /// Programs in the nodes.
+    processes: LocalProcesses,
+}
+
+/// Network of an environment.
+struct Network {
+    /// Connects the links of all nodes.
+    bridge: Bridge,
+    /// Specification of the nodes.
+    spec: EnvironmentSpec,
 }
 
 impl NetnsBackend {
-    /// The engine of the environment of this number, from 1, whose nodes' directories are below `folder`. The process
-    /// must be in the environments' namespace already ([`enter_namespace`]).
-    pub(crate) fn new(folder: &Path, environment: u32) -> Self {
-        let shop = ShopAddress::of_node(&address(Node::Server));
-        let folder = folder.join(format!("environment-{environment}"));
+    /// Creates the backend of the environment with this number, from 1. The nodes' directories are below `directory`.
+    /// The process must have entered its namespace ([`enter_namespace`]).
+    pub(crate) fn new(directory: &Path, environment: u32) -> Self {
         Self {
-            folder,
+            directory: directory.join(format!("environment-{environment}")),
             environment,
-            shop,
-            plan: None,
-            bridge: None,
-            nodes: BTreeMap::new(),
+            network: RefCell::default(),
+            nodes: RefCell::default(),
             memory: RefCell::default(),
-            children: RefCell::default(),
+            processes: LocalProcesses::default(),
         }
     }
 
-    fn node_folder(&self, node: Node) -> PathBuf {
-        self.folder.join(node.to_string())
+    fn node_directory(&self, node: Node) -> PathBuf {
+        self.directory.join(node.to_string())
     }
 
-    /// A handle on the node's namespace.
+    /// Returns a handle of the node's namespace.
     fn namespace(&self, node: Node) -> anyhow::Result<OwnedFd> {
-        let namespace = self.nodes.get(&node).with_context(|| format!("node {node} is not up"))?;
+        let nodes = self.nodes.borrow();
+        let namespace = nodes.get(&node).with_context(|| format!("node {node} is not up"))?;
         namespace.as_fd().try_clone_to_owned().context("copying a namespace's handle")
     }
 
-    /// The name of a node's link at the bridge; the kernel takes 15 bytes.
-    fn lab_end(&self, node: Node) -> String {
+    /// Returns the name of the bridge's end of a node's link, at most the kernel's 15 bytes.
+    fn bridge_end(&self, node: Node) -> String {
         match node {
             Node::Server => format!("server-{}", self.environment),
             Node::Client(number) => format!("c{number}-{}", self.environment),
         }
     }
 
-    async fn make_node(&self, node: Node, plan: &EnvironmentSpec, bridge: &Bridge) -> anyhow::Result<Namespace> {
-        let folder = self.node_folder(node);
-        std::fs::create_dir_all(&folder).with_context(|| format!("making the directory {}", folder.display()))?;
-        if node == Node::Server && plan.storage == Storage::Memory {
-            self.memory.replace(Some(MemoryDirectory::mount(folder.join(MEMORY_DIRECTORY))?));
+    async fn create_node(&self, node: Node, spec: &EnvironmentSpec, bridge: &Bridge) -> anyhow::Result<Namespace> {
+        let directory = self.node_directory(node);
+        std::fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+        if node == Node::Server && spec.storage == Storage::Memory {
+            self.memory.replace(Some(MemoryDirectory::mount(directory.join(MEMORY_DIRECTORY))?));
         }
-        let namespace = Namespace::make(plan.sysctls_here()).await.with_context(|| format!("making node {node}"))?;
+        let namespace =
+            Namespace::make(spec.supported_sysctls()).await.with_context(|| format!("creating node {node}"))?;
         let peers = match node {
-            Node::Server => plan.client_nodes().map(address).collect(),
+            Node::Server => spec.client_nodes().map(address).collect(),
             Node::Client(_) => vec![address(Node::Server)],
         };
-        let link = VethLink { lab_end: self.lab_end(node), address: address(node), peers };
+        let link = VethLink { bridge_end: self.bridge_end(node), address: address(node), peers };
         bridge.attach(&namespace, link).await.with_context(|| format!("connecting node {node}"))?;
         Ok(namespace)
     }
 }
 
-/// The server is 10.77.0.2; clients start at 10.77.1.0.
+/// Returns a node's address: 10.77.0.2 for the server; clients count from 10.77.1.1.
 fn address(node: Node) -> Ipv4Addr {
     let [a, b] = NETWORK;
     match node {
@@ -125,27 +128,22 @@ impl Backend for NetnsBackend {
         "netns"
     }
 
-    async fn up(&mut self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        let bridge =
-            Bridge::make(&format!("br-{}", self.environment)).await.context("making the environment's bridge")?;
-        let made = plan.nodes().map(|node| {
-            let bridge = &bridge;
-            let backend = &*self;
-            async move { backend.make_node(node, plan, bridge).await.map(|namespace| (node, namespace)) }
-        });
-        let nodes = try_join_all(made).await?;
-        self.nodes = nodes.into_iter().collect();
-        self.bridge = Some(bridge);
-        self.plan = Some(plan.clone());
+    async fn up(&self, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+        let bridge = format!("br-{}", self.environment);
+        let bridge = Bridge::make(&bridge).await.context("creating the environment's bridge")?;
+        let created = spec.nodes().map(async |node| anyhow::Ok((node, self.create_node(node, spec, &bridge).await?)));
+        let nodes: Vec<(Node, Namespace)> = try_join_all(created).await?;
+        self.nodes.replace(nodes.into_iter().collect());
+        self.network.replace(Some(Rc::new(Network { bridge, spec: spec.clone() })));
         Ok(())
     }
 
-    fn shop(&self) -> &ShopAddress {
-        &self.shop
+    fn shop(&self) -> ShopAddress {
+        ShopAddress::of_node(&address(Node::Server))
     }
 
-    fn folder(&self, node: Node) -> String {
-        self.node_folder(node).display().to_string()
+    fn work_dir(&self, node: Node) -> String {
+        self.node_directory(node).display().to_string()
     }
 
     async fn exec(&self, node: Node, command: &NodeCommand) -> anyhow::Result<CommandOutput> {
@@ -155,7 +153,7 @@ impl Backend for NetnsBackend {
 
     async fn spawn(&self, node: Node, command: &NodeCommand, log: &Path) -> anyhow::Result<NodeProcess> {
         let namespace = self.namespace(node)?;
-        let spawned = self.children.borrow_mut().spawn(node, command, Some(namespace), log);
+        let spawned = self.processes.spawn(node, command, Some(namespace), log);
         spawned.with_context(|| format!("starting `{command}` in {node}"))
     }
 
@@ -164,37 +162,34 @@ impl Backend for NetnsBackend {
     }
 
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
-        self.children.borrow().cpu_time(node)
+        self.processes.cpu_time(node)
     }
 
     async fn is_local(&self) -> bool {
         true
     }
 
-    async fn recreate(&mut self, node: Node) -> anyhow::Result<()> {
-        self.children.get_mut().kill(node).await;
-        self.nodes.remove(&node);
+    async fn recreate(&self, node: Node) -> anyhow::Result<()> {
+        self.processes.kill(node).await;
+        self.nodes.borrow_mut().remove(&node);
         if node == Node::Server {
             self.memory.take();
         }
-        let folder = self.node_folder(node);
-        std::fs::remove_dir_all(&folder).with_context(|| format!("emptying {}", folder.display()))?;
-        let plan = self.plan.clone().context("the environment is not up")?;
-        let bridge = self.bridge.as_ref().context("the environment is not up")?;
-        bridge.detach(&self.lab_end(node)).await?;
-        let namespace = self.make_node(node, &plan, bridge).await?;
-        self.nodes.insert(node, namespace);
+        let directory = self.node_directory(node);
+        std::fs::remove_dir_all(&directory).with_context(|| format!("emptying {}", directory.display()))?;
+        let network = self.network.borrow().clone().context("the environment is not up")?;
+        network.bridge.detach(&self.bridge_end(node)).await?;
+        let namespace = self.create_node(node, &network.spec, &network.bridge).await?;
+        self.nodes.borrow_mut().insert(node, namespace);
         Ok(())
     }
 
-    async fn down(&mut self) -> anyhow::Result<()> {
-        let nodes: Vec<Node> = self.nodes.keys().copied().collect();
-        for node in nodes {
-            self.children.get_mut().kill(node).await;
+    async fn down(&self) -> anyhow::Result<()> {
+        for node in self.nodes.take().into_keys() {
+            self.processes.kill(node).await;
         }
-        self.nodes.clear();
         self.memory.take();
-        self.bridge = None;
+        self.network.take();
         Ok(())
     }
 
@@ -208,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_node_has_an_address_of_its_own() {
+    fn every_node_has_its_own_address() {
         assert_eq!(address(Node::Server), Ipv4Addr::new(10, 77, 0, 2));
         assert_eq!(address(Node::Client(1)), Ipv4Addr::new(10, 77, 1, 1));
         assert_eq!(address(Node::Client(256)), Ipv4Addr::new(10, 77, 2, 0));

@@ -1,9 +1,9 @@
-//! The server and a hub as containers on this engine, a manager of a Docker Swarm; clients as tasks of a service,
-//! spread over all its hosts; all of them on one overlay network.
+//! Clients as tasks of a service on all hosts of a Docker Swarm; server and hub as containers on the Docker host that
+//! manages it; all on one overlay network.
 //!
-//! The server is no task: Swarm gives tasks no devices, and the driver could not exec into one on another host. Into
-//! client tasks it can't either, so each runs an agent that connects to the hub, and the driver talks to the hub
-//! (`testbed-agent`). No disk is shared, and no other host's engine is needed.
+//! The server is not a task: Swarm gives tasks no devices, and the driver cannot exec into a task on another host. For
+//! the same reason each client task runs an agent (`testbed-agent`), which connects to the hub, and the driver
+//! controls the clients through the hub. No shared disk and no access to other Docker hosts is needed.
 
 mod hub;
 mod service;
@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -26,166 +27,177 @@ use crate::backend::{Backend, CommandOutput, EnvironmentSpec, Node, NodeCommand,
 use crate::program::Program;
 use hub::Hub;
 
-/// Where the hub listens on the overlay network.
+/// TCP port of the hub on the overlay network.
 const HUB_PORT: u16 = 7700;
-/// How long tasks may take to come up: this, and for each …
+/// Timeout of the start of all tasks, plus [`START_TIMEOUT_PER_TASK`] for each.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// … so much more.
-const START_TIMEOUT_EACH: Duration = Duration::from_millis(1_500);
-/// How often the service's tasks are looked at while they come up.
+const START_TIMEOUT_PER_TASK: Duration = Duration::from_millis(1_500);
+/// Interval of checks of the service's tasks.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long an agent may take to clean up, or a new task to take a lost one's place.
+/// Timeout of an agent's reset, or of a new task that replaces a lost one.
 const RECREATE_TIMEOUT: Duration = Duration::from_secs(60);
-/// More clients than the usual overlay network has addresses for, with the server and the hub.
+/// Maximum number of clients on an overlay network of the default size, next to server and hub.
 const MAX_ON_SMALL_NETWORK: u32 = 240;
-/// The network for more of them.
+/// Subnet for more clients.
 const LARGE_NETWORK: &str = "10.77.0.0/16";
 
 /// Clients on the hosts of a Swarm.
 pub(crate) struct SwarmBackend {
-    /// A manager.
+    /// Docker host of the manager.
     docker_host: DockerHost,
-    plan: Option<EnvironmentSpec>,
-    shop: ShopAddress,
-    hub: Option<Hub>,
-    /// Where each client was seen, in order: Swarm may move one.
-    machines: RefCell<BTreeMap<u32, Vec<String>>>,
-    /// What the clients were given.
-    sysctls: BTreeMap<String, String>,
+    /// Specification of the nodes that are up.
+    spec: RefCell<Option<Rc<EnvironmentSpec>>>,
+    shop: RefCell<ShopAddress>,
+    hub: RefCell<Option<Rc<Hub>>>,
+    /// Hosts of each client in the order of its tasks: Swarm may move a client.
+    client_hosts: RefCell<BTreeMap<u32, Vec<String>>>,
+    /// Kernel settings of the clients.
+    sysctls: RefCell<BTreeMap<String, String>>,
 }
 
 impl SwarmBackend {
-    /// On the Swarm that `site` is a manager of.
+    /// Creates a backend for the Swarm that a Docker host manages.
     ///
     /// # Errors
-    /// When it is none.
+    /// When it is not the manager of a Swarm.
     pub(crate) fn new(docker_host: DockerHost) -> anyhow::Result<Self> {
         let is_manager = docker_host.swarm().is_some_and(|swarm| {
             swarm.local_node_state == Some(LocalNodeState::ACTIVE) && swarm.control_available == Some(true)
         });
         if !is_manager {
             bail!(
-                "{} is no manager of a Swarm: `docker swarm init` makes it one, `docker swarm join` adds hosts",
+                "{} is not a Swarm manager: initialise a Swarm there with `docker swarm init`, and add hosts with \
+                 `docker swarm join`",
                 docker_host.url()
             );
         }
-        let (machines, sysctls) = (RefCell::default(), BTreeMap::new());
-        Ok(Self { docker_host, plan: None, shop: ShopAddress::of_node(&""), hub: None, machines, sysctls })
+        Ok(Self {
+            docker_host,
+            spec: RefCell::default(),
+            shop: RefCell::new(ShopAddress::of_node(&"")),
+            hub: RefCell::default(),
+            client_hosts: RefCell::default(),
+            sysctls: RefCell::default(),
+        })
     }
 
-    fn plan(&self) -> anyhow::Result<&EnvironmentSpec> {
-        self.plan.as_ref().context("the environment is not up")
+    fn spec(&self) -> anyhow::Result<Rc<EnvironmentSpec>> {
+        self.spec.borrow().clone().context("the environment is not up")
     }
 
-    fn hub(&self) -> anyhow::Result<&Hub> {
-        self.hub.as_ref().context("the environment is not up")
+    fn hub(&self) -> anyhow::Result<Rc<Hub>> {
+        self.hub.borrow().clone().context("the hub is not running")
     }
 
     fn server(&self) -> anyhow::Result<String> {
-        Ok(names::node(&self.plan()?.run_id, Node::Server))
+        Ok(names::node(&self.spec()?.run_id, Node::Server))
     }
 
-    async fn make_server(&mut self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        self.docker_host.make_node(Node::Server, plan, None).await?;
-        let (server, network) = (names::node(&plan.run_id, Node::Server), names::network(&plan.run_id));
-        self.shop = ShopAddress::of_node(&self.docker_host.address_of(&server, &network).await?);
+    async fn create_server(&self, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+        self.docker_host.make_node(Node::Server, spec, None).await?;
+        let (server, network) = (names::node(&spec.run_id, Node::Server), names::network(&spec.run_id));
+        let address = self.docker_host.address_of(&server, &network).await?;
+        self.shop.replace(ShopAddress::of_node(&address));
         Ok(())
     }
 
-    /// Starts the hub in a container of its own: in the server's, its traffic would take the link that is shaped. Gives
-    /// its address: a name that is looked up too early costs an agent five seconds.
-    async fn start_hub(&mut self, plan: &EnvironmentSpec, token: &str) -> anyhow::Result<SocketAddrV4> {
-        let container = names::hub(&plan.run_id);
-        self.docker_host.make_helper(&container, plan).await?;
-        let ask = NodeCommand::program(Program::Agent, ["--version"]);
-        let printed = self.docker_host.exec(&container, &ask).await?.success(&ask)?.stdout;
+    /// Starts the hub in a dedicated container: in the server's, its traffic would use the shaped link. Returns its
+    /// address instead of a name: an agent that looks up the name too early loses five seconds.
+    async fn start_hub(&self, spec: &EnvironmentSpec, token: &str) -> anyhow::Result<SocketAddrV4> {
+        let container = names::hub(&spec.run_id);
+        self.docker_host.make_helper(&container, spec).await?;
+        let version = NodeCommand::program(Program::Agent, ["--version"]);
+        let printed = self.docker_host.exec(&container, &version).await?.success(&version)?.stdout;
         check_build("the hub's container", printed.trim().trim_start_matches("testbed-agent "))?;
         let listen = format!("0.0.0.0:{HUB_PORT}");
         let command = NodeCommand::program(Program::Agent, ["hub", "--listen", &listen]).env(service::TOKEN, token);
-        let log = plan.logs.join("hub.log");
+        let log = spec.logs.join("hub.log");
         let process = self.docker_host.spawn(&container, &command, &log).await?;
-        self.hub = Some(Hub::new(process).await.with_context(|| log_tail(&log))?);
-        let address = self.docker_host.address_of(&container, &names::network(&plan.run_id)).await?;
+        self.hub.replace(Some(Rc::new(Hub::new(process).await.with_context(|| log_tail(&log))?)));
+        let address = self.docker_host.address_of(&container, &names::network(&spec.run_id)).await?;
         Ok(SocketAddrV4::new(address, HUB_PORT))
     }
 
-    /// Makes the service and waits for all its agents. Kernel settings that a host turns out not to have are left out.
-    async fn start_clients(&mut self, plan: &EnvironmentSpec, hub: SocketAddrV4, token: &str) -> anyhow::Result<()> {
+    /// Creates the service and waits for all its agents. Kernel settings that a host does not support are omitted.
+    async fn start_clients(&self, spec: &EnvironmentSpec, hub: SocketAddrV4, token: &str) -> anyhow::Result<()> {
         loop {
-            self.sysctls = self.docker_host.sysctls(plan);
-            let spec = service::description(plan, &self.sysctls, hub, token);
-            let made = self.docker_host.docker().create_service(spec, None).await;
-            let id = made.context("making the service of clients")?.id.context("the service has no id")?;
-            let Err(complaint) = self.wait_for_agents(plan, &id).await else { return Ok(()) };
-            self.docker_host.learn(&format!("{complaint:#}"), plan);
-            if self.docker_host.sysctls(plan) == self.sysctls {
-                return Err(complaint);
+            let sysctls = self.docker_host.sysctls(spec);
+            self.sysctls.replace(sysctls.clone());
+            let service = service::description(spec, &sysctls, hub, token);
+            let created = self.docker_host.docker().create_service(service, None).await;
+            let id = created.context("creating the service of clients")?.id.context("the service has no id")?;
+            let Err(error) = self.wait_for_agents(spec, &id).await else { return Ok(()) };
+            self.docker_host.learn(&format!("{error:#}"), spec);
+            if self.docker_host.sysctls(spec) == sysctls {
+                return Err(error);
             }
-            self.remove_service(plan).await?;
+            self.remove_service(spec).await?;
         }
     }
 
-    async fn wait_for_agents(&mut self, plan: &EnvironmentSpec, service: &str) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT + START_TIMEOUT_EACH * plan.clients;
+    async fn wait_for_agents(&self, spec: &EnvironmentSpec, service: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT + START_TIMEOUT_PER_TASK * spec.clients;
+        let hub = self.hub()?;
+        let mut changes = hub.changes();
         loop {
-            let hub = self.hub.as_mut().context("the hub is not up")?;
-            let (there, wanted) = (hub.agents().values().filter(|agent| agent.is_there).count(), plan.clients);
-            if there == wanted as usize {
+            let connected = hub.agents().values().filter(|agent| agent.is_connected).count();
+            if connected == spec.clients as usize {
                 break;
             }
             if Instant::now() >= deadline {
                 let tasks = service::states(self.docker_host.docker(), service).await?;
-                bail!("{there} of {wanted} clients came up; the service's tasks: {tasks}");
+                bail!("{connected} of {} clients connected; the service's tasks: {tasks}", spec.clients);
             }
             tokio::select! {
-                changed = hub.changed() => changed?,
+                changed = changes.next() => changed?,
                 () = sleep(POLL_INTERVAL) => service::check(self.docker_host.docker(), service).await?,
-                () = plan.stop.cancelled() => bail!("interrupted while the clients came up"),
+                () = spec.stop.cancelled() => bail!("interrupted while the clients were starting"),
             }
         }
-        self.note_machines();
+        self.record_hosts();
         self.check_versions()
     }
 
-    fn note_machines(&self) {
-        let Some(hub) = &self.hub else { return };
-        let mut machines = self.machines.borrow_mut();
+    fn record_hosts(&self) {
+        let Ok(hub) = self.hub() else { return };
+        let mut client_hosts = self.client_hosts.borrow_mut();
         for (number, agent) in hub.agents() {
-            let seen = machines.entry(number).or_default();
-            if seen.last() != Some(&agent.machine) {
-                seen.push(agent.machine);
+            let hosts = client_hosts.entry(number).or_default();
+            if hosts.last() != Some(&agent.host) {
+                hosts.push(agent.host);
             }
         }
     }
 
-    /// Every host has its own copy of the image, which may be of yesterday.
+    /// Checks the build of each agent: every host has its own copy of the image, which may be outdated.
     fn check_versions(&self) -> anyhow::Result<()> {
         let agents = self.hub()?.agents();
-        agents.values().try_for_each(|agent| check_build(&format!("host {}", agent.machine), &agent.version))
+        agents.values().try_for_each(|agent| check_build(&format!("host {}", agent.host), &agent.version))
     }
 
-    async fn remove_service(&self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        service::remove(self.docker_host.docker(), &names::clients(&plan.run_id)).await
+    async fn remove_service(&self, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+        service::remove(self.docker_host.docker(), &names::clients(&spec.run_id)).await
     }
 
-    async fn recreate_client(&mut self, number: u32) -> anyhow::Result<()> {
-        let stop = self.plan()?.stop.clone();
+    async fn recreate_client(&self, number: u32) -> anyhow::Result<()> {
+        let stop = self.spec()?.stop.clone();
         let deadline = Instant::now() + RECREATE_TIMEOUT;
+        let hub = self.hub()?;
+        let mut changes = hub.changes();
         loop {
-            let hub = self.hub.as_mut().context("the hub is not up")?;
             let reset = timeout_at(deadline, hub.reset(number)).await;
-            let Err(error) = reset.unwrap_or_else(|_| bail!("its agent does not answer")) else { break };
+            let Err(error) = reset.unwrap_or_else(|_| bail!("no response from its agent")) else { break };
             if Instant::now() >= deadline {
-                return Err(error).with_context(|| format!("client-{number} does not come back: is its host there?"));
+                return Err(error).with_context(|| format!("client-{number} does not reconnect: is its host running?"));
             }
-            // Lost: Swarm starts another task in its place.
+            // If the agent is lost, Swarm replaces its task.
             tokio::select! {
-                changed = hub.changed() => changed?,
+                changed = changes.next() => changed?,
                 () = sleep(POLL_INTERVAL) => {}
-                () = stop.cancelled() => bail!("interrupted while client-{number} was renewed"),
+                () = stop.cancelled() => bail!("interrupted while client-{number} was recreated"),
             }
         }
-        self.note_machines();
+        self.record_hosts();
         self.check_versions()
     }
 }
@@ -207,23 +219,23 @@ impl Backend for SwarmBackend {
         "swarm"
     }
 
-    async fn up(&mut self, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        // Set first: `down` must find what a failure below leaves half done.
-        self.plan = Some(plan.clone());
-        let subnet = (plan.clients > MAX_ON_SMALL_NETWORK).then_some(LARGE_NETWORK);
-        self.docker_host.make_network(plan, NetworkKind::Overlay { subnet }).await?;
-        let token = format!("{:016x}", getrandom::u64().context("no randomness for the hub's token")?);
-        // A network reaches another host with its first task there, so the hub is there before the clients.
-        self.make_server(plan).await?;
-        let hub = self.start_hub(plan, &token).await?;
-        self.start_clients(plan, hub, &token).await
+    async fn up(&self, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+        // Set first: after a failure below, `down` removes what was created until then.
+        self.spec.replace(Some(Rc::new(spec.clone())));
+        let subnet = (spec.clients > MAX_ON_SMALL_NETWORK).then_some(LARGE_NETWORK);
+        self.docker_host.make_network(spec, NetworkKind::Overlay { subnet }).await?;
+        let token = format!("{:016x}", getrandom::u64().context("cannot generate the hub's token")?);
+        // The overlay network extends to another host with the first task there, so the hub listens before that.
+        self.create_server(spec).await?;
+        let hub = self.start_hub(spec, &token).await?;
+        self.start_clients(spec, hub, &token).await
     }
 
-    fn shop(&self) -> &ShopAddress {
-        &self.shop
+    fn shop(&self) -> ShopAddress {
+        self.shop.borrow().clone()
     }
 
-    fn folder(&self, _node: Node) -> String {
+    fn work_dir(&self, _node: Node) -> String {
         WORK_DIR.to_owned()
     }
 
@@ -246,47 +258,48 @@ impl Backend for SwarmBackend {
 
     async fn cpu_time(&self, node: Node) -> anyhow::Result<Duration> {
         let Node::Client(_) = node else { return self.docker_host.cpu_time(&self.server()?).await };
-        bail!("the CPU time of a task elsewhere is not known")
+        bail!("the CPU time of a Swarm task is unknown")
     }
 
-    fn sysctls(&self, _plan: &EnvironmentSpec) -> BTreeMap<String, String> {
-        self.sysctls.clone()
+    fn sysctls(&self, _spec: &EnvironmentSpec) -> BTreeMap<String, String> {
+        self.sysctls.borrow().clone()
     }
 
     async fn is_local(&self) -> bool {
         false
     }
 
-    async fn recreate(&mut self, node: Node) -> anyhow::Result<()> {
+    async fn recreate(&self, node: Node) -> anyhow::Result<()> {
         let Node::Client(number) = node else {
-            let plan = self.plan()?.clone();
-            self.docker_host.remove_container(&names::node(&plan.run_id, Node::Server)).await?;
-            return self.make_server(&plan).await;
+            let spec = self.spec()?;
+            self.docker_host.remove_container(&names::node(&spec.run_id, Node::Server)).await?;
+            return self.create_server(&spec).await;
         };
         self.recreate_client(number).await
     }
 
-    async fn down(&mut self) -> anyhow::Result<()> {
-        let Some(plan) = self.plan.clone() else { return Ok(()) };
-        self.note_machines();
-        let service = self.remove_service(&plan).await;
-        self.hub = None;
-        let containers = [names::node(&plan.run_id, Node::Server), names::hub(&plan.run_id)];
+    async fn down(&self) -> anyhow::Result<()> {
+        let Ok(spec) = self.spec() else { return Ok(()) };
+        self.record_hosts();
+        let service = self.remove_service(&spec).await;
+        self.hub.take();
+        let containers = [names::node(&spec.run_id, Node::Server), names::hub(&spec.run_id)];
         let removed = join_all(containers.iter().map(|name| self.docker_host.remove_container(name))).await;
-        let network = self.docker_host.remove_network(&names::network(&plan.run_id)).await;
-        // The containers of tasks go some seconds after them, here and on the other hosts alike.
-        self.docker_host.wait_for_no_container(&plan.run_id).await;
+        let network = self.docker_host.remove_network(&names::network(&spec.run_id)).await;
+        // Docker removes the containers of tasks some seconds after the tasks, on all hosts.
+        self.docker_host.wait_for_no_container(&spec.run_id).await;
         std::iter::once(service).chain(removed).chain([network]).collect::<anyhow::Result<()>>()?;
-        self.plan = None;
+        self.spec.take();
         Ok(())
     }
 
     async fn info(&self) -> anyhow::Result<serde_json::Value> {
-        self.note_machines();
-        let machines = service::machines(self.docker_host.docker()).await?;
-        let clients = self.machines.borrow().clone().into_iter();
-        let clients: BTreeMap<String, Vec<String>> =
-            clients.map(|(number, seen)| (Node::Client(number).to_string(), seen)).collect();
-        Ok(serde_json::json!({ "manager": self.docker_host.info().await?, "hosts": machines, "client_hosts": clients }))
+        self.record_hosts();
+        let hosts = service::hosts(self.docker_host.docker()).await?;
+        let client_hosts = self.client_hosts.borrow().clone().into_iter();
+        let client_hosts: BTreeMap<String, Vec<String>> =
+            client_hosts.map(|(number, hosts)| (Node::Client(number).to_string(), hosts)).collect();
+        let manager = self.docker_host.info().await?;
+        Ok(serde_json::json!({ "manager": manager, "hosts": hosts, "client_hosts": client_hosts }))
     }
 }

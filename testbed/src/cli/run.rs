@@ -6,9 +6,9 @@ use anyhow::Context;
 use clap::Args;
 use model::settings::Flags;
 
-use crate::backend::placement::PlacementArgs;
 use crate::cli::ShownArgs;
 use crate::emulator::EmulatorChoice;
+use crate::placement::Placement;
 use crate::run::jobs::Jobs;
 use crate::scenario::Scenario;
 use crate::store::manifest::Manifest;
@@ -46,7 +46,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) shown: ShownArgs,
     #[command(flatten)]
-    pub(crate) placement: PlacementArgs,
+    pub(crate) placement: Placement,
 }
 
 /// Settings of a run, from flags, scenario and previous manifest.
@@ -54,7 +54,7 @@ pub(crate) struct ResolvedRun {
     pub(crate) scenario: Scenario,
     pub(crate) seed: u64,
     pub(crate) emulator: EmulatorChoice,
-    pub(crate) placement: PlacementArgs,
+    pub(crate) placement: Placement,
 }
 
 impl RunArgs {
@@ -71,8 +71,10 @@ impl RunArgs {
         let scenario = base.with(&self.settings)?.validate().map_err(usage)?;
         let seed =
             scenario.seed.map_or_else(getrandom::u64, Ok).context("cannot generate a random seed: give --seed")?;
-        let placement =
-            previous.map_or_else(|| self.placement.clone(), |manifest| self.placement.clone().or_that_of(manifest));
+        let placement = match previous {
+            Some(manifest) => self.placement.clone().or_previous(&manifest.placement, &manifest.backend),
+            None => self.placement.clone(),
+        };
         let previous_emulator = previous.and_then(|manifest| EmulatorChoice::named(&manifest.emulator));
         let emulator = self.emulator.or(previous_emulator).unwrap_or(EmulatorChoice::Auto);
         Ok(ResolvedRun { scenario, seed, emulator, placement })

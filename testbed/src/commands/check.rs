@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use nix::unistd::{AccessFlags, eaccess};
 
+use crate::backend::placement;
 use crate::cli::{ResolvedRun, RunArgs};
 use crate::commands::dry_run;
 use crate::emulator;
@@ -21,14 +22,13 @@ pub(super) fn check(args: &RunArgs, resolved: &ResolvedRun) -> anyhow::Result<()
     if args.dry_run {
         dry_run::check_format(args.shown.format)?;
     }
-    let placement = &resolved.placement;
-    placement.check()?;
-    let is_manual = placement.external_server.is_some();
+    placement::check(&resolved.placement)?;
+    let is_manual = resolved.placement.external_server.is_some();
     if is_manual && args.emulator.is_some_and(|emulator| emulator != EmulatorChoice::Auto) {
         bail_usage!("--emulator conflicts with --external-server: its conditions are set manually; omit it");
     }
     let cells = plan::cells(&resolved.scenario, resolved.seed);
-    args.jobs.environments(cells.len(), placement.sequential_reason())?;
+    args.jobs.environments(cells.len(), resolved.placement.sequential_reason())?;
     for cell in &cells {
         let supported = emulator::check_supported_by(resolved.emulator, is_manual, &cell.condition);
         supported.with_context(|| format!("cell {}", cell.id)).map_err(usage)?;
@@ -37,7 +37,7 @@ pub(super) fn check(args: &RunArgs, resolved: &ResolvedRun) -> anyhow::Result<()
         check_writable(&args.results).map_err(|error| usage(error.context("--results")))?;
     }
     check_writable(&args.shown.graphs).map_err(|error| usage(error.context("--graphs")))?;
-    placement.external_server.as_deref().map_or(Ok(()), check_resolvable)
+    resolved.placement.external_server.as_deref().map_or(Ok(()), check_resolvable)
 }
 
 /// Checks that files can be created in `directory`, or that it can be created. Creates nothing.

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use crate::backend::docker;
 use crate::backend::docker::DockerHost;
 use crate::backend::docker::stale::{self, CleanupReport};
-use crate::backend::placement::DockerHostArgs;
 use crate::backend::runtime;
 use crate::host_info;
 use crate::output::{complain, result, say};
+use crate::placement::DockerHosts;
 use crate::store::run_lock::{LockState, lock_state, remove_stale_directories};
 
 /// How certain it must be that a driver is dead.
@@ -22,8 +22,8 @@ pub(super) enum CleanupMode {
 }
 
 /// Runs `testbed clean`.
-pub(super) fn command(urls: &DockerHostArgs) -> anyhow::Result<ExitCode> {
-    let cleaned = runtime()?.block_on(clean_everything(urls, CleanupMode::Manual));
+pub(super) fn command(docker_hosts: &DockerHosts) -> anyhow::Result<ExitCode> {
+    let cleaned = runtime()?.block_on(clean_everything(docker_hosts, CleanupMode::Manual));
     if cleaned.removed.is_empty() && cleaned.failures.is_empty() {
         result("nothing to remove");
     }
@@ -37,8 +37,8 @@ pub(super) fn command(urls: &DockerHostArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Removes stale resources before a new run starts. Failures are reported and do not prevent the run.
-pub(super) fn before_run(urls: &DockerHostArgs) -> anyhow::Result<()> {
-    let cleaned = runtime()?.block_on(clean_everything(urls, CleanupMode::Automatic));
+pub(super) fn before_run(docker_hosts: &DockerHosts) -> anyhow::Result<()> {
+    let cleaned = runtime()?.block_on(clean_everything(docker_hosts, CleanupMode::Automatic));
     if !cleaned.removed.is_empty() {
         say(&format!("removed stale resources of killed runs: {}", cleaned.removed.join(", ")));
     }
@@ -49,21 +49,21 @@ pub(super) fn before_run(urls: &DockerHostArgs) -> anyhow::Result<()> {
 }
 
 /// Cleans this host, its Docker Engine if it is reachable, and the given Docker hosts.
-async fn clean_everything(urls: &DockerHostArgs, mode: CleanupMode) -> CleanupReport {
+async fn clean_everything(docker_hosts: &DockerHosts, mode: CleanupMode) -> CleanupReport {
     let mut cleaned = CleanupReport::default();
-    let mut docker_hosts = Vec::new();
+    let mut reachable = Vec::new();
     match docker::connect(None).await {
-        Ok(docker_host) => docker_hosts.push(docker_host),
+        Ok(docker_host) => reachable.push(docker_host),
         Err(error) if mode == CleanupMode::Manual => say(&format!("not checked: {error:#}")),
         Err(_) => {}
     }
-    for url in urls.all() {
+    for url in docker_hosts.all() {
         match docker::connect(Some(url)).await {
-            Ok(docker_host) => docker_hosts.push(docker_host),
+            Ok(docker_host) => reachable.push(docker_host),
             Err(error) => cleaned.failures.push(format!("stale resources on {url}: {error:#}")),
         }
     }
-    clean(&docker_hosts, mode, cleaned).await
+    clean(&reachable, mode, cleaned).await
 }
 
 /// Removes temporary directories and, on these Docker hosts, services, containers and networks of this host's dead

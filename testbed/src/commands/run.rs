@@ -38,24 +38,24 @@ pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
         dry_run::print(&resolved, previous.as_ref(), args.shown.format)?;
         return Ok(ExitCode::SUCCESS);
     }
-    clean::before_run(&resolved.placement.urls)?;
+    clean::before_run(&resolved.placement.docker_hosts)?;
     let run_id = previous.as_ref().map_or_else(new_run_id, |previous| Ok(previous.manifest().run_id.clone()))?;
     let lock = RunLock::take(&run_id)?;
-    lock.record_docker_hosts(&resolved.placement.urls.all())?;
+    lock.record_docker_hosts(&resolved.placement.docker_hosts.all())?;
     // No other thread may exist here: a process can enter namespaces only while it has one thread.
-    let selected = select_backend(&resolved.placement, lock.folder())?;
+    let selected = select_backend(&resolved.placement, lock.directory())?;
     let request = RunRequest {
         scenario: resolved.scenario,
         seed: resolved.seed,
         run_id,
-        temporary: lock.folder().to_owned(),
+        lock_dir: lock.directory().to_owned(),
         results: args.results.clone(),
-        earlier: previous,
+        previous,
         emulator: resolved.emulator,
         jobs: args.jobs,
-        backend_reason: selected.why,
-        placement: resolved.placement.named(),
-        began: started,
+        backend_reason: selected.reason,
+        placement: resolved.placement,
+        started,
     };
     // `lock` lives until the run has ended: its directory is removed with it.
     let finished = selected.runtime.block_on(async {
@@ -69,11 +69,11 @@ pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {
 
 /// Reports the results, also of a run that failed or was interrupted, and returns the exit code.
 fn conclude(finished: FinishedRun, shown: &ShownArgs) -> anyhow::Result<ExitCode> {
-    let FinishedRun { folder, has_operations, end } = finished;
+    let FinishedRun { directory, has_operations, end } = finished;
     if has_operations {
-        report(&folder, &ReportRequest { graphs: shown.graphs.clone(), format: shown.format })?;
+        report(&directory, &ReportRequest { graphs: shown.graphs.clone(), format: shown.format })?;
     }
-    let path = folder.path().display();
+    let path = directory.path().display();
     say(&format!("results: {path}"));
     Ok(match end? {
         RunEnd::Verified => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! The emulator `shaper`: our own daemon in the server's node, told what to do by its own commands there.
+//! The emulator `shaper`: a daemon in the server's node, controlled by its own commands there.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,25 +9,33 @@ use model::Condition;
 use shaper::control_protocol::{Event, Status};
 
 use crate::backend::node_process::NodeProcess;
-use crate::backend::{Backend, DEVICE, Node, NodeCommand, log_tail};
-use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
+use crate::backend::{DEVICE, NodeCommand, NodeHandle, log_tail};
+use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack};
 use crate::program::Program;
 
-/// How long the daemon may take to start and to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of the daemon's start and of its stop.
+const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The daemon, while it runs.
-#[derive(Default)]
-pub(crate) struct ShaperEmulator(Option<NodeProcess>);
+/// The shaper in the server's node.
+pub(super) struct ShaperEmulator {
+    server: NodeHandle,
+    /// The daemon, while it runs.
+    daemon: Option<NodeProcess>,
+}
 
 impl ShaperEmulator {
-    async fn status(&self, backend: &dyn Backend) -> anyhow::Result<Status> {
-        let shown = on_server(backend, NodeCommand::program(Program::Shaper, ["show"])).await?;
-        serde_json::from_str(&shown.stdout).context("`shaper show` printed something else than its state")
+    /// Creates an emulator for this node.
+    pub(super) fn new(server: NodeHandle) -> Self {
+        Self { server, daemon: None }
+    }
+
+    async fn status(&self) -> anyhow::Result<Status> {
+        let shown = self.server.run(&NodeCommand::program(Program::Shaper, ["show"])).await?;
+        serde_json::from_str(&shown.stdout).context("invalid status printed by `shaper show`")
     }
 }
 
-/// The options of `shaper set` for a condition.
+/// Returns the options of `shaper set` for a condition.
 pub(super) fn options(condition: &Condition) -> Vec<String> {
     let Condition { delay, jitter, loss, rate, queue_limit } = condition;
     let mut options = vec![format!("--delay={delay}"), format!("--jitter={jitter}"), format!("--loss={loss}")];
@@ -36,7 +44,7 @@ pub(super) fn options(condition: &Condition) -> Vec<String> {
     options
 }
 
-/// The driver's view of the shaper's counters.
+/// Converts the shaper's counters.
 fn link_counters(status: &Status) -> LinkCounters {
     let counters = status.counters;
     let unintended_drops = status.tun_drops + counters.send_errors + counters.dropped_memory;
@@ -61,13 +69,13 @@ impl Emulator for ShaperEmulator {
         EmulatorChoice::Shaper
     }
 
-    async fn prepare(&mut self, backend: &dyn Backend, logs: &Path) -> anyhow::Result<()> {
-        let daemon = NodeCommand::program(Program::Shaper, ["run", "--device", DEVICE, "--exit-on-stdin-eof"]);
+    async fn prepare(&mut self, logs: &Path) -> anyhow::Result<()> {
+        let run = NodeCommand::program(Program::Shaper, ["run", "--device", DEVICE, "--exit-on-stdin-eof"]);
         let log = logs.join("shaper.log");
-        let mut process = backend.spawn(Node::Server, &daemon, &log).await?;
-        let ready: anyhow::Result<Event> = process.first_event(PATIENCE).await;
+        let mut daemon = self.server.spawn(&run, &log).await?;
+        let ready: anyhow::Result<Event> = daemon.first_event(DAEMON_TIMEOUT).await;
         ready.with_context(|| log_tail(&log))?;
-        self.0 = Some(process);
+        self.daemon = Some(daemon);
         Ok(())
     }
 
@@ -75,14 +83,14 @@ impl Emulator for ShaperEmulator {
         Ok(())
     }
 
-    async fn apply(&mut self, backend: &dyn Backend, condition: &Condition, seed: u64) -> anyhow::Result<()> {
+    async fn apply(&mut self, condition: &Condition, seed: u64) -> anyhow::Result<()> {
         let mut arguments = vec!["set".to_owned(), format!("--seed={seed}")];
         arguments.extend(options(condition));
-        on_server(backend, NodeCommand::program(Program::Shaper, arguments)).await.map(drop)
+        self.server.run(&NodeCommand::program(Program::Shaper, arguments)).await.map(drop)
     }
 
-    async fn read_back(&self, backend: &dyn Backend, requested: &Condition) -> anyhow::Result<ReadBack> {
-        let status = self.status(backend).await?;
+    async fn read_back(&self, requested: &Condition) -> anyhow::Result<ReadBack> {
+        let status = self.status().await?;
         let list = |name: &str, parts: &[String]| match parts {
             [] => String::new(),
             parts => format!(", {name}: {}", parts.join("; ")),
@@ -94,14 +102,14 @@ impl Emulator for ShaperEmulator {
         Ok(ReadBack { agrees, text: text.to_lowercase() })
     }
 
-    async fn counters(&self, backend: &dyn Backend) -> anyhow::Result<Option<LinkCounters>> {
-        let status = self.status(backend).await?;
+    async fn counters(&self) -> anyhow::Result<Option<LinkCounters>> {
+        let status = self.status().await?;
         Ok((!status.condition.is_baseline()).then(|| link_counters(&status)))
     }
 
-    async fn shut_down(&mut self, _engine: &dyn Backend) -> anyhow::Result<()> {
-        let Some(process) = self.0.take() else { return Ok(()) };
-        process.stop(PATIENCE).await.map(drop)
+    async fn shut_down(&mut self) -> anyhow::Result<()> {
+        let Some(daemon) = self.daemon.take() else { return Ok(()) };
+        daemon.stop(DAEMON_TIMEOUT).await.map(drop)
     }
 }
 
@@ -120,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn every_drop_that_no_condition_requests_counts_as_unasked() {
+    fn every_drop_that_no_condition_requests_is_unintended() {
         let status = r#"{"pid":1,"device":"eth0","tun":"shaper0","condition":{"delay":"50ms"},"queue_limit":"1000","seed":1,
             "routing":{"state":"active","missing":[]},"tun_drops":1,"max_lateness_us":1500,"scheduling":"realtime",
             "counters":{"packets":96,"bytes":0,"sent":40,"send_errors":2,"dropped_loss":8,"dropped_queue":16,

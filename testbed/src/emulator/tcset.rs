@@ -1,7 +1,6 @@
-//! The emulator `tcset`: the kernel's netem and HTB, set by tcconfig's tcset in the server's node.
+//! The emulator `tcset`: the kernel's netem and HTB, configured by tcconfig's tcset in the server's node.
 //!
-//! tcset exits 0 even where the kernel has no netem and nothing was set, so nothing here believes it: what is in force
-//! is read from the kernel by `tc`.
+//! tcset exits with 0 even if the kernel has no netem. The condition is therefore always read from the kernel, by `tc`.
 
 mod readback;
 
@@ -11,17 +10,37 @@ use anyhow::{Context, bail};
 use async_trait::async_trait;
 use model::{Condition, Delay, Loss};
 
-use crate::backend::{Backend, DEVICE, Node, NodeCommand, last_lines};
-use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack, on_server};
+use crate::backend::{DEVICE, NodeCommand, NodeHandle, last_lines};
+use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack};
 use readback::Qdisc;
 
-/// What to do when tcset does not work, for the user.
+/// Advice if tcset does not work.
 const ADVICE: &str = "load it on the host with `modprobe sch_netem` if the kernel has it, or use --emulator shaper";
 
 /// tcset in the server's node.
-pub(crate) struct TcsetEmulator;
+pub(super) struct TcsetEmulator {
+    server: NodeHandle,
+}
 
-/// tcset's options for a condition that is not the baseline.
+impl TcsetEmulator {
+    /// Creates an emulator for this node.
+    pub(super) fn new(server: NodeHandle) -> Self {
+        Self { server }
+    }
+}
+
+/// Checks whether tcset can impose the condition.
+///
+/// # Errors
+/// Names the unsupported part.
+pub(super) fn check_supported(condition: &Condition) -> anyhow::Result<()> {
+    if let Some(limit) = condition.queue_limit {
+        bail!("tcset cannot set a queue limit ({} packets): netem's is 1000", limit.packets());
+    }
+    Ok(())
+}
+
+/// Returns tcset's options for a condition other than the baseline.
 pub(super) fn options(condition: &Condition) -> Vec<String> {
     let mut options = Vec::new();
     if condition.delay != Delay::ZERO {
@@ -31,7 +50,7 @@ pub(super) fn options(condition: &Condition) -> Vec<String> {
         options.extend(["--loss".to_owned(), condition.loss.to_string()]);
     }
     if let Some(rate) = condition.rate {
-        // tcset's "bps" are bits per second, in powers of ten.
+        // tcset's "bps" is bits per second, its prefixes are decimal.
         let bits = rate.bits_per_second();
         let text = if bits % 1_000 == 0 { format!("{}Kbps", bits / 1_000) } else { format!("{bits}bps") };
         options.extend(["--rate".to_owned(), text]);
@@ -39,13 +58,13 @@ pub(super) fn options(condition: &Condition) -> Vec<String> {
     options
 }
 
-/// tc's arguments that spread the delay of a netem which tcset has made, since tcset itself spreads only normally, and
-/// netem lets packets overtake each other. netem's `delay TIME JITTER` without a distribution is even over delay ±
-/// jitter. With a rate of its own netem counts a packet's delay from the departure of the packet before
-/// (`netem_enqueue` in the kernel's net/sched/sch_netem.c), so none overtakes; 10 Gbit/s take 1.2 µs a packet.
+/// Returns tc's arguments that add uniform jitter to the netem that tcset created: tcset supports only a normal
+/// distribution. netem's `delay TIME JITTER` without a distribution is uniform over delay ± jitter, but reorders
+/// packets. With a rate, netem counts a packet's delay from the departure of the previous packet (`netem_enqueue` in the
+/// kernel's net/sched/sch_netem.c), so none is reordered; 10 Gbit/s add 1.2 µs per packet.
 fn jitter_arguments(netem: &Qdisc, condition: &Condition) -> anyhow::Result<Vec<String>> {
-    let parent = netem.parent.as_deref().context("tcset's netem hangs below no class")?;
-    let limit = netem.options.limit.context("`tc -j qdisc show` says no limit of netem")?.to_string();
+    let parent = netem.parent.as_deref().context("tcset's netem has no parent class")?;
+    let limit = netem.options.limit.context("`tc -j qdisc show` shows no limit of netem")?.to_string();
     let (delay, jitter) = (tc_time(condition.delay), tc_time(condition.jitter));
     let change = ["qdisc", "change", "dev", DEVICE, "parent", parent, "handle", &netem.handle, "netem"];
     let spread = ["limit", &limit, "delay", &delay, &jitter, "rate", "10gbit"];
@@ -53,28 +72,28 @@ fn jitter_arguments(netem: &Qdisc, condition: &Condition) -> anyhow::Result<Vec<
     Ok(change.into_iter().chain(spread).map(str::to_owned).chain(loss.into_iter().flatten()).collect())
 }
 
-/// Removes what tcset set, which all hangs below one root. `tcdel` would do the same, and start Python for it.
-async fn clear(backend: &dyn Backend) -> anyhow::Result<()> {
+/// Removes what tcset created, all below one root qdisc. Faster than `tcdel`, which starts Python.
+async fn clear(server: &NodeHandle) -> anyhow::Result<()> {
     let delete = NodeCommand::installed("tc", ["qdisc", "del", "dev", DEVICE, "root"]);
-    // It fails when there is nothing to delete, so what counts is what is left.
-    let said = backend.exec(Node::Server, &delete).await?;
-    let left = readback::read(backend).await?;
+    // It fails if there is nothing to delete, so the remaining qdiscs decide.
+    let output = server.exec(&delete).await?;
+    let left = readback::read(server).await?;
     if left.kinds.iter().any(|kind| matches!(kind.as_str(), "htb" | "netem")) {
-        bail!("`{delete}` exited {} and left {}: {}", said.code, left.describe(), last_lines(&said.stderr, 2));
+        bail!("`{delete}` exited with {} and left {}: {}", output.code, left.describe(), last_lines(&output.stderr, 2));
     }
     Ok(())
 }
 
-/// Checks whether the kernel has netem: by `tc` in milliseconds, while tcset takes a second.
-async fn check_kernel(backend: &dyn Backend) -> anyhow::Result<()> {
+/// Checks that the kernel has netem, by `tc`: in milliseconds, while tcset takes a second.
+async fn check_kernel(server: &NodeHandle) -> anyhow::Result<()> {
     let add = NodeCommand::installed("tc", ["qdisc", "add", "dev", DEVICE, "root", "netem", "delay", "10ms"]);
-    let Ok(said) = backend.exec(Node::Server, &add).await else {
+    let Ok(output) = server.exec(&add).await else {
         bail!("tc is missing in the server's node: install iproute2");
     };
-    let found = readback::read(backend).await?;
-    clear(backend).await?;
+    let found = readback::read(server).await?;
+    clear(server).await?;
     if found.netem.is_none() {
-        bail!("the kernel has no netem (output of `tc`: {}); {ADVICE}", last_lines(&said.stderr, 1));
+        bail!("the kernel has no netem (output of `tc`: {}); {ADVICE}", last_lines(&output.stderr, 1));
     }
     Ok(())
 }
@@ -93,21 +112,21 @@ impl Emulator for TcsetEmulator {
         true
     }
 
-    async fn prepare(&mut self, backend: &dyn Backend, _logs: &Path) -> anyhow::Result<()> {
-        check_kernel(backend).await?;
+    async fn prepare(&mut self, _logs: &Path) -> anyhow::Result<()> {
+        check_kernel(&self.server).await?;
         let trial = Condition { delay: "10ms".parse()?, ..Condition::BASELINE };
         let set = NodeCommand::installed("tcset", [vec![DEVICE.to_owned()], options(&trial)].concat());
-        let Ok(said) = backend.exec(Node::Server, &set).await else {
+        let Ok(output) = self.server.exec(&set).await else {
             bail!("tcset is missing in the server's node: install tcconfig (pip install tcconfig)");
         };
-        let found = readback::read(backend).await?;
+        let found = readback::read(&self.server).await?;
         let works = found.agrees(&trial);
-        clear(backend).await?;
+        clear(&self.server).await?;
         if !works {
-            let words = last_lines(&format!("{}\n{}", said.stdout, said.stderr), 2);
+            let printed = last_lines(&format!("{}\n{}", output.stdout, output.stderr), 2);
             bail!(
-                "netem is not active after tcset (exit code {}, {}; output: {words}); {ADVICE}",
-                said.code,
+                "netem is not active after tcset (exit code {}, {}; output: {printed}); {ADVICE}",
+                output.code,
                 found.describe()
             );
         }
@@ -115,38 +134,35 @@ impl Emulator for TcsetEmulator {
     }
 
     fn check_supported(&self, condition: &Condition) -> anyhow::Result<()> {
-        if let Some(limit) = condition.queue_limit {
-            bail!("tcset can't set a queue limit ({} packets): netem's is 1000", limit.packets());
-        }
-        Ok(())
+        check_supported(condition)
     }
 
-    async fn apply(&mut self, backend: &dyn Backend, condition: &Condition, _seed: u64) -> anyhow::Result<()> {
+    async fn apply(&mut self, condition: &Condition, _seed: u64) -> anyhow::Result<()> {
         if condition.is_baseline() {
-            return clear(backend).await;
+            return clear(&self.server).await;
         }
         let arguments = [vec![DEVICE.to_owned()], options(condition), vec!["--overwrite".to_owned()]].concat();
-        on_server(backend, NodeCommand::installed("tcset", arguments)).await?;
+        self.server.run(&NodeCommand::installed("tcset", arguments)).await?;
         if condition.jitter != Delay::ZERO {
-            // Where the kernel has no netem the readback says so.
-            let Some(netem) = readback::read(backend).await?.netem else { return Ok(()) };
-            on_server(backend, NodeCommand::installed("tc", jitter_arguments(&netem, condition)?)).await?;
+            // Without netem, the readback reports it.
+            let Some(netem) = readback::read(&self.server).await?.netem else { return Ok(()) };
+            self.server.run(&NodeCommand::installed("tc", jitter_arguments(&netem, condition)?)).await?;
         }
         Ok(())
     }
 
-    async fn read_back(&self, backend: &dyn Backend, requested: &Condition) -> anyhow::Result<ReadBack> {
-        let found = readback::read(backend).await?;
+    async fn read_back(&self, requested: &Condition) -> anyhow::Result<ReadBack> {
+        let found = readback::read(&self.server).await?;
         Ok(ReadBack { agrees: found.agrees(requested), text: found.describe() })
     }
 
-    async fn counters(&self, backend: &dyn Backend) -> anyhow::Result<Option<LinkCounters>> {
-        let netem = readback::read(backend).await?.netem;
+    async fn counters(&self) -> anyhow::Result<Option<LinkCounters>> {
+        let netem = readback::read(&self.server).await?.netem;
         Ok(netem.map(|netem| LinkCounters {
             sent: netem.packets,
             dropped: netem.drops,
-            // netem counts segments when it sends and whole segmentation-offload packets when it drops, and a full
-            // queue's drops with the others: nothing that could be compared with a loss.
+            // netem counts segments sent but GSO packets dropped, and does not separate drops of a full queue: neither
+            // can be compared with the requested loss.
             lost: None,
             queue_full: None,
             unintended_drops: 0,
@@ -155,12 +171,12 @@ impl Emulator for TcsetEmulator {
         }))
     }
 
-    async fn shut_down(&mut self, backend: &dyn Backend) -> anyhow::Result<()> {
-        clear(backend).await
+    async fn shut_down(&mut self) -> anyhow::Result<()> {
+        clear(&self.server).await
     }
 }
 
-/// Returns a delay as tc and tcset read it: they know no minutes.
+/// Returns a delay in the syntax of tc and tcset, which have no minutes.
 fn tc_time(delay: Delay) -> String {
     let nanoseconds = delay.as_duration().as_nanos();
     if nanoseconds.is_multiple_of(1_000_000) {
@@ -176,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_jitter_is_set_by_tc_in_the_netem_that_tcset_made() {
+    fn jitter_is_added_by_tc_to_the_netem_that_tcset_created() {
         let netem = readback::parse(QDISCS, CLASSES).unwrap().netem.unwrap();
         let requested = condition(r#"{"delay":"50ms","jitter":"10ms","loss":"0.5%"}"#);
         assert_eq!(

@@ -1,51 +1,28 @@
 //! Measures one cell: starts clients on the unshaped link, applies and verifies the condition, runs the workload,
 //! fetches the samples, and verifies the condition again.
 
+mod link;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use model::Condition;
-use model::{Labels, Outcome, Phase, Sample};
-use tokio_util::sync::CancellationToken;
+use model::{Cell, Labels, Outcome, Phase, Sample};
 
 use crate::backend::Node;
-use crate::run::admission::Permit;
+use crate::run::cell_context::CellContext;
 use crate::run::clients::{ClientGroup, Collected};
 use crate::run::environment::Environment;
 use crate::run::live_counts::LiveCounts;
-use crate::run::probe_runner::{BaselineLink, PROBE_NODE, probe};
 use crate::run::progress::Progress;
 use crate::run::server_trace;
-use crate::scenario::Scenario;
 use crate::store::cell_row::{CellRow, Verdict};
-use crate::store::run_directory::RunDirectory;
 use crate::store::run_id::UtcTime;
 use crate::verify::overload::{CpuUse, CpuWatch};
-use crate::verify::probe_plan::{ProbePlan, ProbeResult, mismatches};
+use crate::verify::probe_plan::ProbePlan;
 use crate::verify::{cross_checks, operation_checks, stall};
-use model::Cell;
 
-/// Draining ends when the link's queue has not become shorter for this long.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// Start lateness (p99) of an open loop above which a note is added, microseconds.
 const START_LATENESS_THRESHOLD_US: u64 = 1_000;
-
-/// The run of a cell.
-pub(crate) struct CellContext<'a> {
-    /// The run's id.
-    pub(crate) run_id: &'a str,
-    /// The scenario.
-    pub(crate) scenario: &'a Scenario,
-    /// Results directory.
-    pub(crate) directory: &'a RunDirectory,
-    /// The unshaped link of the environment.
-    pub(crate) baseline: BaselineLink,
-    /// Permit of the cell.
-    pub(crate) permit: &'a Permit<'a>,
-    /// Cancelled by Ctrl-C or by a failure in any environment.
-    pub(crate) stop: &'a CancellationToken,
-}
 
 /// Result of a cell.
 pub(crate) struct CellResult {
@@ -59,7 +36,7 @@ pub(crate) struct CellResult {
 
 /// Measures one cell. An error makes the row's verdict `failed`.
 pub(crate) async fn measure(
-    environment: &mut Environment<'_>,
+    environment: &mut Environment,
     run: &CellContext<'_>,
     cell: &Cell,
     progress: &Progress,
@@ -84,8 +61,8 @@ pub(crate) async fn measure(
     measurement.conclude(outcome)
 }
 
-struct Measurement<'m, 'e> {
-    environment: &'m mut Environment<'e>,
+struct Measurement<'m> {
+    environment: &'m mut Environment,
     run: &'m CellContext<'m>,
     cell: &'m Cell,
     progress: &'m Progress,
@@ -99,13 +76,9 @@ struct Measurement<'m, 'e> {
     interface_packets_before: Option<u64>,
 }
 
-impl Measurement<'_, '_> {
+impl Measurement<'_> {
     async fn run(&mut self) -> anyhow::Result<()> {
-        self.environment
-            .emulator
-            .clear_before_setup(self.environment.backend)
-            .await
-            .context("removing the previous condition")?;
+        self.environment.emulator.clear_before_setup().await.context("removing the previous condition")?;
         let mut group = ClientGroup::start(self.environment, self.cell, self.run).await?;
         let worked = if group.is_healthy() { self.verify_and_work(&mut group).await } else { Ok(()) };
         if worked.is_err() || !group.is_healthy() {
@@ -128,74 +101,28 @@ impl Measurement<'_, '_> {
         self.environment.check_shop().await
     }
 
-    async fn apply(&mut self, condition: &Condition) -> anyhow::Result<()> {
-        let applied = self.environment.emulator.apply(self.environment.backend, condition, self.cell.seed).await;
+    async fn apply(&mut self) -> anyhow::Result<()> {
+        let condition = &self.cell.condition;
+        let applied = self.environment.emulator.apply(condition, self.cell.seed).await;
         applied.with_context(|| format!("applying the condition {condition}"))?;
         tracing::debug!("cell {}: condition set: {condition}", self.cell.id);
         Ok(())
     }
 
     async fn verify_and_work(&mut self, group: &mut ClientGroup) -> anyhow::Result<()> {
-        self.apply(&self.cell.condition).await?;
-        if self.environment.backend.has_server() {
-            self.interface_packets_before = Some(self.environment.interface_packets().await?);
+        self.apply().await?;
+        if let Some(server) = &self.environment.server {
+            self.interface_packets_before = Some(server.interface_packets().await?);
         }
         self.row.probe_before_rtt_ms = self.verify("before").await?.rtt_median_ms;
         self.check_probe_path().await?;
         self.run_workload(group).await
     }
 
-    /// Reads the condition back and probes it. Mismatches become problems.
-    async fn verify(&mut self, when: &str) -> anyhow::Result<ProbeResult> {
-        let (requested, backend) = (&self.cell.condition, &*self.environment.backend);
-        let read =
-            self.environment.emulator.read_back(backend, requested).await.context("reading the condition back")?;
-        if !read.agrees {
-            self.problems.push(format!("{when}: requested {requested}, readback {}", read.text));
-        }
-        self.row.read_back = read.text;
-        tracing::debug!("cell {}: {when}: readback: {}", self.cell.id, self.row.read_back);
-        let probed = probe(backend, &self.plan, requested).await;
-        if probed.is_err() {
-            self.broken.push(PROBE_NODE);
-        }
-        let measured = probed.with_context(|| format!("probing the link {when} the workload"))?;
-        tracing::debug!("cell {}: {when}: {measured}", self.cell.id);
-        self.row.probe_sent += measured.sent;
-        self.row.probe_lost += measured.sent.saturating_sub(measured.received);
-        let rate_kbit = measured.rate_bits_per_second.map(|rate| rate / 1_000.0);
-        self.row.achieved_rate_kbit = mean_of(self.row.achieved_rate_kbit, rate_kbit);
-        let added = measured.rtt_median_ms.map(|rtt| rtt - self.run.baseline.rtt_ms);
-        self.row.achieved_delay_ms = mean_of(self.row.achieved_delay_ms, added);
-        self.row.achieved_jitter_ms =
-            mean_of(self.row.achieved_jitter_ms, measured.spread.map(|spread| spread.jitter_ms));
-        let mismatches = mismatches(requested, self.run.baseline.rtt_ms, &measured);
-        self.problems.extend(mismatches.into_iter().map(|mismatch| format!("{when}: {mismatch}")));
-        Ok(measured)
-    }
-
-    /// Checks that the probe's packets passed the link: it must have counted as many.
-    async fn check_probe_path(&mut self) -> anyhow::Result<()> {
-        let counters = self
-            .environment
-            .emulator
-            .counters(self.environment.backend)
-            .await
-            .context("reading the link's counters")?;
-        let Some(counted) = counters.map(|counters| counters.sent + counters.dropped + counters.queued) else {
-            return Ok(());
-        };
-        let sent = u64::from(self.row.probe_sent);
-        if counted < sent {
-            self.problems.push(format!("before: path: probe sent {sent} packets, emulator counted {counted}"));
-        }
-        Ok(())
-    }
-
     /// Sends the start signal and follows the clients until all have ended, the server exits, or the run is stopped.
     async fn run_workload(&mut self, group: &mut ClientGroup) -> anyhow::Result<()> {
         let environment = &*self.environment;
-        let server_cpu = environment.backend.cpu_time(Node::Server).await;
+        let cpu_before = environment.server_cpu_time().await;
         self.row.started = UtcTime::now().to_string();
         let start = Instant::now();
         group.go().await.context("starting the workload")?;
@@ -212,8 +139,7 @@ impl Measurement<'_, '_> {
         tracing::debug!("cell {}: clients worked for {:.3} s", self.cell.id, elapsed.as_secs_f64());
         self.row.duration_s = elapsed.as_secs_f64();
         let mut cpu = if environment.is_local { watch.seen() } else { CpuUse::default() };
-        // The CPU time of a server that has exited is unknown: the error below is reported instead.
-        if let (Ok(before), Ok(after)) = (server_cpu, environment.backend.cpu_time(Node::Server).await) {
+        if let (Some(before), Some(after)) = (cpu_before, environment.server_cpu_time().await) {
             cpu.server_percent = Some(after.saturating_sub(before).as_secs_f64() / elapsed.as_secs_f64() * 100.0);
         }
         self.record_workload(&counts, elapsed, cpu);
@@ -254,8 +180,8 @@ impl Measurement<'_, '_> {
     /// missing in them.
     async fn collect(&mut self, group: &ClientGroup) -> anyhow::Result<Vec<String>> {
         let Collected { mut samples, problems } = group.collect(self.environment).await;
-        if self.environment.backend.has_server() {
-            match server_trace::join(self.environment, &mut samples).await {
+        if let Some(server) = &self.environment.server {
+            match server_trace::join(server, &mut samples).await {
                 Ok(0) => {}
                 Ok(missing) => self.notes.push(format!("no server trace for {missing} exchanges")),
                 Err(error) => self.notes.push(format!("no server trace: {error:#}")),
@@ -269,7 +195,9 @@ impl Measurement<'_, '_> {
             &samples,
         ));
         let is_acknowledged = |sample: &&Sample| sample.operation == "place_order" && sample.outcome == Outcome::Ok;
-        self.environment.acknowledged_orders += i64::try_from(samples.iter().filter(is_acknowledged).count())?;
+        if let Some(server) = &mut self.environment.server {
+            server.acknowledged_orders += i64::try_from(samples.iter().filter(is_acknowledged).count())?;
+        }
         let (measured, warm_up): (Vec<&Sample>, Vec<&Sample>) =
             samples.iter().partition(|sample| sample.phase == Phase::Measured);
         self.row.operations = measured.len() as u64;
@@ -278,59 +206,6 @@ impl Measurement<'_, '_> {
         self.row.server_stall = stall::of(&samples);
         self.samples = samples;
         Ok(problems)
-    }
-
-    /// Waits until the packets of the workload have left the link: otherwise the probe would queue behind them.
-    async fn drain(&mut self) -> anyhow::Result<()> {
-        let mut min_queued = u64::MAX;
-        let mut last_progress = Instant::now();
-        loop {
-            let counters = self
-                .environment
-                .emulator
-                .counters(self.environment.backend)
-                .await
-                .context("reading the link's counters")?;
-            let queued = counters.map_or(0, |counters| counters.queued);
-            if queued == 0 || self.run.stop.is_cancelled() {
-                return Ok(());
-            }
-            if queued < min_queued {
-                (min_queued, last_progress) = (queued, Instant::now());
-            }
-            if last_progress.elapsed() > DRAIN_TIMEOUT {
-                self.problems.push(format!("after: link not drained: {queued} packets queued"));
-                return Ok(());
-            }
-            tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
-        }
-    }
-
-    /// Checks the emulator's counters since the condition was set against the condition and the server's interface.
-    async fn check_counters(&mut self) -> anyhow::Result<()> {
-        let counters = self
-            .environment
-            .emulator
-            .counters(self.environment.backend)
-            .await
-            .context("reading the link's counters")?;
-        let Some(counters) = counters else { return Ok(()) };
-        let requested = &self.cell.condition;
-        self.row.link_sent = Some(counters.sent);
-        self.row.link_dropped = Some(counters.dropped);
-        self.row.link_dropped_queue_full = counters.queue_full;
-        self.row.link_max_lateness_ms = counters.max_lateness_ms;
-        self.row.achieved_loss_percent =
-            counters.lost.map(|lost| lost as f64 / counters.loss_candidates().max(1) as f64 * 100.0);
-        let found = cross_checks::of_counters(requested, &counters);
-        self.problems.extend(found.problems);
-        self.notes.extend(found.notes);
-        if let Some(before) = self.interface_packets_before {
-            let sent = self.environment.interface_packets().await?.saturating_sub(before);
-            self.row.device_sent = Some(sent);
-            self.problems.extend(cross_checks::of_device(requested, &counters, sent));
-        }
-        Ok(())
     }
 
     fn conclude(mut self, outcome: anyhow::Result<()>) -> CellResult {
@@ -346,13 +221,5 @@ impl Measurement<'_, '_> {
         self.broken.sort_unstable();
         self.broken.dedup();
         CellResult { row: self.row, broken: self.broken, samples: self.samples }
-    }
-}
-
-/// Returns the mean of the values measured before and after, or the only one.
-fn mean_of(before: Option<f64>, after: Option<f64>) -> Option<f64> {
-    match (before, after) {
-        (Some(before), Some(after)) => Some(f64::midpoint(before, after)),
-        (before, after) => before.or(after),
     }
 }

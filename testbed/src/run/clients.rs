@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::node_process::NodeProcess;
 use crate::backend::{Backend, Node, NodeCommand, log_tail};
 use crate::program::Program;
-use crate::run::cell::CellContext;
-use crate::run::environment::{ADMIN, ADMIN_PASSWORD, Environment};
+use crate::run::cell_context::CellContext;
+use crate::run::environment::Environment;
 use crate::run::live_counts::LiveCounts;
+use crate::run::server::{ADMIN, ADMIN_PASSWORD};
 use crate::scenario::plan::split_mix;
 use crate::store::run_directory::ParsedSamples;
 
@@ -71,16 +72,11 @@ pub(crate) struct Collected {
 }
 
 fn csv_path(backend: &dyn Backend, node: Node) -> String {
-    format!("{}/samples.csv", backend.folder(node))
+    format!("{}/samples.csv", backend.work_dir(node))
 }
 
 /// Returns the command that starts client `number` of a cell.
-fn command(
-    environment: &Environment<'_>,
-    number: u32,
-    cell: &Cell,
-    run: &CellContext<'_>,
-) -> anyhow::Result<NodeCommand> {
+fn command(environment: &Environment, number: u32, cell: &Cell, run: &CellContext<'_>) -> anyhow::Result<NodeCommand> {
     let config =
         serde_json::to_string(&config(environment, number, cell, run)).context("the client's configuration")?;
     let command = NodeCommand::program(Program::ShopClient, ["workload", "--config", &config]);
@@ -90,12 +86,12 @@ fn command(
     })
 }
 
-fn config(environment: &Environment<'_>, number: u32, cell: &Cell, run: &CellContext<'_>) -> WorkloadConfig {
+fn config(environment: &Environment, number: u32, cell: &Cell, run: &CellContext<'_>) -> WorkloadConfig {
     let (node, scenario, shop) = (Node::Client(number), run.scenario, environment.backend.shop());
     let arrival_rate = scenario.workload.arrival_rate;
     WorkloadConfig {
         shop: client::transport::ShopAddress {
-            server: shop.host.clone(),
+            server: shop.host,
             accounts_port: shop.accounts_port,
             shop_port: shop.shop_port,
         },
@@ -107,7 +103,7 @@ fn config(environment: &Environment<'_>, number: u32, cell: &Cell, run: &CellCon
         seed: Some(split_mix(cell.workload_seed, u64::from(number))),
         client: node.to_string(),
         account_scope: vec![run.run_id.to_owned(), cell.id.clone(), cell.repetition.to_string()],
-        csv: csv_path(environment.backend, node).into(),
+        csv: csv_path(environment.backend.as_ref(), node).into(),
         admin_username: environment.admin_password.is_some().then(|| ADMIN.to_owned()),
         admin_password_file: None,
         control: true,
@@ -129,11 +125,7 @@ impl ClientGroup {
     ///
     /// # Errors
     /// When the directory for their logs cannot be created, or after an interrupt.
-    pub(crate) async fn start(
-        environment: &Environment<'_>,
-        cell: &Cell,
-        run: &CellContext<'_>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn start(environment: &Environment, cell: &Cell, run: &CellContext<'_>) -> anyhow::Result<Self> {
         let logs = run.directory.logs().join(&cell.id);
         std::fs::create_dir_all(&logs).with_context(|| format!("creating {}", logs.display()))?;
         let commands: Vec<NodeCommand> = (1..=run.scenario.clients.get())
@@ -210,10 +202,10 @@ impl ClientGroup {
     }
 
     /// Fetches the samples. Missing or incomplete rows are problems.
-    pub(crate) async fn collect(&self, environment: &Environment<'_>) -> Collected {
+    pub(crate) async fn collect(&self, environment: &Environment) -> Collected {
         let ready = self.clients.iter().enumerate().filter(|(_, client)| client.was_ready);
         let fetched = ready.map(|(index, client)| {
-            let path = csv_path(environment.backend, client.node);
+            let path = csv_path(environment.backend.as_ref(), client.node);
             async move { (index, client, environment.backend.get_file(client.node, &path).await) }
         });
         let mut collected = Collected::default();
@@ -234,7 +226,7 @@ impl ClientGroup {
 }
 
 impl Client {
-    async fn start(environment: &Environment<'_>, node: Node, command: &NodeCommand, log: PathBuf) -> Self {
+    async fn start(environment: &Environment, node: Node, command: &NodeCommand, log: PathBuf) -> Self {
         let mut process = match environment.backend.spawn(node, command, &log).await {
             Ok(process) => process,
             Err(error) => {

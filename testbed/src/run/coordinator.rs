@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, VecDeque};
 use model::sample::Sample;
 use tokio_util::sync::CancellationToken;
 
-use crate::run::RunRequest;
 use crate::run::admission::AdmissionControl;
 use crate::run::progress::Progress;
+use crate::run::request::RunRequest;
 use crate::run::resume::{PriorResults, orders_are_consistent};
 use crate::scenario::plan;
 use crate::scenario::stopping_rule::StoppingRule;
 use crate::store::cell_row::CellRow;
-use crate::store::manifest::Manifest;
+use crate::store::manifest::{ConditionControl, Manifest};
 use crate::store::order_check::OrderCheck;
 use crate::store::run_directory::RunDirectory;
 use model::Cell;
@@ -134,9 +134,13 @@ impl<'r> Coordinator<'r> {
         self.directory.write_manifest(&*self.manifest.borrow())
     }
 
-    /// Returns whether the order check ran and passed in all environments, and failed in no previous attempt.
+    /// Returns whether the order check ran and passed in all environments, and failed in no previous attempt. With an
+    /// external server, whose database is not accessible, there is no order check.
     pub(crate) fn orders_are_consistent(&self) -> bool {
         let manifest = self.manifest.borrow();
+        if manifest.condition_control == ConditionControl::Manual {
+            return true;
+        }
         let previous = manifest.previous_attempts.iter().all(orders_are_consistent);
         previous && !manifest.order_check_skipped && manifest.order_check.is_some_and(OrderCheck::has_passed)
     }

@@ -1,24 +1,26 @@
 //! Runs one environment: starts it, measures cells until none is left, runs the order check, removes its nodes.
 
-use anyhow::{Context, bail};
-use model::Condition;
+use std::rc::Rc;
+
+use anyhow::Context;
+use model::settings::Offloads;
+use model::{Cell, Condition};
 use tokio::sync::watch;
 
 use crate::backend::{Backend, EnvironmentSpec, Node};
 use crate::emulator::EmulatorChoice;
 use crate::output::{complain, say};
 use crate::run::admission::Permit;
-use crate::run::cell::{CellContext, measure};
+use crate::run::cell::measure;
+use crate::run::cell_context::CellContext;
 use crate::run::coordinator::Coordinator;
 use crate::run::environment::Environment;
+use crate::run::environment_spec::environment_spec;
 use crate::run::jobs::Jobs;
 use crate::run::probe_runner;
 use crate::run::probe_runner::BaselineLink;
 use crate::run::programs;
 use crate::store::cell_row::Verdict;
-use crate::store::order_check::OrderCheck;
-use model::Cell;
-use model::settings::Offloads;
 
 /// Note about an emulator that treats a GSO packet as one packet.
 const GSO_NOTE: &str = "segmentation offload is on: netem drops GSO packets (up to 64 KiB) whole and lets one pass an \
@@ -47,7 +49,7 @@ const SEQUENTIAL_NOTE: &str = "cells ran sequentially: the CPU load of the nodes
 /// When the environment fails, or its nodes cannot be removed.
 pub(super) async fn run_environment(
     coordinator: &Coordinator<'_>,
-    mut backend: Box<dyn Backend>,
+    backend: Rc<dyn Backend>,
     number: u32,
     first: &FirstEnvironment,
 ) -> anyhow::Result<()> {
@@ -68,7 +70,7 @@ pub(super) async fn run_environment(
         }
         return Ok(());
     };
-    let worked = work(coordinator, backend.as_mut(), number, choice, first, permit).await;
+    let worked = work(coordinator, &backend, number, choice, first, permit).await;
     if number == 1 {
         // If it failed before its decision, the others must not wait for one.
         first.send_if_modified(|decision| {
@@ -99,7 +101,7 @@ async fn admit<'s>(coordinator: &'s Coordinator<'_>) -> Option<Permit<'s>> {
 
 async fn work(
     coordinator: &Coordinator<'_>,
-    backend: &mut dyn Backend,
+    backend: &Rc<dyn Backend>,
     number: u32,
     choice: EmulatorChoice,
     first: &FirstEnvironment,
@@ -145,25 +147,27 @@ async fn work(
 }
 
 /// Starts the environment and checks that cells can be measured in it.
-async fn start<'a>(
+async fn start(
     coordinator: &Coordinator<'_>,
-    backend: &'a mut dyn Backend,
+    backend: &Rc<dyn Backend>,
     spec: &EnvironmentSpec,
     choice: EmulatorChoice,
     number: u32,
-) -> anyhow::Result<(Environment<'a>, BaselineLink)> {
-    let mut environment = Environment::start(backend, spec, coordinator.request, coordinator.cells, choice).await?;
+) -> anyhow::Result<(Environment, BaselineLink)> {
+    let scenario = &coordinator.request.scenario;
+    let mut environment = Environment::start(Rc::clone(backend), spec, scenario, coordinator.cells, choice).await?;
     let baseline = check(&mut environment, coordinator).await?;
     tracing::debug!("environment {number} started; median RTT of the unshaped link {:.3} ms", baseline.rtt_ms);
     Ok((environment, baseline))
 }
 
 /// Checks that all cells can be measured in the environment. Returns its unshaped link.
-async fn check(environment: &mut Environment<'_>, coordinator: &Coordinator<'_>) -> anyhow::Result<BaselineLink> {
+async fn check(environment: &mut Environment, coordinator: &Coordinator<'_>) -> anyhow::Result<BaselineLink> {
     for cell in coordinator.cells {
         environment.emulator.check_supported(&cell.condition).with_context(|| format!("cell {}", cell.id))?;
     }
-    let baseline = probe_runner::measure_baseline(environment.backend).await?;
+    let is_manual = environment.server.is_none();
+    let baseline = probe_runner::measure_baseline(environment.backend.as_ref(), is_manual).await?;
     environment.check_direct_path(baseline.rtt_ms).await?;
     Ok(baseline)
 }
@@ -171,7 +175,7 @@ async fn check(environment: &mut Environment<'_>, coordinator: &Coordinator<'_>)
 /// Prints and records, from the first environment, what applies to all.
 fn record_first(
     coordinator: &Coordinator<'_>,
-    environment: &Environment<'_>,
+    environment: &Environment,
     spec: &EnvironmentSpec,
     baseline: BaselineLink,
 ) -> anyhow::Result<()> {
@@ -193,14 +197,14 @@ fn record_first(
         manifest.baseline_rtt_ms = Some(baseline.rtt_ms);
         manifest.sysctls = environment.backend.sysctls(spec);
         manifest.database_filesystem.clone_from(&environment.database_filesystem);
-        manifest.setup_s = Some(coordinator.request.began.elapsed().as_secs_f64());
+        manifest.setup_s = Some(coordinator.request.started.elapsed().as_secs_f64());
         manifest.node_startup_s = Some(environment.node_startup.as_secs_f64());
     })
 }
 
 async fn measure_cell(
     coordinator: &Coordinator<'_>,
-    environment: &mut Environment<'_>,
+    environment: &mut Environment,
     baseline: BaselineLink,
     cell: &Cell,
     permit: &Permit<'_>,
@@ -231,7 +235,7 @@ async fn measure_cell(
 /// Recreates the broken nodes after a cell, and the server if shop or emulator do not respond.
 async fn repair(
     coordinator: &Coordinator<'_>,
-    environment: &mut Environment<'_>,
+    environment: &mut Environment,
     broken: &[Node],
     failed: bool,
 ) -> anyhow::Result<()> {
@@ -239,11 +243,9 @@ async fn repair(
         coordinator.progress.line(&format!("recreating {node}"));
         environment.backend.recreate(*node).await.with_context(|| format!("recreating {node}"))?;
     }
-    if !failed || !environment.backend.has_server() {
-        return Ok(());
-    }
-    let is_server_broken = broken.contains(&Node::Server) || environment.check_shop().await.is_err();
-    if is_server_broken || environment.emulator.read_back(environment.backend, &Condition::BASELINE).await.is_err() {
+    let Some(server) = environment.server.as_ref().filter(|_| failed) else { return Ok(()) };
+    let is_server_broken = broken.contains(&Node::Server) || server.check().await.is_err();
+    if is_server_broken || environment.emulator.read_back(&Condition::BASELINE).await.is_err() {
         coordinator.progress.line("recreating the server");
         environment.recreate_server().await?;
     }
@@ -251,7 +253,7 @@ async fn repair(
 }
 
 /// Updates the backend's info after the last cell, runs the order check, and stops the emulator.
-async fn finish(coordinator: &Coordinator<'_>, environment: &mut Environment<'_>, number: u32) -> anyhow::Result<()> {
+async fn finish(coordinator: &Coordinator<'_>, environment: &mut Environment, number: u32) -> anyhow::Result<()> {
     if number == 1 {
         match environment.backend.info().await {
             Ok(info) => coordinator.change(|manifest| manifest.backend_info = info),
@@ -260,8 +262,8 @@ async fn finish(coordinator: &Coordinator<'_>, environment: &mut Environment<'_>
             }),
         }
     }
-    if environment.backend.has_server() {
-        match order_check(environment).await {
+    if let Some(server) = &environment.server {
+        match server.order_check().await {
             Ok(order_check) => {
                 coordinator.change(|manifest| manifest.order_check = Some(order_check.with(manifest.order_check)))
             }
@@ -275,52 +277,5 @@ async fn finish(coordinator: &Coordinator<'_>, environment: &mut Environment<'_>
             }
         }
     }
-    environment.shut_down().await.context("stopping the emulator")
-}
-
-/// Runs the order check.
-///
-/// # Errors
-/// When it cannot run.
-async fn order_check(environment: &Environment<'_>) -> anyhow::Result<OrderCheck> {
-    if environment.server_was_recreated {
-        bail!("the server was recreated, which removed its first database");
-    }
-    environment.order_check().await
-}
-
-/// Returns the specification of the nodes, with the kernel settings that make hosts comparable.
-fn environment_spec(coordinator: &Coordinator<'_>, number: u32) -> EnvironmentSpec {
-    let settings = [
-        // Otherwise TCP reuses metrics of a peer (RTT, slow-start threshold) from the previous cell.
-        ("ipv4.tcp_no_metrics_save", "1"),
-        // Loose: the shaper sends packets through another interface than responses use; strict would drop them.
-        ("ipv4.conf.all.rp_filter", "2"),
-        // With a connection per request, a client would run out of ports within the minute of TIME_WAIT.
-        ("ipv4.tcp_tw_reuse", "1"),
-        ("ipv4.ip_local_port_range", "10000 65000"),
-    ];
-    // Not every kernel supports these two. Environments are IPv4 only, so IPv6 neighbour discovery would be noise.
-    // Linux 6.5 and later retransmit SYNs after 1, 2, 3, 4 s instead of 1, 3, 7.
-    let optional = [("ipv6.conf.all.disable_ipv6", "1"), ("ipv4.tcp_syn_linear_timeouts", "0")];
-    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    let request = coordinator.request;
-    let (run_id, logs) = match number {
-        1 => (request.run_id.clone(), coordinator.directory.logs()),
-        _ => {
-            let logs = coordinator.directory.logs().join(format!("environment-{number}"));
-            (format!("{}-{number}", request.run_id), logs)
-        }
-    };
-    EnvironmentSpec {
-        run_id,
-        host: crate::host_info::name(),
-        folder: request.temporary.clone(),
-        logs,
-        stop: coordinator.stop.clone(),
-        clients: request.scenario.clients.get(),
-        storage: request.scenario.server.storage,
-        sysctls: settings.map(owned).into(),
-        optional_sysctls: optional.map(owned).into(),
-    }
+    environment.emulator.shut_down().await.context("stopping the emulator")
 }

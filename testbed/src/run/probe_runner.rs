@@ -11,7 +11,7 @@ use crate::verify::probe_plan::{
 };
 
 /// Node that runs the probe.
-pub(crate) const PROBE_NODE: Node = Node::Client(1);
+pub(super) const PROBE_NODE: Node = Node::Client(1);
 
 /// TCP handshakes that detect a proxy before the link. A few suffice: only the shortest counts.
 const HANDSHAKES: &str = "5";
@@ -21,7 +21,7 @@ const HANDSHAKE_TIMEOUT: &str = "3s";
 ///
 /// # Errors
 /// When the probe does not run. Missing replies are no error.
-pub(crate) async fn probe(
+pub(super) async fn probe(
     backend: &dyn Backend,
     plan: &ProbePlan,
     requested: &Condition,
@@ -58,21 +58,20 @@ pub(crate) async fn probe(
 
 /// The unshaped link, measured before the first cell.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct BaselineLink {
+pub(super) struct BaselineLink {
     /// Median RTT, milliseconds.
-    pub(crate) rtt_ms: f64,
+    pub(super) rtt_ms: f64,
     /// Whether cells check for an unrequested rate limit: conditions are set manually, and the unshaped link is fast
     /// enough to show one.
-    pub(crate) checks_unrequested_rate: bool,
+    pub(super) checks_unrequested_rate: bool,
 }
 
-/// Measures the unshaped link.
+/// Measures the unshaped link. `is_manual`: conditions are set manually.
 ///
 /// # Errors
 /// When no echo reply arrives.
-pub(crate) async fn measure_baseline(backend: &dyn Backend) -> anyhow::Result<BaselineLink> {
+pub(super) async fn measure_baseline(backend: &dyn Backend, is_manual: bool) -> anyhow::Result<BaselineLink> {
     let baseline = Condition::BASELINE;
-    let is_manual = !backend.has_server();
     let plan = ProbePlan::for_condition(&baseline);
     let plan = if is_manual { plan.with_rate_check() } else { plan };
     let measured = probe(backend, &plan, &baseline).await?;
@@ -92,7 +91,7 @@ pub(crate) async fn measure_baseline(backend: &dyn Backend) -> anyhow::Result<Ba
 ///
 /// # Errors
 /// When it does not.
-pub(crate) async fn check_handshake(backend: &dyn Backend, port: u16) -> anyhow::Result<()> {
+pub(super) async fn check_handshake(backend: &dyn Backend, port: u16) -> anyhow::Result<()> {
     let report = handshakes(backend, port).await?;
     if report.received == 0 {
         bail!(
@@ -123,7 +122,8 @@ async fn handshakes(backend: &dyn Backend, port: u16) -> anyhow::Result<ProbeRep
 }
 
 async fn run(backend: &dyn Backend, options: &[&str]) -> anyhow::Result<ProbeReport> {
-    let arguments = [&["probe", "--server", &backend.shop().host], options].concat();
+    let shop = backend.shop();
+    let arguments = [&["probe", "--server", &shop.host], options].concat();
     let command = NodeCommand::program(Program::ShopClient, arguments);
     let output = backend.exec(PROBE_NODE, &command).await?.success(&command)?;
     serde_json::from_str(output.stdout.trim()).with_context(|| format!("`{command}` printed no report"))

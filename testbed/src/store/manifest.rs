@@ -7,6 +7,7 @@ use model::settings::value_name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::placement::Placement;
 use crate::scenario::Scenario;
 use crate::store::order_check::OrderCheck;
 use model::Cell;
@@ -34,26 +35,6 @@ pub(crate) enum ConditionControl {
     Automatic,
     /// By an operator at the server's host.
     Manual,
-}
-
-/// Placement of a run's nodes, as requested, in addition to its backend.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Placement {
-    /// Docker host of the server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) server_docker_host: Option<String>,
-    /// Docker hosts of the clients.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) client_docker_host: Vec<String>,
-    /// Address at which clients reach published ports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) server_address: Option<String>,
-    /// First of three consecutive published ports.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) publish_port: Option<u16>,
-    /// Host of an external server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) external_server: Option<String>,
 }
 
 /// An attempt that ended early, of a resumed run.
@@ -190,8 +171,8 @@ impl Manifest {
 /// Shaped direction of the server's link, the same for all emulators.
 pub(crate) const SHAPED_DIRECTION: &str = "server to clients only: SYN-ACKs, ACKs, responses; requests are not shaped";
 
-/// Returns the notes that apply to every run of this scenario. Without `has_server` the server is external.
-pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
+/// Returns the notes that apply to every run of this scenario.
+pub(crate) fn notes(scenario: &Scenario, control: ConditionControl) -> Vec<String> {
     let shop = &scenario.shop;
     let workload = &scenario.workload;
     let load = match workload.arrival_rate {
@@ -208,7 +189,7 @@ pub(crate) fn notes(scenario: &Scenario, has_server: bool) -> Vec<String> {
             workload.users
         ),
     };
-    if !has_server {
+    if control == ConditionControl::Manual {
         return vec![
             "external server, conditions set manually: verified by the probe only, without readback or counters"
                 .to_owned(),

@@ -47,7 +47,7 @@ impl RunLock {
     }
 
     /// Returns the directory.
-    pub(crate) fn folder(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
@@ -131,7 +131,7 @@ mod tests {
     fn a_driver_is_alive_while_its_lock_is_held() {
         let run_id = format!("test-{}-{}", std::process::id(), new_run_id().unwrap());
         let lock = RunLock::take(&run_id).unwrap();
-        let directory = lock.folder().to_owned();
+        let directory = lock.directory().to_owned();
         assert_eq!(lock_state(&directory), LockState::Alive);
         drop(lock);
         assert_eq!(lock_state(&directory), LockState::Unknown);

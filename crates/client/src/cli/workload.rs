@@ -58,6 +58,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
 
 /// Checks which flags go together.
 fn check(config: &WorkloadConfig, flags: &Flags<WorkloadConfig>) -> Result<(), String> {
+    config.workload.check(1)?;
     config.workload.check_flags(|flag| flags.has(flag))?;
     let is_constant = config.workload.arrival_rate.is_some() && config.workload.arrivals == ArrivalProcess::Constant;
     if !is_constant && flags.has("arrival_offset") {

@@ -42,7 +42,24 @@ pub struct Workload {
     pub connect_timeout: PositiveDuration,
 }
 
+/// Maximum arrival rate of one client, operations per second: more than a process can start.
+const MAX_ARRIVALS_PER_CLIENT: f64 = 1e6;
+
 impl Workload {
+    /// Checks the settings of a workload that this number of clients share.
+    ///
+    /// # Errors
+    /// When the arrival rate is too high for one client; the text names it.
+    pub fn check(&self, clients: u32) -> Result<(), String> {
+        match self.arrival_rate.map(|rate| (rate, rate.per_client(clients))) {
+            Some((rate, share)) if share.per_second() > MAX_ARRIVALS_PER_CLIENT => Err(format!(
+                "invalid arrival rate '{rate}': {:.0}/s per client, must be at most {MAX_ARRIVALS_PER_CLIENT:.0}/s",
+                share.per_second()
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks the flags that a command line gives in addition to these settings: `is_given` says of each whether it does.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<DockerHost> {
     let url = url_or_default(url);
     let docker_host =
         if url.starts_with("ssh:") { DockerHost::by_ssh(&url).await? } else { DockerHost::unchecked(&url)? };
-    let silent = || format!("no Docker engine answers at {url} (does it run, may you use it?)");
+    let silent = || format!("cannot reach the Docker daemon at {url}: is it running, and may this user access it?");
     let docker = docker_host.docker.negotiate_version().await.with_context(silent)?;
     let info = docker.info().await.with_context(silent)?;
     Ok(DockerHost { info, docker, ..docker_host })
@@ -63,7 +63,7 @@ impl DockerHost {
     pub(crate) fn unchecked(url: &str) -> anyhow::Result<Self> {
         let docker = Docker::connect_with_host(url).with_context(|| {
             format!(
-                "'{url}' is no engine: expected unix:///PATH, tcp://HOST:PORT, https://HOST:PORT or ssh://USER@HOST[:PORT]"
+                "invalid Docker host '{url}': expected unix:///PATH, tcp://HOST:PORT, https://HOST:PORT or ssh://USER@HOST[:PORT]"
             )
         })?;
         Ok(Self::with(url, docker, None))
@@ -139,10 +139,10 @@ impl DockerHost {
 
     pub(in crate::backend) async fn make_network(
         &self,
-        plan: &EnvironmentSpec,
+        spec: &EnvironmentSpec,
         kind: NetworkKind,
     ) -> anyhow::Result<()> {
-        let request = specs::network_request(plan, kind);
+        let request = specs::network_request(spec, kind);
         let made = self.docker.create_network(request).await;
         made.map(drop).with_context(|| format!("making the run's network on {}", self.url))
     }
@@ -151,18 +151,18 @@ impl DockerHost {
     pub(in crate::backend) async fn make_node(
         &self,
         node: Node,
-        plan: &EnvironmentSpec,
+        spec: &EnvironmentSpec,
         publish: Option<&ShopAddress>,
     ) -> anyhow::Result<()> {
-        let name = names::node(&plan.run_id, node);
+        let name = names::node(&spec.run_id, node);
         loop {
             let unsupported = self.unsupported.borrow().clone();
-            let mut body = specs::description(node, plan, self.sysctls(plan));
+            let mut body = specs::description(node, spec, self.sysctls(spec));
             unsupported.adapt(&mut body);
             publish.inspect(|shop| specs::publish(&mut body, shop));
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             let Err(error) = self.create_and_start(&name, options, body).await else { return Ok(()) };
-            self.learn(&error.to_string(), plan);
+            self.learn(&error.to_string(), spec);
             // Compared with the features before the attempt, because another node's attempt may have added some.
             let knows_more = *self.unsupported.borrow() != unsupported;
             if !knows_more {
@@ -184,14 +184,14 @@ impl DockerHost {
     }
 
     /// Records missing features that an error at a node's start mentions.
-    pub(in crate::backend) fn learn(&self, complaint: &str, plan: &EnvironmentSpec) {
-        self.unsupported.borrow_mut().learn(complaint, plan);
+    pub(in crate::backend) fn learn(&self, complaint: &str, spec: &EnvironmentSpec) {
+        self.unsupported.borrow_mut().learn(complaint, spec);
     }
 
     /// Returns the sysctls that the kernel supports, as far as is known.
-    pub(in crate::backend) fn sysctls(&self, plan: &EnvironmentSpec) -> BTreeMap<String, String> {
+    pub(in crate::backend) fn sysctls(&self, spec: &EnvironmentSpec) -> BTreeMap<String, String> {
         let is_local = self.url.starts_with("unix:");
-        self.unsupported.borrow().without_missing(if is_local { plan.sysctls_here() } else { plan.all_sysctls() })
+        self.unsupported.borrow().without_missing(if is_local { spec.supported_sysctls() } else { spec.all_sysctls() })
     }
 
     /// Returns the address of a container on a network.
@@ -244,8 +244,8 @@ impl DockerHost {
     }
 
     /// Creates and starts a container that is not a node, for our programs only.
-    pub(in crate::backend) async fn make_helper(&self, name: &str, plan: &EnvironmentSpec) -> anyhow::Result<()> {
-        let body = specs::helper(plan);
+    pub(in crate::backend) async fn make_helper(&self, name: &str, spec: &EnvironmentSpec) -> anyhow::Result<()> {
+        let body = specs::helper(spec);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let made = self.create_and_start(name, options, body).await;
         made.with_context(|| format!("starting the container {name} on {}", self.url))

@@ -66,16 +66,16 @@ pub(in crate::backend) mod names {
 }
 
 /// Returns the labels of all resources of a run.
-pub(in crate::backend) fn labels(plan: &EnvironmentSpec) -> HashMap<String, String> {
+pub(in crate::backend) fn labels(spec: &EnvironmentSpec) -> HashMap<String, String> {
     HashMap::from([
-        (RUN_LABEL.to_owned(), plan.run_id.clone()),
-        (HOST_LABEL.to_owned(), plan.host.clone()),
-        (LOCK_DIR_LABEL.to_owned(), plan.folder.display().to_string()),
+        (RUN_LABEL.to_owned(), spec.run_id.clone()),
+        (HOST_LABEL.to_owned(), spec.host.clone()),
+        (LOCK_DIR_LABEL.to_owned(), spec.lock_dir.display().to_string()),
     ])
 }
 
 /// Returns the specification of the run's network on one Docker host.
-pub(super) fn network_request(plan: &EnvironmentSpec, kind: NetworkKind) -> NetworkCreateRequest {
+pub(super) fn network_request(spec: &EnvironmentSpec, kind: NetworkKind) -> NetworkCreateRequest {
     let (driver, subnet) = match kind {
         NetworkKind::Closed | NetworkKind::Open => ("bridge", None),
         NetworkKind::Overlay { subnet } => ("overlay", subnet),
@@ -85,13 +85,13 @@ pub(super) fn network_request(plan: &EnvironmentSpec, kind: NetworkKind) -> Netw
         ..Ipam::default()
     });
     NetworkCreateRequest {
-        name: names::network(&plan.run_id),
+        name: names::network(&spec.run_id),
         driver: Some(driver.to_owned()),
         internal: Some(kind != NetworkKind::Open),
         // Otherwise only services could use the network.
         attachable: matches!(kind, NetworkKind::Overlay { .. }).then_some(true),
         ipam,
-        labels: Some(labels(plan)),
+        labels: Some(labels(spec)),
         ..NetworkCreateRequest::default()
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn network_request(plan: &EnvironmentSpec, kind: NetworkKind) -> Netw
 /// Returns the specification of a node's container.
 pub(super) fn description(
     node: Node,
-    plan: &EnvironmentSpec,
+    spec: &EnvironmentSpec,
     sysctls: BTreeMap<String, String>,
 ) -> ContainerCreateBody {
     let [server_image, client_image] = IMAGES;
@@ -119,16 +119,16 @@ pub(super) fn description(
         working_dir: Some(WORK_DIR.to_owned()),
         // The image's health check expects the shop as the main program.
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
-        labels: Some(labels(plan)),
-        host_config: Some(host_config(node, plan, sysctls)),
+        labels: Some(labels(spec)),
+        host_config: Some(host_config(node, spec, sysctls)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host_config(node: Node, plan: &EnvironmentSpec, sysctls: BTreeMap<String, String>) -> HostConfig {
+fn host_config(node: Node, spec: &EnvironmentSpec, sysctls: BTreeMap<String, String>) -> HostConfig {
     let sysctls = sysctls.into_iter().map(|(name, value)| (format!("net.{name}"), value)).collect();
     let shared = HostConfig {
-        network_mode: Some(names::network(&plan.run_id)),
+        network_mode: Some(names::network(&spec.run_id)),
         // The init process reaps orphans: no program does.
         init: Some(true),
         sysctls: Some(sysctls),
@@ -141,7 +141,7 @@ fn host_config(node: Node, plan: &EnvironmentSpec, sysctls: BTreeMap<String, Str
     match node {
         Node::Client(_) => HostConfig { cap_add: Some(capabilities(&CLIENT_CAPABILITIES)), ..shared },
         Node::Server => HostConfig {
-            tmpfs: (plan.storage == Storage::Memory).then(|| HashMap::from([(memory_folder(), String::new())])),
+            tmpfs: (spec.storage == Storage::Memory).then(|| HashMap::from([(memory_folder(), String::new())])),
             cap_add: Some(capabilities(&SERVER_CAPABILITIES)),
             devices: Some(vec![DeviceMapping {
                 path_on_host: Some(TUN.to_owned()),
@@ -164,8 +164,8 @@ pub(in crate::backend) fn capabilities(names: &[&str]) -> Vec<String> {
 }
 
 /// Returns the specification of a container that is not a node.
-pub(super) fn helper(plan: &EnvironmentSpec) -> ContainerCreateBody {
-    let mut body = description(Node::Client(0), plan, BTreeMap::new());
+pub(super) fn helper(spec: &EnvironmentSpec) -> ContainerCreateBody {
+    let mut body = description(Node::Client(0), spec, BTreeMap::new());
     body.hostname = None;
     if let Some(host) = &mut body.host_config {
         host.cap_add = None;
@@ -197,11 +197,11 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(in crate::backend) fn plan() -> EnvironmentSpec {
+    pub(in crate::backend) fn spec() -> EnvironmentSpec {
         EnvironmentSpec {
             run_id: "r1".to_owned(),
             host: "h".to_owned(),
-            folder: "/tmp/f".into(),
+            lock_dir: "/tmp/f".into(),
             logs: "/tmp/l".into(),
             stop: CancellationToken::new(),
             clients: 2,
@@ -212,7 +212,7 @@ pub(super) mod tests {
     }
 
     fn described(node: Node) -> ContainerCreateBody {
-        description(node, &plan(), plan().sysctls)
+        description(node, &spec(), spec().sysctls)
     }
 
     #[test]
@@ -220,13 +220,13 @@ pub(super) mod tests {
         let caps = |body: ContainerCreateBody| body.host_config.and_then(|host| host.cap_add);
         assert_eq!(caps(described(Node::Server)), Some(capabilities(&["NET_ADMIN", "NET_RAW", "SYS_NICE"])));
         assert_eq!(caps(described(Node::Client(1))), Some(capabilities(&["NET_RAW"])));
-        assert_eq!(caps(helper(&plan())), None);
+        assert_eq!(caps(helper(&spec())), None);
     }
 
     #[test]
     fn only_the_server_has_a_tmpfs_and_only_for_storage_in_memory() {
         let tmpfs = |node, storage| {
-            let body = description(node, &EnvironmentSpec { storage, ..plan() }, BTreeMap::new());
+            let body = description(node, &EnvironmentSpec { storage, ..spec() }, BTreeMap::new());
             body.host_config.and_then(|host| host.tmpfs).map(|tmpfs| tmpfs.into_keys().collect::<Vec<_>>())
         };
         assert_eq!(tmpfs(Node::Server, Storage::Memory), Some(vec!["/testbed/memory".to_owned()]));
@@ -236,7 +236,7 @@ pub(super) mod tests {
 
     #[test]
     fn every_container_carries_the_runs_id_and_its_settings() {
-        for node in plan().nodes() {
+        for node in spec().nodes() {
             let body = described(node);
             let labels = body.labels.unwrap();
             assert_eq!([&labels[RUN_LABEL], &labels[HOST_LABEL], &labels[LOCK_DIR_LABEL]], ["r1", "h", "/tmp/f"]);

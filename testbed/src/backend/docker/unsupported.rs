@@ -18,13 +18,13 @@ pub(super) struct UnsupportedFeatures {
 
 impl UnsupportedFeatures {
     /// Records missing features that an error at a container's start mentions.
-    pub(super) fn learn(&mut self, complaint: &str, plan: &EnvironmentSpec) {
+    pub(super) fn learn(&mut self, complaint: &str, spec: &EnvironmentSpec) {
         self.no_tun |= complaint.contains(TUN);
         let is_named = |name: &&String| {
             let path = name.replace('.', "/");
             complaint.contains(&format!("net.{name}")) || complaint.contains(&format!("net/{path}"))
         };
-        self.missing_sysctls.extend(plan.optional_sysctls.keys().filter(is_named).cloned());
+        self.missing_sysctls.extend(spec.optional_sysctls.keys().filter(is_named).cloned());
     }
 
     /// Returns the supported ones of these sysctls.
@@ -46,7 +46,7 @@ impl UnsupportedFeatures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::docker::specs::tests::plan;
+    use crate::backend::docker::specs::tests::spec;
 
     #[test]
     fn what_the_engine_complains_about_is_left_out_once() {
@@ -55,13 +55,13 @@ mod tests {
         let no_sysctl = "open /proc/sys/net/ipv4/tcp_syn_linear_timeouts: no such file or directory";
         for complaint in [no_tun, no_sysctl] {
             let before = unsupported.clone();
-            unsupported.learn(complaint, &plan());
+            unsupported.learn(complaint, &spec());
             assert_ne!(unsupported, before, "{complaint}");
         }
         let before = unsupported.clone();
-        unsupported.learn(no_tun, &plan());
-        unsupported.learn("pull access denied", &plan());
+        unsupported.learn(no_tun, &spec());
+        unsupported.learn("pull access denied", &spec());
         assert_eq!(unsupported, before, "the same again, or something else, is no news");
-        assert_eq!(unsupported.without_missing(plan().all_sysctls()), plan().sysctls);
+        assert_eq!(unsupported.without_missing(spec().all_sysctls()), spec().sysctls);
     }
 }

@@ -18,7 +18,7 @@ const PREFIX_BITS: u8 = 16;
 /// Connection of one node to the bridge.
 pub(crate) struct VethLink {
     /// Name of the veth's end at the bridge.
-    pub(crate) lab_end: String,
+    pub(crate) bridge_end: String,
     /// Address of the end in the node.
     pub(crate) address: Ipv4Addr,
     /// Addresses of the nodes with which it exchanges packets.
@@ -49,24 +49,24 @@ impl Bridge {
     /// Creates the veth pair, configures the end in the node and connects the other end to the bridge.
     pub(crate) async fn attach(&self, node: &Namespace, link: VethLink) -> anyhow::Result<()> {
         let environment = self.environment.try_clone().context("copying the environment's handle")?;
-        let lab_end = link.lab_end.clone();
+        let bridge_end = link.bridge_end.clone();
         node.inside(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.context("starting a runtime")?.block_on(set_up_node_end(&environment, &link))
         })
         .await?;
-        let port = index_of(&self.netlink, &lab_end).await?;
+        let port = index_of(&self.netlink, &bridge_end).await?;
         let joined = LinkUnspec::new_with_index(port).controller(self.index).up().build();
         self.netlink.link().set(joined).execute().await.context("joining the bridge")
     }
 
     /// Removes a node's link if it still exists.
-    pub(crate) async fn detach(&self, lab_end: &str) -> anyhow::Result<()> {
+    pub(crate) async fn detach(&self, bridge_end: &str) -> anyhow::Result<()> {
         // The kernel removes the pair with the node's namespace, shortly after its last process has ended.
-        let Ok(index) = index_of(&self.netlink, lab_end).await else { return Ok(()) };
+        let Ok(index) = index_of(&self.netlink, bridge_end).await else { return Ok(()) };
         match self.netlink.link().del(index).execute().await {
-            Err(error) if index_of(&self.netlink, lab_end).await.is_ok() => {
-                Err(error).with_context(|| format!("removing the link {lab_end}"))
+            Err(error) if index_of(&self.netlink, bridge_end).await.is_ok() => {
+                Err(error).with_context(|| format!("removing the link {bridge_end}"))
             }
             _ => Ok(()),
         }
@@ -75,14 +75,16 @@ impl Bridge {
 
 /// Creates, in the node, the veth pair with its address and the neighbour entries of its peers, and sets all links up.
 async fn set_up_node_end(environment: &File, link: &VethLink) -> anyhow::Result<()> {
-    let VethLink { lab_end, address, peers } = link;
-    let (lab_end, address) = (lab_end.as_str(), *address);
+    let VethLink { bridge_end, address, peers } = link;
+    let (bridge_end, address) = (bridge_end.as_str(), *address);
     let netlink = netlink()?;
     let loopback = LinkUnspec::new_with_name("lo").up().build();
     netlink.link().set(loopback).execute().await.context("setting lo up")?;
-    let peer =
-        LinkMessageBuilder::<LinkUnspec>::new().name(lab_end.to_owned()).setns_by_fd(environment.as_raw_fd()).build();
-    let veth = LinkVeth::new(DEVICE, lab_end).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+    let peer = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(bridge_end.to_owned())
+        .setns_by_fd(environment.as_raw_fd())
+        .build();
+    let veth = LinkVeth::new(DEVICE, bridge_end).set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
     let veth = veth.address(hardware_address(address)).build();
     netlink.link().add(veth).execute().await.context("adding the veth pair")?;
     let index = index_of(&netlink, DEVICE).await?;

@@ -1,10 +1,11 @@
 //! The driver's connection to the hub: starts programs in client nodes through their agents, and reads their output.
 
 mod call;
+mod routing;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use agent::messages::{Event, FromAgent, Listening, Request, ToAgent};
 use anyhow::{Context, bail};
@@ -14,44 +15,39 @@ use tokio::task::JoinHandle;
 use crate::backend::node_process::{LineSender, NodeProcess};
 use crate::backend::{CommandOutput, NodeCommand};
 use call::{Call, follow, pass_input_on};
+use routing::{AgentState, Routing, lock};
 
 /// Maximum number of unread lines of a program's stdout.
-const LINES_WAITING: usize = 1_024;
+const MAX_UNREAD_LINES: usize = 1_024;
 /// Buffer for a program's stdin, bytes.
 const STDIN_BYTES: usize = 64 * 1024;
 /// Timeout until the hub listens.
 const START_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
 
-/// State of an agent that has connected at least once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AgentState {
-    /// Name of its host.
-    pub(super) machine: String,
-    /// Build of its programs.
-    pub(super) version: String,
-    /// Whether it is connected.
-    pub(super) is_there: bool,
-}
-
-/// States of all agents, and the calls that wait for their events.
-#[derive(Default)]
-struct Switchboard {
-    /// Agents by number.
-    agents: HashMap<u32, AgentState>,
-    /// Receivers of events, by agent and call id.
-    calls: HashMap<(u32, u64), mpsc::UnboundedSender<Event>>,
-    next_id: u64,
-    /// Reason why there are no further events.
-    broken: Option<String>,
-}
-
 /// A running hub. Dropping it ends the hub and all programs that were started through it.
 pub(super) struct Hub {
-    counts: Arc<Mutex<Switchboard>>,
+    routing: Arc<Mutex<Routing>>,
     requests: mpsc::UnboundedSender<ToAgent>,
     /// Number of changes of the agents' states.
     changes: watch::Receiver<u64>,
     pump: JoinHandle<()>,
+}
+
+/// Changes of the agents' states since [`Hub::changes`].
+pub(super) struct AgentChanges {
+    routing: Arc<Mutex<Routing>>,
+    changes: watch::Receiver<u64>,
+}
+
+impl AgentChanges {
+    /// Waits until an agent connects or is lost.
+    ///
+    /// # Errors
+    /// When the hub has ended.
+    pub(super) async fn next(&mut self) -> anyhow::Result<()> {
+        // The sender lives as long as the pump.
+        self.changes.changed().await.map_err(|_| lock(&self.routing).ended())
+    }
 }
 
 impl Drop for Hub {
@@ -65,28 +61,23 @@ impl Hub {
     /// Waits until a newly started hub listens.
     pub(super) async fn new(mut process: NodeProcess) -> anyhow::Result<Self> {
         let _: Listening = process.first_event(START_TIMEOUT).await.context("starting the hub")?;
-        let counts = Arc::new(Mutex::new(Switchboard::default()));
+        let routing = Arc::new(Mutex::new(Routing::default()));
         let (requests, waiting) = mpsc::unbounded_channel();
-        let (tell_change, changes) = watch::channel(0);
-        let pump = tokio::spawn(pump(process, waiting, Arc::clone(&counts), tell_change));
-        Ok(Self { counts, requests, changes, pump })
+        let (change_sender, changes) = watch::channel(0);
+        let pump = tokio::spawn(pump(process, waiting, Arc::clone(&routing), change_sender));
+        Ok(Self { routing, requests, changes, pump })
     }
 
     /// Returns all agents that have connected at least once.
     pub(super) fn agents(&self) -> HashMap<u32, AgentState> {
-        lock(&self.counts).agents.clone()
+        lock(&self.routing).agents.clone()
     }
 
-    /// Waits until an agent connects or is lost.
-    ///
-    /// # Errors
-    /// The hub has ended.
-    pub(super) async fn changed(&mut self) -> anyhow::Result<()> {
-        // The sender lives as long as the pump.
-        if self.changes.changed().await.is_err() {
-            bail!("{}", lock(&self.counts).broken.as_deref().unwrap_or("the hub has ended"));
-        }
-        Ok(())
+    /// Returns the changes of the agents' states from now on.
+    pub(super) fn changes(&self) -> AgentChanges {
+        let mut changes = self.changes.clone();
+        changes.mark_unchanged();
+        AgentChanges { routing: Arc::clone(&self.routing), changes }
     }
 
     /// Runs a command and waits for its end.
@@ -111,11 +102,11 @@ impl Hub {
         let log =
             tokio::fs::File::options().create(true).append(true).open(log).await.context("opening its log file")?;
         let call = self.call(agent, |id| start(id, command, true))?;
-        let (sender, lines) = mpsc::channel(LINES_WAITING);
-        let (tell_exit, exit) = watch::channel(None);
+        let (sender, lines) = mpsc::channel(MAX_UNREAD_LINES);
+        let (exit_sender, exit) = watch::channel(None);
         let (stdin, to_pass_on) = tokio::io::duplex(STDIN_BYTES);
         tokio::spawn(pass_input_on(to_pass_on, self.requests.clone(), agent, call.id));
-        tokio::spawn(follow(call, log, LineSender::new(sender), tell_exit));
+        tokio::spawn(follow(call, log, LineSender::new(sender), exit_sender));
         Ok(NodeProcess::new(format!("`{command}` in client-{agent}"), lines, Box::pin(stdin), exit))
     }
 
@@ -124,7 +115,7 @@ impl Hub {
         let mut call = self.call(agent, |id| Request::GetFile { id, path: path.to_owned() })?;
         let mut content = Vec::new();
         loop {
-            let Event::File { bytes, last, .. } = call.next().await? else { bail!("{path}: an unexpected answer") };
+            let Event::File { bytes, last, .. } = call.next().await? else { bail!("{path}: unexpected event") };
             content.extend(bytes);
             if last {
                 return Ok(content);
@@ -141,13 +132,11 @@ impl Hub {
     fn call(&self, agent: u32, request: impl FnOnce(u64) -> Request) -> anyhow::Result<Call> {
         let (sender, events) = mpsc::unbounded_channel();
         let id = {
-            let mut counts = lock(&self.counts);
-            if let Some(why) = &counts.broken {
-                bail!("{why}");
-            }
-            counts.next_id += 1;
-            let id = counts.next_id;
-            counts.calls.insert((agent, id), sender);
+            let mut routing = lock(&self.routing);
+            routing.check()?;
+            routing.next_id += 1;
+            let id = routing.next_id;
+            routing.calls.insert((agent, id), sender);
             id
         };
         self.requests.send(ToAgent { to: agent, request: request(id) }).ok().context("the hub has ended")?;
@@ -155,15 +144,11 @@ impl Hub {
             agent,
             id,
             events,
-            counts: Arc::clone(&self.counts),
+            routing: Arc::clone(&self.routing),
             requests: self.requests.clone(),
             is_over: false,
         })
     }
-}
-
-fn lock(counts: &Mutex<Switchboard>) -> std::sync::MutexGuard<'_, Switchboard> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
@@ -180,20 +165,20 @@ fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
 async fn pump(
     mut process: NodeProcess,
     mut requests: mpsc::UnboundedReceiver<ToAgent>,
-    counts: Arc<Mutex<Switchboard>>,
-    tell_change: watch::Sender<u64>,
+    routing: Arc<Mutex<Routing>>,
+    change_sender: watch::Sender<u64>,
 ) {
-    let why = loop {
+    let reason = loop {
         tokio::select! {
             line = process.next_line() => match line.as_deref().map(serde_json::from_str) {
                 Some(Ok(FromAgent { from, event })) => {
                     let is_change = matches!(event, Event::Connected { .. } | Event::Lost);
-                    lock(&counts).route(from, event);
+                    lock(&routing).route(from, event);
                     if is_change {
-                        tell_change.send_modify(|count| *count += 1);
+                        change_sender.send_modify(|count| *count += 1);
                     }
                 }
-                Some(Err(error)) => break format!("the hub printed something else than an event: {error}"),
+                Some(Err(error)) => break format!("invalid event from the hub: {error}"),
                 None => break "the hub has ended".to_owned(),
             },
             request = requests.recv() => {
@@ -203,36 +188,10 @@ async fn pump(
                     Err(error) => Err(error.into()),
                 };
                 if let Err(error) = written {
-                    break format!("the hub takes no requests: {error:#}");
+                    break format!("the hub accepts no requests: {error:#}");
                 }
             }
         }
     };
-    let mut counts = lock(&counts);
-    counts.broken = Some(why);
-    counts.calls.clear();
-}
-
-impl Switchboard {
-    fn route(&mut self, from: u32, event: Event) {
-        match event {
-            Event::Connected { host: node, version } => {
-                self.agents.insert(from, AgentState { machine: node, version, is_there: true });
-            }
-            Event::Lost => {
-                if let Some(agent) = self.agents.get_mut(&from) {
-                    agent.is_there = false;
-                }
-                for (_, call) in self.calls.iter().filter(|((agent, _), _)| *agent == from) {
-                    let _ = call.send(Event::Lost);
-                }
-            }
-            event => {
-                // Sending fails only if the call was dropped.
-                if let Some(call) = event.id().and_then(|id| self.calls.get(&(from, id))) {
-                    let _ = call.send(event);
-                }
-            }
-        }
-    }
+    lock(&routing).break_off(reason);
 }

@@ -29,13 +29,13 @@ pub(super) const TOKEN: &str = "TESTBED_TOKEN";
 
 /// Returns the specification of the service. Swarm fills in the agents' settings for each task.
 pub(super) fn description(
-    plan: &EnvironmentSpec,
+    spec: &EnvironmentSpec,
     sysctls: &BTreeMap<String, String>,
     hub: SocketAddrV4,
     token: &str,
 ) -> ServiceSpec {
     let network =
-        NetworkAttachmentConfig { target: Some(names::network(&plan.run_id)), ..NetworkAttachmentConfig::default() };
+        NetworkAttachmentConfig { target: Some(names::network(&spec.run_id)), ..NetworkAttachmentConfig::default() };
     let restart = TaskSpecRestartPolicy {
         condition: Some(TaskSpecRestartPolicyConditionEnum::ANY),
         delay: Some(0),
@@ -43,16 +43,16 @@ pub(super) fn description(
     };
     let limits = Limit { memory_bytes: Some(MAX_MEMORY_BYTES), pids: Some(MAX_PROCESSES), ..Limit::default() };
     ServiceSpec {
-        name: Some(names::clients(&plan.run_id)),
-        labels: Some(labels(plan)),
+        name: Some(names::clients(&spec.run_id)),
+        labels: Some(labels(spec)),
         task_template: Some(TaskSpec {
-            container_spec: Some(container(plan, sysctls, hub, token)),
+            container_spec: Some(container(spec, sysctls, hub, token)),
             networks: Some(vec![network]),
             restart_policy: Some(restart),
             resources: Some(TaskSpecResources { limits: Some(limits), ..TaskSpecResources::default() }),
             ..TaskSpec::default()
         }),
-        mode: Some(replicas(plan.clients)),
+        mode: Some(replicas(spec.clients)),
         // Virtual addresses need IPVS, which some kernels lack, and the service is not addressed by name.
         endpoint_spec: Some(EndpointSpec { mode: Some(EndpointSpecModeEnum::DNSRR), ports: None }),
         ..ServiceSpec::default()
@@ -60,7 +60,7 @@ pub(super) fn description(
 }
 
 fn container(
-    plan: &EnvironmentSpec,
+    spec: &EnvironmentSpec,
     sysctls: &BTreeMap<String, String>,
     hub: SocketAddrV4,
     token: &str,
@@ -76,7 +76,7 @@ fn container(
     ];
     TaskSpecContainerSpec {
         image: Some(client_image.to_owned()),
-        labels: Some(labels(plan)),
+        labels: Some(labels(spec)),
         command: Some(vec!["testbed-agent".to_owned(), "serve".to_owned()]),
         env: Some(environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         dir: Some(WORK_DIR.to_owned()),
@@ -165,9 +165,9 @@ fn replicas(count: u32) -> ServiceSpecMode {
 }
 
 /// Returns the hosts of the Swarm for the manifest.
-pub(super) async fn machines(docker: &Docker) -> anyhow::Result<Value> {
+pub(super) async fn hosts(docker: &Docker) -> anyhow::Result<Value> {
     let nodes = docker.list_nodes(None::<ListNodesOptions>).await.context("listing the Swarm's hosts")?;
-    let machines: Vec<Value> = nodes
+    let hosts: Vec<Value> = nodes
         .into_iter()
         .map(|node| {
             let description = node.description.unwrap_or_default();
@@ -181,7 +181,7 @@ pub(super) async fn machines(docker: &Docker) -> anyhow::Result<Value> {
             })
         })
         .collect();
-    Ok(Value::Array(machines))
+    Ok(Value::Array(hosts))
 }
 
 #[cfg(test)]
@@ -189,10 +189,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_task_gets_its_number_and_tells_its_machine() {
-        let plan = crate::backend::docker::tests::plan();
-        let spec = description(&plan, &plan.sysctls, "10.0.1.2:7700".parse().unwrap(), "secret");
-        let task = spec.task_template.unwrap().container_spec.unwrap();
+    fn every_task_gets_its_number_and_reports_its_host() {
+        let spec = crate::backend::docker::tests::spec();
+        let service = description(&spec, &spec.sysctls, "10.0.1.2:7700".parse().unwrap(), "secret");
+        let task = service.task_template.unwrap().container_spec.unwrap();
         assert_eq!(task.init, Some(true));
         let environment = task.env.unwrap();
         for expected in
@@ -200,7 +200,7 @@ mod tests {
         {
             assert!(environment.iter().any(|variable| variable == expected), "{expected}: {environment:?}");
         }
-        assert_eq!(spec.mode.unwrap().replicated.unwrap().replicas, Some(2));
-        assert_eq!(spec.labels, Some(labels(&plan)));
+        assert_eq!(service.mode.unwrap().replicated.unwrap().replicas, Some(2));
+        assert_eq!(service.labels, Some(labels(&spec)));
     }
 }

@@ -1,13 +1,12 @@
-//! What the kernel has in force on the node's interface, as `tc` prints it.
+//! State of the queueing disciplines on the node's interface, read from `tc`.
 
 use anyhow::Context;
 use model::{Condition, Delay, Rate};
 use serde::Deserialize;
 
-use crate::backend::{Backend, DEVICE, NodeCommand};
-use crate::emulator::on_server;
+use crate::backend::{DEVICE, NodeCommand, NodeHandle};
 
-/// A queueing discipline as `tc -j -s qdisc show` prints it, as far as it matters here.
+/// Queueing discipline, from `tc -j -s qdisc show`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Qdisc {
     pub(super) kind: String,
@@ -29,7 +28,7 @@ pub(super) struct Options {
     delay: Option<DelayOptions>,
     #[serde(rename = "loss-random")]
     loss: Option<LossOptions>,
-    /// Its own rate, which keeps packets in order.
+    /// netem's own rate, which prevents reordering.
     rate: Option<serde_json::Value>,
 }
 
@@ -47,46 +46,46 @@ pub(super) struct LossOptions {
     loss: f64,
 }
 
-/// What the kernel has in force.
+/// State of the interface.
 #[derive(Debug)]
-pub(super) struct InForce {
-    /// netem, if it is there.
+pub(super) struct LinkState {
+    /// netem, if present.
     pub(super) netem: Option<Qdisc>,
-    /// The rate of the class that netem hangs below.
+    /// Rate of netem's parent class.
     rate: Option<Rate>,
-    /// Kinds of all queueing disciplines, for people.
+    /// Kinds of all queueing disciplines.
     pub(super) kinds: Vec<String>,
 }
 
-/// Asks `tc`.
+/// Reads the state from `tc`.
 ///
 /// # Errors
-/// When there is no `tc`, or it prints something else.
-pub(super) async fn read(backend: &dyn Backend) -> anyhow::Result<InForce> {
+/// When `tc` is missing or fails, or its output is invalid.
+pub(super) async fn read(server: &NodeHandle) -> anyhow::Result<LinkState> {
     let qdiscs = NodeCommand::installed("tc", ["-j", "-s", "qdisc", "show", "dev", DEVICE]);
-    let qdiscs = on_server(backend, qdiscs).await?.stdout;
-    let classes = on_server(backend, NodeCommand::installed("tc", ["class", "show", "dev", DEVICE])).await?.stdout;
+    let qdiscs = server.run(&qdiscs).await?.stdout;
+    let classes = server.run(&NodeCommand::installed("tc", ["class", "show", "dev", DEVICE])).await?.stdout;
     parse(&qdiscs, &classes)
 }
 
-/// Reads what `tc -j -s qdisc show` and `tc class show` (which prints no JSON for HTB) print.
-pub(super) fn parse(qdiscs: &str, classes: &str) -> anyhow::Result<InForce> {
+/// Parses the output of `tc -j -s qdisc show` and of `tc class show`, which prints no JSON for HTB.
+pub(super) fn parse(qdiscs: &str, classes: &str) -> anyhow::Result<LinkState> {
     let qdiscs: Vec<Qdisc> = serde_json::from_str(qdiscs.trim()).context("`tc -j qdisc show` printed no JSON")?;
     let kinds = qdiscs.iter().map(|qdisc| qdisc.kind.clone()).collect();
     let netem = qdiscs.into_iter().find(|qdisc| qdisc.kind == "netem");
     let rate = netem.as_ref().and_then(|netem| rate_above(&netem.handle, classes));
-    Ok(InForce { netem, rate, kinds })
+    Ok(LinkState { netem, rate, kinds })
 }
 
-/// `class htb 1a1a:2 root leaf 2905: prio 0 rate 500Kbit ceil …` → 500 kbit/s for the handle `2905:`.
+/// Returns the rate of the class above netem: `class htb 1a1a:2 root leaf 2905: prio 0 rate 500Kbit ceil …` → 500 kbit/s for the handle `2905:`.
 fn rate_above(handle: &str, classes: &str) -> Option<Rate> {
     let line = classes.lines().find(|line| line.contains(&format!("leaf {handle} ")))?;
     let mut words = line.split_whitespace().skip_while(|word| *word != "rate");
     words.nth(1)?.replace('K', "k").parse().ok()
 }
 
-impl InForce {
-    /// Whether this is the condition; within what tc's own printing rounds away.
+impl LinkState {
+    /// Returns whether the state equals the condition, except for the rounding in tc's output.
     pub(super) fn agrees(&self, requested: &Condition) -> bool {
         let Some(netem) = &self.netem else { return requested.is_baseline() };
         let (delay, jitter) = netem.options.delay.as_ref().map_or((0.0, 0.0), |delay| (delay.delay, delay.jitter));
@@ -95,7 +94,7 @@ impl InForce {
             Some(rate) => {
                 self.rate.is_some_and(|got| close(got.bits_per_second() as f64, rate.bits_per_second() as f64))
             }
-            // Without a rate tcset leaves the class at the device's own, 10 Gbit/s.
+            // Without a rate, tcset sets the class to the device's rate, 10 Gbit/s.
             None => self.rate.is_none_or(|got| got.bits_per_second() >= 1_000_000_000),
         };
         !requested.is_baseline()
@@ -106,7 +105,7 @@ impl InForce {
             && same_rate
     }
 
-    /// In one line, for people.
+    /// Returns a description in one line.
     pub(super) fn describe(&self) -> String {
         let Some(netem) = &self.netem else {
             return format!("tc: no netem on {DEVICE}, only {}", self.kinds.join(", "));
@@ -131,7 +130,7 @@ fn close(got: f64, requested: f64) -> bool {
 pub(super) mod tests {
     use super::*;
 
-    /// What iproute2 6.1 printed after `tcset eth0 --delay 50ms --loss 0.5% --rate 1Mbps` on Linux 6.1.
+    /// Output of iproute2 6.1 after `tcset eth0 --delay 50ms --loss 0.5% --rate 1Mbps` on Linux 6.1.
     pub(in crate::emulator::tcset) const QDISCS: &str = r#"[{"kind":"htb","handle":"1a1a:","root":true,"refcnt":2,"options":{"r2q":10,"default":"0x1"},
         "bytes":0,"packets":0,"drops":0},{"kind":"netem","handle":"20a8:","parent":"1a1a:2","options":{"limit":1000,
         "delay":{"delay":0.05,"jitter":0,"correlation":0},"loss-random":{"loss":0.005,"correlation":0},"ecn":false,
@@ -144,7 +143,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_tc_prints_is_compared_with_what_was_asked() {
+    fn the_output_of_tc_is_compared_with_the_requested_condition() {
         let found = parse(QDISCS, CLASSES).unwrap();
         assert_eq!(found.describe(), "tc: netem delay 50ms, loss 0.5%, rate 1Mbit, limit 1000 packets");
         for (requested, expected) in [
@@ -162,18 +161,18 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_jitter_is_in_force_where_packets_keep_their_order() {
+    fn jitter_agrees_only_if_packets_are_not_reordered() {
         let spread = QDISCS.replace(r#""jitter":0"#, r#""jitter":0.01"#);
         let in_order = spread.replace(r#""ecn""#, r#""rate":{"rate":1250000000},"ecn""#);
         let requested = condition(r#"{"delay":"50ms","jitter":"10ms","loss":"0.5%","rate":"1Mbit"}"#);
         assert!(parse(&in_order, CLASSES).unwrap().agrees(&requested));
-        assert!(!parse(&spread, CLASSES).unwrap().agrees(&requested), "packets overtake each other");
+        assert!(!parse(&spread, CLASSES).unwrap().agrees(&requested), "packets are reordered");
         assert!(!parse(&in_order, CLASSES).unwrap().agrees(&Condition { jitter: Delay::ZERO, ..requested }));
         assert!(parse(&in_order, CLASSES).unwrap().describe().contains("delay 50ms ± 10ms"));
     }
 
     #[test]
-    fn a_bare_htb_is_what_tcset_leaves_where_the_kernel_has_no_netem() {
+    fn an_htb_without_netem_is_not_a_condition() {
         let found = parse(r#"[{"kind":"htb","handle":"1a1a:","root":true}]"#, "").unwrap();
         assert!(!found.agrees(&condition(r#"{"delay":"10ms"}"#)));
         assert_eq!(found.describe(), "tc: no netem on eth0, only htb");

@@ -8,14 +8,14 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{mpsc, watch};
 
 use crate::backend::node_process::{ExitStatus, LineSender};
-use crate::backend::swarm::hub::{Switchboard, lock};
+use crate::backend::swarm::hub::routing::{Routing, lock};
 
 /// A request to an agent. Dropping it before its last event kills the started program.
 pub(super) struct Call {
     pub(super) agent: u32,
     pub(super) id: u64,
     pub(super) events: mpsc::UnboundedReceiver<Event>,
-    pub(super) counts: Arc<Mutex<Switchboard>>,
+    pub(super) routing: Arc<Mutex<Routing>>,
     pub(super) requests: mpsc::UnboundedSender<ToAgent>,
     pub(super) is_over: bool,
 }
@@ -32,14 +32,14 @@ impl Call {
             Some(Event::Failed { reason, .. }) => bail!("{reason}"),
             Some(Event::Lost) => bail!("the connection to client-{} is lost", self.agent),
             Some(event) => Ok(event),
-            None => bail!("{}", lock(&self.counts).broken.as_deref().unwrap_or("the hub has ended")),
+            None => Err(lock(&self.routing).ended()),
         }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        lock(&self.counts).calls.remove(&(self.agent, self.id));
+        lock(&self.routing).calls.remove(&(self.agent, self.id));
         if !self.is_over {
             let _ = self.requests.send(ToAgent { to: self.agent, request: Request::Kill { id: self.id } });
         }
@@ -60,7 +60,7 @@ pub(super) async fn follow(
     mut call: Call,
     mut log: tokio::fs::File,
     mut lines: LineSender,
-    tell_exit: watch::Sender<Option<ExitStatus>>,
+    exit_sender: watch::Sender<Option<ExitStatus>>,
 ) {
     let status = loop {
         match call.next().await {
@@ -77,5 +77,5 @@ pub(super) async fn follow(
     };
     lines.finish().await;
     let _ = log.flush().await;
-    let _ = tell_exit.send(Some(status));
+    let _ = exit_sender.send(Some(status));
 }
