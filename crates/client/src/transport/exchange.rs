@@ -28,7 +28,7 @@ pub struct ExchangeTiming {
     pub server_queue: Option<Duration>,
     /// Of `server`, in the database.
     pub server_database: Option<Duration>,
-    /// The server's number of the exchange.
+    /// Number that the server gave the exchange.
     pub exchange_id: Option<u64>,
     /// Smoothed RTT of the connection, by the kernel.
     pub tcp_rtt: Option<Duration>,
