@@ -43,10 +43,10 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Checks the flags that a command line gives in addition to these settings: `is_given` says of each whether it does.
+    /// Checks that the given flags apply to this workload. `is_given` returns whether a flag is given.
     ///
     /// # Errors
-    /// When a flag does not apply to this workload; the text names it.
+    /// A flag does not apply.
     pub fn check_flags(&self, is_given: impl Fn(&str) -> bool) -> Result<(), String> {
         match self.arrival_rate {
             Some(rate) if is_given("think_time") => Err(format!(
@@ -64,7 +64,7 @@ impl Workload {
 pub enum ArrivalProcess {
     /// At constant intervals
     Constant,
-    /// Independent of each other, as the arrivals of many users are: exponentially distributed intervals
+    /// Independent arrivals, like those of many users: exponentially distributed intervals
     Poisson,
 }
 

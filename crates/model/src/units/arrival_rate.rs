@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::decimal;
 
-/// More operations per second than one process can start.
+/// Maximum rate, far above what one process can start.
 const MAX_PER_SECOND: f64 = 1e6;
 
 /// Number of operations per second, minute or hour: above 0, at most 1,000,000 per second.
@@ -40,7 +40,7 @@ impl Per {
 }
 
 impl ArrivalRate {
-    /// Returns operations per second.
+    /// Returns the rate in operations per second.
     #[must_use]
     pub fn per_second(self) -> f64 {
         self.number / self.per.seconds()
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_a_client_survives_its_text_form() {
+    fn the_rate_of_a_client_round_trips_as_text() {
         let share = "100/s".parse::<ArrivalRate>().unwrap().per_client(3);
         assert_eq!(share.to_string().parse(), Ok(share));
     }
