@@ -15,7 +15,7 @@ const TUN: &str = "/dev/net/tun";
 /// Result of one check.
 struct Finding {
     what: &'static str,
-    /// What is available; or what is missing and how to fix it.
+    /// What is available, otherwise what is missing and how to fix it.
     state: Result<String, String>,
 }
 
@@ -63,7 +63,7 @@ impl Capabilities {
 /// Checks this host and prints the findings, as lines or as JSON. Returns whether a run can work.
 ///
 /// # Errors
-/// When the findings cannot be written as JSON.
+/// The findings cannot be written as JSON.
 pub(super) async fn examine(as_json: bool) -> anyhow::Result<bool> {
     let findings = [namespaces(), docker_daemon().await, tun(), tcset(), netem(), open_files()];
     let [namespaces, docker, tun, tcset, netem, _] = findings.each_ref().map(|finding| finding.state.is_ok());
@@ -139,7 +139,7 @@ fn tun() -> Finding {
     Finding { what: TUN, state }
 }
 
-/// Returns why the TUN device cannot be opened, and the fix.
+/// Returns the reason for which the TUN device cannot be opened, and the fix.
 fn tun_fix(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {

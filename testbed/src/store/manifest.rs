@@ -180,7 +180,7 @@ impl Manifest {
     /// Returns a cell of the plan.
     ///
     /// # Errors
-    /// When the plan does not contain it.
+    /// The plan does not contain it.
     pub(crate) fn planned(&self, cell: &str) -> anyhow::Result<&Cell> {
         let planned = self.plan.iter().find(|planned| planned.id == cell);
         planned.with_context(|| format!("cells.csv: cell {cell} is not in the plan of manifest.json"))

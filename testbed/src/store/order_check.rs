@@ -1,4 +1,4 @@
-//! The order consistency check of a run: what left the stock, what was ordered, and what clients had acknowledged.
+//! The order consistency check of a run: units sold, units ordered, and orders acknowledged to clients.
 
 use model::messages::server::ConsistencyReport;
 use serde::{Deserialize, Serialize};

@@ -29,7 +29,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 pub(super) struct Tunnel {
     _ssh: Child,
     /// Directory of the socket. Removed when dropped, or by `testbed clean`.
-    folder: RunLock,
+    directory: RunLock,
 }
 
 /// Parts of `ssh://USER@HOST:PORT/SOCKET`.
@@ -69,10 +69,10 @@ impl Tunnel {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let target = Target::of(url)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder = RunLock::take(&format!("ssh-{}-{number}", std::process::id()))?;
-        let socket = socket_in(&folder);
-        let words = folder.folder().join("ssh.log");
-        let log = std::fs::File::create(&words).with_context(|| format!("making {}", words.display()))?;
+        let directory = RunLock::take(&format!("ssh-{}-{number}", std::process::id()))?;
+        let socket = socket_in(&directory);
+        let log_path = directory.folder().join("ssh.log");
+        let log = std::fs::File::create(&log_path).with_context(|| format!("creating {}", log_path.display()))?;
         let mut command = Command::new("ssh");
         command.args(["-N", "-T"]).args(OPTIONS.iter().flat_map(|option| ["-o", option]));
         command.arg("-L").arg(format!("{}:{}", socket.display(), target.socket));
@@ -80,29 +80,29 @@ impl Tunnel {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         tie_to_driver(&mut command, None);
         let mut ssh = command.spawn().context("starting ssh (is it installed?)")?;
-        wait_until_forwarded(&mut ssh, &socket, &words)
+        wait_until_forwarded(&mut ssh, &socket, &log_path)
             .await
-            .with_context(|| format!("reaching {} by ssh", target.host))?;
-        Ok(Self { _ssh: ssh, folder })
+            .with_context(|| format!("connecting to {} by ssh", target.host))?;
+        Ok(Self { _ssh: ssh, directory })
     }
 
     /// Returns the path of the local socket.
     pub(super) fn socket(&self) -> PathBuf {
-        socket_in(&self.folder)
+        socket_in(&self.directory)
     }
 }
 
-fn socket_in(folder: &RunLock) -> PathBuf {
-    folder.folder().join("docker.sock")
+fn socket_in(directory: &RunLock) -> PathBuf {
+    directory.folder().join("docker.sock")
 }
 
-async fn wait_until_forwarded(ssh: &mut Child, socket: &Path, words: &Path) -> anyhow::Result<()> {
+async fn wait_until_forwarded(ssh: &mut Child, socket: &Path, log_path: &Path) -> anyhow::Result<()> {
     let deadline = Instant::now() + START_TIMEOUT;
     while UnixStream::connect(socket).await.is_err() {
-        if let Some(status) = ssh.try_wait().context("looking after ssh")? {
+        if let Some(status) = ssh.try_wait().context("checking whether ssh is running")? {
             // If the log cannot be read, the status is all there is to report.
-            let words = std::fs::read_to_string(words).unwrap_or_default();
-            bail!("ssh ended ({status}): {}", last_lines(&words, 3));
+            let log = std::fs::read_to_string(log_path).unwrap_or_default();
+            bail!("ssh exited ({status}): {}", last_lines(&log, 3));
         }
         if Instant::now() >= deadline {
             bail!("no connection within {} s", START_TIMEOUT.as_secs());

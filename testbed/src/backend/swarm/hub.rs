@@ -13,10 +13,10 @@ use tokio::task::JoinHandle;
 
 use crate::backend::node_process::{LineSender, NodeProcess};
 use crate::backend::{CommandOutput, NodeCommand};
-use call::{Call, follow, pass_input_on};
+use call::{Call, follow, forward_stdin};
 
 /// Maximum number of unread lines of a program's stdout.
-const LINES_WAITING: usize = 1_024;
+const MAX_UNREAD_LINES: usize = 1_024;
 /// Buffer for a program's stdin, bytes.
 const STDIN_BYTES: usize = 64 * 1024;
 /// Timeout until the hub listens.
@@ -35,7 +35,7 @@ pub(super) struct AgentState {
 
 /// States of all agents, and the calls that wait for their events.
 #[derive(Default)]
-struct Switchboard {
+struct HubState {
     /// Agents by number.
     agents: HashMap<u32, AgentState>,
     /// Receivers of events, by agent and call id.
@@ -47,7 +47,7 @@ struct Switchboard {
 
 /// A running hub. Dropping it ends the hub and all programs that were started through it.
 pub(super) struct Hub {
-    counts: Arc<Mutex<Switchboard>>,
+    state: Arc<Mutex<HubState>>,
     requests: mpsc::UnboundedSender<ToAgent>,
     /// Number of changes of the agents' states.
     changes: watch::Receiver<u64>,
@@ -65,16 +65,16 @@ impl Hub {
     /// Waits until a newly started hub listens.
     pub(super) async fn new(mut process: NodeProcess) -> anyhow::Result<Self> {
         let _: Listening = process.first_event(START_TIMEOUT).await.context("starting the hub")?;
-        let counts = Arc::new(Mutex::new(Switchboard::default()));
-        let (requests, waiting) = mpsc::unbounded_channel();
-        let (tell_change, changes) = watch::channel(0);
-        let pump = tokio::spawn(pump(process, waiting, Arc::clone(&counts), tell_change));
-        Ok(Self { counts, requests, changes, pump })
+        let state = Arc::new(Mutex::new(HubState::default()));
+        let (requests, queued) = mpsc::unbounded_channel();
+        let (change_sender, changes) = watch::channel(0);
+        let pump = tokio::spawn(pump(process, queued, Arc::clone(&state), change_sender));
+        Ok(Self { state, requests, changes, pump })
     }
 
     /// Returns all agents that have connected at least once.
     pub(super) fn agents(&self) -> HashMap<u32, AgentState> {
-        lock(&self.counts).agents.clone()
+        lock(&self.state).agents.clone()
     }
 
     /// Waits until an agent connects or is lost.
@@ -84,7 +84,7 @@ impl Hub {
     pub(super) async fn changed(&mut self) -> anyhow::Result<()> {
         // The sender lives as long as the pump.
         if self.changes.changed().await.is_err() {
-            bail!("{}", lock(&self.counts).broken.as_deref().unwrap_or("the hub has ended"));
+            bail!("{}", lock(&self.state).broken.as_deref().unwrap_or("the hub has ended"));
         }
         Ok(())
     }
@@ -111,11 +111,11 @@ impl Hub {
         let log =
             tokio::fs::File::options().create(true).append(true).open(log).await.context("opening its log file")?;
         let call = self.call(agent, |id| start(id, command, true))?;
-        let (sender, lines) = mpsc::channel(LINES_WAITING);
-        let (tell_exit, exit) = watch::channel(None);
-        let (stdin, to_pass_on) = tokio::io::duplex(STDIN_BYTES);
-        tokio::spawn(pass_input_on(to_pass_on, self.requests.clone(), agent, call.id));
-        tokio::spawn(follow(call, log, LineSender::new(sender), tell_exit));
+        let (sender, lines) = mpsc::channel(MAX_UNREAD_LINES);
+        let (exit_sender, exit) = watch::channel(None);
+        let (stdin, input) = tokio::io::duplex(STDIN_BYTES);
+        tokio::spawn(forward_stdin(input, self.requests.clone(), agent, call.id));
+        tokio::spawn(follow(call, log, LineSender::new(sender), exit_sender));
         Ok(NodeProcess::new(format!("`{command}` in client-{agent}"), lines, Box::pin(stdin), exit))
     }
 
@@ -124,7 +124,7 @@ impl Hub {
         let mut call = self.call(agent, |id| Request::GetFile { id, path: path.to_owned() })?;
         let mut content = Vec::new();
         loop {
-            let Event::File { bytes, last, .. } = call.next().await? else { bail!("{path}: an unexpected answer") };
+            let Event::File { bytes, last, .. } = call.next().await? else { bail!("{path}: unexpected event") };
             content.extend(bytes);
             if last {
                 return Ok(content);
@@ -141,13 +141,13 @@ impl Hub {
     fn call(&self, agent: u32, request: impl FnOnce(u64) -> Request) -> anyhow::Result<Call> {
         let (sender, events) = mpsc::unbounded_channel();
         let id = {
-            let mut counts = lock(&self.counts);
-            if let Some(why) = &counts.broken {
-                bail!("{why}");
+            let mut state = lock(&self.state);
+            if let Some(reason) = &state.broken {
+                bail!("{reason}");
             }
-            counts.next_id += 1;
-            let id = counts.next_id;
-            counts.calls.insert((agent, id), sender);
+            state.next_id += 1;
+            let id = state.next_id;
+            state.calls.insert((agent, id), sender);
             id
         };
         self.requests.send(ToAgent { to: agent, request: request(id) }).ok().context("the hub has ended")?;
@@ -155,15 +155,15 @@ impl Hub {
             agent,
             id,
             events,
-            counts: Arc::clone(&self.counts),
+            state: Arc::clone(&self.state),
             requests: self.requests.clone(),
-            is_over: false,
+            has_ended: false,
         })
     }
 }
 
-fn lock(counts: &Mutex<Switchboard>) -> std::sync::MutexGuard<'_, Switchboard> {
-    counts.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(state: &Mutex<HubState>) -> std::sync::MutexGuard<'_, HubState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
@@ -176,24 +176,24 @@ fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
     }
 }
 
-/// Writes requests to the hub's process and routes its events to their calls.
+/// Writes requests to the hub's process and forwards its events to their calls.
 async fn pump(
     mut process: NodeProcess,
     mut requests: mpsc::UnboundedReceiver<ToAgent>,
-    counts: Arc<Mutex<Switchboard>>,
-    tell_change: watch::Sender<u64>,
+    state: Arc<Mutex<HubState>>,
+    change_sender: watch::Sender<u64>,
 ) {
-    let why = loop {
+    let reason = loop {
         tokio::select! {
             line = process.next_line() => match line.as_deref().map(serde_json::from_str) {
                 Some(Ok(FromAgent { from, event })) => {
                     let is_change = matches!(event, Event::Connected { .. } | Event::Lost);
-                    lock(&counts).route(from, event);
+                    lock(&state).route(from, event);
                     if is_change {
-                        tell_change.send_modify(|count| *count += 1);
+                        change_sender.send_modify(|count| *count += 1);
                     }
                 }
-                Some(Err(error)) => break format!("the hub printed something else than an event: {error}"),
+                Some(Err(error)) => break format!("invalid event of the hub: {error}"),
                 None => break "the hub has ended".to_owned(),
             },
             request = requests.recv() => {
@@ -203,17 +203,17 @@ async fn pump(
                     Err(error) => Err(error.into()),
                 };
                 if let Err(error) = written {
-                    break format!("the hub takes no requests: {error:#}");
+                    break format!("cannot send requests to the hub: {error:#}");
                 }
             }
         }
     };
-    let mut counts = lock(&counts);
-    counts.broken = Some(why);
-    counts.calls.clear();
+    let mut state = lock(&state);
+    state.broken = Some(reason);
+    state.calls.clear();
 }
 
-impl Switchboard {
+impl HubState {
     fn route(&mut self, from: u32, event: Event) {
         match event {
             Event::Connected { host: node, version } => {

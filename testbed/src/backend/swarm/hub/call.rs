@@ -8,16 +8,16 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{mpsc, watch};
 
 use crate::backend::node_process::{ExitStatus, LineSender};
-use crate::backend::swarm::hub::{Switchboard, lock};
+use crate::backend::swarm::hub::{HubState, lock};
 
 /// A request to an agent. Dropping it before its last event kills the started program.
 pub(super) struct Call {
     pub(super) agent: u32,
     pub(super) id: u64,
     pub(super) events: mpsc::UnboundedReceiver<Event>,
-    pub(super) counts: Arc<Mutex<Switchboard>>,
+    pub(super) state: Arc<Mutex<HubState>>,
     pub(super) requests: mpsc::UnboundedSender<ToAgent>,
-    pub(super) is_over: bool,
+    pub(super) has_ended: bool,
 }
 
 impl Call {
@@ -27,27 +27,27 @@ impl Call {
     /// The request failed, the agent is lost, or the hub has ended.
     pub(super) async fn next(&mut self) -> anyhow::Result<Event> {
         let event = self.events.recv().await;
-        self.is_over = event.as_ref().is_none_or(Event::is_final);
+        self.has_ended = event.as_ref().is_none_or(Event::is_final);
         match event {
             Some(Event::Failed { reason, .. }) => bail!("{reason}"),
             Some(Event::Lost) => bail!("the connection to client-{} is lost", self.agent),
             Some(event) => Ok(event),
-            None => bail!("{}", lock(&self.counts).broken.as_deref().unwrap_or("the hub has ended")),
+            None => bail!("{}", lock(&self.state).broken.as_deref().unwrap_or("the hub has ended")),
         }
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        lock(&self.counts).calls.remove(&(self.agent, self.id));
-        if !self.is_over {
+        lock(&self.state).calls.remove(&(self.agent, self.id));
+        if !self.has_ended {
             let _ = self.requests.send(ToAgent { to: self.agent, request: Request::Kill { id: self.id } });
         }
     }
 }
 
-/// Passes lines to the program's stdin until `from` is closed.
-pub(super) async fn pass_input_on(from: DuplexStream, requests: mpsc::UnboundedSender<ToAgent>, agent: u32, id: u64) {
+/// Forwards lines to the program's stdin until `from` is closed.
+pub(super) async fn forward_stdin(from: DuplexStream, requests: mpsc::UnboundedSender<ToAgent>, agent: u32, id: u64) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(text)) = lines.next_line().await {
         let _ = requests.send(ToAgent { to: agent, request: Request::Input { id, text } });
@@ -60,7 +60,7 @@ pub(super) async fn follow(
     mut call: Call,
     mut log: tokio::fs::File,
     mut lines: LineSender,
-    tell_exit: watch::Sender<Option<ExitStatus>>,
+    exit_sender: watch::Sender<Option<ExitStatus>>,
 ) {
     let status = loop {
         match call.next().await {
@@ -77,5 +77,5 @@ pub(super) async fn follow(
     };
     lines.finish().await;
     let _ = log.flush().await;
-    let _ = tell_exit.send(Some(status));
+    let _ = exit_sender.send(Some(status));
 }
