@@ -220,7 +220,7 @@ impl Running {
         let deadline = Instant::now() + WAIT_TIMEOUT;
         let is_written = || {
             let text = fs::read_to_string(&csv).unwrap_or_default();
-            // What follows the last line break is an incomplete row.
+            // The text after the last line break is an incomplete row.
             let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
             let mut rows = csv::Reader::from_reader(complete.as_bytes()).into_deserialize::<BTreeMap<String, String>>();
             rows.any(|row| row.is_ok_and(|row| row["cell"] == cell && matches(&row)))

@@ -12,7 +12,7 @@ use crate::host_info;
 use crate::output::{complain, result, say};
 use crate::store::run_lock::{LockState, lock_state, remove_stale_directories};
 
-/// How certain it must be that a driver is dead.
+/// Criterion by which a driver counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CleanupMode {
     /// Its lock exists and is free.

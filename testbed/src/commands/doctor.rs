@@ -19,7 +19,7 @@ struct Finding {
     state: Result<String, String>,
 }
 
-/// How `testbed run` works on this host.
+/// Command, backend and emulator with which `testbed run` works on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 struct Choice {
     command: &'static str,
@@ -42,7 +42,7 @@ struct Capabilities {
 }
 
 impl Capabilities {
-    /// Returns the command that works, and what `--backend auto` and `--emulator auto` select; `None` if none works.
+    /// Returns the command that works, and the selection of `--backend auto` and `--emulator auto`; `None` if none works.
     fn choice(self) -> Option<Choice> {
         let emulator = |tcset: bool, tun: bool| match (self.netem && tcset, tun) {
             (true, _) => Some("tcset"),

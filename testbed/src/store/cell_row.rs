@@ -70,7 +70,7 @@ pub(crate) struct CellRow {
     pub(crate) warm_up_operations: u64,
     /// Operations in the measurement window with an outcome other than `ok`.
     pub(crate) errors: u64,
-    /// Operations in flight when the clients had to stop: neither rows nor errors.
+    /// Operations in flight or queued at the end: neither rows nor errors.
     pub(crate) unfinished: u64,
     /// Start lateness p99 of an open loop, milliseconds: intended to actual start while a virtual user was free.
     pub(crate) start_lateness_p99_ms: Option<f64>,

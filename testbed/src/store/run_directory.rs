@@ -20,7 +20,7 @@ use crate::usage::bail_usage;
 pub(crate) struct ParsedSamples {
     /// Rows before the first invalid one.
     pub(crate) samples: Vec<Sample>,
-    /// Why the following rows are omitted, if any are.
+    /// Reason for which the following rows are omitted.
     pub(crate) problem: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl RunDirectory {
     /// Creates the directory `base/run_id`.
     ///
     /// # Errors
-    /// It cannot be created.
+    /// The directory cannot be created.
     pub(crate) fn create(base: &Path, run_id: &str) -> anyhow::Result<Self> {
         let path = base.join(run_id);
         fs::create_dir_all(path.join("logs")).with_context(|| format!("creating {}", path.display()))?;
@@ -62,7 +62,7 @@ impl RunDirectory {
     /// Opens the directory of an existing run.
     ///
     /// # Errors
-    /// It has no manifest.
+    /// The directory has no manifest.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         if !path.join("manifest.json").is_file() {
             bail_usage!(

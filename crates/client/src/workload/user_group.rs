@@ -24,7 +24,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// Time from the start signal to the start of an arrival schedule, in which all virtual users become ready.
 const LEAD: Duration = Duration::from_millis(50);
 
-/// Tasks of all virtual users of a process, and what starts and stops them.
+/// Tasks of all virtual users of a process, with their stop signal and arrival timer.
 pub(super) struct UserGroup {
     users: JoinSet<()>,
     stop: Stop,

@@ -18,7 +18,7 @@ use crate::workload::start_policy::StartPolicy;
 use crate::workload::stop::{Stop, WorkloadEnded};
 use model::sample::Outcome;
 
-/// What all virtual users of a process share.
+/// Data that all virtual users of a process share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,

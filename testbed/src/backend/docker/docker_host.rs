@@ -1,4 +1,4 @@
-//! One Docker host (a reachable daemon), and what a run creates on it.
+//! One Docker host (a reachable daemon), and the resources that a run creates on it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
