@@ -59,24 +59,24 @@ pub(crate) async fn remove(
     docker_host: &DockerHost,
     host: &str,
     is_dead: impl Fn(&Path) -> bool,
-    cleaned: &mut CleanupReport,
+    report: &mut CleanupReport,
 ) {
     let docker = docker_host.docker();
     for (kind, kind_name) in Kind::ALL {
         let all = match list(docker, kind).await {
             Ok(all) => all,
             Err(error) => {
-                cleaned.failures.push(format!("{error:#}"));
+                report.failures.push(format!("{error:#}"));
                 continue;
             }
         };
         for resource in all.into_iter().filter(|resource| resource.is_dead(host, &is_dead)) {
             let what = format!("{kind_name} {}", resource.name);
             match remove_one(docker, kind, &resource.id).await {
-                Ok(()) => cleaned.removed.push(what),
+                Ok(()) => report.removed.push(what),
                 // Another driver has removed it in the meantime, or only the Swarm's manager can remove it.
                 Err(error) if is_missing(&error) || is_no_manager(&error) => {}
-                Err(error) => cleaned.failures.push(format!("{what}: {error}")),
+                Err(error) => report.failures.push(format!("{what}: {error}")),
             }
         }
     }
