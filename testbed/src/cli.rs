@@ -28,7 +28,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// How much is printed on stderr. `logs/driver.log` of a run is always complete.
+/// Amount of output on stderr. `logs/driver.log` of a run is always complete.
 #[derive(Args)]
 struct VerbosityArgs {
     /// Print details on stderr: conditions that were set, probes, removed resources

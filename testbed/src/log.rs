@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::output;
 use crate::output::Verbosity;
 
-/// The file's name below `logs/`.
+/// Name of the file below `logs/`.
 const FILE: &str = "driver.log";
 
 /// Destination of log lines: memory until the run has a directory.
@@ -62,7 +62,7 @@ impl Write for DetailWriter {
 /// [`write_to`].
 ///
 /// # Errors
-/// When logging was started before.
+/// Logging has already been started.
 pub(crate) fn start(verbosity: Verbosity) -> anyhow::Result<()> {
     // Libraries log warnings only: at DEBUG, bollard logs every byte of a command's output.
     let levels = Targets::new().with_default(LevelFilter::WARN).with_target("testbed", LevelFilter::DEBUG);
@@ -79,7 +79,7 @@ pub(crate) fn start(verbosity: Verbosity) -> anyhow::Result<()> {
 /// Appends the log so far, and all later lines, to `driver.log` in `directory`.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// The file cannot be written.
 pub(crate) fn write_to(directory: &Path) -> anyhow::Result<()> {
     let path = directory.join(FILE);
     let what = || format!("writing {}", path.display());

@@ -1,4 +1,4 @@
-//! The driver `testbed`: runs an application and its clients on impaired links and reports what was measured.
+//! The driver `testbed`: runs an application and its clients on impaired links and reports the results.
 //!
 //! Data flows one way: `scenario` (plan) → `run` (on a `backend`, with an `emulator`, checked by `verify`) → `store` →
 //! `commands` (report).

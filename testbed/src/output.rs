@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use console::Term;
 use indicatif::ProgressBar;
 
-/// How much is printed on stderr. Results on stdout and the log are always complete.
+/// Amount of output on stderr. Results on stdout and the log are always complete.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verbosity {
     /// Errors, and prompts that wait for input.

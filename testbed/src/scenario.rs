@@ -77,7 +77,7 @@ impl Scenario {
     /// of the default scenario; a file with a `[sweep]` replaces the whole sweep.
     ///
     /// # Errors
-    /// When neither exists, or the file is not a valid scenario.
+    /// Neither exists, or the file is not a valid scenario.
     pub(crate) fn load(name_or_file: &str) -> anyhow::Result<Self> {
         let what = || format!("scenario '{name_or_file}'");
         if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_file) {
@@ -138,10 +138,10 @@ impl Scenario {
         self.warm_up.as_duration() + self.duration.as_duration()
     }
 
-    /// Checks what the types of the settings cannot: that the sweep has conditions, and that each is consistent.
+    /// Checks constraints beyond the types of the settings: the sweep has conditions, and each is consistent.
     ///
     /// # Errors
-    /// When a value is invalid; the error names it.
+    /// A value is invalid.
     pub(crate) fn validate(self) -> anyhow::Result<Self> {
         let Sweep { loss, delay, rate, combined } = &self.sweep;
         if loss.is_empty() && delay.is_empty() && rate.is_empty() && combined.is_empty() {

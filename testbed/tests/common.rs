@@ -225,7 +225,7 @@ impl Running {
                 return false;
             }
             let text = fs::read_to_string(&csv).unwrap_or_default();
-            // What follows the last line break is an incomplete row.
+            // The text after the last line break is an incomplete row.
             let complete = text.rsplit_once('\n').map_or("", |(complete, _)| complete);
             let mut rows = csv::Reader::from_reader(complete.as_bytes()).into_deserialize::<BTreeMap<String, String>>();
             rows.any(|row| row.is_ok_and(|row| matches(&row)))

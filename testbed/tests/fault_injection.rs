@@ -31,7 +31,7 @@ fn main() -> ExitCode {
         test!(a_condition_on_the_wrong_interface_is_detected),
         test!(a_killed_shaper_fails_its_cell_and_is_replaced_for_the_next),
     ];
-    // They wait most of the time.
+    // In parallel: the tests mostly wait.
     run(4, tests.map(|test| test.needs(&[netns_as_root]).shared()))
 }
 

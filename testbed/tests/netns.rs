@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         test!(invalid_usage_is_rejected_with_the_accepted_form),
         test!(a_dry_run_prints_the_plan_and_does_nothing),
     ];
-    // They wait most of the time.
+    // In parallel: the tests mostly wait.
     run(4, tests)
 }
 

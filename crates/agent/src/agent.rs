@@ -57,7 +57,7 @@ pub(crate) struct Options {
 /// thread that started them.
 ///
 /// # Errors
-/// When the directory cannot be used or signal handlers cannot be installed.
+/// The directory cannot be used or signal handlers cannot be installed.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let Options { hub, agent_id, host, work_dir, token, heartbeat } = options;
     let work_dir = WorkDir::open(&work_dir)?;

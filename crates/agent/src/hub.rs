@@ -34,7 +34,7 @@ const ACCEPT_RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Runs the hub until stdin closes.
 ///
 /// # Errors
-/// When it cannot listen, stdin contains an invalid request, or stdout cannot be written.
+/// The hub cannot listen, stdin contains an invalid request, or stdout cannot be written.
 pub(crate) async fn run(listen: SocketAddr, token: Token, heartbeat: Heartbeat) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await

@@ -78,7 +78,7 @@ pub enum Request {
         has_stdin: bool,
     },
     /// Writes a line to a program's stdin. Ignored if the program has ended or has no stdin. A program with more than
-    /// 8 MiB of unread lines is killed, and the last event of its stderr says so.
+    /// 8 MiB of unread lines is killed, and the last event of its stderr states this.
     Input {
         /// Id of the program.
         id: u64,

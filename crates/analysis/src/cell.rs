@@ -1,9 +1,9 @@
-//! What the analysis needs to know about a cell in addition to its samples: its condition and its verdict.
+//! Properties of a cell that the analysis needs in addition to its samples: condition and verdict.
 
 use model::Cell;
 use serde::{Deserialize, Serialize};
 
-/// How far a cell's numbers can be trusted.
+/// Reliability of a cell's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -22,7 +22,7 @@ pub enum Verdict {
 pub struct CellInfo {
     /// The cell as planned.
     pub cell: Cell,
-    /// How far the cell's numbers can be trusted.
+    /// Reliability of the cell's numbers.
     pub verdict: Verdict,
     /// Length of the measurement window, seconds.
     pub measured_s: f64,

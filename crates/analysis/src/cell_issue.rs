@@ -69,7 +69,7 @@ impl CellIssue {
         }
     }
 
-    /// Returns what the issue means and what to do about it, for the notes of the table.
+    /// Returns the meaning of the issue and the advice, for the notes of the table.
     pub(crate) fn advice(self) -> &'static str {
         match self {
             Self::Unverified => "the condition was not confirmed in every cell (see 'problems' in cells.csv)",

@@ -29,7 +29,7 @@ pub(crate) struct ConfidenceInterval {
     pub(crate) high: f64,
 }
 
-/// Why an estimate has no CI, or one without an upper bound.
+/// Reason for a missing CI or upper bound of an estimate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum MissingInterval {
     /// There are no samples.

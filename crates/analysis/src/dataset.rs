@@ -1,4 +1,4 @@
-//! The samples of a run, reduced to what statistics need and stored in columns.
+//! The samples of a run, reduced to the values that statistics need, in columns.
 //!
 //! Names are stored once. Warm-up samples are only counted, failed operations only counted per outcome: a successful
 //! operation takes 54 bytes.

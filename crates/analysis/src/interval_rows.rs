@@ -36,7 +36,7 @@ pub struct IntervalRow {
     pub repetitions: usize,
     /// Whether the estimate has too few samples to be reliable.
     pub undersampled: bool,
-    /// Why there is no confidence interval or no upper bound; otherwise empty.
+    /// Reason for a missing confidence interval or upper bound; otherwise empty.
     pub note: String,
 }
 

@@ -1,4 +1,4 @@
-//! What pooled cells have in common.
+//! Common properties of pooled cells.
 
 use model::SweptParameter;
 

@@ -15,7 +15,7 @@ use crate::random::Random;
 /// Statistics of pooled cells.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PooledStatistics {
-    /// What the cells have in common.
+    /// Common properties of the cells.
     pub(crate) condition: PooledCondition,
     /// The value in the unit of the swept parameter's axis (percent, ms, kbit/s).
     pub(crate) magnitude: f64,

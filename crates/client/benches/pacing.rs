@@ -1,9 +1,9 @@
-//! How late operations of an open loop begin: the real client against a real shop on this host.
+//! Start lateness of an open loop: the real client and a real shop on this host.
 //!
-//! `cargo bench -p client --bench pacing -- [--check] [--seconds N] [--repetitions N]`. StartLateness depends on what
-//! else the host does, so the load is printed, too. `--check` fails when the median of the repetitions' p99 is above
-//! the goal at any rate.
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench fails by panicking and tells by printing")]
+//! `cargo bench -p client --bench pacing -- [--check] [--seconds N] [--repetitions N]`. Start lateness depends on the
+//! host's other load, which is printed. `--check` fails if the median of the repetitions' p99 is above the target at
+//! any rate.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench fails by panicking and reports by printing")]
 
 #[path = "../tests/suite/common.rs"]
 mod common;
@@ -17,8 +17,8 @@ use model::messages::workload::{ArrivalReport, Event};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 
-/// What the lateness must not exceed at p99, microseconds.
-const GOAL_P99_US: u64 = 200;
+/// Target of the p99 start lateness, microseconds.
+const TARGET_P99_US: u64 = 200;
 const RATES: [&str; 2] = ["200/s", "1000/s"];
 const CONNECTIONS: [&str; 2] = ["per-request", "persistent"];
 
@@ -39,20 +39,20 @@ fn options() -> Option<Options> {
             "--check" => options.is_check = true,
             "--seconds" => options.seconds = number(),
             "--repetitions" => options.repetitions = number() as usize,
-            other => panic!("'{other}': one of --check, --seconds N, --repetitions N"),
+            other => panic!("'{other}': expected --check, --seconds N or --repetitions N"),
         }
     }
-    // `cargo test --benches` runs it, too, and not to wait for it.
+    // `cargo test --benches` runs it without `--bench`.
     is_bench.then_some(options)
 }
 
 fn main() -> ExitCode {
     let Some(options) = options() else {
-        println!("skipped: the pacing is measured by cargo bench");
+        println!("skipped: start lateness is measured by cargo bench");
         return ExitCode::SUCCESS;
     };
     println!(
-        "rate    connections  p50 us  p99 us  max us   on_schedule  queued  priority  processors busy with others"
+        "rate    connections  p50 us  p99 us  max us   on_schedule  queued  scheduling  CPUs busy with other processes"
     );
     let mut is_good = true;
     for rate in RATES {
@@ -65,10 +65,10 @@ fn main() -> ExitCode {
                 })
                 .collect();
             p99.sort_unstable();
-            is_good &= p99[p99.len() / 2] <= GOAL_P99_US;
+            is_good &= p99[p99.len() / 2] <= TARGET_P99_US;
         }
     }
-    println!("goal: p99 at most {GOAL_P99_US} us: {}", if is_good { "met" } else { "missed" });
+    println!("target: p99 at most {TARGET_P99_US} us: {}", if is_good { "met" } else { "missed" });
     if options.is_check && !is_good { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -80,15 +80,15 @@ fn print(rate: &str, connections: &str, arrivals: &ArrivalReport, others: f64) {
     );
 }
 
-/// One workload on a fresh shop; its pacing, and how many processors were busy with what is none of ours.
+/// Runs a workload on a new shop. Returns its arrival report, and the mean number of CPUs busy with other processes.
 fn measure(rate: &str, connections: &str, seconds: u64) -> (ArrivalReport, f64) {
     let shop = Shop::start(1_000_000);
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut command = client(["workload", "--control", "--users=64", "--warm-up=1s", "--csv"]);
-    command.arg(folder.path().join("s.csv")).args(shop.port_args());
+    command.arg(directory.path().join("s.csv")).args(shop.port_args());
     command.args([format!("--arrival-rate={rate}"), format!("--connection={connections}")]);
     command.arg(format!("--duration={seconds}s"));
-    let (busy, ours, began) = (busy_time(), our_time(), Instant::now());
+    let (busy, ours, start) = (busy_time(), our_time(), Instant::now());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
     let last = BufReader::new(child.stdout.take().unwrap()).lines().last().unwrap().unwrap();
@@ -97,11 +97,11 @@ fn measure(rate: &str, connections: &str, seconds: u64) -> (ArrivalReport, f64) 
     let Event::Done { errors: 0, arrivals: Some(arrivals), .. } = serde_json::from_str(&last).unwrap() else {
         panic!("the workload ended with {last}");
     };
-    (arrivals, others.as_secs_f64() / began.elapsed().as_secs_f64())
+    (arrivals, others.as_secs_f64() / start.elapsed().as_secs_f64())
 }
 
-/// What all processors together have been busy for: user, nice, system, irq and softirq time of /proc/stat, hundredths
-/// of a second (proc_stat(5)).
+/// Returns the busy time of all CPUs: user, nice, system, irq and softirq of /proc/stat, in hundredths of a second
+/// (proc_stat(5)).
 fn busy_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/stat").unwrap();
     let fields = stat.lines().next().unwrap().split_whitespace().skip(1);
@@ -109,7 +109,7 @@ fn busy_time() -> Duration {
     Duration::from_millis(10 * (ticks[0] + ticks[1] + ticks[2] + ticks[5] + ticks[6]))
 }
 
-/// What this process, with the shop in it, and the clients that ended have been busy for.
+/// Returns the CPU time of this process, which contains the shop, and of the clients that have exited.
 fn our_time() -> Duration {
     let microseconds = |time: TimeVal| time.num_microseconds();
     let of = |who| {

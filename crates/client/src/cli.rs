@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and turning it into what the library takes.
+//! The command line, and its conversion to settings of the library.
 
 mod menu;
 mod probe;
@@ -29,7 +29,7 @@ enum Command {
     Probe(probe::Args),
 }
 
-/// Everything the program does; `args` starts with the program's name.
+/// Runs the program with `args`, which start with its name.
 pub fn main_from<I>(args: I) -> ExitCode
 where
     I: IntoIterator<Item = OsString>,

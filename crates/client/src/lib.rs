@@ -1,7 +1,7 @@
 //! The client: an interactive menu, and a workload that logs every operation.
 //!
-//! `wire` carries one operation to the shop and measures it; `workload` and `menu` decide what to ask for; `probe`
-//! measures the link itself, without the shop. `cli` is the program around them.
+//! `transport` performs one operation and measures it; `workload` and `menu` choose the operations; `probe` measures the
+//! link without the shop; `cli` is the program.
 
 pub mod cli;
 pub mod menu;

@@ -1,4 +1,4 @@
-//! The binary; everything is in the library, so that the driver can be this program too.
+//! The binary. Everything is in the library, because the driver can run this program, too.
 
 fn main() -> std::process::ExitCode {
     client::cli::main_from(std::env::args_os())

@@ -40,15 +40,15 @@ pub struct ProbeSettings {
     /// Destination.
     pub server: Ipv4Addr,
     /// Protocol of the echo.
-    pub means: ProbeProtocol,
+    pub protocol: ProbeProtocol,
     /// Number of echo requests.
     pub count: u16,
-    /// Times at which they are sent.
-    pub pace: SendPattern,
+    /// Times at which the requests are sent.
+    pub pattern: SendPattern,
     /// Payload of each request, bytes, without the headers of ICMP or UDP (8) and IP (20).
     pub payload_bytes: u16,
     /// Time without sending or receiving after which the probe ends.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// Protocol of the echo.
@@ -104,7 +104,7 @@ pub enum ProbeError {
 /// # Errors
 /// The socket cannot be opened or used. Missing replies are not an error.
 pub fn run(settings: &ProbeSettings) -> Result<ProbeReport, ProbeError> {
-    let socket = EchoSocket::open(settings.server, settings.means)?;
+    let socket = EchoSocket::open(settings.server, settings.protocol)?;
     let sent: Vec<OnceLock<Stamp>> = (0..settings.count).map(|_| OnceLock::new()).collect();
     let finished = OnceLock::new();
     let (send_result, replies) = thread::scope(|scope| {
@@ -129,7 +129,7 @@ fn send_all(socket: &EchoSocket, settings: &ProbeSettings, sent: &[OnceLock<Stam
         (0..settings.count).map(|sequence| socket.request(sequence, settings.payload_bytes)).collect();
     let start = Instant::now();
     for ((sequence, request), slot) in (0..).zip(&requests).zip(sent) {
-        if let SendPattern::Every(interval) = settings.pace {
+        if let SendPattern::Every(interval) = settings.pattern {
             thread::sleep((start + interval * sequence).saturating_duration_since(Instant::now()));
         }
         // Before sending: the reply may arrive before the call returns.
@@ -149,7 +149,7 @@ fn receive_all(
     let mut replies: Vec<Reply> = Vec::with_capacity(sent.len());
     let mut answered = vec![false; sent.len()];
     let mut last_arrival = Instant::now();
-    while answered.contains(&false) && !has_timed_out(finished.get(), last_arrival, settings.patience) {
+    while answered.contains(&false) && !has_timed_out(finished.get(), last_arrival, settings.timeout) {
         let Some((sequence, arrival)) = socket.receive(POLL_INTERVAL)? else { continue };
         let stamps = sent.get(usize::from(sequence)).and_then(OnceLock::get).zip(first());
         let Some((stamp, first)) = stamps else { continue };

@@ -40,6 +40,7 @@ use user_group::UserGroup;
 pub const GRACE_AT_END: Duration = Duration::from_secs(15);
 /// Time for operations in flight to end after [`Command::Stop`].
 pub const GRACE_AT_STOP: Duration = Duration::from_secs(1);
+
 /// Command to a running workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
@@ -56,10 +57,10 @@ pub enum WorkloadError {
     #[error("cannot write the CSV: {0}")]
     Csv(io::Error),
     /// Events could not be written.
-    #[error("cannot report: {0}")]
+    #[error("cannot write events: {0}")]
     Report(io::Error),
-    /// The accounts were not registered in time.
-    #[error("account '{username}' could not be made in time; the last try: {last}")]
+    /// The prepare timeout expired before all accounts were registered.
+    #[error("account '{username}' was not registered within --prepare-timeout; last error: {last}")]
     Prepare {
         /// User name of the account.
         username: String,
@@ -70,7 +71,7 @@ pub enum WorkloadError {
     #[error("cannot follow the arrival schedule: {0}")]
     ArrivalTimer(io::Error),
     /// A task panicked.
-    #[error("internal failure: {0}")]
+    #[error("internal error: {0}")]
     Task(String),
 }
 

@@ -1,4 +1,4 @@
-//! The cell: one condition × one repetition.
+//! The cell of a run, with its condition and seeds.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 
-/// The parameter of the link that a cell's condition sweeps.
+/// Parameter of the link that differs between the cells of a sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SweptParameter {
@@ -42,11 +42,11 @@ impl fmt::Display for SweptParameter {
 /// One condition × one repetition: the unit that is measured and verified.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// Unique in the run (`delay-50ms-r1`).
+    /// Id, unique in the run (`delay-50ms-r1`).
     pub id: String,
     /// Swept parameter.
     pub swept_parameter: SweptParameter,
-    /// Its value with its unit.
+    /// Value of the swept parameter, with its unit.
     pub value: String,
     /// The value as a number for axes: percent, milliseconds, kbit/s, or a combination's position in the list.
     pub magnitude: f64,
@@ -56,7 +56,7 @@ pub struct Cell {
     pub condition: Condition,
     /// Seed of the cell's packet drops.
     pub seed: u64,
-    /// Seed of the cell's workload: the same in all cells of a repetition, so that conditions differ in nothing else
-    /// (common random numbers).
+    /// Seed of the workload: the same in all cells of a repetition, so that they differ in the condition only (common
+    /// random numbers).
     pub workload_seed: u64,
 }

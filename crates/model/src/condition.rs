@@ -21,7 +21,7 @@ pub struct Condition {
     pub jitter: Delay,
     /// Fraction of packets lost.
     pub loss: Loss,
-    /// Rate limit; `None`: the link is as fast as the host.
+    /// Rate limit; `None`: unlimited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
     /// Maximum number of packets in the link; `None`: [`Condition::effective_queue_limit`] derives it.
@@ -29,10 +29,10 @@ pub struct Condition {
     pub queue_limit: Option<QueueLimit>,
 }
 
-/// Contradiction between settings of a condition.
+/// Inconsistent settings of a condition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConditionError {
-    /// A packet would have to leave before it arrived.
+    /// The jitter would make some delays negative.
     #[error("invalid jitter '{jitter}': must not exceed the delay '{delay}'")]
     JitterAboveDelay {
         /// The requested jitter.
@@ -45,7 +45,7 @@ pub enum ConditionError {
 /// Packet size for the bandwidth-delay product: the IP packet of a full Ethernet frame.
 const FULL_PACKET_BITS: u128 = 1_500 * 8;
 
-/// Maximum that one emulator thread forwards, in GSO packets: 12 Gbit/s. With [`MAX_STALL`] in addition, the queue is never
+/// Maximum rate at which an emulator thread forwards GSO packets (12 Gbit/s). With [`MAX_STALL`] in addition, the queue is never
 /// the bottleneck of a link without a rate limit.
 const MAX_PACKETS_PER_SECOND: u128 = 1_000_000;
 
@@ -79,9 +79,8 @@ impl Condition {
         Ok(self)
     }
 
-    /// Returns the requested queue limit, otherwise the larger of netem's 1000 packets and the bandwidth-delay product in
-    /// packets of 1500 bytes. A real link without a rate limit has no queue, so the limit is then more than the emulator can
-    /// fill.
+    /// Returns the requested queue limit. Without one, returns the larger of netem's 1000 packets and the bandwidth-delay
+    /// product in packets of 1500 bytes. Without a rate limit, the queue never fills: a real link would have none.
     pub fn effective_queue_limit(&self) -> QueueLimit {
         self.queue_limit.unwrap_or_else(|| {
             let in_flight = u32::try_from(self.packets_in_flight()).unwrap_or(u32::MAX);
@@ -91,12 +90,12 @@ impl Condition {
     }
 
     fn packets_in_flight(&self) -> u128 {
-        let longest = self.delay.as_duration() + self.jitter.as_duration();
+        let max_delay = self.delay.as_duration() + self.jitter.as_duration();
         match self.rate {
             Some(rate) => {
-                (longest.as_nanos() * u128::from(rate.bits_per_second())).div_ceil(FULL_PACKET_BITS * 1_000_000_000)
+                (max_delay.as_nanos() * u128::from(rate.bits_per_second())).div_ceil(FULL_PACKET_BITS * 1_000_000_000)
             }
-            None => ((longest + MAX_STALL).as_nanos() * MAX_PACKETS_PER_SECOND).div_ceil(1_000_000_000),
+            None => ((max_delay + MAX_STALL).as_nanos() * MAX_PACKETS_PER_SECOND).div_ceil(1_000_000_000),
         }
     }
 }

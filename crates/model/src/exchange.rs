@@ -1,14 +1,14 @@
-//! The exchange: a request and its response, as the server's TCP statistics describe it.
+//! TCP statistics of one exchange (request and response), from the server's trace.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A row of the server's trace: the TCP statistics of one response. A value that the kernel does not report is `None`
-/// and an empty field in the CSV.
+/// Row of the server's trace, written after each response. A value that the kernel does not report is `None`, and an
+/// empty field in the CSV.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceRow {
-    /// Number of the exchange, as the response carries it.
+    /// Number of the exchange, which the response also contains.
     pub exchange_id: u64,
     /// Smoothed round-trip time of the connection, microseconds.
     pub tcp_rtt_us: Option<u64>,
@@ -19,12 +19,12 @@ pub struct TraceRow {
 }
 
 impl TraceRow {
-    /// The CSV's first line, without its end.
+    /// Header of the CSV, without the line end.
     pub const HEADER: &str = "exchange_id,tcp_rtt_us,tcp_rto_us,retransmits";
 }
 
 impl fmt::Display for TraceRow {
-    /// Writes the row as a line of CSV, without its end.
+    /// Writes the row as a line of CSV, without the line end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         struct Field<T>(Option<T>);
         impl<T: fmt::Display> fmt::Display for Field<T> {

@@ -1,4 +1,4 @@
-//! The vocabulary that the driver, the programs in nodes and the analysis share, each word defined once.
+//! Types that the driver, the programs in nodes and the analysis share: units, conditions, samples, settings, messages.
 //!
 //! Pure: no I/O, no clock, no runtime.
 

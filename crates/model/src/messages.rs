@@ -1,4 +1,4 @@
-//! What the driver and the programs in nodes tell each other: one JSON object per line.
+//! Messages between the driver and the programs in nodes: one JSON object per line.
 
 pub mod server;
 pub mod workload;

@@ -1,7 +1,7 @@
-//! The sample: one operation, one row of a client's CSV; and the row of `samples.csv`, which also names the cell.
+//! The sample of an operation, which is a row of a client's CSV, and the row of `samples.csv`, which also labels the cell.
 //!
-//! The only place that knows the columns of both. The client writes samples, the driver adds the labels of the cell, and
-//! the analysis reads the rows.
+//! The columns of both are defined only here. The client writes samples, the driver adds the labels of the cell, and the
+//! analysis reads the rows.
 
 use std::fmt;
 use std::str::FromStr;
@@ -57,7 +57,7 @@ pub struct Labels {
     pub cell: String,
     /// Swept parameter.
     pub condition: SweptParameter,
-    /// Its value with its unit (`1%`, `50ms`, `100kbit`).
+    /// Value of the swept parameter, with its unit (`1%`, `50ms`, `100kbit`).
     pub value: String,
     /// Repetition, from 1.
     pub repetition: u32,
@@ -77,8 +77,8 @@ impl Labels {
     }
 }
 
-/// One row of `samples.csv`. The fields of both parts are columns, in the order of [`row_columns`]: CSV readers and
-/// writers must be without headers.
+/// One row of `samples.csv`. Its columns are the fields of both parts, in the order of [`row_columns`]: CSV readers and
+/// writers must be configured without headers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SampleRow {
     /// Labels of the cell.
@@ -87,67 +87,65 @@ pub struct SampleRow {
     pub sample: Sample,
 }
 
-/// One operation that was tried. A value that could not be measured is `None` and an empty field in the CSV, never 0.
+/// One operation. A value that could not be measured is `None`, and an empty field in the CSV, never 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// The client's name (`client-3`).
+    /// Name of the client (`client-3`).
     pub client: String,
-    /// Which virtual user of the client, from 0.
+    /// Number of the virtual user in its client, from 0.
     pub user: u32,
-    /// Position among the virtual user's operations in this cell, from 0.
+    /// Number of the operation among those of its virtual user in this cell, from 0.
     pub sequence: u64,
-    /// What the virtual user did, as the protocol names the command (`view_products`).
+    /// Command of the protocol (`view_products`).
     pub operation: String,
-    /// Whether it belongs to what is measured or to the warm-up before.
+    /// Phase of the cell.
     pub phase: Phase,
-    /// Intended start, microseconds since the cell's start; that of the measured time when there is a warm-up, so
-    /// negative in it.
+    /// Intended start, microseconds since the start of the measurement window; negative in the warm-up.
     pub start_us: i64,
-    /// Intended start to actual start, milliseconds: behind earlier work, when operations arrive by an arrival schedule
-    /// (open loop); 0 in a closed loop.
+    /// Intended start to actual start, milliseconds: the time in the queue of an open loop; 0 in a closed loop.
     pub wait_ms: f64,
     /// TCP handshake, milliseconds; empty on a reused connection.
     pub connect_ms: Option<f64>,
-    /// First byte of the request sent to first bytes of the response arrived in the kernel, milliseconds.
+    /// First byte of the request sent to first bytes of the response received by the kernel, milliseconds.
     pub first_byte_ms: Option<f64>,
-    /// First byte of the request sent to last byte of the response arrived in the kernel, milliseconds.
+    /// First byte of the request sent to last byte of the response received by the kernel, milliseconds.
     pub rtt_ms: Option<f64>,
-    /// Actual start to response decoded (or to giving up), milliseconds: `latency_ms` without `wait_ms`.
+    /// Actual start to response decoded, or to the error, milliseconds: `latency_ms` without `wait_ms`.
     pub service_ms: f64,
-    /// Intended start to response decoded (or to giving up), milliseconds.
+    /// Intended start to response decoded, or to the error, milliseconds.
     pub latency_ms: f64,
-    /// The server's own handling time, milliseconds, as the response carries it.
+    /// Processing time in the server, as stated in the response, milliseconds.
     pub server_ms: Option<f64>,
-    /// Of this, waiting for a thread of the server, milliseconds.
+    /// Part of `server_ms` spent waiting for a thread, milliseconds.
     pub server_queue_ms: Option<f64>,
-    /// Of this, in the database: statements and, for what writes, the commit, milliseconds.
+    /// Part of `server_ms` spent in the database, including the commit, milliseconds.
     pub server_database_ms: Option<f64>,
-    /// The kernel's smoothed round-trip time of the connection after the operation (`tcpi_rtt`), milliseconds.
+    /// Smoothed RTT of the connection after the operation, by the client's kernel (`tcpi_rtt`), milliseconds.
     pub tcp_rtt_ms: Option<f64>,
-    /// The shortest round trip that the kernel saw on the connection (`tcpi_min_rtt`), milliseconds.
+    /// Minimum RTT of the connection, by the client's kernel (`tcpi_min_rtt`), milliseconds.
     pub tcp_min_rtt_ms: Option<f64>,
-    /// The client's retransmission timeout of the connection after the operation (`tcpi_rto`), milliseconds.
+    /// The client's retransmission timeout after the operation (`tcpi_rto`), milliseconds.
     pub tcp_rto_ms: Option<f64>,
-    /// Segments the client's side of the connection sent again (`tcpi_total_retrans`) during this operation.
+    /// Segments retransmitted by the client during the operation (`tcpi_total_retrans`).
     pub tcp_retransmits: Option<u32>,
-    /// The server's number of this exchange, by which what only the server's side can tell is joined.
+    /// Number that the server gave the exchange: the key that joins the server's trace.
     pub exchange_id: Option<u64>,
-    /// The server's side of the connection: smoothed round-trip time after the response was acknowledged, milliseconds.
+    /// Smoothed RTT of the connection after the response was acknowledged, by the server's kernel, milliseconds.
     pub server_tcp_rtt_ms: Option<f64>,
-    /// The server's side: retransmission timeout, milliseconds.
+    /// The server's retransmission timeout, milliseconds.
     pub server_tcp_rto_ms: Option<f64>,
-    /// The server's side: segments sent again for this exchange, SYN-ACKs of a new connection included.
+    /// Segments retransmitted by the server for this exchange, including SYN-ACKs of a new connection.
     pub server_tcp_retransmits: Option<u32>,
-    /// Bytes of the request frame, its length prefix included.
+    /// Bytes of the request frame, including its length prefix.
     pub request_bytes: Option<u64>,
-    /// Bytes of the response frame, its length prefix included.
+    /// Bytes of the response frame, including its length prefix.
     pub response_bytes: Option<u64>,
-    /// How it ended.
+    /// Result of the operation.
     pub outcome: Outcome,
 }
 
 impl Sample {
-    /// An operation of which only this is known: its latency was all service, and everything else is empty.
+    /// Creates the sample of an operation that did not wait; all optional values are `None`.
     #[must_use]
     pub fn tried(operation: &str, outcome: Outcome, latency_ms: f64) -> Self {
         Self {
@@ -181,13 +179,13 @@ impl Sample {
     }
 }
 
-/// Which part of a cell an operation belongs to, by its intended start.
+/// Phase of a cell, which contains the operations whose intended start is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Before the measured time: kept as a row, and part of no statistics.
+    /// Before the measurement window: recorded, but excluded from statistics.
     WarmUp,
-    /// The measured time.
+    /// The measurement window.
     Measured,
 }
 
@@ -213,30 +211,30 @@ impl FromStr for Phase {
     }
 }
 
-/// How an operation ended.
+/// Result of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// The shop did it.
+    /// The shop executed the request.
     Ok,
-    /// The shop said no: out of stock, wrong password …
+    /// The shop refused the request: out of stock, wrong password …
     Refused,
-    /// No complete answer within the request timeout.
+    /// The response was not complete within the request timeout.
     Timeout,
-    /// The connection could not be made (refused, unreachable, or its handshake timed out).
+    /// No connection: refused, unreachable, or timeout of the handshake.
     ConnectFailed,
-    /// The connection broke before the answer was complete.
+    /// The connection was closed before the response was complete.
     Reset,
-    /// The answer was not what the protocol allows.
+    /// The response violates the protocol.
     Protocol,
 }
 
 impl Outcome {
-    /// Every outcome, the good one first.
+    /// All outcomes.
     pub const ALL: [Outcome; 6] =
         [Outcome::Ok, Outcome::Refused, Outcome::Timeout, Outcome::ConnectFailed, Outcome::Reset, Outcome::Protocol];
 
-    /// The word in the CSV.
+    /// Returns its name in the CSV.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -260,9 +258,8 @@ impl FromStr for Outcome {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Outcome::ALL
-            .into_iter()
-            .find(|outcome| outcome.as_str() == text)
-            .ok_or_else(|| format!("outcome '{text}': one of ok, refused, timeout, connect_failed, reset, protocol"))
+        Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == text).ok_or_else(|| {
+            format!("invalid outcome '{text}': expected ok, refused, timeout, connect_failed, reset or protocol")
+        })
     }
 }

@@ -1,5 +1,5 @@
 //! Settings of an experiment. Each is declared once: its type with its bounds, its key in files, its flag, its help text
-//! and the default of the program that people start by hand. Scenario files, command lines, manifests and the
+//! and the default of the program outside a run. Scenario files, command lines, manifests and the
 //! configuration that the driver passes to a program share these structs.
 
 mod flags;

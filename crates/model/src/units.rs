@@ -1,4 +1,4 @@
-//! Quantities as people write them: text with a unit in, exact integers inside, the same text out.
+//! Quantities that are written as text with a unit, stored exactly, and displayed in the same form.
 
 mod arrival_rate;
 mod count;

@@ -45,7 +45,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 /// Prints one line of JSON on stdout and flushes it, so that a reader gets it at once.
 ///
 /// # Errors
-/// When stdout cannot be written, most likely because its reader has ended.
+/// Stdout cannot be written, most likely because its reader has ended.
 pub fn json_line(value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');

@@ -24,7 +24,7 @@ pub(crate) struct Fingerprint {
 /// sources.
 ///
 /// # Errors
-/// When a file or directory cannot be read; the message names it.
+/// A file or directory cannot be read; the message names it.
 pub(crate) fn of(root: &Path) -> io::Result<Fingerprint> {
     let mut inputs = vec![root.join("Cargo.lock"), root.join("Cargo.toml")];
     for name in CRATES {

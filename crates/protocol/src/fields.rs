@@ -39,7 +39,7 @@ impl Fields {
     /// Takes an integer within `range`, as a type that holds all of `range`.
     ///
     /// # Errors
-    /// When the field is absent, not an integer, or out of range.
+    /// The field is absent, not an integer, or out of range.
     pub(crate) fn integer<T: TryFrom<i64>>(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<T, ErrorBody> {
         let value = self.take(name);
         let number = value.as_ref().and_then(Value::as_i64).filter(|number| range.contains(number));
@@ -52,7 +52,7 @@ impl Fields {
     /// Takes an integer within `range`; returns `default` if it is absent.
     ///
     /// # Errors
-    /// When the field is present and invalid.
+    /// The field is present and invalid.
     pub(crate) fn integer_or<T: TryFrom<i64>>(
         &mut self,
         name: &str,
@@ -69,7 +69,7 @@ impl Fields {
     /// Takes a text of `chars` characters without control characters.
     ///
     /// # Errors
-    /// When the field is absent, not a text, too short or too long, or contains control characters.
+    /// The field is absent, not a text, too short or too long, or contains control characters.
     pub(crate) fn text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody> {
         let expected = || format!("a text of {} to {} characters", chars.start(), chars.end());
         match self.take(name) {
@@ -95,7 +95,7 @@ impl Fields {
     /// Takes a text as [`Fields::text`] does; returns `None` if it is absent.
     ///
     /// # Errors
-    /// When the field is present and invalid.
+    /// The field is present and invalid.
     pub(crate) fn optional_text(
         &mut self,
         name: &str,
@@ -107,7 +107,7 @@ impl Fields {
     /// Takes a password or token: `bytes` bytes of UTF-8. Error messages never quote it.
     ///
     /// # Errors
-    /// When the field is absent, not a text, too short or too long.
+    /// The field is absent, not a text, too short or too long.
     pub(crate) fn secret(&mut self, name: &str, bytes: RangeInclusive<usize>) -> Result<String, ErrorBody> {
         match self.take(name) {
             Some(Value::String(text)) if bytes.contains(&text.len()) => Ok(text),
@@ -128,7 +128,7 @@ impl Fields {
     /// Takes a list of `count` objects.
     ///
     /// # Errors
-    /// When the field is absent, not a list, too short or too long, or contains other values than objects.
+    /// The field is absent, not a list, too short or too long, or contains other values than objects.
     pub(crate) fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Fields>, ErrorBody> {
         let expected = format!("a list of {} to {} objects", count.start(), count.end());
         let values = match self.take(name) {
@@ -148,7 +148,7 @@ impl Fields {
     /// Checks that all fields were taken.
     ///
     /// # Errors
-    /// When a field remains: the command does not have it.
+    /// A field remains: the command does not have it.
     pub(crate) fn finish(self) -> Result<(), ErrorBody> {
         let Some(name) = self.map.keys().next() else { return Ok(()) };
         let path = format!("{}{}", self.prefix, shorten(name));

@@ -19,7 +19,7 @@ pub struct FrameTooLarge {
 /// Returns the frame of `payload`: its length, then the payload.
 ///
 /// # Errors
-/// When the payload is too large.
+/// The payload is too large.
 pub fn encode_frame(payload: &[u8]) -> Result<Vec<u8>, FrameTooLarge> {
     let too_large = FrameTooLarge { announced: payload.len() };
     if payload.len() > MAX_FRAME_BYTES {
@@ -54,7 +54,7 @@ impl FrameDecoder {
     /// Returns the payload of the next complete frame, or `None` until more bytes are fed.
     ///
     /// # Errors
-    /// When the frame is too large, and then for every further call: the next frame's start is unknown.
+    /// The frame is too large, and then for every further call: the next frame's start is unknown.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameTooLarge> {
         let rest = &self.buffer[self.consumed..];
         let Some((prefix, body)) = rest.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };

@@ -69,7 +69,7 @@ impl Response {
     /// Decodes the result.
     ///
     /// # Errors
-    /// When the request failed, or the response violates the protocol.
+    /// The request failed, or the response violates the protocol.
     pub fn into_result<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         match (self.ok, self.result, self.error) {
             (true, Some(result), None) => serde_json::from_value(result).map_err(DecodeError::Unexpected),

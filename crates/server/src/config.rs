@@ -19,7 +19,7 @@ pub struct Config {
     pub admin: Admin,
     /// Products of a shop that has none.
     pub catalogue: Catalogue,
-    /// How long a token is valid after login.
+    /// Lifetime of a token after login.
     pub token_lifetime: PositiveDuration,
     /// Password hashing.
     pub passwords: Passwords,
@@ -99,7 +99,7 @@ impl HashCost {
     /// Returns the cost of filling `memory_kib` KiB `iterations` times in `parallelism` lanes.
     ///
     /// # Errors
-    /// When Argon2 does not support the cost (RFC 9106, section 3.1: at least 8 KiB per lane).
+    /// Argon2 does not support the cost (RFC 9106, section 3.1: at least 8 KiB per lane).
     pub fn new(memory_kib: u32, iterations: u32, parallelism: u32) -> Result<Self, ServerError> {
         argon2::Params::new(memory_kib, iterations, parallelism, None)
             .map(Self)

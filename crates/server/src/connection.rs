@@ -26,7 +26,7 @@ use close::close_after_response;
 const FLUSH_BYTES: usize = 64 * 1024;
 /// Size of the read buffer.
 const READ_BYTES: usize = 16 * 1024;
-/// How long an idle connection is read after a shutdown: the kernel may not yet have delivered a request that was sent
+/// Time for which an idle connection is read after a shutdown: the kernel may not yet have delivered a request that was sent
 /// before.
 const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(20);
 

@@ -28,7 +28,7 @@ const FAULTS: [&str; 4] = [
 /// Checks the database at `path`.
 ///
 /// # Errors
-/// When the database cannot be read.
+/// The database cannot be read.
 pub(crate) fn check(path: &Path) -> Result<ConsistencyReport, ServerError> {
     let connection = open_for_reading(path)?;
     read(&connection).map_err(|source| ServerError::Database { path: path.to_owned(), step: "check", source })

@@ -47,7 +47,7 @@ const NAME: &str = "shop-server";
 /// A generated administrator's password is lost: set one in `config`.
 ///
 /// # Errors
-/// When the database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
+/// The database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
 /// Later errors concern single connections only.
 pub async fn run(listeners: Listeners, config: Config, shutdown: CancellationToken) -> Result<(), ServerError> {
     accept::serve(Shop::open(&config)?, listeners, shutdown).await;

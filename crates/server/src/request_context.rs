@@ -1,4 +1,4 @@
-//! What a command may use: the database and the password threads, with the time spent there.
+//! The context of a command: the database and the password threads, with the time spent there.
 //!
 //! Commands reach both only through the context, so that every wait is counted.
 
@@ -31,7 +31,7 @@ impl<'a> RequestContext<'a> {
         self.timing
     }
 
-    /// Returns how long a token is valid after login.
+    /// Returns the lifetime of a token after login.
     pub(crate) fn token_lifetime(&self) -> Duration {
         self.token_lifetime
     }

@@ -30,7 +30,7 @@ struct Counter(AtomicU64);
 pub(crate) struct Shop {
     store: Store,
     passwords: PasswordPool,
-    /// How long a token is valid after login.
+    /// Lifetime of a token after login.
     token_lifetime: Duration,
     /// Limits of connections.
     pub(crate) connections: Connections,
@@ -45,7 +45,7 @@ impl Shop {
     /// Prepares the database, with the administrator's account and the catalogue, and starts the threads.
     ///
     /// # Errors
-    /// When the database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
+    /// The database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
     pub(crate) fn open(config: &Config) -> Result<Self, ServerError> {
         let passwords = PasswordPool::start(&config.passwords)?;
         let mut connection = open_for_writing(&config.database, config.storage.durability)?;

@@ -15,7 +15,7 @@ pub struct Compensation {
     /// Time from a packet's arrival until the sleeping forwarder has read it, plus the time to send it, in nanoseconds.
     /// Measured when the shaper starts. `None` if it could not be measured: it is not compensated.
     pub arrival_ns: Option<u64>,
-    /// How late the forwarder's timer fires, in nanoseconds: the median of its last expirations.
+    /// Lateness of the forwarder's timer, nanoseconds: the median of its last expirations.
     pub timer_ns: u64,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Options {
     pub(crate) lifetime: Lifetime,
 }
 
-/// What ends the shaper in addition to SIGTERM, SIGINT and SIGHUP.
+/// Triggers of a shutdown in addition to SIGTERM, SIGINT and SIGHUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifetime {
     /// Nothing.
@@ -136,7 +136,7 @@ fn listen() -> Result<UnixListener> {
     })
 }
 
-/// What ends a shaper gracefully.
+/// Triggers of a graceful shutdown.
 struct Stop {
     signals: [Signal; 3],
     stdin_closed: Option<oneshot::Receiver<()>>,

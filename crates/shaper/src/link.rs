@@ -49,7 +49,7 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// Why a packet is dropped.
+/// Reason for which a packet is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// Loss of the condition.

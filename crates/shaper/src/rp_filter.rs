@@ -22,7 +22,7 @@ struct Setting {
     before: u8,
 }
 
-/// Why reverse-path filtering could not be made loose.
+/// Reason for which reverse-path filtering could not be made loose.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RpFilterError {
     #[error("cannot read {file}: {source}; it states whether reverse-path filtering is strict")]

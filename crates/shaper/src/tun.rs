@@ -23,7 +23,7 @@ pub(crate) struct Tun {
     file: File,
 }
 
-/// How the kernel delivers TCP segments that were sent together.
+/// Form in which the kernel delivers TCP segments that were sent together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OffloadMode {
     /// As one GSO packet, with a partial checksum.
@@ -32,7 +32,7 @@ pub(crate) enum OffloadMode {
     WirePackets,
 }
 
-/// Why the TUN device could not be created.
+/// Reason for which the TUN device could not be created.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TunError {
     #[error(

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 ///
 /// # Errors
 ///
-/// Why the host does not meet it, and what to do; printed as the reason of the skipped test.
+/// The reason for which the host does not meet it, and the remedy; printed with the skipped test.
 pub type Requirement = fn() -> Result<(), String>;
 
 /// Checks that the effective user id is 0.

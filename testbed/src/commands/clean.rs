@@ -12,7 +12,7 @@ use crate::output::{complain, result, say};
 use crate::placement::DockerHosts;
 use crate::store::run_lock::{LockState, lock_state, remove_stale_directories};
 
-/// How certain it must be that a driver is dead.
+/// Criterion by which a driver counts as dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CleanupMode {
     /// Its lock exists and is free.
@@ -23,34 +23,34 @@ pub(super) enum CleanupMode {
 
 /// Runs `testbed clean`.
 pub(super) fn command(docker_hosts: &DockerHosts) -> anyhow::Result<ExitCode> {
-    let cleaned = runtime()?.block_on(clean_everything(docker_hosts, CleanupMode::Manual));
-    if cleaned.removed.is_empty() && cleaned.failures.is_empty() {
+    let report = runtime()?.block_on(clean_everything(docker_hosts, CleanupMode::Manual));
+    if report.removed.is_empty() && report.failures.is_empty() {
         result("nothing to remove");
     }
-    for what in &cleaned.removed {
+    for what in &report.removed {
         result(&format!("removed {what}"));
     }
-    for what in &cleaned.failures {
+    for what in &report.failures {
         complain(&format!("not removed: {what}"));
     }
-    Ok(if cleaned.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Removes stale resources before a new run starts. Failures are reported and do not prevent the run.
 pub(super) fn before_run(docker_hosts: &DockerHosts) -> anyhow::Result<()> {
-    let cleaned = runtime()?.block_on(clean_everything(docker_hosts, CleanupMode::Automatic));
-    if !cleaned.removed.is_empty() {
-        say(&format!("removed stale resources of killed runs: {}", cleaned.removed.join(", ")));
+    let report = runtime()?.block_on(clean_everything(docker_hosts, CleanupMode::Automatic));
+    if !report.removed.is_empty() {
+        say(&format!("removed stale resources of killed runs: {}", report.removed.join(", ")));
     }
-    if !cleaned.failures.is_empty() {
-        complain(&format!("not removed: {}", cleaned.failures.join(", ")));
+    if !report.failures.is_empty() {
+        complain(&format!("not removed: {}", report.failures.join(", ")));
     }
     Ok(())
 }
 
 /// Cleans this host, its Docker Engine if it is reachable, and the given Docker hosts.
 async fn clean_everything(docker_hosts: &DockerHosts, mode: CleanupMode) -> CleanupReport {
-    let mut cleaned = CleanupReport::default();
+    let mut report = CleanupReport::default();
     let mut reachable = Vec::new();
     match docker::connect(None).await {
         Ok(docker_host) => reachable.push(docker_host),
@@ -60,15 +60,15 @@ async fn clean_everything(docker_hosts: &DockerHosts, mode: CleanupMode) -> Clea
     for url in docker_hosts.all() {
         match docker::connect(Some(url)).await {
             Ok(docker_host) => reachable.push(docker_host),
-            Err(error) => cleaned.failures.push(format!("stale resources on {url}: {error:#}")),
+            Err(error) => report.failures.push(format!("stale resources on {url}: {error:#}")),
         }
     }
-    clean(&reachable, mode, cleaned).await
+    clean(&reachable, mode, report).await
 }
 
 /// Removes temporary directories and, on these Docker hosts, services, containers and networks of this host's dead
 /// runs.
-async fn clean(docker_hosts: &[DockerHost], mode: CleanupMode, mut cleaned: CleanupReport) -> CleanupReport {
+async fn clean(docker_hosts: &[DockerHost], mode: CleanupMode, mut report: CleanupReport) -> CleanupReport {
     for docker_host in docker_hosts {
         // Containers first, the directory with the lock last: a free lock shows that the run is dead.
         let is_dead = |directory: &std::path::Path| match lock_state(directory) {
@@ -76,13 +76,13 @@ async fn clean(docker_hosts: &[DockerHost], mode: CleanupMode, mut cleaned: Clea
             LockState::Dead => true,
             LockState::Unknown => mode == CleanupMode::Manual,
         };
-        stale::remove(docker_host, &host_info::name(), is_dead, &mut cleaned).await;
+        stale::remove(docker_host, &host_info::name(), is_dead, &mut report).await;
     }
     let checked: Vec<&str> = docker_hosts.iter().map(DockerHost::url).collect();
     let (removed, failures) = remove_stale_directories(&checked);
-    cleaned.removed.extend(removed);
+    report.removed.extend(removed);
     if mode == CleanupMode::Manual {
-        cleaned.failures.extend(failures);
+        report.failures.extend(failures);
     }
-    cleaned
+    report
 }

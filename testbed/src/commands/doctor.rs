@@ -15,11 +15,11 @@ const TUN: &str = "/dev/net/tun";
 /// Result of one check.
 struct Finding {
     what: &'static str,
-    /// What is available; or what is missing and how to fix it.
+    /// What is available, otherwise what is missing and how to fix it.
     state: Result<String, String>,
 }
 
-/// How `testbed run` works on this host.
+/// Command, backend and emulator with which `testbed run` works on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 struct Choice {
     command: &'static str,
@@ -42,7 +42,7 @@ struct Capabilities {
 }
 
 impl Capabilities {
-    /// Returns the command that works, and what `--backend auto` and `--emulator auto` select; `None` if none works.
+    /// Returns the command that works, and the selection of `--backend auto` and `--emulator auto`; `None` if none works.
     fn choice(self) -> Option<Choice> {
         let emulator = |tcset: bool, tun: bool| match (self.netem && tcset, tun) {
             (true, _) => Some("tcset"),
@@ -63,7 +63,7 @@ impl Capabilities {
 /// Checks this host and prints the findings, as lines or as JSON. Returns whether a run can work.
 ///
 /// # Errors
-/// When the findings cannot be written as JSON.
+/// The findings cannot be written as JSON.
 pub(super) async fn examine(as_json: bool) -> anyhow::Result<bool> {
     let findings = [namespaces(), docker_daemon().await, tun(), tcset(), netem(), open_files()];
     let [namespaces, docker, tun, tcset, netem, _] = findings.each_ref().map(|finding| finding.state.is_ok());
@@ -139,7 +139,7 @@ fn tun() -> Finding {
     Finding { what: TUN, state }
 }
 
-/// Returns why the TUN device cannot be opened, and the fix.
+/// Returns the reason for which the TUN device cannot be opened, and the fix.
 fn tun_fix(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {

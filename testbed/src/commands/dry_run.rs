@@ -35,7 +35,7 @@ pub(super) fn check_format(format: Format) -> anyhow::Result<()> {
 /// Prints the plan.
 ///
 /// # Errors
-/// When it cannot be written as JSON.
+/// The plan cannot be written as JSON.
 pub(super) fn print(resolved: &ResolvedRun, previous: Option<&PreviousRun>, format: Format) -> anyhow::Result<()> {
     let (scenario, seed) = (&resolved.scenario, resolved.seed);
     let all = plan::cells(scenario, seed);

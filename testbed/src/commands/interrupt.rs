@@ -17,7 +17,7 @@ const DUPLICATE_WINDOW: Duration = Duration::from_millis(500);
 /// Returns a token that is cancelled at the first signal.
 ///
 /// # Errors
-/// When a signal handler cannot be installed.
+/// A signal handler cannot be installed.
 pub(super) fn listen() -> anyhow::Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;

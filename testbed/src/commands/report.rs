@@ -25,7 +25,7 @@ pub(super) struct ReportRequest {
 /// confidence intervals uses the run's seed, so a regenerated report is identical.
 ///
 /// # Errors
-/// When a file of the run cannot be read, or an output cannot be written.
+/// A file of the run cannot be read, or an output cannot be written.
 pub(super) fn report(directory: &RunDirectory, request: &ReportRequest) -> anyhow::Result<()> {
     let manifest: Manifest = directory.manifest()?;
     let cells: Vec<CellInfo> =

@@ -1,4 +1,4 @@
-//! `testbed run`: from flags to a results directory.
+//! `testbed run`: checks the flags, runs the scenario and reports the results.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use model::{Cell, Condition, Delay, Loss, Rate, SweptParameter};
 
 use crate::scenario::Scenario;
 
-/// Keep apart what follows from the run's seed: any distinct numbers.
+/// Distinct numbers, which separate the random streams of the run's seed.
 const WORKLOADS: u64 = 0x776f_726b_6c6f_6164;
 const ORDER: u64 = 0x6f72_6465_7200_0000;
 

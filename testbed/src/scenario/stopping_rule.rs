@@ -1,4 +1,4 @@
-//! `--until ci=5%`: decides which conditions need no further repetition.
+//! The stopping rule, `--until ci=5%`: determines which conditions need no further repetition.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ impl StoppingRule {
         Self { until, seed, repetitions: BTreeMap::new(), half_widths: BTreeMap::new() }
     }
 
-    /// Adds the samples of a cell, one more repetition of its condition.
+    /// Adds the samples of a cell, which is a further repetition of its condition.
     pub(crate) fn learn(&mut self, cell: &Cell, samples: &[Sample]) {
         let Some(until) = self.until else { return };
         let repetitions = self.repetitions.entry(condition_of(cell)).or_default();

@@ -10,11 +10,11 @@ use model::Cell;
 /// One row of `cells.csv`. An empty field was not measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CellRow {
-    /// The cell's id.
+    /// Id of the cell.
     pub(crate) cell: String,
     /// Swept parameter.
     pub(crate) condition: String,
-    /// Its value with its unit.
+    /// Value of the swept parameter, with its unit.
     pub(crate) value: String,
     /// The value as a number: percent, milliseconds or kbit/s.
     pub(crate) magnitude: f64,
@@ -60,7 +60,7 @@ pub(crate) struct CellRow {
     pub(crate) link_sent: Option<u64>,
     /// Packets that the emulator dropped.
     pub(crate) link_dropped: Option<u64>,
-    /// Of these, packets dropped at a full queue.
+    /// Packets dropped at a full queue, included in the previous.
     pub(crate) link_dropped_queue_full: Option<u64>,
     /// Maximum lateness of a packet that left the link, milliseconds.
     pub(crate) link_max_lateness_ms: Option<f64>,
@@ -68,9 +68,9 @@ pub(crate) struct CellRow {
     pub(crate) operations: u64,
     /// Operations of the warm-up: rows of `samples.csv` that are part of no statistic.
     pub(crate) warm_up_operations: u64,
-    /// Of `operations`, those with an outcome other than `ok`.
+    /// Operations in the measurement window with an outcome other than `ok`.
     pub(crate) errors: u64,
-    /// Operations in flight when the clients had to stop: neither rows nor errors.
+    /// Operations in flight or queued at the end: neither rows nor errors.
     pub(crate) unfinished: u64,
     /// Start lateness p99 of an open loop, milliseconds: intended to actual start while a virtual user was free.
     pub(crate) start_lateness_p99_ms: Option<f64>,
@@ -89,8 +89,7 @@ pub(crate) struct CellRow {
     pub(crate) server_cpu_percent: Option<f64>,
     /// Maximum CPU load of a client, percent of one core for each of its threads.
     pub(crate) client_cpu_percent: Option<f64>,
-    /// Why the host counts as overloaded, so that values may reflect CPU load instead of the link; empty if it does
-    /// not.
+    /// Reasons why the host counts as overloaded: values may reflect CPU load instead of the link. Empty if it does not.
     pub(crate) overload_reasons: String,
     /// Operations whose slow tail is caused by the server, and the cause; empty if there are none.
     pub(crate) server_stall: String,

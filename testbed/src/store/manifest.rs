@@ -26,7 +26,7 @@ pub(crate) enum RunStatus {
     Failed,
 }
 
-/// How the conditions of a run are set.
+/// Control of the conditions of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ConditionControl {
@@ -110,7 +110,7 @@ pub(crate) struct Manifest {
     pub(crate) previous_attempts: Vec<Attempt>,
     /// Backend.
     pub(crate) backend: String,
-    /// Why this backend was selected.
+    /// Reason for the selection of the backend.
     pub(crate) backend_reason: String,
     /// Placement, as requested.
     #[serde(default)]
@@ -119,12 +119,12 @@ pub(crate) struct Manifest {
     pub(crate) backend_info: Value,
     /// Emulator.
     pub(crate) emulator: String,
-    /// Why this emulator was selected.
+    /// Reason for the selection of the emulator.
     pub(crate) emulator_reason: String,
-    /// How conditions were set. Manually set conditions are verified by the probe only.
+    /// Control of the conditions. Manually set conditions are verified by the probe only.
     #[serde(default)]
     pub(crate) condition_control: ConditionControl,
-    /// Which packets are shaped.
+    /// Shaped packets.
     pub(crate) shaped_direction: String,
     /// Kernel settings of the nodes, by their names under `net.`.
     pub(crate) sysctls: BTreeMap<String, String>,
@@ -161,7 +161,7 @@ impl Manifest {
     /// Returns a cell of the plan.
     ///
     /// # Errors
-    /// When the plan does not contain it.
+    /// The plan does not contain it.
     pub(crate) fn planned(&self, cell: &str) -> anyhow::Result<&Cell> {
         let planned = self.plan.iter().find(|planned| planned.id == cell);
         planned.with_context(|| format!("cells.csv: cell {cell} is not in the plan of manifest.json"))

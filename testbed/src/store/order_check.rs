@@ -1,4 +1,4 @@
-//! The order consistency check of a run: what left the stock, what was ordered, and what clients had acknowledged.
+//! The order consistency check of a run: units sold, units ordered, and orders acknowledged to clients.
 
 use model::messages::server::ConsistencyReport;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ impl OrderCheck {
             units_sold: self.units_sold + other.units_sold,
             units_ordered: self.units_ordered + other.units_ordered,
             stored: self.stored + other.stored,
-            // A surplus in one environment must not hide what another has lost.
+            // A surplus in one environment must not hide a loss in another.
             consistent: self.has_passed() && other.has_passed(),
         }
     }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_surplus_in_one_environment_does_not_hide_what_another_has_lost() {
+    fn a_surplus_in_one_environment_does_not_hide_a_loss_in_another() {
         let good = OrderCheck { acknowledged: 3, units_sold: 5, units_ordered: 5, stored: 4, consistent: true };
         assert!(good.with(None).has_passed() && good.with(Some(good)).has_passed());
         assert_eq!(good.with(Some(good)).stored, 8);

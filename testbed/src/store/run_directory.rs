@@ -20,7 +20,7 @@ use crate::usage::bail_usage;
 pub(crate) struct ParsedSamples {
     /// Rows before the first invalid one.
     pub(crate) samples: Vec<Sample>,
-    /// Why the following rows are omitted, if any are.
+    /// Reason for which the following rows are omitted.
     pub(crate) problem: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl RunDirectory {
     /// Creates the directory `base/run_id`.
     ///
     /// # Errors
-    /// When it cannot be created.
+    /// The directory cannot be created.
     pub(crate) fn create(base: &Path, run_id: &str) -> anyhow::Result<Self> {
         let path = base.join(run_id);
         fs::create_dir_all(path.join("logs")).with_context(|| format!("creating {}", path.display()))?;
@@ -62,7 +62,7 @@ impl RunDirectory {
     /// Opens the directory of an existing run.
     ///
     /// # Errors
-    /// When it has no manifest.
+    /// The directory has no manifest.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         if !path.join("manifest.json").is_file() {
             bail_usage!(
@@ -135,7 +135,7 @@ impl RunDirectory {
     /// Removes the samples of these cells. The last row may be incomplete, left by a killed driver.
     ///
     /// # Errors
-    /// When the file has other columns than this version writes, or another row is incomplete. It is not changed then.
+    /// The file has other columns than this version writes, or another row is incomplete. It is then unchanged.
     pub(crate) fn remove_samples(&self, cells: &BTreeSet<&str>) -> anyhow::Result<()> {
         let path = self.0.join("samples.csv");
         let what = || format!("reading {}", path.display());

@@ -49,7 +49,7 @@ impl fmt::Display for UtcTime {
 /// Returns a new id: the time in UTC and a random part, which distinguishes runs started at the same time.
 ///
 /// # Errors
-/// When the kernel provides no random number.
+/// The kernel provides no random number.
 pub(crate) fn new_run_id() -> anyhow::Result<String> {
     let time = UtcTime::now().to_string().replace(['-', ':', 'Z'], "").replace('T', "-");
     let random = getrandom::u32().context("cannot generate a random run id")?;

@@ -23,7 +23,7 @@ impl RunLock {
     /// Creates and locks the directory.
     ///
     /// # Errors
-    /// When a run with this id is running or has left stale resources, or the directory cannot be created.
+    /// A run with this id is running or has left stale resources, or the directory cannot be created.
     pub(crate) fn take(run_id: &str) -> anyhow::Result<Self> {
         let directory = std::env::temp_dir().join(format!("{PREFIX}{run_id}"));
         match lock_state(&directory) {
@@ -55,7 +55,7 @@ impl RunLock {
     /// resources on them: it is kept until all of them have been checked.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// The file cannot be written.
     pub(crate) fn record_docker_hosts(&self, urls: &[&str]) -> anyhow::Result<()> {
         fs::write(self.directory.join(DOCKER_HOSTS), urls.join("\n")).context("recording the run's Docker hosts")
     }

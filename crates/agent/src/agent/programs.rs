@@ -26,7 +26,7 @@ struct Running {
     group: Option<Pid>,
     /// Queue of lines for stdin; `None` once closed.
     input: Option<Sender>,
-    /// Why the agent itself killed the program.
+    /// Reason for which the agent itself killed the program.
     kill_reason: Option<&'static str>,
     /// Cancelled when all events of the program were sent.
     finished: CancellationToken,

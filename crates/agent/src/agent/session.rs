@@ -37,7 +37,7 @@ pub(super) struct Shared {
     pub(super) programs: Arc<Programs>,
 }
 
-/// How a connection ended.
+/// End of a connection.
 pub(super) struct SessionEnd {
     /// Whether the hub had accepted this agent.
     pub(super) was_accepted: bool,

@@ -13,7 +13,7 @@ impl WorkDir {
     /// Opens a directory, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be created, or is the root directory.
+    /// The directory cannot be created, or is the root directory.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let opened = fs::create_dir_all(path).and_then(|()| path.canonicalize());
         let path = opened.with_context(|| format!("cannot use the directory {}", path.display()))?;

@@ -22,7 +22,7 @@ pub(super) struct AgentHandle {
     pub(super) closed: CancellationToken,
 }
 
-/// Why a request was not delivered to an agent.
+/// Reason for which a request was not delivered to an agent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DeliveryError {
     /// The agent is not connected.

@@ -113,7 +113,7 @@ async fn send_requests(
     mut agent: impl AsyncWrite + Unpin,
     heartbeat: Heartbeat,
 ) -> anyhow::Error {
-    // The first heartbeat is sent immediately: it tells the agent that it was accepted.
+    // The first heartbeat is sent immediately: it shows the agent that it was accepted.
     let mut line = "\n".to_owned();
     loop {
         if let Err(error) = send(&mut agent, line.as_bytes()).await {

@@ -8,7 +8,7 @@ use csv::StringRecord;
 use crate::dataset::row::Row;
 use crate::timings::Timings;
 
-/// Why samples could not be read.
+/// Reason for which samples could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// The file cannot be read, or a row is incomplete.

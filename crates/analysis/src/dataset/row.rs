@@ -1,4 +1,4 @@
-//! What a dataset needs of one sample.
+//! Fields of a sample that a dataset stores.
 
 use model::{Outcome, Phase};
 

@@ -1,6 +1,6 @@
 //! Errors of drawing.
 
-/// Why graphs could not be drawn.
+/// Reason for which graphs could not be drawn.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
     /// No listed cell has a sample.

@@ -5,6 +5,6 @@
 pub struct RunTitle {
     /// The run's id.
     pub run_id: String,
-    /// How it was measured, in a few words (`8 clients, netns, shaper`).
+    /// Summary of the setup (`8 clients, netns, shaper`).
     pub line: String,
 }

@@ -180,7 +180,7 @@ impl Scene {
     }
 }
 
-/// How a marker is filled.
+/// Filling of a marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MarkerFill {
     Solid,

@@ -1,4 +1,4 @@
-//! `shop-client menu`.
+//! `shop-client menu`: its options and their conversion to settings.
 
 mod csv_file;
 

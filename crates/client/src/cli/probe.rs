@@ -1,4 +1,4 @@
-//! `shop-client probe`.
+//! `shop-client probe`: its options and their conversion to settings.
 
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 
@@ -64,17 +64,21 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     }
     let server = address(&args.server)?;
     if let Some(port) = args.tcp {
-        let (pause, patience) = (args.interval.as_duration(), args.timeout.as_duration());
-        let settings = HandshakeSettings { server, port, count: args.count, pause, patience };
+        let (pause, timeout) = (args.interval.as_duration(), args.timeout.as_duration());
+        let settings = HandshakeSettings { server, port, count: args.count, pause, timeout };
         return json_line(&probe::handshakes(&settings)?).context("cannot print the report");
     }
     let settings = ProbeSettings {
         server,
-        means: args.udp.map_or(ProbeProtocol::Icmp, |port| ProbeProtocol::Udp { port }),
+        protocol: args.udp.map_or(ProbeProtocol::Icmp, |port| ProbeProtocol::Udp { port }),
         count: args.burst.unwrap_or(args.count),
-        pace: if args.burst.is_some() { SendPattern::Burst } else { SendPattern::Every(args.interval.as_duration()) },
+        pattern: if args.burst.is_some() {
+            SendPattern::Burst
+        } else {
+            SendPattern::Every(args.interval.as_duration())
+        },
         payload_bytes: args.size,
-        patience: args.timeout.as_duration(),
+        timeout: args.timeout.as_duration(),
     };
     json_line(&probe::run(&settings)?).context("cannot print the report")
 }

@@ -1,4 +1,4 @@
-//! `shop-client workload`: its options, and where commands come from and events go to.
+//! `shop-client workload`: its options, the sources of commands and the destinations of events.
 
 mod control;
 mod fd_limit;
@@ -19,16 +19,15 @@ use crate::workload;
 use crate::workload::thread_scheduling;
 use crate::workload::{Credentials, Load, Settings, Until, WorkloadConfig};
 
-/// Default duration.
+/// Duration of the measurement window without `--duration` and `--operations`.
 const DEFAULT_DURATION: Duration = Duration::from_secs(30);
 
-/// Virtual users of a closed loop that one thread is enough for.
+/// Virtual users of a closed loop per thread.
 const USERS_PER_THREAD: usize = 256;
-/// Arrivals a second that one thread is enough for. With more, too many come while it is busy with others: measured at
-/// 1000/s with a connection per request while compilers ran, p99 lateness was 0.3 ms on one thread and 0.13 ms on
-/// two.
-const ARRIVALS_ON_ONE_THREAD: f64 = 500.0;
-/// Arrivals a second for each thread that is added.
+/// Maximum arrival rate of one thread, per second. At 1000/s with a connection per request, while compilers ran, the p99
+/// start lateness was 0.3 ms on one thread and 0.13 ms on two.
+const MAX_ARRIVALS_ON_ONE_THREAD: f64 = 500.0;
+/// Arrivals per second of each further thread.
 const ARRIVALS_PER_THREAD: f64 = 5000.0;
 
 /// Options of `workload`.
@@ -42,7 +41,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     let Configured { settings: config, flags } = args.config;
     check(&config, &flags).map_err(conflict)?;
     let settings = resolve(&config)?;
-    fd_limit::make_room(settings.users(), settings.workload.connection)?;
+    fd_limit::raise_limit(settings.users(), settings.workload.connection)?;
     let csv = open(&config.csv)?;
     let runtime = runtime(&settings)?;
     let done = if config.control {
@@ -51,12 +50,12 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
         note(format_args!("seed {}", settings.seed));
         runtime.block_on(progress::run(settings, csv, &config.csv))
     };
-    // A blocked read of stdin must not keep the program.
+    // Otherwise a blocked read of stdin would delay the exit.
     runtime.shutdown_background();
     done
 }
 
-/// Checks which flags go together.
+/// Returns an error for flags that conflict.
 fn check(config: &WorkloadConfig, flags: &Flags<WorkloadConfig>) -> Result<(), String> {
     config.workload.check(1)?;
     config.workload.check_flags(|flag| flags.has(flag))?;
@@ -120,32 +119,32 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
     Ok(Box::new(file))
 }
 
-/// One thread for a few virtual users, so that eight such processes do not fight for the processors; more for
-/// thousands. In an open loop virtual users mostly wait, and it is the rate that counts.
+/// Creates the runtime. The number of threads depends on the number of virtual users, or on the rate of an open loop,
+/// whose virtual users mostly wait. A small workload has one thread, because several clients share the host's CPUs.
 fn runtime(settings: &Settings) -> io::Result<tokio::runtime::Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let (threads, ask): (usize, fn()) = match settings.load() {
+    let (threads, set_scheduling): (usize, fn()) = match settings.load() {
         Load::Closed { .. } => ((settings.users().get() as usize).div_ceil(USERS_PER_THREAD), || {}),
         Load::Open(arrivals) => (threads_for(arrivals.rate.per_second()), request_realtime),
     };
     if threads.min(processors) <= 1 {
-        ask();
+        set_scheduling();
         return tokio::runtime::Builder::new_current_thread().enable_all().build();
     }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(threads.min(processors)).on_thread_start(ask).enable_all().build()
+    builder.worker_threads(threads.min(processors)).on_thread_start(set_scheduling).enable_all().build()
 }
 
 fn threads_for(per_second: f64) -> usize {
-    if per_second <= ARRIVALS_ON_ONE_THREAD { 1 } else { 1 + (per_second / ARRIVALS_PER_THREAD).ceil() as usize }
+    if per_second <= MAX_ARRIVALS_ON_ONE_THREAD { 1 } else { 1 + (per_second / ARRIVALS_PER_THREAD).ceil() as usize }
 }
 
-/// What came of it is told at the end by the workload, which asks, too.
+/// Requests real-time scheduling. The result is ignored: the workload requests it again and reports it.
 fn request_realtime() {
-    let _ = thread_scheduling::ask();
+    let _ = thread_scheduling::request_realtime();
 }
 
-/// Tells the workload to stop at SIGTERM and SIGINT; ends when one came.
+/// Stops the workload at the first SIGTERM or SIGINT.
 fn stop_at_signals(commands: tokio::sync::mpsc::UnboundedSender<workload::Command>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -155,7 +154,7 @@ fn stop_at_signals(commands: tokio::sync::mpsc::UnboundedSender<workload::Comman
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        // Kept until here also when nothing listens any more.
+        // Fails only if the workload has ended.
         let _ = commands.send(workload::Command::Stop);
     });
     Ok(())

@@ -20,7 +20,7 @@ pub(super) struct User {
     pub(super) admin: bool,
 }
 
-/// One session, which may have several users in turn.
+/// One session, which may have several users sequentially.
 pub(super) struct Session {
     runtime: Runtime,
     transport: Transport,

@@ -22,7 +22,7 @@ pub struct HandshakeSettings {
     /// Pause between two handshakes.
     pub pause: Duration,
     /// Timeout of a handshake, which then counts as lost.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// Connects and disconnects; the report contains the handshakes' durations as RTTs.
@@ -38,7 +38,7 @@ pub fn handshakes(settings: &HandshakeSettings) -> Result<ProbeReport, ProbeErro
             thread::sleep(settings.pause);
         }
         let sent = Instant::now();
-        match TcpStream::connect_timeout(&address, settings.patience) {
+        match TcpStream::connect_timeout(&address, settings.timeout) {
             Ok(_) => replies.push(Reply { sequence, rtt: sent.elapsed(), arrival: start.elapsed() }),
             Err(error) if error.kind() == ErrorKind::TimedOut => {}
             Err(error) => return Err(ProbeError::Send { server: settings.server, error }),
@@ -46,11 +46,11 @@ pub fn handshakes(settings: &HandshakeSettings) -> Result<ProbeReport, ProbeErro
     }
     let as_echo = ProbeSettings {
         server: settings.server,
-        means: ProbeProtocol::Icmp,
+        protocol: ProbeProtocol::Icmp,
         count: settings.count,
-        pace: SendPattern::Every(settings.pause),
+        pattern: SendPattern::Every(settings.pause),
         payload_bytes: 0,
-        patience: settings.patience,
+        timeout: settings.timeout,
     };
     Ok(report::summarise(&as_echo, usize::from(settings.count), &replies))
 }

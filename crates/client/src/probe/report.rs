@@ -68,7 +68,7 @@ pub(super) fn summarise(settings: &ProbeSettings, sent: usize, replies: &[Reply]
     let mut arrivals: Vec<Duration> = first_replies.iter().map(|reply| reply.arrival).collect();
     // With two CPUs receiving, a reply may be read before another with an earlier kernel timestamp.
     arrivals.sort_unstable();
-    let is_burst = settings.pace == SendPattern::Burst;
+    let is_burst = settings.pattern == SendPattern::Burst;
     ProbeReport {
         server: IpAddr::V4(settings.server),
         payload_bytes: settings.payload_bytes,
@@ -139,14 +139,14 @@ mod tests {
 
     use super::*;
 
-    fn settings(count: u16, pace: SendPattern) -> ProbeSettings {
+    fn settings(count: u16, pattern: SendPattern) -> ProbeSettings {
         ProbeSettings {
             server: Ipv4Addr::LOCALHOST,
-            means: crate::probe::ProbeProtocol::Icmp,
+            protocol: crate::probe::ProbeProtocol::Icmp,
             count,
-            pace,
+            pattern,
             payload_bytes: 1400,
-            patience: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
         }
     }
 

@@ -24,11 +24,11 @@ pub struct ExchangeTiming {
     pub latency: Duration,
     /// Processing time in the server.
     pub server: Option<Duration>,
-    /// Of `server`, waiting for a thread.
+    /// Part of `server` spent waiting for a thread.
     pub server_queue: Option<Duration>,
-    /// Of `server`, in the database.
+    /// Part of `server` spent in the database.
     pub server_database: Option<Duration>,
-    /// The server's number of the exchange.
+    /// Number that the server gave the exchange.
     pub exchange_id: Option<u64>,
     /// Smoothed RTT of the connection, by the kernel.
     pub tcp_rtt: Option<Duration>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::transport::Endpoints;
 
-/// Address of the shop; a name is not looked up yet.
+/// Address of the shop, before a name is looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 #[group(id = "shop_address")]
@@ -26,10 +26,10 @@ pub struct ShopAddress {
 }
 
 impl ShopAddress {
-    /// Looks the name up.
+    /// Looks up the name.
     ///
     /// # Errors
-    /// When it has no address; the error names it.
+    /// The name has no address.
     pub fn resolve(&self) -> io::Result<Endpoints> {
         let Self { server, accounts_port, shop_port } = self;
         let error = |reason: String| {

@@ -24,10 +24,10 @@ use crate::workload::dispatcher::Dispatcher;
 use crate::workload::thread_scheduling;
 use model::messages::workload::ThreadScheduling;
 
-/// Maximum time by which the timer fires early …
-const EARLY: Duration = Duration::from_micros(150);
-/// … but at most this share of the mean time between two arrivals: the CPUs are for the workload.
-const EARLY_SHARE: f64 = 0.1;
+/// Maximum time by which the timer fires early.
+const MAX_EARLY: Duration = Duration::from_micros(150);
+/// Maximum share of the mean time between two arrivals by which it fires early: the CPUs are for the workload.
+const MAX_EARLY_SHARE: f64 = 0.1;
 /// Number of readings of both clocks; the closest pair is used.
 const CLOCK_READINGS: usize = 9;
 
@@ -39,21 +39,22 @@ pub(super) struct ArrivalTimer {
 }
 
 impl ArrivalTimer {
-    /// Starts to follow `schedule`, whose times are relative to `began`. Closes the dispatcher after the last arrival,
+    /// Starts to follow `schedule`, whose times are relative to `start`. Closes the dispatcher after the last arrival,
     /// or at `end` if it is given.
     pub(super) async fn start(
-        dispatch: Arc<Dispatcher>,
+        dispatcher: Arc<Dispatcher>,
         schedule: ArrivalSchedule,
-        began: Instant,
+        start: Instant,
         end: Option<Duration>,
     ) -> io::Result<Self> {
         // In a task: the setting must apply to a thread of the runtime, which runs the virtual users.
-        let scheduling = tokio::spawn(async { thread_scheduling::ask() }).await.map_err(io::Error::other)?;
-        let alarm = Alarm::new(schedule.mean_gap().mul_f64(EARLY_SHARE).min(EARLY))?;
+        let scheduling =
+            tokio::spawn(async { thread_scheduling::request_realtime() }).await.map_err(io::Error::other)?;
+        let alarm = Alarm::new(schedule.mean_gap().mul_f64(MAX_EARLY_SHARE).min(MAX_EARLY))?;
         let task = tokio::spawn(async move {
-            let followed = follow(&dispatch, &alarm, schedule, began, end).await;
-            dispatch.close();
-            followed
+            let result = follow(&dispatcher, &alarm, schedule, start, end).await;
+            dispatcher.close();
+            result
         });
         Ok(Self { task, scheduling })
     }
@@ -65,7 +66,7 @@ impl ArrivalTimer {
     pub(super) async fn finish(mut self) -> io::Result<ThreadScheduling> {
         self.task.abort();
         match (&mut self.task).await {
-            Ok(followed) => followed.map(|()| self.scheduling),
+            Ok(result) => result.map(|()| self.scheduling),
             Err(error) if error.is_cancelled() => Ok(self.scheduling),
             Err(error) => Err(io::Error::other(error)),
         }
@@ -79,19 +80,19 @@ impl Drop for ArrivalTimer {
 }
 
 async fn follow(
-    dispatch: &Dispatcher,
+    dispatcher: &Dispatcher,
     alarm: &Alarm,
     schedule: ArrivalSchedule,
-    began: Instant,
+    start: Instant,
     end: Option<Duration>,
 ) -> io::Result<()> {
     for since in schedule {
-        let intended = began + since;
+        let intended = start + since;
         alarm.wait_until(intended).await?;
-        dispatch.arrive(intended);
+        dispatcher.arrive(intended);
     }
     match end {
-        Some(end) => alarm.wait_until(began + end).await,
+        Some(end) => alarm.wait_until(start + end).await,
         None => Ok(()),
     }
 }
@@ -131,9 +132,9 @@ impl Alarm {
     }
 
     async fn wait_until(&self, time: Instant) -> io::Result<()> {
-        let ring = time.checked_sub(self.early).unwrap_or(time);
-        while Instant::now() < ring {
-            let expiration = TimeSpec::from_duration(self.monotonic + (ring - self.instant));
+        let fire_at = time.checked_sub(self.early).unwrap_or(time);
+        while Instant::now() < fire_at {
+            let expiration = TimeSpec::from_duration(self.monotonic + (fire_at - self.instant));
             self.timer.get_ref().0.set(Expiration::OneShot(expiration), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
             let mut ready = self.timer.readable().await?;
             // If the timer has not fired yet, `try_io` clears the readiness, and the loop waits again.

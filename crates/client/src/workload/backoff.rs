@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::workload::seed::Stream;
 
 /// Maximum wait after the first failure.
-const FIRST: Duration = Duration::from_millis(100);
+const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Maximum wait.
-const LONGEST: Duration = Duration::from_secs(5);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// Back-off of one virtual user.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl BackOff {
     /// 5 s.
     pub(super) fn wait(&mut self) -> Duration {
         let Some(doublings) = self.failures.checked_sub(1) else { return Duration::ZERO };
-        let full = FIRST.saturating_mul(1 << doublings.min(16)).min(LONGEST);
+        let full = FIRST_WAIT.saturating_mul(1 << doublings.min(16)).min(MAX_WAIT);
         full.mul_f64(0.5 + self.jitter.unit() / 2.0)
     }
 }

@@ -18,20 +18,21 @@ use model::messages::workload::{ArrivalReport, ThreadScheduling};
 pub(super) struct Arrival {
     /// Intended start.
     pub(super) intended: Instant,
-    found: Found,
+    assignment: Assignment,
 }
 
-/// State of the virtual users at an arrival.
+/// Time at which an arrival got its virtual user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    AFreeShopper,
-    AllBusy,
+enum Assignment {
+    Immediate,
+    /// All virtual users were busy.
+    Queued,
 }
 
 /// Arrivals, idle virtual users and the queue.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
-    began: Instant,
+    start: Instant,
     measured_from: Instant,
     state: Mutex<State>,
     lateness: StartLateness,
@@ -40,102 +41,101 @@ pub(super) struct Dispatcher {
 #[derive(Debug)]
 struct State {
     /// Idle virtual users, the longest idle first. Empty while arrivals are queued.
-    free: VecDeque<oneshot::Sender<Arrival>>,
-    /// Intended starts of the arrivals that no virtual user has taken.
-    to_begin: ArrivalSchedule,
-    /// Queued arrivals.
-    waiting: u64,
+    idle: VecDeque<oneshot::Sender<Arrival>>,
+    /// Intended starts of the arrivals without a virtual user.
+    unassigned: ArrivalSchedule,
+    /// Number of queued arrivals.
+    backlog: u64,
     max_backlog: u64,
     /// Arrivals of the measurement window that were queued.
     queued: u64,
-    admission: Admission,
+    intake: Intake,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Admission {
+enum Intake {
     /// Arrivals are accepted.
     Open,
     /// No further arrivals; queued ones still start.
     Closed,
-    /// Nothing starts.
-    Over,
+    /// Nothing starts, not even queued arrivals.
+    Abandoned,
 }
 
 /// Receiver of one virtual user's arrivals.
 #[derive(Debug)]
 pub(super) struct UserSlot {
-    dispatch: Arc<Dispatcher>,
+    dispatcher: Arc<Dispatcher>,
     /// Receiver of the first arrival: every virtual user is idle at first.
     first: Option<oneshot::Receiver<Arrival>>,
 }
 
 impl Dispatcher {
-    /// Creates a dispatcher of `schedule`, which started at `began`, with one idle virtual user per returned slot, in
+    /// Creates a dispatcher of `schedule`, which started at `start`, with one idle virtual user per returned slot, in
     /// their order.
     pub(super) fn new(
         schedule: ArrivalSchedule,
-        began: Instant,
+        start: Instant,
         measured_from: Instant,
         users: u32,
     ) -> (Arc<Self>, Vec<UserSlot>) {
-        let (free, firsts): (VecDeque<_>, Vec<_>) = (0..users).map(|_| oneshot::channel()).unzip();
-        let state =
-            State { free, to_begin: schedule, waiting: 0, max_backlog: 0, queued: 0, admission: Admission::Open };
-        let dispatch =
-            Arc::new(Self { began, measured_from, state: Mutex::new(state), lateness: StartLateness::default() });
-        let slots = firsts.into_iter().map(|first| UserSlot { dispatch: Arc::clone(&dispatch), first: Some(first) });
-        let slots = slots.collect();
-        (dispatch, slots)
+        let (idle, firsts): (VecDeque<_>, Vec<_>) = (0..users).map(|_| oneshot::channel()).unzip();
+        let state = State { idle, unassigned: schedule, backlog: 0, max_backlog: 0, queued: 0, intake: Intake::Open };
+        let dispatcher =
+            Arc::new(Self { start, measured_from, state: Mutex::new(state), lateness: StartLateness::default() });
+        let slot = |first| UserSlot { dispatcher: Arc::clone(&dispatcher), first: Some(first) };
+        let slots = firsts.into_iter().map(slot).collect();
+        (dispatcher, slots)
     }
 
     /// Assigns or queues the next arrival of the schedule, whose intended start is `intended`.
     pub(super) fn arrive(&self, intended: Instant) {
         let mut state = self.lock();
-        if state.admission != Admission::Open {
+        if state.intake != Intake::Open {
             return;
         }
-        let Some(user) = state.free.pop_front() else {
-            state.waiting += 1;
-            state.max_backlog = state.max_backlog.max(state.waiting);
+        let Some(user) = state.idle.pop_front() else {
+            state.backlog += 1;
+            state.max_backlog = state.max_backlog.max(state.backlog);
             state.queued += u64::from(intended >= self.measured_from);
             return;
         };
         // The queue is empty, so the next start of the schedule is this arrival's.
-        let intended = state.to_begin.next().map_or(intended, |since| self.began + since);
+        let intended = state.unassigned.next().map_or(intended, |since| self.start + since);
         drop(state);
         // Fails only if the virtual user's task was aborted, and then the workload has failed.
-        let _ = user.send(Arrival { intended, found: Found::AFreeShopper });
+        let _ = user.send(Arrival { intended, assignment: Assignment::Immediate });
     }
 
     /// Accepts no further arrivals; queued ones still start.
     pub(super) fn close(&self) {
-        self.end(Admission::Closed);
+        self.end(Intake::Closed);
     }
 
     /// Accepts no further arrivals and starts no queued ones.
     pub(super) fn abandon(&self) {
-        self.end(Admission::Over);
+        self.end(Intake::Abandoned);
     }
 
-    fn end(&self, how: Admission) {
+    fn end(&self, intake: Intake) {
         let mut state = self.lock();
-        if state.admission != Admission::Over {
-            state.admission = how;
+        if state.intake != Intake::Abandoned {
+            state.intake = intake;
         }
-        // Dropping the senders ends the receivers' waiting.
-        state.free.clear();
+        // Dropping the senders wakes up their receivers.
+        state.idle.clear();
     }
 
     /// Records the start lateness of an operation that starts now, unless it was queued.
-    pub(super) fn begins(&self, arrival: Arrival) {
-        if arrival.found == Found::AFreeShopper && arrival.intended >= self.measured_from {
+    pub(super) fn started(&self, arrival: Arrival) {
+        if arrival.assignment == Assignment::Immediate && arrival.intended >= self.measured_from {
             self.lateness.add(arrival.intended.elapsed());
         }
     }
 
     /// Returns the number of queued arrivals.
-    pub(super) fn waiting(&self) -> u64 {
-        self.lock().waiting
+    pub(super) fn backlog(&self) -> u64 {
+        self.lock().backlog
     }
 
     /// Returns the report on start lateness and queue.
@@ -152,23 +152,23 @@ impl Dispatcher {
         }
     }
 
-    fn ask(&self) -> Exchange {
+    fn next_arrival(&self) -> NextArrival {
         let mut state = self.lock();
-        if state.admission == Admission::Over {
-            return Exchange::Over;
+        if state.intake == Intake::Abandoned {
+            return NextArrival::Ended;
         }
-        if state.waiting > 0
-            && let Some(since) = state.to_begin.next()
+        if state.backlog > 0
+            && let Some(since) = state.unassigned.next()
         {
-            state.waiting -= 1;
-            return Exchange::Now(Arrival { intended: self.began + since, found: Found::AllBusy });
+            state.backlog -= 1;
+            return NextArrival::Queued(Arrival { intended: self.start + since, assignment: Assignment::Queued });
         }
-        if state.admission == Admission::Closed {
-            return Exchange::Over;
+        if state.intake == Intake::Closed {
+            return NextArrival::Ended;
         }
         let (sender, receiver) = oneshot::channel();
-        state.free.push_back(sender);
-        Exchange::Later(receiver)
+        state.idle.push_back(sender);
+        NextArrival::Pending(receiver)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -177,29 +177,29 @@ impl Dispatcher {
     }
 }
 
-enum Exchange {
-    Now(Arrival),
-    Later(oneshot::Receiver<Arrival>),
-    Over,
+enum NextArrival {
+    Queued(Arrival),
+    Pending(oneshot::Receiver<Arrival>),
+    Ended,
 }
 
 impl UserSlot {
     /// Waits for the next arrival; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<Arrival> {
-        let place = match self.first.take() {
+        let receiver = match self.first.take() {
             Some(first) => first,
-            None => match self.dispatch.ask() {
-                Exchange::Now(arrival) => return Some(arrival),
-                Exchange::Later(place) => place,
-                Exchange::Over => return None,
+            None => match self.dispatcher.next_arrival() {
+                NextArrival::Queued(arrival) => return Some(arrival),
+                NextArrival::Pending(receiver) => receiver,
+                NextArrival::Ended => return None,
             },
         };
-        place.await.ok()
+        receiver.await.ok()
     }
 
     /// Records that the operation of `arrival` starts now.
-    pub(super) fn begins(&self, arrival: Arrival) {
-        self.dispatch.begins(arrival);
+    pub(super) fn started(&self, arrival: Arrival) {
+        self.dispatcher.started(arrival);
     }
 }
 
@@ -220,15 +220,15 @@ mod tests {
     const GAP: Duration = Duration::from_millis(100);
 
     /// Creates a dispatcher of 10 arrivals/s that started 100 s ago with a warm-up of 1 s.
-    fn dispatch(users: u32) -> (Arc<Dispatcher>, Vec<UserSlot>, Instant) {
+    fn dispatcher(users: u32) -> (Arc<Dispatcher>, Vec<UserSlot>, Instant) {
         let until = Until { elapsed: None, operations: None };
         let settings = Settings { until, warm_up: Duration::from_secs(1), ..settings() };
         let (rate, process) = ("10/s".parse().unwrap(), ArrivalProcess::Constant);
         let arrivals = Arrivals { rate, process, offset: Duration::ZERO };
         let schedule = ArrivalSchedule::new(arrivals, &settings);
-        let began = Instant::now() - Duration::from_secs(100);
-        let (dispatch, slots) = Dispatcher::new(schedule, began, began + settings.warm_up, users);
-        (dispatch, slots, began)
+        let start = Instant::now() - Duration::from_secs(100);
+        let (dispatcher, slots) = Dispatcher::new(schedule, start, start + settings.warm_up, users);
+        (dispatcher, slots, start)
     }
 
     /// Polls for a virtual user's next arrival once.
@@ -238,86 +238,89 @@ mod tests {
 
     #[test]
     fn the_longest_idle_user_takes_the_next_arrival() {
-        let (dispatch, mut slots, began) = dispatch(3);
+        let (dispatcher, mut slots, start) = dispatcher(3);
         let mut order = Vec::new();
-        let mut place: Vec<_> = slots.iter_mut().map(|slot| slot.first.take().unwrap()).collect();
+        let mut receivers: Vec<_> = slots.iter_mut().map(|slot| slot.first.take().unwrap()).collect();
         for arrival in 0..6 {
-            dispatch.arrive(began + GAP * arrival);
-            let (user, got) = (0..).zip(&mut place).find_map(|(user, p)| p.try_recv().ok().map(|a| (user, a))).unwrap();
-            assert_eq!(got, Arrival { intended: began + GAP * arrival, found: Found::AFreeShopper });
+            dispatcher.arrive(start + GAP * arrival);
+            let (user, got) = (0..)
+                .zip(&mut receivers)
+                .find_map(|(user, receiver)| receiver.try_recv().ok().map(|a| (user, a)))
+                .unwrap();
+            assert_eq!(got, Arrival { intended: start + GAP * arrival, assignment: Assignment::Immediate });
             order.push(user);
             // The second user's operation takes longer: it becomes idle after that of the third.
             if user != 1 {
-                sit_down(&dispatch, &mut place, user);
+                become_idle(&dispatcher, &mut receivers, user);
             }
             if arrival == 2 {
-                sit_down(&dispatch, &mut place, 1);
+                become_idle(&dispatcher, &mut receivers, 1);
             }
         }
         assert_eq!(order, [0, 1, 2, 0, 2, 1]);
     }
 
-    fn sit_down(dispatch: &Dispatcher, place: &mut [oneshot::Receiver<Arrival>], user: usize) {
-        let Exchange::Later(receiver) = dispatch.ask() else { panic!("something waits") };
-        place[user] = receiver;
+    fn become_idle(dispatcher: &Dispatcher, receivers: &mut [oneshot::Receiver<Arrival>], user: usize) {
+        let NextArrival::Pending(receiver) = dispatcher.next_arrival() else { panic!("an arrival is queued") };
+        receivers[user] = receiver;
     }
 
     #[test]
     fn arrivals_without_an_idle_user_are_queued_in_order_with_their_intended_starts() {
-        let (dispatch, mut slots, began) = dispatch(1);
+        let (dispatcher, mut slots, start) = dispatcher(1);
         for arrival in 0..25 {
-            dispatch.arrive(began + GAP * arrival);
+            dispatcher.arrive(start + GAP * arrival);
         }
         let slot = &mut slots[0];
         let intended: Vec<Instant> = (0..25).map(|_| ready(poll(slot)).intended).collect();
-        assert_eq!(intended, (0..25).map(|arrival| began + GAP * arrival).collect::<Vec<_>>());
+        assert_eq!(intended, (0..25).map(|arrival| start + GAP * arrival).collect::<Vec<_>>());
         assert!(poll(slot).is_pending());
-        let arrivals = dispatch.arrivals(ThreadScheduling::Normal);
+        let arrivals = dispatcher.arrivals(ThreadScheduling::Normal);
         assert_eq!((arrivals.queued, arrivals.max_backlog), (15, 24), "ten arrived in the warm-up");
     }
 
     fn ready(poll: Poll<Option<Arrival>>) -> Arrival {
-        let Poll::Ready(Some(arrival)) = poll else { panic!("nothing waits: {poll:?}") };
+        let Poll::Ready(Some(arrival)) = poll else { panic!("no arrival is queued: {poll:?}") };
         arrival
     }
 
     #[test]
     fn start_lateness_counts_measured_arrivals_with_an_idle_user() {
-        let (dispatch, _seats, began) = dispatch(1);
+        let (dispatcher, _slots, start) = dispatcher(1);
         for arrival in [3, 20, 21] {
             // These starts are not from the schedule, which does not matter here.
-            dispatch.begins(Arrival { intended: began + GAP * arrival, found: Found::AFreeShopper });
+            dispatcher.started(Arrival { intended: start + GAP * arrival, assignment: Assignment::Immediate });
         }
-        dispatch.begins(Arrival { intended: began + GAP * 22, found: Found::AllBusy });
-        let arrivals = dispatch.arrivals(ThreadScheduling::Normal);
+        dispatcher.started(Arrival { intended: start + GAP * 22, assignment: Assignment::Queued });
+        let arrivals = dispatcher.arrivals(ThreadScheduling::Normal);
         assert_eq!(arrivals.on_schedule, 2);
         assert!(arrivals.max_us >= 98_000_000, "{arrivals:?}");
     }
 
     #[test]
     fn queued_arrivals_start_after_closing_but_not_after_abandoning() {
-        let (dispatch, mut slots, began) = dispatch(2);
+        let (dispatcher, mut slots, start) = dispatcher(2);
         for arrival in 0..6 {
-            dispatch.arrive(began + GAP * arrival);
+            dispatcher.arrive(start + GAP * arrival);
         }
         let (first, second) = slots.split_at_mut(1);
         for (slot, arrival) in [(&mut first[0], 0), (&mut second[0], 1)] {
-            assert_eq!(ready(poll(slot)).intended, began + GAP * arrival);
+            assert_eq!(ready(poll(slot)).intended, start + GAP * arrival);
         }
-        dispatch.close();
-        dispatch.arrive(began + GAP * 6);
-        assert_eq!(dispatch.waiting(), 4);
-        assert_eq!(ready(poll(&mut first[0])).intended, began + GAP * 2);
-        dispatch.abandon();
+        dispatcher.close();
+        dispatcher.arrive(start + GAP * 6);
+        assert_eq!(dispatcher.backlog(), 4);
+        assert_eq!(ready(poll(&mut first[0])).intended, start + GAP * 2);
+        dispatcher.abandon();
         assert_eq!(poll(&mut first[0]), Poll::Ready(None));
-        dispatch.close();
-        assert_eq!((poll(&mut second[0]), dispatch.waiting()), (Poll::Ready(None), 3));
+        dispatcher.close();
+        assert_eq!((poll(&mut second[0]), dispatcher.backlog()), (Poll::Ready(None), 3));
     }
 
     #[test]
     fn closing_ends_idle_users() {
-        let (dispatch, mut slots, _) = dispatch(2);
-        dispatch.close();
+        let (dispatcher, mut slots, _) = dispatcher(2);
+        dispatcher.close();
         assert_eq!(slots.iter_mut().map(poll).collect::<Vec<_>>(), [Poll::Ready(None); 2]);
     }
 }

@@ -83,7 +83,7 @@ fn think_times_and_back_off_match_the_recording() {
                 ThinkTime::new(user, Duration::from_millis(100), &settings, Instant::now(), Stop::default());
             let mut back_off = BackOff::new(Stream::new(SEED, client, user, Purpose::BackOff));
             for number in 0..8 {
-                let pause = think.pause().as_nanos();
+                let pause = think.next_wait().as_nanos();
                 back_off.failed();
                 let wait = back_off.wait().as_nanos();
                 writeln!(text, "{client} user {user} pause {number}: think {pause} ns, back off {wait} ns").unwrap();

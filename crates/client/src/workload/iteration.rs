@@ -20,30 +20,30 @@ const HISTORY_ROWS: u32 = 5;
 const RESTOCK_UNITS: i64 = 1000;
 
 impl VirtualUser {
-    /// Performs iteration `turn`.
-    pub(super) async fn turn(&mut self, turn: u64) -> Result<(), WorkloadEnded> {
+    /// Performs iteration number `iteration`.
+    pub(super) async fn iterate(&mut self, iteration: u64) -> Result<(), WorkloadEnded> {
         let settings = &self.shared.settings;
-        let plan = IterationPlan::new(settings.seed, &settings.client, self.user, turn);
-        self.choose_account(turn);
+        let plan = IterationPlan::new(settings.seed, &settings.client, self.user, iteration);
+        self.choose_account(iteration);
         self.sign_in().await?;
         self.browse(&plan).await?;
         let items = plan.order(&self.page);
         if !items.is_empty() {
-            self.buy(items, &plan, turn).await?;
+            self.buy(items, &plan, iteration).await?;
         }
-        self.look_back().await?;
+        self.view_history().await?;
         self.sign_out().await
     }
 
-    fn choose_account(&mut self, turn: u64) {
+    fn choose_account(&mut self, iteration: u64) {
         match self.shared.settings.workload.accounts {
             Accounts::Fresh => {
-                self.account = self.shared.settings.account(self.user, turn);
+                self.account = self.shared.settings.account(self.user, iteration);
                 self.registered = false;
                 self.token = None;
             }
             // The account was registered before the measurement window.
-            Accounts::Prepared => self.registered |= turn == 0,
+            Accounts::Prepared => self.registered |= iteration == 0,
         }
     }
 
@@ -89,14 +89,14 @@ impl VirtualUser {
     }
 
     /// Orders, after adding a product if one is out of stock, and rates the first item.
-    async fn buy(&mut self, items: Vec<OrderItem>, plan: &IterationPlan, turn: u64) -> Result<(), WorkloadEnded> {
+    async fn buy(&mut self, items: Vec<OrderItem>, plan: &IterationPlan, iteration: u64) -> Result<(), WorkloadEnded> {
         let mut bought = items.first().map(|item| item.product_id);
-        let mut result = self.order(items, turn, "a").await?;
+        let mut result = self.order(items, iteration, "a").await?;
         if refused_with(&result, ErrorCode::OutOfStock)
-            && let Some(added) = self.restock(turn).await?
+            && let Some(added) = self.restock(iteration).await?
         {
             bought = Some(added);
-            result = self.order(plan.order_of(added), turn, "b").await?;
+            result = self.order(plan.order_of(added), iteration, "b").await?;
         }
         if let (Ok(order), Some(product_id)) = (result, bought) {
             self.rate(order.order_id, product_id, plan.stars).await?;
@@ -108,10 +108,10 @@ impl VirtualUser {
     async fn order(
         &mut self,
         items: Vec<OrderItem>,
-        turn: u64,
-        part: &str,
+        iteration: u64,
+        suffix: &str,
     ) -> Result<Result<OrderPlaced, ExchangeError>, WorkloadEnded> {
-        let key = format!("{:016x}-{:06}-{turn:07}{part}", self.shared.nonce, self.user);
+        let key = format!("{:016x}-{:06}-{iteration:07}{suffix}", self.shared.nonce, self.user);
         let token = self.token.clone().unwrap_or_default();
         let request = Request::PlaceOrder { token, items, idempotency_key: Some(key) };
         let mut result = self.attempt(&request).await?;
@@ -129,7 +129,7 @@ impl VirtualUser {
         Ok(())
     }
 
-    async fn look_back(&mut self) -> Result<(), WorkloadEnded> {
+    async fn view_history(&mut self) -> Result<(), WorkloadEnded> {
         let Some(token) = self.token.clone() else { return Ok(()) };
         let request = Request::ViewOrderHistory { token, page: 1, page_size: HISTORY_ROWS };
         let result = self.attempt::<OrderHistory>(&request).await?;
@@ -151,11 +151,11 @@ impl VirtualUser {
     }
 
     /// Adds a product as administrator and returns its id; `None` without an administrator, or if it failed.
-    async fn restock(&mut self, turn: u64) -> Result<Option<i64>, WorkloadEnded> {
+    async fn restock(&mut self, iteration: u64) -> Result<Option<i64>, WorkloadEnded> {
         let Some(token) = self.administrate().await? else { return Ok(None) };
         let request = Request::AddProduct {
             token,
-            name: format!("Restocked {:06}-{turn:07}", self.user),
+            name: format!("Restocked {:06}-{iteration:07}", self.user),
             category: "Restocked".to_owned(),
             description: "Added by a virtual user because the stock ran out".to_owned(),
             price_cents: 999,

@@ -32,9 +32,9 @@ struct PlannedItem {
 }
 
 impl IterationPlan {
-    /// Returns the decisions of virtual user `user` of `client` for iteration `turn`.
-    pub(super) fn new(seed: u64, client: &str, user: u32, turn: u64) -> Self {
-        let mut stream = Stream::new(seed, client, user, Purpose::Turn(turn));
+    /// Returns the decisions of virtual user `user` of `client` for iteration `iteration`.
+    pub(super) fn new(seed: u64, client: &str, user: u32, iteration: u64) -> Self {
+        let mut stream = Stream::new(seed, client, user, Purpose::Iteration(iteration));
         let page = stream.unit();
         let stars = stream.one_to(5) as u8;
         let count = stream.one_to(MAX_ITEMS);
@@ -56,19 +56,18 @@ impl IterationPlan {
     /// Products with too little stock are skipped unless there are no others.
     pub(super) fn order(&self, seen: &[Product]) -> Vec<OrderItem> {
         let in_stock: Vec<&Product> = seen.iter().filter(|product| product.stock >= MAX_UNITS as i64).collect();
-        let candidates = if in_stock.is_empty() { seen.iter().collect() } else { in_stock };
-        let mut left = candidates;
+        let mut candidates = if in_stock.is_empty() { seen.iter().collect() } else { in_stock };
         let mut items = Vec::new();
-        for wish in self.items.iter().take(left.len()) {
-            let product = left.remove(index(wish.position, left.len() as u64) as usize);
-            items.push(OrderItem { product_id: product.product_id, quantity: wish.units });
+        for planned in self.items.iter().take(candidates.len()) {
+            let product = candidates.remove(index(planned.position, candidates.len() as u64) as usize);
+            items.push(OrderItem { product_id: product.product_id, quantity: planned.units });
         }
         items
     }
 
     /// Returns the item to order of `product`, which was added because another was out of stock.
     pub(super) fn order_of(&self, product: i64) -> Vec<OrderItem> {
-        self.items.iter().take(1).map(|wish| OrderItem { product_id: product, quantity: wish.units }).collect()
+        self.items.iter().take(1).map(|planned| OrderItem { product_id: product, quantity: planned.units }).collect()
     }
 }
 
@@ -91,7 +90,7 @@ mod tests {
 
     #[test]
     fn decisions_depend_on_seed_and_iteration() {
-        let plan = |seed, turn| IterationPlan::new(seed, "client-1", 4, turn);
+        let plan = |seed, iteration| IterationPlan::new(seed, "client-1", 4, iteration);
         assert_eq!(plan(9, 3), plan(9, 3));
         assert_ne!(plan(9, 3), plan(9, 4));
         assert_ne!(plan(9, 3), plan(8, 3));
@@ -101,8 +100,8 @@ mod tests {
     fn an_order_has_one_to_three_different_products_of_those_in_stock() {
         let seen: Vec<Product> = (1..=20).map(|id| product(id, if id % 2 == 0 { 0 } else { 50 })).collect();
         let mut sizes = [0; 4];
-        for turn in 0..500 {
-            let items = IterationPlan::new(1, "", 0, turn).order(&seen);
+        for iteration in 0..500 {
+            let items = IterationPlan::new(1, "", 0, iteration).order(&seen);
             sizes[items.len()] += 1;
             assert!(items.iter().all(|item| item.product_id % 2 == 1 && (1..=3).contains(&item.quantity)), "{items:?}");
             let mut ids: Vec<i64> = items.iter().map(|item| item.product_id).collect();
@@ -123,7 +122,7 @@ mod tests {
     fn only_full_pages_are_requested() {
         let pages = |products| {
             let mut seen: Vec<u32> =
-                (0..300).map(|turn| IterationPlan::new(1, "", 0, turn).page(products, 20)).collect();
+                (0..300).map(|iteration| IterationPlan::new(1, "", 0, iteration).page(products, 20)).collect();
             seen.sort_unstable();
             seen.dedup();
             seen

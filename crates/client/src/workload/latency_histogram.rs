@@ -24,10 +24,10 @@ impl Default for StartLateness {
 
 impl StartLateness {
     /// Adds a start lateness, rounded up to microseconds.
-    pub(super) fn add(&self, late: Duration) {
-        let us = late.as_nanos().div_ceil(1000).try_into().unwrap_or(u64::MAX);
-        let place = usize::try_from(us).unwrap_or(usize::MAX).min(EXACT_US - 1);
-        self.counts[place].fetch_add(1, Ordering::Relaxed);
+    pub(super) fn add(&self, lateness: Duration) {
+        let us = lateness.as_nanos().div_ceil(1000).try_into().unwrap_or(u64::MAX);
+        let index = usize::try_from(us).unwrap_or(usize::MAX).min(EXACT_US - 1);
+        self.counts[index].fetch_add(1, Ordering::Relaxed);
         self.max_us.fetch_max(us, Ordering::Relaxed);
     }
 
@@ -79,8 +79,8 @@ mod tests {
         let lateness = of([]);
         assert_eq!((lateness.count(), lateness.percentile_us(99), lateness.max_us()), (0, 0, 0));
         lateness.add(Duration::from_nanos(1001));
-        assert_eq!(lateness.percentile_us(50), 2, "a started microsecond counts whole");
-        let broken = of([10, 10, 5_000_000]);
-        assert_eq!((broken.percentile_us(50), broken.percentile_us(99)), (10, 5_000_000));
+        assert_eq!(lateness.percentile_us(50), 2, "rounded up");
+        let with_outlier = of([10, 10, 5_000_000]);
+        assert_eq!((with_outlier.percentile_us(50), with_outlier.percentile_us(99)), (10, 5_000_000));
     }
 }

@@ -12,16 +12,16 @@ pub(super) struct OperationCounts {
     errors: AtomicU64,
     warm_up: AtomicU64,
     unfinished: AtomicU64,
-    explained: AtomicU64,
+    printed_errors: AtomicU64,
 }
 
-/// Maximum number of failures reported on stderr; more would add little information.
-const MAX_EXPLAINED: u64 = 20;
+/// Maximum number of errors printed on stderr; more would add little information.
+const MAX_PRINTED_ERRORS: u64 = 20;
 
 impl OperationCounts {
-    /// Returns whether one more failure may be reported on stderr.
-    pub(super) fn may_explain(&self) -> bool {
-        self.explained.fetch_add(1, Ordering::Relaxed) < MAX_EXPLAINED
+    /// Returns whether one more error may be printed on stderr, and counts it.
+    pub(super) fn may_print_error(&self) -> bool {
+        self.printed_errors.fetch_add(1, Ordering::Relaxed) < MAX_PRINTED_ERRORS
     }
 
     /// Counts an operation that ended and has a row.

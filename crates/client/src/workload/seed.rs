@@ -13,7 +13,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     /// Decisions of a virtual user in the iteration of this number.
-    Turn(u64),
+    Iteration(u64),
     /// Think times.
     Think,
     /// Jitter of the back-off.
@@ -27,10 +27,10 @@ pub(super) enum Purpose {
 impl Purpose {
     fn key(self) -> (u32, u64) {
         match self {
-            Purpose::Turn(turn) => (1, turn),
+            Purpose::Iteration(iteration) => (1, iteration),
             Purpose::Think => (2, 0),
             Purpose::BackOff => (3, 0),
-            Purpose::Password(turn) => (4, turn),
+            Purpose::Password(iteration) => (4, iteration),
             Purpose::Arrivals => (5, 0),
         }
     }
@@ -63,9 +63,9 @@ impl Stream {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Returns a uniform integer in 1 … `most`.
-    pub(super) fn one_to(&mut self, most: u64) -> u64 {
-        1 + index(self.unit(), most)
+    /// Returns a uniform integer in 1 … `max`.
+    pub(super) fn one_to(&mut self, max: u64) -> u64 {
+        1 + index(self.unit(), max)
     }
 
     /// Returns a uniform duration in [0.5, 1.5) times `mean`.
@@ -104,7 +104,7 @@ mod tests {
             first(1, "b", 0, Purpose::Think),
             first(1, "a", 1, Purpose::Think),
             first(1, "a", 0, Purpose::BackOff),
-            first(1, "a", 0, Purpose::Turn(0)),
+            first(1, "a", 0, Purpose::Iteration(0)),
         ] {
             assert_ne!(base, other);
         }
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_first_numbers_never_change() {
-        let mut stream = Stream::new(7, "client-1", 3, Purpose::Turn(2));
+        let mut stream = Stream::new(7, "client-1", 3, Purpose::Iteration(2));
         let seen = [stream.bits(), stream.bits(), stream.bits()];
         assert_eq!(seen, PINNED);
     }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_fnv_1a_and_parts_do_not_run_together() {
+    fn the_hash_is_fnv_1a_and_separates_the_parts() {
         // "a" and the separator 0xff, computed from the definition.
         let a = (0xcbf2_9ce4_8422_2325_u64 ^ 0x61).wrapping_mul(0x0100_0000_01b3);
         assert_eq!(hash(&["a"]), (a ^ 0xff).wrapping_mul(0x0100_0000_01b3));

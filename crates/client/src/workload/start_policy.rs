@@ -14,7 +14,7 @@ pub(super) enum StartPolicy {
     /// The intended start is the time at which the think time has passed by the clock: the lateness of the runtime's
     /// timers is part of the think time, not of the latency.
     Closed(Box<ThinkTime>),
-    /// The intended start is that of the arrival schedule. There is no back-off: arrivals are independent of failures.
+    /// The arrival schedule contains the intended start. There is no back-off: arrivals are independent of failures.
     Open(UserSlot),
 }
 
@@ -25,7 +25,7 @@ impl StartPolicy {
             StartPolicy::Closed(think_time) => think_time.next().await,
             StartPolicy::Open(slot) => {
                 let arrival = slot.next().await.ok_or(WorkloadEnded)?;
-                slot.begins(arrival);
+                slot.started(arrival);
                 Ok(arrival.intended)
             }
         }
@@ -54,15 +54,15 @@ pub(super) struct ThinkTime {
     think: Stream,
     back_off: BackOff,
     /// Remaining operations of the measurement window; `None` if unlimited.
-    left: Option<u64>,
+    remaining: Option<u64>,
     measured_from: Instant,
-    place: Position,
+    position: Position,
     stop: Stop,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
-    BeforeTheFirst,
+    First,
     Later,
 }
 
@@ -80,32 +80,33 @@ impl ThinkTime {
             think_time,
             think: stream(Purpose::Think),
             back_off: BackOff::new(stream(Purpose::BackOff)),
-            left: settings.until.share(user, settings.users()),
+            remaining: settings.until.share(user, settings.users()),
             measured_from,
-            place: Position::BeforeTheFirst,
+            position: Position::First,
             stop,
         }
     }
 
     async fn next(&mut self) -> Result<Instant, WorkloadEnded> {
-        if self.left == Some(0) {
+        if self.remaining == Some(0) {
             return Err(WorkloadEnded);
         }
-        let pause = self.pause();
-        self.sleep(pause).await?;
+        let wait = self.next_wait();
+        self.sleep(wait).await?;
         if self.stop.is_draining() {
             return Err(WorkloadEnded);
         }
         let intended = Instant::now();
         if intended >= self.measured_from {
-            self.left = self.left.map(|left| left - 1);
+            self.remaining = self.remaining.map(|remaining| remaining - 1);
         }
         Ok(intended)
     }
 
-    pub(super) fn pause(&mut self) -> Duration {
-        if self.place == Position::BeforeTheFirst {
-            self.place = Position::Later;
+    /// Returns the think time before the next operation, or the back-off if that is longer.
+    pub(super) fn next_wait(&mut self) -> Duration {
+        if self.position == Position::First {
+            self.position = Position::Later;
             // The virtual users' first starts are spread over one mean think time.
             return self.think_time.mul_f64(self.think.unit());
         }
@@ -137,13 +138,13 @@ mod tests {
             let stop = Stop::default();
             (ThinkTime::new(0, think_time, &settings, Instant::now(), stop.clone()), stop)
         };
-        let (mut without_pauses, stop) = think_time(Duration::ZERO);
-        assert!(without_pauses.next().await.is_ok());
+        let (mut without_think_time, stop) = think_time(Duration::ZERO);
+        assert!(without_think_time.next().await.is_ok());
         stop.drain(Duration::ZERO);
-        assert!(without_pauses.next().await.is_err());
+        assert!(without_think_time.next().await.is_err());
         // The workload ends during a think time.
-        let (mut with_pauses, stop) = think_time(Duration::from_secs(3600));
-        let (ended, ()) = tokio::join!(with_pauses.next(), async { stop.drain(Duration::ZERO) });
+        let (mut with_think_time, stop) = think_time(Duration::from_secs(3600));
+        let (ended, ()) = tokio::join!(with_think_time.next(), async { stop.drain(Duration::ZERO) });
         assert!(ended.is_err());
     }
 }

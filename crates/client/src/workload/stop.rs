@@ -4,28 +4,28 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// The workload ends: no operation starts any more.
+/// Error: the workload has ended, and no operation may start.
 #[derive(Debug)]
 pub(super) struct WorkloadEnded;
 
-/// Tells all virtual users when to end.
+/// Stop signal, shared by all virtual users.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop {
     /// Cancelled when no further operation may start.
     draining: CancellationToken,
     /// Cancelled when operations in flight must end.
-    cut: CancellationToken,
+    cancelled: CancellationToken,
 }
 
 impl Stop {
-    /// Lets no further operation start. Operations in flight have `grace` to end; of several calls the earliest end
-    /// counts.
+    /// Prevents further starts, and cancels operations in flight after `grace`; of several calls the earliest end
+    /// applies.
     pub(super) fn drain(&self, grace: Duration) {
         self.draining.cancel();
-        let cut = self.cut.clone();
+        let cancelled = self.cancelled.clone();
         tokio::spawn(async move {
             tokio::time::sleep(grace).await;
-            cut.cancel();
+            cancelled.cancel();
         });
     }
 
@@ -40,7 +40,7 @@ impl Stop {
     }
 
     /// Waits until operations in flight must end.
-    pub(super) async fn cut(&self) {
-        self.cut.cancelled().await;
+    pub(super) async fn cancelled(&self) {
+        self.cancelled.cancelled().await;
     }
 }

@@ -7,7 +7,7 @@
 use model::messages::workload::ThreadScheduling;
 
 /// Requests real-time scheduling of the calling thread. Without CAP_SYS_NICE its scheduling does not change.
-pub fn ask() -> ThreadScheduling {
+pub fn request_realtime() -> ThreadScheduling {
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     let lowest = libc::sched_param { sched_priority: 1 };
     // SAFETY: 0 is the calling thread, and the kernel only reads the parameter, which outlives the call.

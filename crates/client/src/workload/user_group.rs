@@ -24,7 +24,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// Time from the start signal to the start of an arrival schedule, in which all virtual users become ready.
 const LEAD: Duration = Duration::from_millis(50);
 
-/// Tasks of all virtual users of a process, and what starts and stops them.
+/// Tasks of all virtual users of a process, with their stop signal and arrival timer.
 pub(super) struct UserGroup {
     users: JoinSet<()>,
     stop: Stop,
@@ -35,7 +35,7 @@ pub(super) struct UserGroup {
 }
 
 struct OpenLoop {
-    dispatch: Arc<Dispatcher>,
+    dispatcher: Arc<Dispatcher>,
     timer: ArrivalTimer,
 }
 
@@ -48,22 +48,22 @@ impl UserGroup {
     ) -> io::Result<Self> {
         let stop = Stop::default();
         let lead = if matches!(settings.load(), Load::Open(_)) { LEAD } else { Duration::ZERO };
-        let began = Instant::now() + lead;
+        let start = Instant::now() + lead;
         let shared = Shared {
             settings: Arc::clone(settings),
             stop: stop.clone(),
             counts: Arc::clone(counts),
             rows: recorder.sender(),
-            measured_from: began + settings.warm_up,
+            measured_from: start + settings.warm_up,
             nonce: getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id())),
         };
-        let (paces, open_loop) = match settings.load() {
+        let (policies, open_loop) = match settings.load() {
             Load::Closed { think_time } => (closed(think_time, &shared), None),
-            Load::Open(arrivals) => open(arrivals, &shared, began).await?,
+            Load::Open(arrivals) => open(arrivals, &shared, start).await?,
         };
         let users =
-            (0..).zip(paces).map(|(user, policy)| VirtualUser::new(user, policy, shared.clone()).run()).collect();
-        let end = settings.end().map(|end| began + end);
+            (0..).zip(policies).map(|(user, policy)| VirtualUser::new(user, policy, shared.clone()).run()).collect();
+        let end = settings.end().map(|end| start + end);
         Ok(Self { users, stop, counts: Arc::clone(counts), end, open_loop })
     }
 
@@ -77,7 +77,7 @@ impl UserGroup {
         tokio::pin!(time_over);
         let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
         let mut reported = Ok(());
-        let mut told = false;
+        let mut is_stopping = false;
         loop {
             tokio::select! {
                 ended = self.users.join_next() => match ended {
@@ -90,15 +90,15 @@ impl UserGroup {
                     Some(_) => {}
                 },
                 () = &mut time_over, if !self.stop.is_draining() => self.stop.drain(GRACE_AT_END),
-                command = commands.recv(), if !told => if command != Some(Command::Go) {
-                    told = true;
-                    self.end_now();
+                command = commands.recv(), if !is_stopping => if command != Some(Command::Go) {
+                    is_stopping = true;
+                    self.stop_now();
                 },
                 _ = progress.tick(), if reported.is_ok() => {
                     reported = report(&self.counts.progress());
                     if reported.is_err() {
                         // The driver, which receives the events, has ended.
-                        self.end_now();
+                        self.stop_now();
                     }
                 }
             }
@@ -110,10 +110,10 @@ impl UserGroup {
         }
     }
 
-    fn end_now(&self) {
+    fn stop_now(&self) {
         self.stop.drain(GRACE_AT_STOP);
         if let Some(open_loop) = &self.open_loop {
-            open_loop.dispatch.abandon();
+            open_loop.dispatcher.abandon();
         }
     }
 }
@@ -121,8 +121,8 @@ impl UserGroup {
 impl OpenLoop {
     async fn finish(self, counts: &OperationCounts) -> io::Result<ArrivalReport> {
         let scheduling = self.timer.finish().await?;
-        counts.unfinished(self.dispatch.waiting());
-        Ok(self.dispatch.arrivals(scheduling))
+        counts.unfinished(self.dispatcher.backlog());
+        Ok(self.dispatcher.arrivals(scheduling))
     }
 }
 
@@ -135,13 +135,13 @@ fn closed(think_time: Duration, shared: &Shared) -> Vec<StartPolicy> {
         .collect()
 }
 
-async fn open(arrivals: Arrivals, shared: &Shared, began: Instant) -> io::Result<(Vec<StartPolicy>, Option<OpenLoop>)> {
+async fn open(arrivals: Arrivals, shared: &Shared, start: Instant) -> io::Result<(Vec<StartPolicy>, Option<OpenLoop>)> {
     let settings = &shared.settings;
     // Two copies: the timer reports arrivals as they become due, the dispatcher computes the starts of queued ones.
     let schedule = || ArrivalSchedule::new(arrivals, settings);
-    let (dispatch, slots) = Dispatcher::new(schedule(), began, shared.measured_from, settings.users().get());
-    let timer = ArrivalTimer::start(Arc::clone(&dispatch), schedule(), began, settings.end()).await?;
-    Ok((slots.into_iter().map(StartPolicy::Open).collect(), Some(OpenLoop { dispatch, timer })))
+    let (dispatcher, slots) = Dispatcher::new(schedule(), start, shared.measured_from, settings.users().get());
+    let timer = ArrivalTimer::start(Arc::clone(&dispatcher), schedule(), start, settings.end()).await?;
+    Ok((slots.into_iter().map(StartPolicy::Open).collect(), Some(OpenLoop { dispatcher, timer })))
 }
 
 async fn sleep_until_or_forever(time: Option<Instant>) {

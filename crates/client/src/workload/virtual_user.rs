@@ -18,7 +18,7 @@ use crate::workload::start_policy::StartPolicy;
 use crate::workload::stop::{Stop, WorkloadEnded};
 use model::sample::Outcome;
 
-/// What all virtual users of a process share.
+/// Data that all virtual users of a process share.
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) settings: Arc<Settings>,
@@ -73,8 +73,8 @@ impl VirtualUser {
 
     /// Performs iterations until the workload ends.
     pub(super) async fn run(mut self) {
-        for turn in 0.. {
-            if self.turn(turn).await.is_err() {
+        for iteration in 0.. {
+            if self.iterate(iteration).await.is_err() {
                 return;
             }
         }
@@ -86,32 +86,32 @@ impl VirtualUser {
         request: &Request,
     ) -> Result<Result<T, ExchangeError>, WorkloadEnded> {
         let intended = self.policy.next().await?;
-        let answer = tokio::select! {
-            answer = self.transport.exchange(request, intended) => answer,
-            () = self.shared.stop.cut() => {
+        let exchange = tokio::select! {
+            exchange = self.transport.exchange(request, intended) => exchange,
+            () = self.shared.stop.cancelled() => {
                 self.shared.counts.unfinished(1);
                 return Err(WorkloadEnded);
             }
         };
-        self.record(request.command(), intended, &answer).await?;
-        self.explain(request.command(), &answer);
-        self.note(&answer);
-        Ok(answer.result)
+        self.record(request.command(), intended, &exchange).await?;
+        self.print_error(request.command(), &exchange);
+        self.update_back_off(&exchange);
+        Ok(exchange.result)
     }
 
     async fn record<T>(
         &mut self,
         operation: &'static str,
         intended: Instant,
-        answer: &Exchange<T>,
+        exchange: &Exchange<T>,
     ) -> Result<(), WorkloadEnded> {
-        let outcome = answer.outcome();
+        let outcome = exchange.outcome();
         let row = Row {
             user: self.user,
             sequence: self.sequence,
             operation,
             start_us: microseconds_since(self.shared.measured_from, intended),
-            measured: answer.measured.clone(),
+            measured: exchange.measured.clone(),
             outcome,
         };
         self.sequence += 1;
@@ -122,19 +122,18 @@ impl VirtualUser {
     }
 
     /// Prints on stderr why an operation failed; the sample contains only the outcome.
-    fn explain<T>(&self, operation: &str, answer: &Exchange<T>) {
-        let Err(failure) = &answer.result else { return };
-        if !matches!(failure, ExchangeError::Refused(_)) && self.shared.counts.may_explain() {
-            // The operation was recorded, and counted, before.
+    fn print_error<T>(&self, operation: &str, exchange: &Exchange<T>) {
+        let Err(error) = &exchange.result else { return };
+        if !matches!(error, ExchangeError::Refused(_)) && self.shared.counts.may_print_error() {
+            // `record` has already counted the operation.
             let (user, sequence) = (self.user, self.sequence - 1);
-            warning(NAME, format_args!("virtual user {user}, operation {sequence} ({operation}): {failure}"));
+            warning(NAME, format_args!("virtual user {user}, operation {sequence} ({operation}): {error}"));
         }
     }
 
-    /// Updates the back-off.
-    fn note<T>(&mut self, answer: &Exchange<T>) {
-        match &answer.result {
-            Err(ExchangeError::Refused(body)) if !is_passing(body.code) => self.policy.succeeded(),
+    fn update_back_off<T>(&mut self, exchange: &Exchange<T>) {
+        match &exchange.result {
+            Err(ExchangeError::Refused(body)) if !is_temporary(body.code) => self.policy.succeeded(),
             Ok(_) => self.policy.succeeded(),
             Err(_) => self.policy.failed(),
         }
@@ -142,11 +141,11 @@ impl VirtualUser {
 }
 
 /// Returns whether a refusal is due to the shop's state, so that the same request may succeed later.
-fn is_passing(code: ErrorCode) -> bool {
+fn is_temporary(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::Overloaded | ErrorCode::ShuttingDown | ErrorCode::Internal | ErrorCode::RequestTimeout)
 }
 
 /// Returns whether it is unknown if the shop executed the request.
-pub(super) fn is_in_doubt(failure: &ExchangeError) -> bool {
-    matches!(failure.outcome(), Outcome::Timeout | Outcome::Reset)
+pub(super) fn is_in_doubt(error: &ExchangeError) -> bool {
+    matches!(error.outcome(), Outcome::Timeout | Outcome::Reset)
 }

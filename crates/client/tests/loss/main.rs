@@ -80,12 +80,12 @@ const LOSS: &str = "10%";
 /// Runs a workload with [`LOSS`].
 fn run(connection: &str) -> Results {
     let fixture = Fixture::new();
-    let folder = tempfile::tempdir().unwrap();
-    let (csv, trace) = (folder.path().join("samples.csv"), folder.path().join("trace.csv"));
+    let directory = tempfile::tempdir().unwrap();
+    let (csv, trace) = (directory.path().join("samples.csv"), directory.path().join("trace.csv"));
     let listen = ["--accounts-listen", "10.79.0.1:5000", "--shop-listen", "10.79.0.1:5001"];
     let cheap =
         ["--log", "warn", "--password-memory-kib", "8", "--password-iterations", "1", "--catalogue-stock", "100000"];
-    let paths = ["--database".into(), folder.path().join("shop.db").into(), "--trace".into(), trace.clone().into()];
+    let paths = ["--database".into(), directory.path().join("shop.db").into(), "--trace".into(), trace.clone().into()];
     let settings = listen.iter().chain(&cheap).map(OsString::from).chain(paths).collect::<Vec<_>>();
     let shop = Running::start(&fixture.server, "shop-server", &settings);
     let shaper = Running::start(&fixture.server, "shaper", &["run", "--loss", LOSS, "--seed", "7"].map(OsString::from));

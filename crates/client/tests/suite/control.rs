@@ -169,5 +169,5 @@ fn accounts_that_cannot_be_prepared_end_it_with_the_reason() {
     let output = command.arg(directory.path().join("s.csv")).args(["--accounts-port=1"]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr.contains("could not be made in time") && stderr.contains("refused"), "{stderr}");
+    assert!(stderr.contains("was not registered within --prepare-timeout") && stderr.contains("refused"), "{stderr}");
 }

@@ -106,8 +106,8 @@ async fn exchanges_have_the_shops_times_and_ids_and_the_kernels_statistics() {
     let mut exchanges = HashSet::new();
     for mode in [ConnectionMode::PerRequest, ConnectionMode::Persistent] {
         let mut transport = transport(shop.accounts, shop.shop, mode, AMPLE);
-        for turn in 0..20 {
-            let username = format!("{mode:?}-{turn}");
+        for number in 0..20 {
+            let username = format!("{mode:?}-{number}");
             let register = Request::Register { username, password: "password-1".to_owned() };
             let registered: Exchange<Registered> = transport.exchange(&register, Instant::now()).await;
             let browsed: Exchange<Categories> = transport.exchange(&Request::ViewCategories {}, Instant::now()).await;

@@ -79,7 +79,7 @@ fn the_same_seed_can_be_used_twice_on_one_shop() {
 }
 
 fn stop_and_count_orders(shop: Shop) -> i64 {
-    let (database, _folder) = shop.stop();
+    let (database, _directory) = shop.stop();
     rusqlite::Connection::open(database)
         .unwrap()
         .query_row("SELECT count(*) FROM orders", [], |row| row.get(0))

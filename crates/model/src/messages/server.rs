@@ -1,10 +1,10 @@
-//! What the server prints on stdout.
+//! Messages that the server prints on stdout.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// The line that `shop-server serve` prints once its ports are open.
+/// Event that `shop-server serve` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum ServerEvent {
@@ -20,7 +20,7 @@ pub enum ServerEvent {
     },
 }
 
-/// What `shop-server check` prints: contents of a database, and whether they are consistent.
+/// Result of `shop-server check`: counts of a database, and whether they are consistent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsistencyReport {
     /// Different products.

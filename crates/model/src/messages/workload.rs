@@ -1,80 +1,79 @@
-//! What a workload and the driver say to each other over stdio: one JSON object a line from the client, one word a line
-//! to the client.
+//! Messages between a client's workload and the driver: events on the client's stdout, the start signal on its stdin.
 //!
-//! The client says `ready` when everything that does not count is done, and starts the measured time at the line `go`.
-//! End of input, SIGTERM and SIGINT mean stop now.
+//! The client prints `ready` after its preparation, and starts the workload at the line `go`. It stops immediately when
+//! stdin closes, and at SIGTERM and SIGINT.
 
 use serde::{Deserialize, Serialize};
 
-/// The line that starts the measured time.
+/// Start signal.
 pub const GO: &str = "go";
 
-/// What the client says, one a line: `{"event":"progress","operations":120,"errors":0}`.
+/// Event of a client, one per line: `{"event":"progress","operations":120,"errors":0}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// Accounts are made and the CSV is open; waiting for [`GO`].
+    /// Accounts and CSV are prepared; the client waits for [`GO`].
     Ready,
-    /// Twice a second while measuring.
+    /// Printed twice per second during the workload.
     Progress {
-        /// Operations that ended so far: rows of the CSV.
+        /// Operations that have ended; each has a row in the CSV.
         operations: u64,
-        /// How many of them ended other than `ok`.
+        /// Operations with an outcome other than `ok`.
         errors: u64,
     },
-    /// Just before the last word.
+    /// Printed immediately before `done`.
     Cpu {
-        /// CPU time that the program used since it was ready, milliseconds.
+        /// CPU time of the program since `ready`, milliseconds.
         used_ms: u64,
-        /// Threads that its virtual users share: more than a core each it can't use.
+        /// Number of threads that run virtual users: the maximum number of CPUs that the program can use.
         threads: u32,
     },
-    /// The CSV is complete and closed; the client exits.
+    /// The CSV is complete, and the client exits.
     Done {
-        /// Operations that ended: rows of the CSV.
+        /// Operations that ended; each has a row in the CSV.
         operations: u64,
-        /// How many of them ended other than `ok`.
+        /// Operations with an outcome other than `ok`.
         errors: u64,
-        /// Operations that were still in flight when the client had to stop. They are neither rows nor errors, since
-        /// it is unknown how they would have ended. In an open loop also those that arrived and never started.
+        /// Operations in flight at the end, and queued operations that never started. They are neither rows nor errors,
+        /// because their outcome is unknown.
         unfinished: u64,
-        /// Operations of the warm-up: rows, among `operations`, that belong to no statistics.
+        /// Operations of the warm-up, included in `operations` but excluded from statistics.
         #[serde(default)]
         warm_up: u64,
-        /// How late operations started that arrive by an arrival schedule (open loop).
+        /// Start lateness and queue of an open loop.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         arrivals: Option<ArrivalReport>,
     },
 }
 
-/// How late operations of an open loop started although a virtual user was free, microseconds: the pacer's own error.
+/// Start lateness and queue of an open loop, in the measurement window unless stated otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArrivalReport {
-    /// Operations that started by the arrival schedule in the measured time with a virtual user free.
+    /// Operations that found an idle virtual user; start lateness is theirs.
     pub on_schedule: u64,
-    /// Operations of the measured time that found no virtual user free and had to wait, if they started at all; their
-    /// waiting is in `wait_ms` of the samples and not here.
+    /// Operations that were queued, including those that never started. Their wait is `wait_ms` of their samples, not
+    /// start lateness.
     pub queued: u64,
-    /// The most operations that waited at once, those of the warm-up included. When it grows with the time, the
-    /// virtual users can't keep up.
+    /// Maximum number of queued operations, including the warm-up. If it grows with the duration, there are too few
+    /// virtual users.
     pub max_backlog: u64,
-    /// Median lateness.
+    /// Median start lateness, microseconds.
     pub p50_us: u64,
-    /// 99th percentile of the lateness.
+    /// 99th percentile of the start lateness, microseconds.
     pub p99_us: u64,
-    /// The greatest lateness.
+    /// Maximum start lateness, microseconds.
     pub max_us: u64,
-    /// How the threads that start operations get a core.
+    /// Scheduling of the threads that start operations.
     pub scheduling: ThreadScheduling,
 }
 
-/// A thread's scheduling.
+/// Scheduling of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThreadScheduling {
-    /// It gets a core whenever it has work (SCHED_FIFO).
+    /// SCHED_FIFO: it preempts all normal threads.
     Realtime,
-    /// It shares the cores with everything else: on a busy host operations start late.
+    /// SCHED_OTHER: on a busy host, operations start late.
     Normal,
 }
 
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_lines_of_json_and_come_back() {
+    fn events_round_trip_as_lines_of_json() {
         for (event, line) in [
             (Event::Ready, r#"{"event":"ready"}"#),
             (Event::Cpu { used_ms: 12, threads: 1 }, r#"{"event":"cpu","used_ms":12,"threads":1}"#),
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_an_open_loop_tells_how_its_timetable_was_kept() {
+    fn the_last_event_of_an_open_loop_contains_the_arrival_report() {
         let scheduling = ThreadScheduling::Realtime;
         let arrivals =
             ArrivalReport { on_schedule: 5, queued: 3, max_backlog: 2, p50_us: 40, p99_us: 90, max_us: 91, scheduling };

@@ -1,4 +1,4 @@
-//! Settings from command lines: flags that change settings read elsewhere, and a program's whole configuration.
+//! Settings from command lines: flags that change settings read elsewhere, and a program's complete configuration.
 
 use std::marker::PhantomData;
 
@@ -8,8 +8,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
 use serde::de::DeserializeOwned;
 
-/// Flags that change settings of type `T` read elsewhere. A flag that is not given leaves its setting unchanged, and none
-/// is required.
+/// Flags that change settings of type `T` read elsewhere. Settings whose flags are omitted stay unchanged.
 #[derive(Debug, Clone)]
 pub struct Flags<T> {
     given: ArgMatches,
@@ -20,7 +19,7 @@ impl<T: Args> Flags<T> {
     /// Replaces the settings whose flags are given.
     ///
     /// # Errors
-    /// When clap cannot convert a value; its parsers have checked them already.
+    /// clap cannot convert a value. Its parsers have already checked all values.
     pub fn apply(&self, settings: &mut T) -> Result<(), Error> {
         settings.update_from_arg_matches(&self.given)
     }
@@ -31,7 +30,7 @@ impl<T: Args> Flags<T> {
         self.given.try_contains_id(id).unwrap_or(false)
     }
 
-    /// Returns the flags, each with its help text and the default of the program that people start by hand.
+    /// Returns the flags, each with its help text and the default of the program outside a run.
     pub fn declared() -> Vec<Arg> {
         T::augment_args_for_update(Command::new("")).get_arguments().cloned().collect()
     }
@@ -68,7 +67,7 @@ impl<T: Args> Args for Flags<T> {
 /// Returns the settings that a command line without flags gives.
 ///
 /// # Errors
-/// When a setting has no default.
+/// A setting has no default.
 pub fn defaults<T: Args>() -> Result<T, Error> {
     let command = T::augment_args(Command::new("defaults").no_binary_name(true));
     T::from_arg_matches(&command.try_get_matches_from([""; 0])?)
@@ -113,7 +112,7 @@ impl<T: Args + DeserializeOwned> FromArgMatches for Configured<T> {
 impl<T: Args + DeserializeOwned> Args for Configured<T> {
     fn augment_args(command: Command) -> Command {
         T::augment_args(command).arg(config_arg()).mut_args(|arg| {
-            // What the configuration contains need not be given again.
+            // The configuration contains all required settings.
             if arg.is_required_set() { arg.required(false).required_unless_present(CONFIG) } else { arg }
         })
     }

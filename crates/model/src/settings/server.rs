@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 #[command(next_help_heading = "Server")]
 pub struct Server {
     /// TCP congestion control of the server's connections ('cubic', 'bbr')
-    // Always set, because defaults differ between hosts. That of the clients is not: a host may forbid it to containers
-    // and users, and requests are small.
+    // Required, because defaults differ between hosts. Not set on clients: a host may forbid it to containers and users,
+    // and requests are small.
     #[arg(long, value_name = "NAME")]
     pub congestion_control: String,
     /// Segmentation offload on the server's interface; 'off' makes the emulator handle every wire packet separately

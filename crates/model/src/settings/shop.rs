@@ -20,12 +20,12 @@ pub struct Shop {
     /// Units of each product of the demonstration catalogue
     #[arg(long, value_name = Count::<0, 1_000_000_000>::range(), default_value = "1000")]
     pub catalogue_stock: Count<0, 1_000_000_000>,
-    /// What an acknowledged order survives
+    /// Crashes that an acknowledged order survives
     #[arg(long, value_enum, default_value = "full")]
     pub durability: Durability,
 }
 
-/// What an acknowledged order survives. Both survive a crash of the server.
+/// Crashes that an acknowledged order survives, in addition to a crash of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {

@@ -49,7 +49,7 @@ impl Workload {
     /// Checks the settings of a workload that this number of clients share.
     ///
     /// # Errors
-    /// When the arrival rate is too high for one client; the text names it.
+    /// The arrival rate is too high for one client.
     pub fn check(&self, clients: u32) -> Result<(), String> {
         match self.arrival_rate.map(|rate| (rate, rate.per_client(clients))) {
             Some((rate, share)) if share.per_second() > MAX_ARRIVALS_PER_CLIENT => Err(format!(
@@ -60,10 +60,10 @@ impl Workload {
         }
     }
 
-    /// Checks the flags that a command line gives in addition to these settings: `is_given` says of each whether it does.
+    /// Checks that the given flags apply to this workload. `is_given` returns whether a flag is given.
     ///
     /// # Errors
-    /// When a flag does not apply to this workload; the text names it.
+    /// A flag does not apply.
     pub fn check_flags(&self, is_given: impl Fn(&str) -> bool) -> Result<(), String> {
         match self.arrival_rate {
             Some(rate) if is_given("think_time") => Err(format!(
@@ -81,7 +81,7 @@ impl Workload {
 pub enum ArrivalProcess {
     /// At constant intervals
     Constant,
-    /// Independent of each other, as the arrivals of many users are: exponentially distributed intervals
+    /// Independent arrivals, like those of many users: exponentially distributed intervals
     Poisson,
 }
 

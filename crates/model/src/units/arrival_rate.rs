@@ -37,7 +37,7 @@ impl Per {
 }
 
 impl ArrivalRate {
-    /// Returns operations per second.
+    /// Returns the rate in operations per second.
     #[must_use]
     pub fn per_second(self) -> f64 {
         self.number / self.per.seconds()
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_a_client_survives_its_text_form() {
+    fn the_rate_of_a_client_round_trips_as_text() {
         let share = "100/s".parse::<ArrivalRate>().unwrap().per_client(3);
         assert_eq!(share.to_string().parse(), Ok(share));
     }

@@ -6,11 +6,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A whole number from `MIN` to `MAX`. Settings declare their bounds by this type, and nowhere else.
+/// A whole number from `MIN` to `MAX`. Settings declare their bounds by this type only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Count<const MIN: u32, const MAX: u32>(u32);
 
-/// A text or number that is not within the bounds.
+/// Text or number outside the bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid number '{text}': expected {min} to {max}")]
 pub struct CountError {
@@ -23,7 +23,7 @@ impl<const MIN: u32, const MAX: u32> Count<MIN, MAX> {
     /// Returns `number` if it is within the bounds.
     ///
     /// # Errors
-    /// When it is not; the error names the bounds.
+    /// `number` is outside the bounds.
     pub fn new(number: u32) -> Result<Self, CountError> {
         Self::checked(i64::from(number), || number.to_string())
     }

@@ -1,4 +1,4 @@
-//! Time that a link adds to packets: type of delay and jitter.
+//! Time that a link adds to packets; type of delay and jitter.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use super::{decimal, duration};
 
 /// Time added to a packet, in whole nanoseconds, at most one hour.
 ///
-/// Its text is a number and a unit ("50ms"). A bare number other than 0 is rejected: its unit would be a guess.
+/// Its text is a number and a unit ("50ms"). A bare number other than 0 is rejected, because its unit is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Delay {
     nanoseconds: u64,

@@ -1,4 +1,4 @@
-//! Durations as people write them: `30s`, `500ms`, `2m`. A bare number is rejected: its unit would be a guess.
+//! Durations with a unit: `30s`, `500ms`, `2m`. A bare number is rejected, because its unit is unknown.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,21 +14,21 @@ pub struct HumanDuration {
     microseconds: u64,
 }
 
-/// A text that is not a duration, or not one that is allowed.
+/// Invalid text, or a duration that a setting does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDuration {
-    /// It is not a number with a unit, or it is out of range.
+    /// Not a number with a unit, or out of range.
     #[error("invalid duration '{0}': expected a number with us, ms, s, m, h or d, at most 3650d (e.g. 30s)")]
     Text(String),
-    /// It is 0.
+    /// The duration is 0.
     #[error("invalid duration '{0}': must be greater than 0")]
     Zero(String),
-    /// It is shorter than the setting allows.
+    /// The duration is below the minimum of the setting.
     #[error("invalid duration '{0}': must be at least {1}")]
     Short(String, HumanDuration),
 }
 
-/// Units, the longest first, with their nanoseconds.
+/// Units in descending order, in nanoseconds.
 const UNITS: [(&str, u64); 7] = [
     ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
@@ -39,13 +39,13 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
-/// Decimals of a number that are read.
+/// Maximum number of decimals.
 const PLACES: usize = 9;
 
-/// Reads a number with its unit, exactly. Only 0 needs no unit.
+/// Parses a number with its unit, exactly. Only 0 needs no unit.
 pub(super) fn parse_nanoseconds(text: &str) -> Option<u64> {
     let (number, unit) = decimal::split_unit(text);
-    // A number too large for so many decimals may still be a whole one.
+    // A number too large for 9 decimals may be a whole number.
     let number = match decimal::parse(number, PLACES) {
         Some(scaled) => u128::from(scaled),
         None => u128::from(decimal::parse(number, 0)?) * 1_000_000_000,
@@ -60,7 +60,7 @@ pub(super) fn parse_nanoseconds(text: &str) -> Option<u64> {
     (scaled % 1_000_000_000 == 0).then(|| u64::try_from(scaled / 1_000_000_000).ok())?
 }
 
-/// Writes a duration in the longest unit that gives a whole number.
+/// Writes a duration in the largest unit that gives a whole number.
 pub(super) fn write_nanoseconds(out: &mut fmt::Formatter<'_>, nanoseconds: u64) -> fmt::Result {
     let fits = |factor: u64| nanoseconds > 0 && nanoseconds.is_multiple_of(factor);
     match UNITS.into_iter().find(|(_, factor)| fits(*factor)) {
@@ -72,32 +72,35 @@ pub(super) fn write_nanoseconds(out: &mut fmt::Formatter<'_>, nanoseconds: u64) 
 const MAX_MICROSECONDS: u64 = 3_650 * 86_400_000_000;
 
 impl HumanDuration {
-    /// The longest duration. Deadlines computed from it are far from any overflow.
+    /// Maximum duration. Deadlines computed from it do not overflow.
     pub const MAX: Self = Self { microseconds: MAX_MICROSECONDS };
 
-    /// Returns a duration of whole seconds, at most ten years of them.
+    /// Returns a duration of `seconds`.
+    ///
+    /// # Panics
+    /// `seconds` is more than ten years.
     #[must_use]
     pub const fn seconds(seconds: u32) -> Self {
         assert!(seconds <= 3_650 * 86_400, "longer than ten years");
         Self { microseconds: seconds as u64 * 1_000_000 }
     }
 
-    /// Returns a duration of `microseconds`, at most ten years of them.
+    /// Returns a duration of `microseconds`, limited to ten years.
     #[must_use]
     pub fn from_micros(microseconds: u64) -> Self {
         Self { microseconds: microseconds.min(MAX_MICROSECONDS) }
     }
 
-    /// Reads a duration greater than 0.
+    /// Parses a duration greater than 0.
     ///
     /// # Errors
-    /// When `text` is not a duration, or is 0.
+    /// `text` is not a duration, or is 0.
     pub fn parse_positive(text: &str) -> Result<Self, InvalidDuration> {
         let duration: Self = text.parse()?;
         if duration == Self::default() { Err(InvalidDuration::Zero(text.to_owned())) } else { Ok(duration) }
     }
 
-    /// Returns the standard library's form.
+    /// Returns it as a [`Duration`].
     #[must_use]
     pub const fn as_duration(self) -> Duration {
         Duration::from_micros(self.microseconds)
@@ -125,7 +128,7 @@ impl fmt::Display for HumanDuration {
 
 decimal::serde_as_text!(HumanDuration);
 
-/// A duration of at least `MIN_US` microseconds. Settings declare their bounds by this type, and nowhere else.
+/// A duration of at least `MIN_US` microseconds. Settings declare their bounds by this type only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "HumanDuration", into = "HumanDuration")]
 pub struct MinDuration<const MIN_US: u64>(HumanDuration);
@@ -134,10 +137,10 @@ pub struct MinDuration<const MIN_US: u64>(HumanDuration);
 pub type PositiveDuration = MinDuration<1>;
 
 impl<const MIN_US: u64> MinDuration<MIN_US> {
-    /// Returns a duration of whole seconds.
+    /// Returns a duration of `seconds`.
     ///
     /// # Panics
-    /// At compile time when the duration is shorter than the minimum or longer than ten years.
+    /// The duration is below the minimum or more than ten years; in a constant this is a compile error.
     #[must_use]
     pub const fn seconds(seconds: u32) -> Self {
         let duration = HumanDuration::seconds(seconds);
@@ -145,14 +148,14 @@ impl<const MIN_US: u64> MinDuration<MIN_US> {
         Self(duration)
     }
 
-    /// Returns the duration where a shorter one would be allowed, too.
+    /// Returns the duration as a type with a lower minimum.
     #[must_use]
     pub const fn widen<const LOWER_US: u64>(self) -> MinDuration<LOWER_US> {
         const { assert!(LOWER_US <= MIN_US, "a lower minimum") };
         MinDuration(self.0)
     }
 
-    /// Returns the standard library's form.
+    /// Returns it as a [`Duration`].
     #[must_use]
     pub const fn as_duration(self) -> Duration {
         self.0.as_duration()
@@ -165,7 +168,7 @@ impl<const MIN_US: u64> TryFrom<HumanDuration> for MinDuration<MIN_US> {
     fn try_from(duration: HumanDuration) -> Result<Self, InvalidDuration> {
         match (duration.microseconds, MIN_US) {
             (0, 1) => Err(InvalidDuration::Zero(duration.to_string())),
-            (given, min) if given < min => {
+            (microseconds, min) if microseconds < min => {
                 Err(InvalidDuration::Short(duration.to_string(), HumanDuration { microseconds: min }))
             }
             _ => Ok(Self(duration)),
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_rejected_where_it_makes_no_sense() {
+    fn a_positive_duration_is_not_zero() {
         assert_eq!(HumanDuration::parse_positive("2m").unwrap().to_string(), "2m");
         let error = HumanDuration::parse_positive("0s").unwrap_err().to_string();
         assert_eq!(error, "invalid duration '0s': must be greater than 0");
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn json_holds_the_text() {
+    fn json_contains_the_text() {
         let duration = HumanDuration::seconds(90);
         assert_eq!(serde_json::to_string(&duration).unwrap(), r#""90s""#);
         assert_eq!(serde_json::from_str::<HumanDuration>(r#""90s""#).unwrap(), duration);

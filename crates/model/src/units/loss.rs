@@ -24,7 +24,7 @@ const PERCENT_PLACES: usize = 7;
 const ALL: u32 = 1_000_000_000;
 
 impl Loss {
-    /// No packet is lost.
+    /// No loss.
     pub const NONE: Self = Self { parts_per_billion: 0 };
 
     /// Returns the fraction, 0 to 1.

@@ -69,7 +69,7 @@ pub struct ServeOptions {
     /// Products to add if the shop has none
     #[arg(long, value_enum, default_value_t = CatalogueName::Demo)]
     pub catalogue: CatalogueName,
-    /// How long a token is valid after login
+    /// Lifetime of a token after login
     #[arg(long, default_value_t = default::TOKEN_LIFETIME, value_name = "TIME")]
     pub token_lifetime: PositiveDuration,
     /// Settings that affect results

@@ -54,7 +54,7 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
     let shop = Shop::open(config)?;
     if let Some(password) = shop.generated_password() {
         let username = &config.admin.username;
-        warning(NAME, format_args!("made the administrator '{username}' with the password {}", password.reveal()));
+        warning(NAME, format_args!("created the administrator '{username}' with the password {}", password.reveal()));
         warning(NAME, "it is shown this once and kept nowhere: note it, or change it with change_password");
     }
     tracing::info!(accounts = %accounts_address, shop = %shop_address, database = %config.database.display(), "ready");

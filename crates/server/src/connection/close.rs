@@ -7,9 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// How long incoming bytes are discarded.
+/// Time for which incoming bytes are discarded.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much is discarded, bytes.
+/// Maximum number of discarded bytes.
 const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 const BUFFER_BYTES: usize = 16 * 1024;
 

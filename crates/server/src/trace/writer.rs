@@ -8,7 +8,7 @@ use model::TraceRow;
 use crate::trace::file::TraceFile;
 use crate::trace::queue::RowQueue;
 
-/// How long rows are collected before they are written together.
+/// Time for which rows are collected before they are written together.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 /// Pause after a failed write.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);

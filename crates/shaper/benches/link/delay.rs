@@ -29,7 +29,7 @@ const GAP: Duration = Duration::from_micros(2_300);
 /// Payload, small so that its transmission time is negligible.
 const PACKET_BYTES: usize = 64;
 
-/// Which values of a row have a target. The tail of a round trip is mostly the wake-up of programs, and on an
+/// Values of a row that have a target. The tail of a round trip is mostly the wake-up of programs, and on an
 /// overloaded host all values depend on the load.
 #[derive(Clone, Copy)]
 enum Judged {

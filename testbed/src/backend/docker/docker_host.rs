@@ -1,4 +1,4 @@
-//! One Docker host (a reachable daemon), and what a run creates on it.
+//! One Docker host (a reachable daemon), and the resources that a run creates on it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ pub(crate) struct DockerHost {
     followers: RefCell<Vec<JoinHandle<()>>>,
 }
 
-/// Connects to the daemon at `url`, otherwise to that of `DOCKER_HOST`, otherwise to the local one.
+/// Connects to the daemon at `url`; without it, at `DOCKER_HOST`; without both, to the local one.
 ///
 /// # Errors
 /// The daemon is not reachable.
@@ -52,9 +52,10 @@ pub(crate) async fn connect(url: Option<&str>) -> anyhow::Result<DockerHost> {
     let url = url_or_default(url);
     let docker_host =
         if url.starts_with("ssh:") { DockerHost::by_ssh(&url).await? } else { DockerHost::unchecked(&url)? };
-    let silent = || format!("cannot reach the Docker daemon at {url}: is it running, and may this user access it?");
-    let docker = docker_host.docker.negotiate_version().await.with_context(silent)?;
-    let info = docker.info().await.with_context(silent)?;
+    let unreachable =
+        || format!("cannot reach the Docker daemon at {url}: is it running, and may this user access it?");
+    let docker = docker_host.docker.negotiate_version().await.with_context(unreachable)?;
+    let info = docker.info().await.with_context(unreachable)?;
     Ok(DockerHost { info, docker, ..docker_host })
 }
 
@@ -121,13 +122,13 @@ impl DockerHost {
         &self.docker
     }
 
-    /// Returns those of the images that the daemon does not have.
+    /// Returns the images that are not present.
     ///
     /// # Errors
     /// The daemon cannot be queried.
-    pub(crate) async fn missing_images(&self, wanted: &[&'static str]) -> anyhow::Result<Vec<&'static str>> {
+    pub(crate) async fn missing_images(&self, images: &[&'static str]) -> anyhow::Result<Vec<&'static str>> {
         let mut missing = Vec::new();
-        for image in wanted {
+        for image in images {
             match self.docker.inspect_image(image).await {
                 Ok(_) => {}
                 Err(error) if is_missing(&error) => missing.push(*image),
@@ -143,8 +144,8 @@ impl DockerHost {
         kind: NetworkKind,
     ) -> anyhow::Result<()> {
         let request = specs::network_request(spec, kind);
-        let made = self.docker.create_network(request).await;
-        made.map(drop).with_context(|| format!("making the run's network on {}", self.url))
+        let created = self.docker.create_network(request).await;
+        created.map(drop).with_context(|| format!("creating the run's network on {}", self.url))
     }
 
     /// Creates and starts a node's container, without the features that this Docker host turns out to lack.
@@ -164,9 +165,9 @@ impl DockerHost {
             let Err(error) = self.create_and_start(&name, options, body).await else { return Ok(()) };
             self.learn(&error.to_string(), spec);
             // Compared with the features before the attempt, because another node's attempt may have added some.
-            let knows_more = *self.unsupported.borrow() != unsupported;
-            if !knows_more {
-                let advice = if is_port_taken(&error) { "; --publish-port names other ports" } else { "" };
+            let is_retry_useful = *self.unsupported.borrow() != unsupported;
+            if !is_retry_useful {
+                let advice = if is_port_taken(&error) { "; choose other ports with --publish-port" } else { "" };
                 return Err(error).with_context(|| format!("starting the container {name} on {}{advice}", self.url));
             }
             self.remove_container(&name).await?;
@@ -184,8 +185,8 @@ impl DockerHost {
     }
 
     /// Records missing features that an error at a node's start mentions.
-    pub(in crate::backend) fn learn(&self, complaint: &str, spec: &EnvironmentSpec) {
-        self.unsupported.borrow_mut().learn(complaint, spec);
+    pub(in crate::backend) fn learn(&self, error: &str, spec: &EnvironmentSpec) {
+        self.unsupported.borrow_mut().record_missing(error, spec);
     }
 
     /// Returns the sysctls that the kernel supports, as far as is known.
@@ -232,23 +233,23 @@ impl DockerHost {
     /// Waits, with a timeout, until the daemon itself has removed all containers of a run.
     pub(in crate::backend) async fn wait_for_no_container(&self, run_id: &str) {
         let label = format!("{RUN_LABEL}={run_id}");
-        let deadline = Instant::now() + remove::PATIENCE;
+        let deadline = Instant::now() + remove::REMOVAL_TIMEOUT;
         while Instant::now() < deadline {
             let filters = remove::labelled(&label);
             let options = ListContainersOptions { all: true, filters, ..ListContainersOptions::default() };
             match self.docker.list_containers(Some(options)).await {
-                Ok(there) if !there.is_empty() => tokio::time::sleep(remove::PAUSE).await,
+                Ok(containers) if !containers.is_empty() => tokio::time::sleep(remove::POLL_INTERVAL).await,
                 _ => return,
             }
         }
     }
 
-    /// Creates and starts a container that is not a node, for our programs only.
+    /// Creates and starts a container that is not a node, for programs of the testbed.
     pub(in crate::backend) async fn make_helper(&self, name: &str, spec: &EnvironmentSpec) -> anyhow::Result<()> {
         let body = specs::helper(spec);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        let made = self.create_and_start(name, options, body).await;
-        made.with_context(|| format!("starting the container {name} on {}", self.url))
+        let started = self.create_and_start(name, options, body).await;
+        started.with_context(|| format!("starting the container {name} on {}", self.url))
     }
 
     pub(in crate::backend) async fn exec(
@@ -256,8 +257,8 @@ impl DockerHost {
         container: &str,
         command: &NodeCommand,
     ) -> anyhow::Result<CommandOutput> {
-        let ran = in_time(exec::run(&self.docker, container, command)).await;
-        ran.with_context(|| format!("running `{command}` in {container}"))
+        let output = in_time(exec::run(&self.docker, container, command)).await;
+        output.with_context(|| format!("running `{command}` in {container}"))
     }
 
     pub(in crate::backend) async fn spawn(
@@ -273,8 +274,8 @@ impl DockerHost {
     }
 
     pub(in crate::backend) async fn get_file(&self, container: &str, path: &str) -> anyhow::Result<Vec<u8>> {
-        let got = in_time(self.download(container, path)).await;
-        got.with_context(|| format!("getting {path} from the container {container}"))
+        let content = in_time(self.download(container, path)).await;
+        content.with_context(|| format!("getting {path} from the container {container}"))
     }
 
     async fn download(&self, container: &str, path: &str) -> anyhow::Result<Vec<u8>> {
@@ -295,14 +296,14 @@ impl DockerHost {
     pub(in crate::backend) async fn cpu_time(&self, container: &str) -> anyhow::Result<Duration> {
         let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
         let stats = self.docker.stats(container, Some(options)).next().await;
-        let stats = stats.context("no answer")?.with_context(|| format!("asking for the CPU time of {container}"))?;
+        let stats = stats.context("no response")?.with_context(|| format!("querying the CPU time of {container}"))?;
         let usage = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage);
-        Ok(Duration::from_nanos(usage.with_context(|| format!("{container} has no CPU time to tell"))?))
+        Ok(Duration::from_nanos(usage.with_context(|| format!("no CPU time reported for {container}"))?))
     }
 
     /// Returns the daemon's entry of the manifest.
     pub(in crate::backend) async fn info(&self) -> anyhow::Result<serde_json::Value> {
-        let version = self.docker.version().await.context("asking for the engine's version")?;
+        let version = self.docker.version().await.context("querying the Docker daemon's version")?;
         let mut images = serde_json::Map::new();
         for image in IMAGES {
             // A Docker host without servers or without clients does not need both images.
@@ -323,6 +324,6 @@ impl DockerHost {
 
 /// Returns whether a container could not start because a port of its host is in use.
 fn is_port_taken(error: &Error) -> bool {
-    let words = error.to_string();
-    words.contains("port is already allocated") || words.contains("address already in use")
+    let message = error.to_string();
+    message.contains("port is already allocated") || message.contains("address already in use")
 }

@@ -17,10 +17,10 @@ use crate::backend::node_process::{ExitStatus, LineSender, NodeProcess};
 use crate::backend::{CommandOutput, NodeCommand};
 
 /// Maximum number of unread lines of a process's stdout.
-const LINES_WAITING: usize = 1_024;
+const MAX_UNREAD_LINES: usize = 1_024;
 
 /// Number and interval of queries for an exit code: the daemon closes the streams before it reports the exit.
-const EXIT_CODE_TRIES: (u32, Duration) = (100, Duration::from_millis(10));
+const EXIT_CODE_ATTEMPTS: (u32, Duration) = (100, Duration::from_millis(10));
 
 type Streams = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 type Stdin = Pin<Box<dyn AsyncWrite + Send>>;
@@ -51,15 +51,15 @@ pub(super) async fn spawn(
 ) -> anyhow::Result<(NodeProcess, JoinHandle<()>)> {
     let log = tokio::fs::File::options().create(true).append(true).open(log).await.context("opening its log file")?;
     let (id, streams, stdin) = start(docker, container, command, true).await?;
-    let (sender, lines) = mpsc::channel(LINES_WAITING);
-    let (tell_exit, exit) = watch::channel(None);
+    let (sender, lines) = mpsc::channel(MAX_UNREAD_LINES);
+    let (exit_sender, exit) = watch::channel(None);
     let process = NodeProcess::new(format!("`{command}` in {container}"), lines, stdin, exit);
     let docker = docker.clone();
     let follower = tokio::spawn(async move {
         follow(streams, log, LineSender::new(sender)).await;
         // Without an exit code the container, and with it the process, has been removed.
         let status = exit_code(&docker, &id).await.unwrap_or(-1);
-        let _ = tell_exit.send(Some(status));
+        let _ = exit_sender.send(Some(status));
     });
     Ok((process, follower))
 }
@@ -70,20 +70,20 @@ async fn start(
     command: &NodeCommand,
     with_stdin: bool,
 ) -> anyhow::Result<(String, Streams, Stdin)> {
-    let mut words = vec![command.executable.name().to_owned()];
-    words.extend(command.arguments.iter().cloned());
+    let mut command_line = vec![command.executable.name().to_owned()];
+    command_line.extend(command.arguments.iter().cloned());
     let options = CreateExecOptions {
         attach_stdin: Some(with_stdin),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         env: Some(command.environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
-        cmd: Some(words),
+        cmd: Some(command_line),
         ..CreateExecOptions::default()
     };
     let id = docker.create_exec(container, options).await?.id;
     match docker.start_exec(&id, None::<StartExecOptions>).await? {
         StartExecResults::Attached { output, input } => Ok((id, output, input)),
-        StartExecResults::Detached => bail!("the engine did not attach to the command"),
+        StartExecResults::Detached => bail!("the Docker daemon did not attach to the command"),
     }
 }
 
@@ -92,7 +92,7 @@ async fn follow(mut streams: Streams, mut log: tokio::fs::File, mut lines: LineS
     while let Some(output) = streams.next().await {
         match output {
             Err(error) => {
-                let _ = log.write_all(format!("(the engine's stream broke: {error})\n").as_bytes()).await;
+                let _ = log.write_all(format!("(the Docker daemon's stream failed: {error})\n").as_bytes()).await;
                 break;
             }
             Ok(LogOutput::StdErr { message }) => {
@@ -107,12 +107,12 @@ async fn follow(mut streams: Streams, mut log: tokio::fs::File, mut lines: LineS
 }
 
 async fn exit_code(docker: &Docker, id: &str) -> anyhow::Result<ExitStatus> {
-    let (tries, pause) = EXIT_CODE_TRIES;
-    for _ in 0..tries {
+    let (attempts, interval) = EXIT_CODE_ATTEMPTS;
+    for _ in 0..attempts {
         if let Some(code) = docker.inspect_exec(id).await?.exit_code {
             return Ok(code);
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(interval).await;
     }
-    bail!("the engine does not tell the command's exit code")
+    bail!("the Docker daemon does not report the command's exit code")
 }

@@ -8,9 +8,9 @@ use bollard::errors::Error;
 use bollard::query_parameters::RemoveContainerOptionsBuilder;
 
 /// Timeout for removed resources to disappear and to release others.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const REMOVAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval between two checks.
-pub(super) const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Returns the filter for resources with this label (`name` or `name=value`).
 pub(super) fn labelled(label: &str) -> Option<HashMap<String, Vec<String>>> {
@@ -28,13 +28,13 @@ pub(super) async fn force_remove(docker: &Docker, name_or_id: &str) -> Result<()
     }
 }
 
-/// Removes a network. Retries while removed containers, above all a service's tasks, are still leaving it.
+/// Removes a network. Retries while removed containers, in particular a service's tasks, are still connected.
 pub(super) async fn remove_network(docker: &Docker, id: &str) -> Result<(), Error> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + REMOVAL_TIMEOUT;
     loop {
         match docker.remove_network(id).await {
             Err(Error::DockerResponseServerError { status_code: 400..=403 | 409, .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             done => return done,
         }

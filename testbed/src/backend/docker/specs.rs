@@ -141,7 +141,7 @@ fn host_config(node: Node, spec: &EnvironmentSpec, sysctls: BTreeMap<String, Str
     match node {
         Node::Client(_) => HostConfig { cap_add: Some(capabilities(&CLIENT_CAPABILITIES)), ..shared },
         Node::Server => HostConfig {
-            tmpfs: (spec.storage == Storage::Memory).then(|| HashMap::from([(memory_folder(), String::new())])),
+            tmpfs: (spec.storage == Storage::Memory).then(|| HashMap::from([(memory_directory(), String::new())])),
             cap_add: Some(capabilities(&SERVER_CAPABILITIES)),
             devices: Some(vec![DeviceMapping {
                 path_on_host: Some(TUN.to_owned()),
@@ -154,7 +154,7 @@ fn host_config(node: Node, spec: &EnvironmentSpec, sysctls: BTreeMap<String, Str
 }
 
 /// Returns the path of the tmpfs in the server's container.
-fn memory_folder() -> String {
+fn memory_directory() -> String {
     format!("{WORK_DIR}/{MEMORY_DIRECTORY}")
 }
 
@@ -235,7 +235,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn every_container_carries_the_runs_id_and_its_settings() {
+    fn every_container_has_the_labels_and_settings_of_its_run() {
         for node in spec().nodes() {
             let body = described(node);
             let labels = body.labels.unwrap();

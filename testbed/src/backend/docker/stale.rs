@@ -35,7 +35,7 @@ impl Kind {
 }
 
 /// A resource with a driver's labels.
-struct Leftover {
+struct Resource {
     /// Docker's id.
     id: String,
     /// Name for messages.
@@ -44,12 +44,12 @@ struct Leftover {
     labels: HashMap<String, String>,
 }
 
-impl Leftover {
+impl Resource {
     /// Returns whether its driver ran on this host and has ended. Drivers of other hosts cannot be checked.
     fn is_dead(&self, host: &str, is_dead: impl Fn(&Path) -> bool) -> bool {
         let is_ours = self.labels.get(HOST_LABEL).is_some_and(|label| label == host);
-        let folder = self.labels.get(LOCK_DIR_LABEL);
-        is_ours && folder.is_some_and(|folder| is_dead(Path::new(folder)))
+        let directory = self.labels.get(LOCK_DIR_LABEL);
+        is_ours && directory.is_some_and(|directory| is_dead(Path::new(directory)))
     }
 }
 
@@ -59,30 +59,30 @@ pub(crate) async fn remove(
     docker_host: &DockerHost,
     host: &str,
     is_dead: impl Fn(&Path) -> bool,
-    cleaned: &mut CleanupReport,
+    report: &mut CleanupReport,
 ) {
     let docker = docker_host.docker();
-    for (kind, word) in Kind::ALL {
+    for (kind, kind_name) in Kind::ALL {
         let all = match list(docker, kind).await {
             Ok(all) => all,
             Err(error) => {
-                cleaned.failures.push(format!("{error:#}"));
+                report.failures.push(format!("{error:#}"));
                 continue;
             }
         };
-        for leftover in all.into_iter().filter(|leftover| leftover.is_dead(host, &is_dead)) {
-            let what = format!("{word} {}", leftover.name);
-            match remove_one(docker, kind, &leftover.id).await {
-                Ok(()) => cleaned.removed.push(what),
+        for resource in all.into_iter().filter(|resource| resource.is_dead(host, &is_dead)) {
+            let what = format!("{kind_name} {}", resource.name);
+            match remove_one(docker, kind, &resource.id).await {
+                Ok(()) => report.removed.push(what),
                 // Another driver has removed it in the meantime, or only the Swarm's manager can remove it.
                 Err(error) if is_missing(&error) || is_no_manager(&error) => {}
-                Err(error) => cleaned.failures.push(format!("{what}: {error}")),
+                Err(error) => report.failures.push(format!("{what}: {error}")),
             }
         }
     }
 }
 
-async fn list(docker: &Docker, kind: Kind) -> anyhow::Result<Vec<Leftover>> {
+async fn list(docker: &Docker, kind: Kind) -> anyhow::Result<Vec<Resource>> {
     match kind {
         Kind::Service => services(docker).await,
         Kind::Container => containers(docker).await,
@@ -98,17 +98,17 @@ async fn remove_one(docker: &Docker, kind: Kind, id: &str) -> Result<(), Error> 
     }
 }
 
-async fn services(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
+async fn services(docker: &Docker) -> anyhow::Result<Vec<Resource>> {
     let options = ListServicesOptions { filters: labelled(RUN_LABEL), ..ListServicesOptions::default() };
     let listed = match docker.list_services(Some(options)).await {
         Err(error) if is_no_manager(&error) => Vec::new(),
         listed => listed.context("listing services")?,
     };
-    let leftovers = listed.into_iter().filter_map(|service| {
+    let resources = listed.into_iter().filter_map(|service| {
         let spec = service.spec?;
-        Some(Leftover { id: service.id?, name: spec.name?, labels: spec.labels? })
+        Some(Resource { id: service.id?, name: spec.name?, labels: spec.labels? })
     });
-    Ok(leftovers.collect())
+    Ok(resources.collect())
 }
 
 /// Returns whether an error reports that the daemon is not a manager of a Swarm.
@@ -116,23 +116,23 @@ fn is_no_manager(error: &Error) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code: 503, .. })
 }
 
-async fn containers(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
+async fn containers(docker: &Docker) -> anyhow::Result<Vec<Resource>> {
     let options = ListContainersOptions { all: true, filters: labelled(RUN_LABEL), ..ListContainersOptions::default() };
     let listed = docker.list_containers(Some(options)).await.context("listing containers")?;
-    let leftovers = listed.into_iter().filter_map(|container| {
+    let resources = listed.into_iter().filter_map(|container| {
         let name = container.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned();
-        Some(Leftover { id: container.id?, name, labels: container.labels? })
+        Some(Resource { id: container.id?, name, labels: container.labels? })
     });
-    Ok(leftovers.collect())
+    Ok(resources.collect())
 }
 
-async fn networks(docker: &Docker) -> anyhow::Result<Vec<Leftover>> {
+async fn networks(docker: &Docker) -> anyhow::Result<Vec<Resource>> {
     let listed = docker.list_networks(Some(ListNetworksOptions { filters: labelled(RUN_LABEL) })).await;
-    let leftovers = listed
+    let resources = listed
         .context("listing networks")?
         .into_iter()
-        .filter_map(|network| Some(Leftover { id: network.id?, name: network.name?, labels: network.labels? }));
-    Ok(leftovers.collect())
+        .filter_map(|network| Some(Resource { id: network.id?, name: network.name?, labels: network.labels? }));
+    Ok(resources.collect())
 }
 
 #[cfg(test)]
@@ -140,17 +140,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_dead_driver_of_this_host_made_is_removed() {
-        for (host, folder, dead, expected) in [
+    fn only_resources_of_dead_drivers_of_this_host_are_removed() {
+        for (host, directory, dead, expected) in [
             ("here", Some("/tmp/testbed-1"), true, true),
             ("here", Some("/tmp/testbed-1"), false, false),
             ("elsewhere", Some("/tmp/testbed-1"), true, false),
             ("here", None, true, false),
         ] {
             let mut labels = HashMap::from([(HOST_LABEL.to_owned(), host.to_owned())]);
-            labels.extend(folder.map(|folder| (LOCK_DIR_LABEL.to_owned(), folder.to_owned())));
-            let leftover = Leftover { id: String::new(), name: String::new(), labels };
-            assert_eq!(leftover.is_dead("here", |_| dead), expected, "{host} {folder:?} {dead}");
+            labels.extend(directory.map(|directory| (LOCK_DIR_LABEL.to_owned(), directory.to_owned())));
+            let resource = Resource { id: String::new(), name: String::new(), labels };
+            assert_eq!(resource.is_dead("here", |_| dead), expected, "{host} {directory:?} {dead}");
         }
     }
 }

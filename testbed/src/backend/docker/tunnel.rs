@@ -28,8 +28,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// A running `ssh`, killed when dropped.
 pub(super) struct Tunnel {
     _ssh: Child,
-    /// Directory of the socket. Removed when dropped, or by `testbed clean`.
-    directory: RunLock,
+    /// Lock in the directory of the socket. Removed when dropped, or by `testbed clean`.
+    lock: RunLock,
 }
 
 /// Parts of `ssh://USER@HOST:PORT/SOCKET`.
@@ -69,9 +69,9 @@ impl Tunnel {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let target = Target::of(url)?;
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = RunLock::take(&format!("ssh-{}-{number}", std::process::id()))?;
-        let socket = socket_in(&directory);
-        let log_path = directory.directory().join("ssh.log");
+        let lock = RunLock::take(&format!("ssh-{}-{number}", std::process::id()))?;
+        let socket = socket_in(&lock);
+        let log_path = lock.directory().join("ssh.log");
         let log = std::fs::File::create(&log_path).with_context(|| format!("creating {}", log_path.display()))?;
         let mut command = Command::new("ssh");
         command.args(["-N", "-T"]).args(OPTIONS.iter().flat_map(|option| ["-o", option]));
@@ -82,27 +82,27 @@ impl Tunnel {
         let mut ssh = command.spawn().context("starting ssh (is it installed?)")?;
         wait_until_forwarded(&mut ssh, &socket, &log_path)
             .await
-            .with_context(|| format!("reaching {} by ssh", target.host))?;
-        Ok(Self { _ssh: ssh, directory })
+            .with_context(|| format!("connecting to {} by ssh", target.host))?;
+        Ok(Self { _ssh: ssh, lock })
     }
 
     /// Returns the path of the local socket.
     pub(super) fn socket(&self) -> PathBuf {
-        socket_in(&self.directory)
+        socket_in(&self.lock)
     }
 }
 
-fn socket_in(directory: &RunLock) -> PathBuf {
-    directory.directory().join("docker.sock")
+fn socket_in(lock: &RunLock) -> PathBuf {
+    lock.directory().join("docker.sock")
 }
 
 async fn wait_until_forwarded(ssh: &mut Child, socket: &Path, log_path: &Path) -> anyhow::Result<()> {
     let deadline = Instant::now() + START_TIMEOUT;
     while UnixStream::connect(socket).await.is_err() {
-        if let Some(status) = ssh.try_wait().context("looking after ssh")? {
+        if let Some(status) = ssh.try_wait().context("checking whether ssh is running")? {
             // If the log cannot be read, the status is all there is to report.
             let log = std::fs::read_to_string(log_path).unwrap_or_default();
-            bail!("ssh ended ({status}): {}", last_lines(&log, 3));
+            bail!("ssh exited ({status}): {}", last_lines(&log, 3));
         }
         if Instant::now() >= deadline {
             bail!("no connection within {} s", START_TIMEOUT.as_secs());

@@ -18,16 +18,16 @@ pub(super) struct UnsupportedFeatures {
 
 impl UnsupportedFeatures {
     /// Records missing features that an error at a container's start mentions.
-    pub(super) fn learn(&mut self, complaint: &str, spec: &EnvironmentSpec) {
-        self.no_tun |= complaint.contains(TUN);
+    pub(super) fn record_missing(&mut self, error: &str, spec: &EnvironmentSpec) {
+        self.no_tun |= error.contains(TUN);
         let is_named = |name: &&String| {
             let path = name.replace('.', "/");
-            complaint.contains(&format!("net.{name}")) || complaint.contains(&format!("net/{path}"))
+            error.contains(&format!("net.{name}")) || error.contains(&format!("net/{path}"))
         };
         self.missing_sysctls.extend(spec.optional_sysctls.keys().filter(is_named).cloned());
     }
 
-    /// Returns the supported ones of these sysctls.
+    /// Returns the sysctls that are not known to be missing.
     pub(super) fn without_missing(&self, mut sysctls: BTreeMap<String, String>) -> BTreeMap<String, String> {
         sysctls.retain(|name, _| !self.missing_sysctls.contains(name));
         sysctls
@@ -49,19 +49,19 @@ mod tests {
     use crate::backend::docker::specs::tests::spec;
 
     #[test]
-    fn what_the_engine_complains_about_is_left_out_once() {
+    fn features_that_an_error_mentions_are_omitted_once() {
         let mut unsupported = UnsupportedFeatures::default();
         let no_tun = "error gathering device information while adding custom device \"/dev/net/tun\": no such file";
         let no_sysctl = "open /proc/sys/net/ipv4/tcp_syn_linear_timeouts: no such file or directory";
-        for complaint in [no_tun, no_sysctl] {
+        for error in [no_tun, no_sysctl] {
             let before = unsupported.clone();
-            unsupported.learn(complaint, &spec());
-            assert_ne!(unsupported, before, "{complaint}");
+            unsupported.record_missing(error, &spec());
+            assert_ne!(unsupported, before, "{error}");
         }
         let before = unsupported.clone();
-        unsupported.learn(no_tun, &spec());
-        unsupported.learn("pull access denied", &spec());
-        assert_eq!(unsupported, before, "the same again, or something else, is no news");
+        unsupported.record_missing(no_tun, &spec());
+        unsupported.record_missing("pull access denied", &spec());
+        assert_eq!(unsupported, before, "a repeated or other error changes nothing");
         assert_eq!(unsupported.without_missing(spec().all_sysctls()), spec().sysctls);
     }
 }

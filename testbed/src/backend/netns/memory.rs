@@ -15,12 +15,13 @@ impl MemoryDirectory {
     ///
     /// # Errors
     /// The directory cannot be created, or the tmpfs cannot be mounted.
-    pub(super) fn mount(folder: PathBuf) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&folder).with_context(|| format!("making the directory {}", folder.display()))?;
+    pub(super) fn mount(directory: PathBuf) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("creating the directory {}", directory.display()))?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount(Some("tmpfs"), &folder, Some("tmpfs"), flags, Some("mode=700"))
-            .with_context(|| format!("mounting a tmpfs at {} (--storage disk does without)", folder.display()))?;
-        Ok(Self(folder))
+        mount(Some("tmpfs"), &directory, Some("tmpfs"), flags, Some("mode=700"))
+            .with_context(|| format!("mounting a tmpfs at {} (not needed with --storage disk)", directory.display()))?;
+        Ok(Self(directory))
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn enter_namespace() -> anyhow::Result<()> {
     let (user, group) = (geteuid(), getegid());
     let own = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
     if user.is_root() {
-        unshare(own).context("making a network and a mount namespace")?;
+        unshare(own).context("creating a network and a mount namespace")?;
         return keep_mounts_private();
     }
     unshare(CloneFlags::CLONE_NEWUSER | own).context("creating a user namespace")?;
@@ -39,8 +39,8 @@ pub(crate) fn enter_namespace() -> anyhow::Result<()> {
 
 /// Makes later mounts visible to this process and its children only.
 fn keep_mounts_private() -> anyhow::Result<()> {
-    let nothing = None::<&str>;
-    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).context("making mounts private")
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("setting mounts private")
 }
 
 /// Returns whether this process is in the user namespace of an ordinary user.
@@ -49,14 +49,14 @@ pub(crate) fn is_rootless() -> bool {
         .is_ok_and(|map| map.split_whitespace().nth(2).is_some_and(|length| length == "1"))
 }
 
-/// Returns why this process could not enter new namespaces; `None` if it could. A child process tries it.
+/// Returns the reason for which this process cannot enter new namespaces; `None` if it can. A child process tries it.
 pub(crate) fn unavailable_reason() -> Option<String> {
     let me = std::env::current_exe().ok()?;
-    let tried = std::process::Command::new(me).arg(TRY_NAMESPACE_ARGUMENT).output();
-    match tried {
+    let output = std::process::Command::new(me).arg(TRY_NAMESPACE_ARGUMENT).output();
+    match output {
         Ok(output) if output.status.success() => None,
         Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(format!("could not start a child process: {error}")),
+        Err(error) => Some(format!("cannot start a child process: {error}")),
     }
 }
 
@@ -81,7 +81,7 @@ impl Namespace {
     /// Creates a namespace with these sysctls (names below `net.`).
     pub(crate) async fn make(sysctls: BTreeMap<String, String>) -> anyhow::Result<Self> {
         let namespace = on_thread(move || {
-            unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace")?;
+            unshare(CloneFlags::CLONE_NEWNET).context("creating a network namespace")?;
             // /proc/sys/net refers to the namespace of the calling thread.
             for (name, value) in &sysctls {
                 let path = sysctl_path(name);

@@ -120,5 +120,5 @@ async fn index_of(netlink: &Handle, name: &str) -> anyhow::Result<u32> {
     use futures_util::TryStreamExt;
     let mut found = netlink.link().get().match_name(name.to_owned()).execute();
     let link = found.try_next().await.with_context(|| format!("looking for the link {name}"))?;
-    Ok(link.with_context(|| format!("there is no link {name}"))?.header.index)
+    Ok(link.with_context(|| format!("no link {name}"))?.header.index)
 }

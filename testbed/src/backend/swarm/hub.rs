@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::backend::node_process::{LineSender, NodeProcess};
 use crate::backend::{CommandOutput, NodeCommand};
-use call::{Call, follow, pass_input_on};
+use call::{Call, follow, forward_stdin};
 use routing::{AgentState, Routing, lock};
 
 /// Maximum number of unread lines of a program's stdout.
@@ -62,9 +62,9 @@ impl Hub {
     pub(super) async fn new(mut process: NodeProcess) -> anyhow::Result<Self> {
         let _: Listening = process.first_event(START_TIMEOUT).await.context("starting the hub")?;
         let routing = Arc::new(Mutex::new(Routing::default()));
-        let (requests, waiting) = mpsc::unbounded_channel();
+        let (requests, queued) = mpsc::unbounded_channel();
         let (change_sender, changes) = watch::channel(0);
-        let pump = tokio::spawn(pump(process, waiting, Arc::clone(&routing), change_sender));
+        let pump = tokio::spawn(pump(process, queued, Arc::clone(&routing), change_sender));
         Ok(Self { routing, requests, changes, pump })
     }
 
@@ -104,8 +104,8 @@ impl Hub {
         let call = self.call(agent, |id| start(id, command, true))?;
         let (sender, lines) = mpsc::channel(MAX_UNREAD_LINES);
         let (exit_sender, exit) = watch::channel(None);
-        let (stdin, to_pass_on) = tokio::io::duplex(STDIN_BYTES);
-        tokio::spawn(pass_input_on(to_pass_on, self.requests.clone(), agent, call.id));
+        let (stdin, input) = tokio::io::duplex(STDIN_BYTES);
+        tokio::spawn(forward_stdin(input, self.requests.clone(), agent, call.id));
         tokio::spawn(follow(call, log, LineSender::new(sender), exit_sender));
         Ok(NodeProcess::new(format!("`{command}` in client-{agent}"), lines, Box::pin(stdin), exit))
     }
@@ -146,7 +146,7 @@ impl Hub {
             events,
             routing: Arc::clone(&self.routing),
             requests: self.requests.clone(),
-            is_over: false,
+            has_ended: false,
         })
     }
 }
@@ -161,7 +161,7 @@ fn start(id: u64, command: &NodeCommand, has_stdin: bool) -> Request {
     }
 }
 
-/// Writes requests to the hub's process and routes its events to their calls.
+/// Writes requests to the hub's process and forwards its events to their calls.
 async fn pump(
     mut process: NodeProcess,
     mut requests: mpsc::UnboundedReceiver<ToAgent>,

@@ -101,11 +101,11 @@ async fn tasks(docker: &Docker, service: &str) -> anyhow::Result<Vec<Task>> {
     docker.list_tasks(Some(options)).await.context("listing the service's tasks")
 }
 
-/// Returns a task's error message, which states why it does not run.
-fn complaint(task: &Task) -> Option<&str> {
+/// Returns the error message of a task that does not run.
+fn error_message(task: &Task) -> Option<&str> {
     let status = task.status.as_ref()?;
     let failed = matches!(status.state, Some(TaskState::FAILED | TaskState::REJECTED));
-    status.err.as_deref().filter(|words| failed && !words.is_empty())
+    status.err.as_deref().filter(|message| failed && !message.is_empty())
 }
 
 /// Checks for tasks that failed to start.
@@ -113,9 +113,9 @@ fn complaint(task: &Task) -> Option<&str> {
 /// # Errors
 /// The message of the first failed task.
 pub(super) async fn check(docker: &Docker, service: &str) -> anyhow::Result<()> {
-    match tasks(docker, service).await?.iter().find_map(complaint) {
+    match tasks(docker, service).await?.iter().find_map(error_message) {
         None => Ok(()),
-        Some(words) => bail!("a client's task does not start: {words}"),
+        Some(message) => bail!("a client's task does not start: {message}"),
     }
 }
 
@@ -173,7 +173,7 @@ pub(super) async fn hosts(docker: &Docker) -> anyhow::Result<Value> {
             let description = node.description.unwrap_or_default();
             json!({
                 "host": description.hostname,
-                "engine": description.engine.and_then(|backend| backend.engine_version),
+                "engine": description.engine.and_then(|engine| engine.engine_version),
                 "nano_cpus": description.resources.as_ref().and_then(|resources| resources.nano_cpus),
                 "memory_bytes": description.resources.and_then(|resources| resources.memory_bytes),
                 "role": node.spec.and_then(|spec| spec.role),

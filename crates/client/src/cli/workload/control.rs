@@ -1,4 +1,4 @@
-//! The workload under a driver: commands on stdin, events on stdout.
+//! The workload under control of the driver: commands on stdin, events on stdout.
 
 use std::io::{self, BufRead, Write};
 use std::thread;
@@ -18,13 +18,13 @@ use program_main::{json_line, warning};
 pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>) -> anyhow::Result<()> {
     let (sender, commands) = unbounded_channel();
     stop_at_signals(sender.clone())?;
-    // A thread of our own: the runtime's stdin would hold up its end until the next line.
+    // A dedicated thread: with the runtime's stdin, its shutdown would wait for the next line.
     thread::Builder::new().name("stdin".to_owned()).spawn(move || read_commands(&sender))?;
-    let mut used_before = cpu_time()?;
+    let mut cpu_before = cpu_time()?;
     workload::run(settings, csv, commands, |event| {
         match event {
-            Event::Ready => used_before = cpu_time()?,
-            Event::Done { .. } => json_line(&cpu_since(used_before)?)?,
+            Event::Ready => cpu_before = cpu_time()?,
+            Event::Done { .. } => json_line(&cpu_since(cpu_before)?)?,
             _ => {}
         }
         summary::backlog(event).iter().for_each(|backlog| warning(NAME, backlog));
@@ -34,7 +34,7 @@ pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>) -> anyho
     Ok(())
 }
 
-/// User and system time of the program so far.
+/// Returns user and system time of the process.
 fn cpu_time() -> io::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let microseconds = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
@@ -57,7 +57,7 @@ fn read_commands(commands: &UnboundedSender<Command>) {
             Ok(GO) if commands.send(Command::Go).is_err() => return,
             Ok(GO | "") => {}
             Ok(other) => {
-                warning(NAME, format_args!("line '{other}' on stdin: expected '{GO}' or its end"));
+                warning(NAME, format_args!("line '{other}' on stdin: expected '{GO}' or end of file"));
             }
             Err(_) => break,
         }

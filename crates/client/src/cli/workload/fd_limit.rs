@@ -1,4 +1,4 @@
-//! Enough open files for thousands of sockets; and saying so before anything is measured when there can't be.
+//! Raises the limit of open files for thousands of sockets, or reports a too low limit before the measurement.
 
 use std::num::NonZeroU32;
 
@@ -7,15 +7,15 @@ use model::settings::ConnectionMode;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use program_main::note;
 
-/// For everything that is no virtual user's socket: the CSV, the terminal, the runtime, preparing accounts.
-const OTHERS: u64 = 64;
+/// Open files other than virtual users' sockets: the CSV, the terminal, the runtime, preparation of accounts.
+const OTHER_FILES: u64 = 64;
 
-/// Raises the limit of open files, beyond the hard limit where that is necessary and allowed.
+/// Raises the limit of open files as far as necessary and allowed.
 ///
 /// # Errors
-/// When persistent connections cannot all be open. With a connection per request there is only a note, because rarely
+/// The persistent connections exceed the limit. With a connection per request only a note is printed, because rarely
 /// all virtual users have one at the same time.
-pub(super) fn make_room(users: NonZeroU32, mode: ConnectionMode) -> anyhow::Result<()> {
+pub(super) fn raise_limit(users: NonZeroU32, mode: ConnectionMode) -> anyhow::Result<()> {
     let needed = needed(users, mode);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("cannot read the limit of open files")?;
     let granted = raise(soft, hard, needed);
@@ -26,13 +26,13 @@ pub(super) fn make_room(users: NonZeroU32, mode: ConnectionMode) -> anyhow::Resu
 }
 
 fn needed(users: NonZeroU32, mode: ConnectionMode) -> u64 {
-    u64::from(users.get()) * sockets_per_user(mode) + OTHERS
+    u64::from(users.get()) * sockets_per_user(mode) + OTHER_FILES
 }
 
-/// Describes what a limit of `granted` open files, which is too low, leads to.
+/// Describes the effect of a too low limit of `granted` open files.
 fn shortage(users: NonZeroU32, mode: ConnectionMode, granted: u64) -> anyhow::Result<String> {
     let needed = needed(users, mode);
-    let possible = granted.saturating_sub(OTHERS) / sockets_per_user(mode);
+    let possible = granted.saturating_sub(OTHER_FILES) / sockets_per_user(mode);
     match mode {
         ConnectionMode::Persistent => anyhow::bail!(
             "{users} virtual users with persistent connections need {needed} open files, and {granted} are allowed: use \
@@ -45,7 +45,7 @@ fn shortage(users: NonZeroU32, mode: ConnectionMode, granted: u64) -> anyhow::Re
     }
 }
 
-/// Sockets that a virtual user has at once, at most.
+/// Returns the maximum number of open sockets of a virtual user.
 fn sockets_per_user(mode: ConnectionMode) -> u64 {
     match mode {
         ConnectionMode::PerRequest => 1,
@@ -54,9 +54,9 @@ fn sockets_per_user(mode: ConnectionMode) -> u64 {
     }
 }
 
-/// The limit after trying to make it at least `needed`.
+/// Tries to raise the limit to `needed`, and returns the resulting limit.
 fn raise(soft: u64, hard: u64, needed: u64) -> u64 {
-    // Beyond the hard limit goes only who has CAP_SYS_RESOURCE.
+    // Raising the hard limit requires CAP_SYS_RESOURCE.
     if needed > hard && setrlimit(Resource::RLIMIT_NOFILE, needed, needed).is_ok() {
         return needed;
     }

@@ -1,4 +1,4 @@
-//! The workload by itself: starts at once, a line of progress on a terminal, a summary at the end.
+//! The workload without a driver: starts immediately, shows progress on a terminal, prints a summary at the end.
 
 use std::io::Write;
 use std::path::Path;
@@ -24,13 +24,13 @@ pub(super) async fn run(settings: Settings, csv: Box<dyn Write + Send>, path: &P
             Event::Progress { operations, errors } => {
                 output::status(&summary::running(start.elapsed(), *operations, *errors));
             }
-            // That is for the driver.
+            // Only for the driver.
             Event::Cpu { .. } => {}
             Event::Done { .. } => {
                 output::clear_status();
-                let place = if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() };
-                let ended = summary::ended(start.elapsed(), event);
-                ended.iter().for_each(|ended| note(format_args!("{ended} · rows in {place}")));
+                let destination = if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() };
+                let totals = summary::totals(start.elapsed(), event);
+                totals.iter().for_each(|totals| note(format_args!("{totals} · rows in {destination}")));
                 summary::backlog(event).iter().for_each(note);
             }
         }

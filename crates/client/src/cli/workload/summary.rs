@@ -1,18 +1,18 @@
-//! Summary of a workload, for people.
+//! Texts of the progress and the summary of a workload.
 
 use std::time::Duration;
 
 use model::messages::workload::{ArrivalReport, Event, ThreadScheduling};
 
-/// The running counts after `elapsed`.
+/// Returns the counts after `elapsed`.
 pub(super) fn running(elapsed: Duration, operations: u64, errors: u64) -> String {
     let seconds = elapsed.as_secs_f64();
     let rate = operations as f64 / seconds.max(1e-3);
     format!("{seconds:.0} s · {operations} operations · {rate:.0}/s · {errors} errors")
 }
 
-/// The counts at the end, after `elapsed`; for the last event.
-pub(super) fn ended(elapsed: Duration, event: &Event) -> Option<String> {
+/// Returns the counts of the last event, after `elapsed`.
+pub(super) fn totals(elapsed: Duration, event: &Event) -> Option<String> {
     let Event::Done { operations, errors, unfinished, warm_up, arrivals } = *event else { return None };
     let mut parts = vec![running(elapsed, operations, errors)];
     if warm_up > 0 {
@@ -21,11 +21,11 @@ pub(super) fn ended(elapsed: Duration, event: &Event) -> Option<String> {
     if unfinished > 0 {
         parts.push(format!("{unfinished} unfinished"));
     }
-    parts.extend(arrivals.map(|arrivals| punctuality(&arrivals)));
+    parts.extend(arrivals.map(|arrivals| start_lateness(&arrivals)));
     Some(parts.join(" · "))
 }
 
-fn punctuality(arrivals: &ArrivalReport) -> String {
+fn start_lateness(arrivals: &ArrivalReport) -> String {
     let ms = |us: u64| us as f64 / 1e3;
     let ArrivalReport { on_schedule, p50_us, p99_us, max_us, scheduling, .. } = *arrivals;
     if on_schedule == 0 {
@@ -39,7 +39,7 @@ fn punctuality(arrivals: &ArrivalReport) -> String {
     format!("start lateness p50 {p50:.3}, p99 {p99:.3}, max {max:.3} ms, {scheduling}")
 }
 
-/// What must be said when operations had to wait for a virtual user.
+/// Returns a note if operations were queued.
 pub(super) fn backlog(event: &Event) -> Option<String> {
     let Event::Done { arrivals: Some(ArrivalReport { on_schedule, queued, max_backlog, .. }), .. } = *event else {
         return None;
@@ -72,19 +72,19 @@ mod tests {
     }
 
     #[test]
-    fn the_end_tells_the_warm_up_what_was_cut_off_and_the_lateness() {
+    fn the_totals_contain_warm_up_unfinished_operations_and_start_lateness() {
         let ten_seconds = Duration::from_secs(10);
         assert_eq!(
-            ended(ten_seconds, &done(0, 7, 2)).unwrap(),
+            totals(ten_seconds, &done(0, 7, 2)).unwrap(),
             "10 s · 100 operations · 10/s · 1 errors · 7 of them warm-up · 2 unfinished · \
              start lateness p50 0.041, p99 0.190, max 2.002 ms, without real-time scheduling"
         );
         let closed = Event::Done { operations: 100, errors: 1, unfinished: 0, warm_up: 0, arrivals: None };
-        assert_eq!(ended(ten_seconds, &closed).unwrap(), "10 s · 100 operations · 10/s · 1 errors");
+        assert_eq!(totals(ten_seconds, &closed).unwrap(), "10 s · 100 operations · 10/s · 1 errors");
     }
 
     #[test]
-    fn waiting_is_said_only_when_there_was_some() {
+    fn a_backlog_is_reported_only_if_operations_were_queued() {
         assert_eq!(backlog(&done(0, 0, 0)), None);
         assert!(backlog(&done(10, 0, 0)).unwrap().starts_with("10 of 100 operations were queued (backlog up to 4)"));
     }

@@ -17,7 +17,7 @@ pub(super) struct Call {
     pub(super) events: mpsc::UnboundedReceiver<Event>,
     pub(super) routing: Arc<Mutex<Routing>>,
     pub(super) requests: mpsc::UnboundedSender<ToAgent>,
-    pub(super) is_over: bool,
+    pub(super) has_ended: bool,
 }
 
 impl Call {
@@ -27,7 +27,7 @@ impl Call {
     /// The request failed, the agent is lost, or the hub has ended.
     pub(super) async fn next(&mut self) -> anyhow::Result<Event> {
         let event = self.events.recv().await;
-        self.is_over = event.as_ref().is_none_or(Event::is_final);
+        self.has_ended = event.as_ref().is_none_or(Event::is_final);
         match event {
             Some(Event::Failed { reason, .. }) => bail!("{reason}"),
             Some(Event::Lost) => bail!("the connection to client-{} is lost", self.agent),
@@ -40,14 +40,14 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         lock(&self.routing).calls.remove(&(self.agent, self.id));
-        if !self.is_over {
+        if !self.has_ended {
             let _ = self.requests.send(ToAgent { to: self.agent, request: Request::Kill { id: self.id } });
         }
     }
 }
 
-/// Passes lines to the program's stdin until `from` is closed.
-pub(super) async fn pass_input_on(from: DuplexStream, requests: mpsc::UnboundedSender<ToAgent>, agent: u32, id: u64) {
+/// Forwards lines to the program's stdin until `from` is closed.
+pub(super) async fn forward_stdin(from: DuplexStream, requests: mpsc::UnboundedSender<ToAgent>, agent: u32, id: u64) {
     let mut lines = BufReader::new(from).lines();
     while let Ok(Some(text)) = lines.next_line().await {
         let _ = requests.send(ToAgent { to: agent, request: Request::Input { id, text } });
