@@ -42,12 +42,12 @@ pub(crate) fn set_bar(bar: Option<ProgressBar>) {
 }
 
 /// Prints and logs a step of the driver.
-pub(crate) fn say(text: &str) {
-    say_coloured(text, text);
+pub(crate) fn print_status(text: &str) {
+    print_status_coloured(text, text);
 }
 
-/// Prints `coloured` and logs `text`; otherwise like [`say`].
-pub(crate) fn say_coloured(text: &str, coloured: &str) {
+/// Prints `coloured` and logs `text`; otherwise like [`print_status`].
+pub(crate) fn print_status_coloured(text: &str, coloured: &str) {
     tracing::info!("{text}");
     if verbosity() >= Verbosity::Normal {
         print(coloured);
@@ -61,14 +61,14 @@ pub(crate) fn prompt(text: &str) {
 }
 
 /// Prints and logs an error.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn print_error(text: &str) {
     tracing::error!("{text}");
     print(text);
 }
 
 /// Prints and logs an error with its causes.
 pub(crate) fn failure(error: &anyhow::Error) {
-    complain(&format!("testbed: {error:#}"));
+    print_error(&format!("testbed: {error:#}"));
 }
 
 /// Prints a result on stdout. A closed pipe (`testbed report … | head`) is ignored.

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::{Backend, BackendFactory};
 use crate::host_info;
 use crate::log;
-use crate::output::{complain, say};
+use crate::output::{print_error, print_status};
 use crate::placement::Placement;
 use crate::scenario::plan;
 use crate::store::manifest::{ConditionControl, Manifest, RunStatus, SHAPED_DIRECTION, notes};
@@ -63,8 +63,8 @@ pub(crate) async fn run(
     directory.write_manifest(&manifest)?;
     log::write_to(&directory.logs())?;
     let coordinator = Coordinator::new(&request, directory, &cells, manifest, prior, stop.child_token());
-    say(&format!("run {}: {} cells", request.run_id, coordinator.left()));
-    say(&format!("backend {backend}"));
+    print_status(&format!("run {}: {} cells", request.run_id, coordinator.left()));
+    print_status(&format!("backend {backend}"));
     tracing::debug!("{}", request.backend_reason);
 
     let ran = tokio::select! {
@@ -85,7 +85,7 @@ pub(crate) async fn run(
     let has_operations = coordinator.rows().iter().any(|row| row.operations > 0);
     let end = match ran {
         ran if stop.is_cancelled() => {
-            ran.err().into_iter().for_each(|error| complain(&format!("{error:#}")));
+            ran.err().into_iter().for_each(|error| print_error(&format!("{error:#}")));
             Ok(RunEnd::Interrupted)
         }
         Ok(()) if coordinator.are_all_cells_reliable() && coordinator.orders_are_consistent() => Ok(RunEnd::Verified),
@@ -112,7 +112,7 @@ async fn run_environments(coordinator: &Coordinator<'_>, backends: Vec<Rc<dyn Ba
     coordinator.report_order_check();
     // The caller reports the one that is returned.
     let last = failures.pop();
-    failures.iter().for_each(|failure| complain(&format!("{failure:#}")));
+    failures.iter().for_each(|failure| print_error(&format!("{failure:#}")));
     last.map_or(Ok(()), Err)
 }
 

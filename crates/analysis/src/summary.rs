@@ -150,7 +150,7 @@ pub(crate) mod tests {
         let sample = Sample {
             client: "client-1".to_owned(),
             rtt_ms: (outcome == Outcome::Ok).then_some(latency_ms / 2.0),
-            ..Sample::tried(operation, outcome, latency_ms)
+            ..Sample::with_latency(operation, outcome, latency_ms)
         };
         SampleRow { labels, sample }
     }

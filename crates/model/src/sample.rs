@@ -147,7 +147,7 @@ pub struct Sample {
 impl Sample {
     /// Creates the sample of an operation that did not wait; all optional values are `None`.
     #[must_use]
-    pub fn tried(operation: &str, outcome: Outcome, latency_ms: f64) -> Self {
+    pub fn with_latency(operation: &str, outcome: Outcome, latency_ms: f64) -> Self {
         Self {
             client: String::new(),
             user: 0,

@@ -127,7 +127,7 @@ impl SwarmBackend {
             let created = self.docker_host.docker().create_service(service, None).await;
             let id = created.context("creating the service of clients")?.id.context("the service has no id")?;
             let Err(error) = self.wait_for_agents(spec, &id).await else { return Ok(()) };
-            self.docker_host.learn(&format!("{error:#}"), spec);
+            self.docker_host.record_missing(&format!("{error:#}"), spec);
             if self.docker_host.sysctls(spec) == sysctls {
                 return Err(error);
             }

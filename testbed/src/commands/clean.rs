@@ -8,7 +8,7 @@ use crate::backend::docker::DockerHost;
 use crate::backend::docker::stale::{self, CleanupReport};
 use crate::backend::runtime;
 use crate::host_info;
-use crate::output::{complain, result, say};
+use crate::output::{print_error, print_status, result};
 use crate::placement::DockerHosts;
 use crate::store::run_lock::{LockState, lock_state, remove_stale_directories};
 
@@ -31,7 +31,7 @@ pub(super) fn command(docker_hosts: &DockerHosts) -> anyhow::Result<ExitCode> {
         result(&format!("removed {what}"));
     }
     for what in &report.failures {
-        complain(&format!("not removed: {what}"));
+        print_error(&format!("not removed: {what}"));
     }
     Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -40,10 +40,10 @@ pub(super) fn command(docker_hosts: &DockerHosts) -> anyhow::Result<ExitCode> {
 pub(super) fn before_run(docker_hosts: &DockerHosts) -> anyhow::Result<()> {
     let report = runtime()?.block_on(clean_everything(docker_hosts, CleanupMode::Automatic));
     if !report.removed.is_empty() {
-        say(&format!("removed stale resources of killed runs: {}", report.removed.join(", ")));
+        print_status(&format!("removed stale resources of killed runs: {}", report.removed.join(", ")));
     }
     if !report.failures.is_empty() {
-        complain(&format!("not removed: {}", report.failures.join(", ")));
+        print_error(&format!("not removed: {}", report.failures.join(", ")));
     }
     Ok(())
 }
@@ -54,7 +54,7 @@ async fn clean_everything(docker_hosts: &DockerHosts, mode: CleanupMode) -> Clea
     let mut reachable = Vec::new();
     match docker::connect(None).await {
         Ok(docker_host) => reachable.push(docker_host),
-        Err(error) if mode == CleanupMode::Manual => say(&format!("not checked: {error:#}")),
+        Err(error) if mode == CleanupMode::Manual => print_status(&format!("not checked: {error:#}")),
         Err(_) => {}
     }
     for url in docker_hosts.all() {

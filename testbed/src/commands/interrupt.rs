@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::output::say;
+use crate::output::print_status;
 
 /// Exit code of the second signal.
 const EXIT_CODE: i32 = 130;
@@ -36,11 +36,11 @@ pub(super) fn listen() -> anyhow::Result<CancellationToken> {
                 None => {
                     first = Some(Instant::now());
                     cancelled.cancel();
-                    say("stopping: saving results and removing nodes (interrupt again to exit immediately)");
+                    print_status("stopping: saving results and removing nodes (interrupt again to exit immediately)");
                 }
                 Some(first) if first.elapsed() < DUPLICATE_WINDOW => {}
                 Some(_) => {
-                    say("exiting immediately; remove stale resources with `testbed clean`");
+                    print_status("exiting immediately; remove stale resources with `testbed clean`");
                     std::process::exit(EXIT_CODE);
                 }
             }

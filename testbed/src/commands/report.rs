@@ -8,7 +8,7 @@ use anyhow::Context;
 use console::Term;
 
 use crate::output;
-use crate::output::{result, say};
+use crate::output::{print_status, result};
 use crate::store::cell_row::CellRow;
 use crate::store::manifest::Manifest;
 use crate::store::run_directory::RunDirectory;
@@ -38,7 +38,7 @@ pub(super) fn report(directory: &RunDirectory, request: &ReportRequest) -> anyho
     let target = request.graphs.join(&manifest.run_id);
     save(&graphs, &target)?;
     print_table(&analysis, request.format);
-    say(&format!("graphs: {} ({} graphs, PNG and SVG)", target.display(), graphs.len()));
+    print_status(&format!("graphs: {} ({} graphs, PNG and SVG)", target.display(), graphs.len()));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use super::report::{ReportRequest, report};
 use super::{INTERRUPTED, NOT_ALL_VERIFIED, check, clean, dry_run, interrupt};
 use crate::backend::select::select_backend;
 use crate::cli::{RunArgs, ShownArgs};
-use crate::output::say;
+use crate::output::print_status;
 use crate::run::{FinishedRun, PreviousRun, RunEnd, RunRequest, run};
 use crate::store::manifest::Manifest;
 use crate::store::run_id::new_run_id;
@@ -74,12 +74,12 @@ fn conclude(finished: FinishedRun, shown: &ShownArgs) -> anyhow::Result<ExitCode
         report(&directory, &ReportRequest { graphs: shown.graphs.clone(), format: shown.format })?;
     }
     let path = directory.path().display();
-    say(&format!("results: {path}"));
+    print_status(&format!("results: {path}"));
     Ok(match end? {
         RunEnd::Verified => ExitCode::SUCCESS,
         RunEnd::NotAllVerified => ExitCode::from(NOT_ALL_VERIFIED),
         RunEnd::Interrupted => {
-            say(&format!("interrupted; to measure the missing cells: testbed run --resume {path}"));
+            print_status(&format!("interrupted; to measure the missing cells: testbed run --resume {path}"));
             ExitCode::from(INTERRUPTED)
         }
     })

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::DEVICE;
 use crate::emulator::{Emulator, EmulatorChoice, LinkCounters, ReadBack, shaper as shaper_emulator, tcset};
-use crate::output::{prompt, say};
+use crate::output::{print_status, prompt};
 
 /// An operator who sets conditions.
 pub(crate) struct ManualEmulator {
@@ -120,7 +120,7 @@ impl Emulator for ManualEmulator {
 
     async fn shut_down(&mut self) -> anyhow::Result<()> {
         if self.current != Some(Condition::BASELINE) {
-            say(&format!(
+            print_status(&format!(
                 "{} may still have the last condition: remove it with tcdel {DEVICE} --all or shaper clear",
                 self.host
             ));

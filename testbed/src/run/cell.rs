@@ -138,7 +138,7 @@ impl Measurement<'_> {
         let elapsed = start.elapsed();
         tracing::debug!("cell {}: clients worked for {:.3} s", self.cell.id, elapsed.as_secs_f64());
         self.row.duration_s = elapsed.as_secs_f64();
-        let mut cpu = if environment.is_local { watch.seen() } else { CpuUse::default() };
+        let mut cpu = if environment.is_local { watch.usage() } else { CpuUse::default() };
         if let (Some(before), Some(after)) = (cpu_before, environment.server_cpu_time().await) {
             cpu.server_percent = Some(after.saturating_sub(before).as_secs_f64() / elapsed.as_secs_f64() * 100.0);
         }

@@ -126,7 +126,7 @@ mod tests {
     }
 
     fn line(row: &CellRow, cell: &Cell) -> String {
-        let sample = |latency| Sample::tried("login", Outcome::Ok, latency);
+        let sample = |latency| Sample::with_latency("login", Outcome::Ok, latency);
         let warm_up = Sample { phase: Phase::WarmUp, ..sample(90_000.0) };
         cell_line(row, &cell.condition, &[sample(1.06), sample(1.06), sample(1023.4), warm_up], false)
     }

@@ -57,7 +57,7 @@ impl<'r> Coordinator<'r> {
         for index in rows.keys() {
             let rows = prior_samples.iter().filter(|row| row.labels.cell == cells[*index].id);
             let of_cell: Vec<Sample> = rows.map(|row| row.sample.clone()).collect();
-            stopping_rule.learn(&cells[*index], &of_cell);
+            stopping_rule.add_samples(&cells[*index], &of_cell);
         }
         let pending: VecDeque<usize> =
             plan::order(cells, request.seed).into_iter().filter(|index| !rows.contains_key(index)).collect();
@@ -84,7 +84,7 @@ impl<'r> Coordinator<'r> {
     pub(crate) fn take_cell(&self) -> Option<&'r Cell> {
         loop {
             let cell = &self.cells[self.pending.borrow_mut().pop_front()?];
-            if !self.stopping_rule.borrow().is_enough(cell) {
+            if !self.stopping_rule.borrow().is_precise(cell) {
                 return Some(cell);
             }
             self.progress.skip();
@@ -94,8 +94,8 @@ impl<'r> Coordinator<'r> {
     }
 
     /// Gives the samples of a repetition to the stopping rule.
-    pub(crate) fn learn(&self, cell: &Cell, samples: &[Sample]) {
-        self.stopping_rule.borrow_mut().learn(cell, samples);
+    pub(crate) fn add_samples(&self, cell: &Cell, samples: &[Sample]) {
+        self.stopping_rule.borrow_mut().add_samples(cell, samples);
     }
 
     /// Adds the row of a cell and rewrites `cells.csv`.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::backend::{Backend, EnvironmentSpec, Node};
 use crate::emulator::EmulatorChoice;
-use crate::output::{complain, say};
+use crate::output::{print_error, print_status};
 use crate::run::admission::Permit;
 use crate::run::cell::measure;
 use crate::run::cell_context::CellContext;
@@ -82,7 +82,7 @@ pub(super) async fn run_environment(
     let removed = backend.down().await.context("removing the nodes (`testbed clean` tries again)");
     if let (Err(error), Err(_)) = (&removed, &worked) {
         // The error returned below came first.
-        complain(&format!("{error:#}"));
+        print_error(&format!("{error:#}"));
     }
     if removed.is_ok() {
         tracing::debug!("environment {number}: all nodes removed");
@@ -131,7 +131,7 @@ async fn work(
             StartDecision::DoNotStart
         };
         if !environment.is_local && coordinator.request.jobs != Jobs::default() {
-            say(SEQUENTIAL_NOTE);
+            print_status(SEQUENTIAL_NOTE);
             coordinator.change(|manifest| manifest.note(Some(SEQUENTIAL_NOTE)));
         }
         first.send_replace(Some(decision));
@@ -179,14 +179,14 @@ fn record_first(
     spec: &EnvironmentSpec,
     baseline: BaselineLink,
 ) -> anyhow::Result<()> {
-    say(&format!("emulator {}", environment.emulator.name()));
+    print_status(&format!("emulator {}", environment.emulator.name()));
     tracing::debug!("{}", environment.emulator_reason);
     let is_per_packet = |cell: &Cell| cell.condition.rate.is_some() || cell.condition.loss.fraction() > 0.0;
     let needs_gso_note = environment.emulator.treats_gso_as_one_packet()
         && coordinator.request.scenario.server.offloads == Offloads::On
         && coordinator.cells.iter().any(is_per_packet);
     if needs_gso_note {
-        say(GSO_NOTE);
+        print_status(GSO_NOTE);
     }
     coordinator.write(|manifest| {
         environment.emulator.name().clone_into(&mut manifest.emulator);
@@ -222,7 +222,7 @@ async fn measure_cell(
     coordinator.progress.end(&result.row, &result.samples);
     let failed = result.row.verdict == Verdict::Failed;
     if matches!(result.row.verdict, Verdict::Verified | Verdict::Unverified) {
-        coordinator.learn(cell, &result.samples);
+        coordinator.add_samples(cell, &result.samples);
     }
     coordinator.add_row(cell, result.row)?;
     if coordinator.stop.is_cancelled() {

@@ -12,7 +12,7 @@ use model::Condition;
 use model::sample::Sample;
 
 use crate::output;
-use crate::output::{Verbosity, say, say_coloured};
+use crate::output::{Verbosity, print_status, print_status_coloured};
 use crate::run::cell_line::cell_line;
 use crate::run::live_counts::{ClientCounts, LiveCounts};
 use crate::store::cell_row::CellRow;
@@ -69,7 +69,7 @@ impl Progress {
 
     /// Prints a line above the bar.
     pub(crate) fn line(&self, text: &str) {
-        say(text);
+        print_status(text);
     }
 
     /// Shows that a cell has started.
@@ -94,7 +94,7 @@ impl Progress {
         let count = format!("{}/{}", self.done.get(), self.cells.get());
         let line = |is_coloured| format!("{count} {}", cell_line(row, &cell.condition, samples, is_coloured));
         self.draw();
-        say_coloured(&line(false), &line(true));
+        print_status_coloured(&line(false), &line(true));
     }
 
     /// Removes the bar.

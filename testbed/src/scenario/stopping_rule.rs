@@ -24,7 +24,7 @@ impl StoppingRule {
     }
 
     /// Adds the samples of a cell, which is a further repetition of its condition.
-    pub(crate) fn learn(&mut self, cell: &Cell, samples: &[Sample]) {
+    pub(crate) fn add_samples(&mut self, cell: &Cell, samples: &[Sample]) {
         let Some(until) = self.until else { return };
         let repetitions = self.repetitions.entry(condition_of(cell)).or_default();
         repetitions.add(&cell.id, samples);
@@ -34,7 +34,7 @@ impl StoppingRule {
     }
 
     /// Returns whether the cell's condition is precise enough without this cell.
-    pub(crate) fn is_enough(&self, cell: &Cell) -> bool {
+    pub(crate) fn is_precise(&self, cell: &Cell) -> bool {
         let width = self.half_widths.get(&condition_of(cell));
         self.until.zip(width).is_some_and(|(until, width)| *width <= until.max_relative_half_width())
     }
@@ -55,7 +55,7 @@ mod tests {
 
     fn repetition(median: f64) -> Vec<Sample> {
         let latency = |index: u32| median + f64::from(index % 11) / 100.0;
-        let sample = |index| Sample::tried("login", Outcome::Ok, latency(index));
+        let sample = |index| Sample::with_latency("login", Outcome::Ok, latency(index));
         (0..60).map(sample).collect()
     }
 
@@ -66,13 +66,13 @@ mod tests {
         let (steady, wild) = (of("50ms"), of("100ms"));
         let mut rule = StoppingRule::new(Some("ci=5%".parse().unwrap()), 1);
         for (number, (one, other)) in steady.iter().zip(&wild).enumerate().take(6) {
-            assert_eq!(rule.is_enough(one), number >= 5, "after {number} repetitions");
-            rule.learn(one, &repetition(10.0 + number as f64 / 50.0));
-            rule.learn(other, &repetition(10.0 * (1.0 + number as f64)));
+            assert_eq!(rule.is_precise(one), number >= 5, "after {number} repetitions");
+            rule.add_samples(one, &repetition(10.0 + number as f64 / 50.0));
+            rule.add_samples(other, &repetition(10.0 * (1.0 + number as f64)));
         }
-        assert!(rule.is_enough(steady[6]) && !rule.is_enough(wild[6]));
+        assert!(rule.is_precise(steady[6]) && !rule.is_precise(wild[6]));
         let mut without = StoppingRule::new(None, 1);
-        steady.iter().for_each(|cell| without.learn(cell, &repetition(10.0)));
-        assert!(!without.is_enough(steady[9]) && without.repetitions.is_empty());
+        steady.iter().for_each(|cell| without.add_samples(cell, &repetition(10.0)));
+        assert!(!without.is_precise(steady[9]) && without.repetitions.is_empty());
     }
 }

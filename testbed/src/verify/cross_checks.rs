@@ -140,7 +140,7 @@ mod tests {
             connect_ms: connect,
             rtt_ms: Some(rtt),
             response_bytes: Some(100),
-            ..Sample::tried("login", Outcome::Ok, rtt)
+            ..Sample::with_latency("login", Outcome::Ok, rtt)
         };
         let requested = condition(r#"{"delay":"50ms"}"#);
         let delayed = [sample(Some(50.1), 50.4), sample(None, 49.9)];

@@ -54,7 +54,7 @@ mod tests {
     use crate::scenario::Scenario;
 
     fn samples(failed: usize, outcome: Outcome) -> Vec<Sample> {
-        let of = |outcome| move |_| Sample::tried("login", outcome, 1.0);
+        let of = |outcome| move |_| Sample::with_latency("login", outcome, 1.0);
         (0..failed).map(of(outcome)).chain((failed..1_000).map(of(Outcome::Ok))).collect()
     }
 

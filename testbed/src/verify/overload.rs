@@ -59,7 +59,7 @@ impl CpuWatch {
     }
 
     /// Returns the CPU load from the first reading until now.
-    pub(crate) fn seen(&self) -> CpuUse {
+    pub(crate) fn usage(&self) -> CpuUse {
         self.load_until(CpuTicks::now())
     }
 
@@ -177,8 +177,8 @@ mod tests {
         let mut watch = CpuWatch { first: CpuTicks::now(), ..CpuWatch::default() };
         assert!(watch.first.is_some());
         // If no tick has passed yet, the load is not known.
-        assert!(watch.seen().host_percent.is_none_or(|percent| (0.0..=100.0).contains(&percent)));
+        assert!(watch.usage().host_percent.is_none_or(|percent| (0.0..=100.0).contains(&percent)));
         watch.first = None;
-        assert_eq!(watch.seen(), CpuUse::default());
+        assert_eq!(watch.usage(), CpuUse::default());
     }
 }

@@ -153,7 +153,7 @@ mod tests {
             server_ms: Some(server_ms),
             server_queue_ms: Some(queue_ms),
             server_database_ms: Some(database_ms),
-            ..Sample::tried("login", Outcome::Ok, 200.0 + server_ms)
+            ..Sample::with_latency("login", Outcome::Ok, 200.0 + server_ms)
         }
     }
 

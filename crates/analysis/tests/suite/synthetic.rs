@@ -179,7 +179,7 @@ fn sample(random: &mut ChaCha8Rng, link: Link, (level, sequence): (f64, u64)) ->
         server_tcp_retransmits: connected.then_some(2 * effects.retransmits.0 + effects.retransmits.1),
         request_bytes: Some(120),
         response_bytes: ok.then_some(bytes as u64),
-        ..Sample::tried(operation, outcome, service_ms)
+        ..Sample::with_latency(operation, outcome, service_ms)
     }
 }
 

@@ -163,7 +163,7 @@ impl DockerHost {
             publish.inspect(|shop| specs::publish(&mut body, shop));
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             let Err(error) = self.create_and_start(&name, options, body).await else { return Ok(()) };
-            self.learn(&error.to_string(), spec);
+            self.record_missing(&error.to_string(), spec);
             // Compared with the features before the attempt, because another node's attempt may have added some.
             let is_retry_useful = *self.unsupported.borrow() != unsupported;
             if !is_retry_useful {
@@ -185,7 +185,7 @@ impl DockerHost {
     }
 
     /// Records missing features that an error at a node's start mentions.
-    pub(in crate::backend) fn learn(&self, error: &str, spec: &EnvironmentSpec) {
+    pub(in crate::backend) fn record_missing(&self, error: &str, spec: &EnvironmentSpec) {
         self.unsupported.borrow_mut().record_missing(error, spec);
     }
 

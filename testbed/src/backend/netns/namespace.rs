@@ -71,7 +71,7 @@ pub(crate) fn try_namespace_if_requested(arguments: &[OsString]) -> Option<ExitC
     Some(match enter_namespace() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            crate::output::say(&format!("{error:#}"));
+            crate::output::print_status(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     })
