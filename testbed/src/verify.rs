@@ -10,3 +10,4 @@ pub(crate) mod operation_checks;
 pub(crate) mod overload;
 pub(crate) mod probe_plan;
 pub(crate) mod stall;
+mod train;

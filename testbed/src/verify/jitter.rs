@@ -9,7 +9,7 @@ use std::time::Duration;
 use analysis::{Sorted, mean, percentile};
 use model::{Condition, Delay};
 
-use crate::verify::probe_plan::{MAX_PROBE_US, Train, milliseconds};
+use crate::verify::train::{MAX_PROBE_US, Train, milliseconds};
 
 /// Replies that the probe aims for.
 const ECHOES: f64 = 100.0;

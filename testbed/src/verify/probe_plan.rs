@@ -3,11 +3,13 @@
 //! Echo requests go from a client to the server's kernel, whose replies pass the emulator. `docs/measuring.md`
 //! documents the tolerances below.
 
-use model::{Condition, Delay};
+use model::Condition;
 
 use crate::verify::binomial::LOSS_SIGNIFICANCE;
 pub(crate) use crate::verify::binomial::is_plausible;
 pub(crate) use crate::verify::jitter::Spread;
+pub(crate) use crate::verify::train::Train;
+use crate::verify::train::{MAX_PROBE_US, milliseconds};
 
 /// Tolerance of the delay, milliseconds, but at most half of the requested delay …
 const DELAY_TOLERANCE_MS: f64 = 1.0;
@@ -18,8 +20,6 @@ const RATE_TOLERANCE_SHARE: f64 = 0.05;
 
 /// Echo requests for a condition without loss.
 const MIN_ECHOES: u32 = 100;
-/// Maximum duration of the small echoes, on a low-rate link. What they cannot measure in it is a mismatch.
-pub(super) const MAX_PROBE_US: u64 = 60_000_000;
 /// Maximum of echo requests that count losses.
 const MAX_ECHOES: u32 = 8_000;
 /// Expected losses that make zero losses sufficiently improbable (e^-8 = 0.0003).
@@ -55,15 +55,6 @@ pub(crate) struct ProbePlan {
     pub(crate) burst: Option<u32>,
     /// Time to wait for replies after the last packet, milliseconds.
     pub(crate) reply_timeout_ms: u64,
-}
-
-/// Small echo requests at even intervals.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Train {
-    /// Number of requests.
-    pub(crate) echoes: u32,
-    /// Interval between two requests, microseconds.
-    pub(crate) interval_us: u64,
 }
 
 impl ProbePlan {
@@ -197,10 +188,6 @@ pub(crate) fn proxy_mismatch(requested: &Condition, baseline_rtt_ms: f64, measur
         "path: TCP handshake took {handshake_ms:.2} ms, the link needs at least {link_ms:.2} ms: a proxy terminates \
          connections before the link (Docker's userland proxy?)"
     ))
-}
-
-pub(super) fn milliseconds(delay: Delay) -> f64 {
-    delay.as_duration().as_secs_f64() * 1_000.0
 }
 
 #[cfg(test)]
