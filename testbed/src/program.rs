@@ -9,9 +9,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use nix::sys::prctl::set_name;
+use strum::{EnumString, IntoStaticStr};
 
 /// A program that runs in nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, EnumString)]
+#[strum(serialize_all = "kebab-case")]
 pub(crate) enum Program {
     /// The shop.
     ShopServer,
@@ -20,6 +22,7 @@ pub(crate) enum Program {
     /// The link emulator.
     Shaper,
     /// The agent: runs programs in nodes on other hosts.
+    #[strum(serialize = "testbed-agent")]
     Agent,
 }
 
@@ -29,18 +32,7 @@ const PROGRAM_ARGUMENT: &str = "program";
 impl Program {
     /// Returns the name of the binary.
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Program::ShopServer => "shop-server",
-            Program::ShopClient => "shop-client",
-            Program::Shaper => "shaper",
-            Program::Agent => "testbed-agent",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        [Program::ShopServer, Program::ShopClient, Program::Shaper, Program::Agent]
-            .into_iter()
-            .find(|program| program.name() == name)
+        self.into()
     }
 
     fn main_from(self, arguments: Vec<OsString>) -> ExitCode {
@@ -66,7 +58,7 @@ pub(crate) fn run_if_requested(arguments: &[OsString]) -> Option<ExitCode> {
 
 /// Returns the program and its arguments, starting with its name: `shop-server …`, or `testbed program shop-server …`.
 fn requested_program(arguments: &[OsString]) -> Option<(Program, &[OsString])> {
-    let named = |path: &OsString| Program::named(Path::new(path).file_name()?.to_str()?);
+    let named = |path: &OsString| -> Option<Program> { Path::new(path).file_name()?.to_str()?.parse().ok() };
     if let Some(program) = arguments.first().and_then(named) {
         return Some((program, arguments));
     }

@@ -35,7 +35,7 @@ use crate::placement::Placement;
 use crate::scenario::plan;
 use crate::store::manifest::{ConditionControl, Manifest, RunStatus, SHAPED_DIRECTION, notes};
 use crate::store::run_directory::RunDirectory;
-use crate::store::run_id::UtcTime;
+use crate::store::run_id::utc_now;
 use coordinator::Coordinator;
 use model::Cell;
 pub(crate) use request::{FinishedRun, RunEnd, RunRequest};
@@ -73,7 +73,7 @@ pub(crate) async fn run(
     };
     coordinator.progress.finish();
     coordinator.write(|manifest| {
-        manifest.ended = Some(UtcTime::now().to_string());
+        manifest.ended = Some(utc_now());
         manifest.status = match &ran {
             _ if stop.is_cancelled() => RunStatus::Interrupted,
             Ok(()) => RunStatus::Completed,
@@ -125,7 +125,7 @@ async fn first_manifest(backend: &dyn Backend, request: &RunRequest, cells: &[Ce
         run_id: request.run_id.clone(),
         status: RunStatus::Incomplete,
         failure: None,
-        started: UtcTime::now().to_string(),
+        started: utc_now(),
         ended: None,
         testbed_version: protocol::VERSION.to_owned(),
         programs_version: None,

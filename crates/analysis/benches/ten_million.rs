@@ -95,7 +95,7 @@ fn analyse(file: File, cells: Vec<CellInfo>) -> Result<(), Box<dyn Error>> {
     let analysis = Analysis::new(dataset, 1);
     stage("analysis");
     let rows = (analysis.summary().len(), analysis.intervals().len(), analysis.breakdown().len());
-    let tables: usize = Format::ALL.into_iter().map(|format| analysis.table(format, None).len()).sum();
+    let tables: usize = Format::ALL.iter().copied().map(|format| analysis.table(format, None).len()).sum();
     stage(&format!("tables ({rows:?} rows, {tables} bytes)"));
     let title = RunTitle { run_id: "20261126-031154-9f7e".to_owned(), line: "benchmark".to_owned() };
     let graphs = analysis.graphs(&title)?;

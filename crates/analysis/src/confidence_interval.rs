@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_interval_contains_the_estimate_and_fewer_than_five_repetitions_have_none() {
-        for statistic in Statistic::ALL {
+        for &statistic in Statistic::ALL {
             let got = estimate(&shifted(5), statistic);
             let (value, interval) = (got.value.unwrap(), got.interval.unwrap());
             assert!(interval.low < value && value < interval.high, "{statistic}: {got:?}");

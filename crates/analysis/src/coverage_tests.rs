@@ -78,7 +78,8 @@ fn estimates(repetitions: &[&Repetition], random: &mut Random) -> [Estimate; 5] 
     let each: Vec<&Sorted> = repetitions.iter().map(|one| &one.latency_ms).collect();
     let pooled = Sorted::new(joined(&each));
     let counts: Vec<OutcomeCounts> = repetitions.iter().map(|one| one.counts).collect();
-    let [p50, p95, p99, mean] = Statistic::ALL.map(|statistic| Estimate::of(&pooled, &each, statistic, random));
+    let [p50, p95, p99, mean] = [Statistic::P50, Statistic::P95, Statistic::P99, Statistic::Mean]
+        .map(|statistic| Estimate::of(&pooled, &each, statistic, random));
     [p50, p95, p99, mean, Estimate::error_percent(&counts, random)]
 }
 

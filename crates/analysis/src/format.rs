@@ -1,10 +1,10 @@
 //! The output formats of a table.
 
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// Output format of a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Display, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = invalid_format)]
 pub enum Format {
     /// Aligned columns for a terminal.
     #[default]
@@ -19,35 +19,11 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 4] = [Format::Table, Format::Markdown, Format::Csv, Format::Json];
-
-    /// Returns the name used on the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Format::Table => "table",
-            Format::Markdown => "markdown",
-            Format::Csv => "csv",
-            Format::Json => "json",
-        }
-    }
+    pub const ALL: &[Format] = Self::VARIANTS;
 }
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Format::ALL
-            .into_iter()
-            .find(|format| format.as_str() == text)
-            .ok_or_else(|| format!("invalid format '{text}': expected table, markdown, csv or json"))
-    }
+fn invalid_format(text: &str) -> String {
+    format!("invalid format '{text}': expected table, markdown, csv or json")
 }
 
 #[cfg(test)]
@@ -56,7 +32,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for format in Format::ALL {
+        for &format in Format::ALL {
             assert_eq!(format.to_string().parse(), Ok(format));
         }
         assert!("yaml".parse::<Format>().unwrap_err().contains("'yaml'"));

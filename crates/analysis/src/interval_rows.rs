@@ -53,8 +53,8 @@ fn rows_of(pooled: &PooledStatistics) -> Vec<IntervalRow> {
             rows.push(row(names, estimate));
         };
         for metric in Metric::ESTIMATED {
-            for statistic in Statistic::ALL {
-                add(metric.as_str(), statistic.as_str(), "ms", statistics.estimate(metric, statistic));
+            for &statistic in Statistic::ALL {
+                add(metric.name(), statistic.name(), "ms", statistics.estimate(metric, statistic));
             }
         }
         add("errors", "rate", "percent", &statistics.error_percent);

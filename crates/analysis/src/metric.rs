@@ -1,7 +1,10 @@
 //! The durations of an operation that statistics are computed from.
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// A duration of a successful operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "lowercase")]
 pub(crate) enum Metric {
     /// Intended start to decoded response.
     Latency,
@@ -17,21 +20,14 @@ pub(crate) enum Metric {
 
 impl Metric {
     /// All metrics.
-    pub(crate) const ALL: [Metric; 5] =
-        [Metric::Latency, Metric::Rtt, Metric::Service, Metric::Server, Metric::Connect];
-
-    /// Metrics with confidence intervals, the first of [`Metric::ALL`].
-    pub(crate) const ESTIMATED: [Metric; 3] = [Metric::Latency, Metric::Rtt, Metric::Service];
+    pub(crate) const ALL: &[Metric] = Self::VARIANTS;
 
     /// Returns the name used in tables.
     #[must_use]
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Metric::Latency => "latency",
-            Metric::Rtt => "rtt",
-            Metric::Service => "service",
-            Metric::Server => "server",
-            Metric::Connect => "connect",
-        }
+    pub(crate) fn name(self) -> &'static str {
+        self.into()
     }
+
+    /// Metrics with confidence intervals, the first of [`Metric::ALL`].
+    pub(crate) const ESTIMATED: [Metric; 3] = [Metric::Latency, Metric::Rtt, Metric::Service];
 }

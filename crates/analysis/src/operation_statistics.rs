@@ -29,7 +29,7 @@ impl OperationStatistics {
     pub(crate) fn new(pooled: &Measures, cells: &[&Measures], random: impl Fn(&[&str]) -> Random) -> Self {
         let estimate = |metric: Metric, statistic: Statistic| {
             let each: Vec<_> = cells.iter().map(|measures| measures.of(metric)).collect();
-            let mut random = random(&[metric.as_str(), statistic.as_str()]);
+            let mut random = random(&[metric.name(), statistic.name()]);
             Estimate::of(pooled.of(metric), &each, statistic, &mut random)
         };
         let counts: Vec<OutcomeCounts> = cells.iter().map(|measures| measures.counts).collect();
@@ -38,7 +38,8 @@ impl OperationStatistics {
             error_percent: Estimate::error_percent(&counts, &mut random(&["errors"])),
             breakdown: Breakdown::of(pooled.of(Metric::Latency)),
             n: Metric::ESTIMATED.map(|metric| pooled.of(metric).len()),
-            estimates: Metric::ESTIMATED.map(|metric| Statistic::ALL.map(|statistic| estimate(metric, statistic))),
+            estimates: Metric::ESTIMATED
+                .map(|metric| std::array::from_fn(|index| estimate(metric, Statistic::ALL[index]))),
         }
     }
 

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn everything_but_ok_is_an_error() {
-        let counts: OutcomeCounts = Outcome::ALL.into_iter().chain([Outcome::Ok, Outcome::Timeout]).collect();
+        let counts: OutcomeCounts = Outcome::ALL.iter().copied().chain([Outcome::Ok, Outcome::Timeout]).collect();
         assert_eq!((counts.total(), counts.of(Outcome::Ok), counts.errors()), (8, 2, 6));
         assert_eq!(counts.percent_of(Outcome::Timeout), Some(25.0));
         assert_eq!(counts.error_percent(), Some(75.0));
@@ -79,12 +79,11 @@ mod tests {
 
     #[test]
     fn each_outcome_has_its_own_count() {
-        for outcome in Outcome::ALL {
+        for &outcome in Outcome::ALL {
             let counts: OutcomeCounts = [outcome].into_iter().collect();
-            assert_eq!(
-                Outcome::ALL.map(|other| counts.of(other)),
-                Outcome::ALL.map(|other| u64::from(other == outcome))
-            );
+            for &other in Outcome::ALL {
+                assert_eq!(counts.of(other), u64::from(other == outcome));
+            }
         }
     }
 

@@ -18,7 +18,7 @@ impl PooledCondition {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             PooledCondition::Baseline => BASELINE,
-            PooledCondition::Value(parameter, _) => parameter.as_str(),
+            PooledCondition::Value(parameter, _) => parameter.name(),
         }
     }
 

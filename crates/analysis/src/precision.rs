@@ -28,7 +28,7 @@ impl Precision {
     pub fn relative_half_width(&self, statistic: Statistic, seed: u64) -> Option<f64> {
         let repetitions: Vec<&Sorted> = self.repetitions.values().collect();
         let pooled = Sorted::merged(self.repetitions.values());
-        let mut random = Random::new(seed, &["precision", statistic.as_str()]);
+        let mut random = Random::new(seed, &["precision", statistic.name()]);
         Estimate::of(&pooled, &repetitions, statistic, &mut random).relative_half_width()
     }
 }

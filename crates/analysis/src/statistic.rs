@@ -1,10 +1,12 @@
 //! The statistics of durations, and the minimum number of samples of each.
 
-use std::fmt;
-use std::str::FromStr;
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// A statistic of durations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Display, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "lowercase", parse_err_ty = String, parse_err_fn = invalid_statistic)]
 pub enum Statistic {
     /// Median.
     P50,
@@ -18,17 +20,12 @@ pub enum Statistic {
 
 impl Statistic {
     /// All statistics.
-    pub const ALL: [Statistic; 4] = [Statistic::P50, Statistic::P95, Statistic::P99, Statistic::Mean];
+    pub const ALL: &[Statistic] = Self::VARIANTS;
 
     /// Returns the name used in tables and on the command line.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Statistic::P50 => "p50",
-            Statistic::P95 => "p95",
-            Statistic::P99 => "p99",
-            Statistic::Mean => "mean",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// Returns the fraction of the values that are at most this statistic; `None` for the mean.
@@ -68,25 +65,12 @@ impl Statistic {
 /// Returns the statistics that `n` samples leave undersampled, separated by spaces (`p95 p99`); empty without samples.
 pub(crate) fn undersampled(n: usize) -> String {
     let names: Vec<&str> =
-        Statistic::ALL.into_iter().filter(|one| one.is_undersampled(n)).map(Statistic::as_str).collect();
+        Statistic::ALL.iter().copied().filter(|one| one.is_undersampled(n)).map(Statistic::name).collect();
     if n == 0 { String::new() } else { names.join(" ") }
 }
 
-impl fmt::Display for Statistic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Statistic {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Statistic::ALL
-            .into_iter()
-            .find(|statistic| statistic.as_str() == text)
-            .ok_or_else(|| format!("invalid statistic '{text}': expected p50, p95, p99 or mean"))
-    }
+fn invalid_statistic(text: &str) -> String {
+    format!("invalid statistic '{text}': expected p50, p95, p99 or mean")
 }
 
 #[cfg(test)]
@@ -95,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_percentile_needs_ten_values_beyond_it() {
-        for statistic in Statistic::ALL {
+        for &statistic in Statistic::ALL {
             let Some(q) = statistic.quantile() else { continue };
             let beyond = statistic.min_samples() as f64 * (1.0 - q);
             assert!((beyond - 10.0).abs() < 1e-9, "{statistic}: {beyond}");
@@ -105,7 +89,7 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for statistic in Statistic::ALL {
+        for &statistic in Statistic::ALL {
             assert_eq!(statistic.to_string().parse(), Ok(statistic));
         }
         assert!("p90".parse::<Statistic>().unwrap_err().contains("'p90'"));

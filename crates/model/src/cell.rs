@@ -1,14 +1,14 @@
 //! The cell of a run, with its condition and seeds.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, IntoStaticStr};
 
 use crate::condition::Condition;
 
 /// Parameter of the link that differs between the cells of a sweep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Display, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SweptParameter {
     /// Share of packets lost.
     Loss,
@@ -23,19 +23,8 @@ pub enum SweptParameter {
 impl SweptParameter {
     /// Returns its name in CSV files and file names.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SweptParameter::Loss => "loss",
-            SweptParameter::Delay => "delay",
-            SweptParameter::Rate => "rate",
-            SweptParameter::Combined => "combined",
-        }
-    }
-}
-
-impl fmt::Display for SweptParameter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

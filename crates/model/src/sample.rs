@@ -3,10 +3,8 @@
 //! The columns of both are defined only here. The client writes samples, the driver adds the labels of the cell, and the
 //! analysis reads the rows.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::cell::{Cell, SweptParameter};
 
@@ -180,8 +178,9 @@ impl Sample {
 }
 
 /// Phase of a cell, which contains the operations whose intended start is in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, EnumString, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = invalid_phase)]
 pub enum Phase {
     /// Before the measurement window: recorded, but excluded from statistics.
     WarmUp,
@@ -189,31 +188,29 @@ pub enum Phase {
     Measured,
 }
 
-impl Phase {
-    /// Returns its name in the CSV.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Phase::WarmUp => "warm_up",
-            Phase::Measured => "measured",
-        }
-    }
-}
-
-impl FromStr for Phase {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Phase::WarmUp, Phase::Measured]
-            .into_iter()
-            .find(|phase| phase.as_str() == text)
-            .ok_or_else(|| format!("invalid phase '{text}': expected warm_up or measured"))
-    }
+fn invalid_phase(text: &str) -> String {
+    format!("invalid phase '{text}': expected {}", names(Phase::VARIANTS))
 }
 
 /// Result of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    EnumString,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", parse_err_ty = String, parse_err_fn = invalid_outcome)]
 pub enum Outcome {
     /// The shop executed the request.
     Ok,
@@ -231,35 +228,15 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes.
-    pub const ALL: [Outcome; 6] =
-        [Outcome::Ok, Outcome::Refused, Outcome::Timeout, Outcome::ConnectFailed, Outcome::Reset, Outcome::Protocol];
-
-    /// Returns its name in the CSV.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Ok => "ok",
-            Outcome::Refused => "refused",
-            Outcome::Timeout => "timeout",
-            Outcome::ConnectFailed => "connect_failed",
-            Outcome::Reset => "reset",
-            Outcome::Protocol => "protocol",
-        }
-    }
+    pub const ALL: &[Outcome] = Self::VARIANTS;
 }
 
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+fn invalid_outcome(text: &str) -> String {
+    format!("invalid outcome '{text}': expected {}", names(Outcome::VARIANTS))
 }
 
-impl FromStr for Outcome {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == text).ok_or_else(|| {
-            format!("invalid outcome '{text}': expected ok, refused, timeout, connect_failed, reset or protocol")
-        })
-    }
+/// Returns the names of all variants: `warm_up or measured`.
+fn names<T: Copy + Into<&'static str>>(variants: &[T]) -> String {
+    let names: Vec<&str> = variants.iter().map(|variant| (*variant).into()).collect();
+    names.join(" or ")
 }

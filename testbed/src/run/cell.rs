@@ -16,7 +16,7 @@ use crate::run::live_counts::LiveCounts;
 use crate::run::progress::Progress;
 use crate::run::server_trace;
 use crate::store::cell_row::{CellRow, Verdict};
-use crate::store::run_id::UtcTime;
+use crate::store::run_id::utc_now;
 use crate::verify::overload::{CpuUse, CpuWatch};
 use crate::verify::probe_plan::ProbePlan;
 use crate::verify::{cross_checks, operation_checks, stall};
@@ -123,7 +123,7 @@ impl Measurement<'_> {
     async fn run_workload(&mut self, group: &mut ClientGroup) -> anyhow::Result<()> {
         let environment = &*self.environment;
         let cpu_before = environment.server_cpu_time().await;
-        self.row.started = UtcTime::now().to_string();
+        self.row.started = utc_now();
         let start = Instant::now();
         group.go().await.context("starting the workload")?;
         self.run.permit.working();

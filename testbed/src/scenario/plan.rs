@@ -15,7 +15,7 @@ pub(crate) fn cells(scenario: &Scenario, seed: u64) -> Vec<Cell> {
     for repetition in 1..=scenario.repetitions() {
         for (swept_parameter, value, magnitude, condition) in &conditions {
             cells.push(Cell {
-                id: format!("{}-{value}-r{repetition}", swept_parameter.as_str()),
+                id: format!("{}-{value}-r{repetition}", swept_parameter.name()),
                 swept_parameter: *swept_parameter,
                 value: value.clone(),
                 magnitude: *magnitude,

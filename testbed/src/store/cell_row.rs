@@ -100,7 +100,7 @@ impl CellRow {
     pub(crate) fn new(cell: &Cell, baseline_rtt_ms: f64) -> Self {
         Self {
             cell: cell.id.clone(),
-            condition: cell.swept_parameter.as_str().to_owned(),
+            condition: cell.swept_parameter.name().to_owned(),
             value: cell.value.clone(),
             magnitude: cell.magnitude,
             repetition: cell.repetition,

@@ -153,7 +153,7 @@ fn overall(run: &RunStatistics, sweep: &Sweep, metric: Metric, y_name: &str) -> 
 
 /// Returns the name of a statistic, with its minimum number of samples if a value is undersampled.
 fn series_name(statistic: Statistic, mut n: impl Iterator<Item = usize>) -> String {
-    let name = if statistic == Statistic::P50 { "median" } else { statistic.as_str() };
+    let name = if statistic == Statistic::P50 { "median" } else { statistic.name() };
     let undersampled = n.any(|n| n > 0 && statistic.is_undersampled(n));
     if undersampled { format!("{name} (where n ≥ {})", statistic.min_samples()) } else { name.to_owned() }
 }

@@ -38,7 +38,7 @@ impl ErrorChart {
     /// Returns the outcomes of the failed operations.
     fn failures(&self) -> impl Iterator<Item = Outcome> {
         let occurred = |outcome: &Outcome| self.counts.iter().any(|counts| counts.of(*outcome) > 0);
-        Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Ok).filter(occurred)
+        Outcome::ALL.iter().copied().filter(|outcome| *outcome != Outcome::Ok).filter(occurred)
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -74,7 +74,7 @@ fn bar_half_width(plot: &Plot) -> f64 {
 fn draw_bar(scene: &mut Scene, plot: &Plot, index: usize, counts: &OutcomeCounts) {
     let (x, half) = (plot.category(index), bar_half_width(plot));
     let mut below = 0.0;
-    for outcome in Outcome::ALL.into_iter().filter(|outcome| *outcome != Outcome::Ok) {
+    for outcome in Outcome::ALL.iter().copied().filter(|outcome| *outcome != Outcome::Ok) {
         let above = below + counts.percent_of(outcome).unwrap_or_default();
         if let (Some(bottom), Some(top)) = (plot.y(below), plot.y(above))
             && above > below

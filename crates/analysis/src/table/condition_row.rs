@@ -127,7 +127,7 @@ impl ConditionRow {
     }
 
     pub(super) fn is_undersampled(&self, statistic: Statistic) -> bool {
-        self.undersampled.split_whitespace().any(|word| word == statistic.as_str())
+        self.undersampled.split_whitespace().any(|word| word == statistic.name())
     }
 }
 
