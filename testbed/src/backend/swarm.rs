@@ -21,7 +21,7 @@ use bollard::models::LocalNodeState;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::backend::docker::{DockerHost, HOW_TO_BUILD_IMAGES, NetworkKind, WORK_DIR, names};
+use crate::backend::docker::{DockerHost, NetworkKind, WORK_DIR, names, other_build};
 use crate::backend::node_process::NodeProcess;
 use crate::backend::{Backend, CommandOutput, EnvironmentSpec, Node, NodeCommand, ShopAddress, in_time, log_tail};
 use crate::program::Program;
@@ -204,11 +204,7 @@ impl SwarmBackend {
 
 fn check_build(holder: &str, version: &str) -> anyhow::Result<()> {
     if !protocol::is_same_build(version) {
-        let expected = protocol::VERSION;
-        bail!(
-            "{holder}: image built from other sources: got '{version}', expected '{expected}'; rebuild the images \
-             there: {HOW_TO_BUILD_IMAGES}"
-        );
+        return Err(other_build(holder, version, protocol::VERSION));
     }
     Ok(())
 }

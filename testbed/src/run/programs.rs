@@ -1,8 +1,6 @@
 //! Checks that the programs in the nodes are of the driver's build: an image may contain an older one.
 
-use anyhow::bail;
-
-use crate::backend::docker::HOW_TO_BUILD_IMAGES;
+use crate::backend::docker::other_build;
 use crate::backend::{Backend, Node, NodeCommand};
 use crate::program::Program;
 
@@ -37,11 +35,7 @@ fn common_version(versions: &[PrintedVersion]) -> anyhow::Result<String> {
         let version = printed.strip_prefix(program.name()).unwrap_or(printed).trim_start();
         let expected = common.unwrap_or(protocol::VERSION);
         if !protocol::is_same_build(version) || common.is_some_and(|common| common != version) {
-            bail!(
-                "{node}: image built from other sources: got '{printed}', expected '{} {expected}'; rebuild the \
-                 images: {HOW_TO_BUILD_IMAGES}",
-                program.name(),
-            );
+            return Err(other_build(&node.to_string(), printed, &format!("{} {expected}", program.name())));
         }
         common = Some(version);
     }
