@@ -3,6 +3,7 @@
 use model::{Cell, Condition, Delay, Loss, Rate, SweptParameter};
 
 use crate::scenario::Scenario;
+use crate::scenario::sweep::Sweep;
 
 /// Distinct numbers, which separate the random streams of the run's seed.
 const WORKLOADS: u64 = 0x776f_726b_6c6f_6164;
@@ -49,19 +50,19 @@ pub(crate) fn order(cells: &[Cell], seed: u64) -> Vec<usize> {
 }
 
 fn sweep_conditions(scenario: &Scenario) -> Vec<(SweptParameter, String, f64, Condition)> {
-    let sweep = &scenario.sweep;
-    let loss = distinct(&sweep.loss).into_iter().map(|loss: Loss| {
+    let Sweep { loss, delay, rate, combined } = &scenario.sweep;
+    let loss = distinct(loss).into_iter().map(|loss: Loss| {
         (SweptParameter::Loss, loss.to_string(), loss.fraction() * 100.0, Condition { loss, ..Condition::BASELINE })
     });
-    let delay = distinct(&sweep.delay).into_iter().map(|delay: Delay| {
+    let delay = distinct(delay).into_iter().map(|delay: Delay| {
         let milliseconds = delay.as_duration().as_secs_f64() * 1_000.0;
         (SweptParameter::Delay, delay.to_string(), milliseconds, Condition { delay, ..Condition::BASELINE })
     });
-    let rate = distinct(&sweep.rate).into_iter().map(|rate: Rate| {
+    let rate = distinct(rate).into_iter().map(|rate: Rate| {
         let kilobits = rate.bits_per_second() as f64 / 1_000.0;
         (SweptParameter::Rate, rate.to_string(), kilobits, Condition { rate: Some(rate), ..Condition::BASELINE })
     });
-    let combined = distinct(&sweep.combined).into_iter().zip(1..).map(|(condition, number): (Condition, u32)| {
+    let combined = distinct(combined).into_iter().zip(1..).map(|(condition, number): (Condition, u32)| {
         (SweptParameter::Combined, short_label(&condition), f64::from(number), condition)
     });
     loss.chain(delay).chain(rate).chain(combined).collect()
