@@ -1,7 +1,7 @@
 //! The graphs of a run: layout, and encoding as PNG and SVG. Nothing here writes files.
 //!
-//! A graph is laid out once, as a scene of lines, areas and labels in pixels. One function paints a scene with any
-//! backend of plotters. PNG and SVG therefore cannot differ, and layouts can be tested without looking at pixels.
+//! A graph is laid out once, as a scene of lines, areas and labels in pixels. plotters paints it as SVG, and resvg paints
+//! the SVG as PNG: they cannot differ, and layouts can be tested without looking at pixels.
 
 mod axis;
 mod breakdown_graphs;
@@ -23,7 +23,6 @@ mod render;
 mod run_title;
 mod scene;
 mod stacked_bars;
-mod text_placement;
 
 use crate::run_statistics::{RunStatistics, Sweep};
 use font::Fonts;

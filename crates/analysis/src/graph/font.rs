@@ -1,17 +1,20 @@
-//! The embedded font and the positions of its letters. No font of the host is used: graphs are identical on all hosts.
+//! The embedded font, the width of text, and painting of SVG with this font. No font of the host is used: graphs are identical on all hosts.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 use plotters::style::{FontStyle, register_font};
+use resvg::tiny_skia::{Pixmap, Transform};
+use resvg::usvg::fontdb::Database;
+use resvg::usvg::{Options, Tree};
 
 use crate::graph::graph_error::GraphError;
 
 /// Font family in the SVG. Verdana is as wide as `DejaVu` Sans: labels also fit if only Verdana is installed.
 pub(crate) const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
 
-/// Line height of `DejaVu` Sans in em (ascent 0.928, descent 0.236); plotters sizes bitmap fonts by it.
-pub(crate) const LINE_HEIGHT: f64 = 1.164;
+/// Line height of `DejaVu` Sans in em (ascent 0.928, descent 0.236).
+const LINE_HEIGHT: f64 = 1.164;
 
 /// Height of capitals in em.
 pub(crate) const CAP_HEIGHT: f64 = 0.729;
@@ -34,6 +37,8 @@ impl Weight {
 struct Faces {
     regular: FontRef<'static>,
     bold: FontRef<'static>,
+    /// Both, for resvg.
+    database: Arc<Database>,
 }
 
 /// The fonts, registered with plotters.
@@ -45,7 +50,11 @@ impl Fonts {
     pub(crate) fn load() -> Result<Self, GraphError> {
         static FACES: OnceLock<Result<Faces, &'static str>> = OnceLock::new();
         let loaded = FACES.get_or_init(|| {
+            let mut database = Database::new();
+            database.load_font_data(dejavu::sans::regular().to_vec());
+            database.load_font_data(dejavu::sans::bold().to_vec());
             Ok(Faces {
+                database: Arc::new(database),
                 regular: face("DejaVu Sans", Weight::Regular, dejavu::sans::regular())?,
                 bold: face("DejaVu Sans Bold", Weight::Bold, dejavu::sans::bold())?,
             })
@@ -55,35 +64,27 @@ impl Fonts {
 
     /// Returns the width of `text` in pixels at `size` pixels per em.
     pub(crate) fn width(self, text: &str, size: f64, weight: Weight) -> f64 {
-        let (_, width) = self.pens(text, size, weight);
-        width
-    }
-
-    /// Returns the start of the ink of each letter, pixels from the start of `text`. Blanks have no ink and are
-    /// omitted.
-    pub(crate) fn letters(self, text: &str, size: f64, weight: Weight) -> Vec<(char, f64)> {
         let font = self.face(weight).as_scaled(scale(size));
-        let ink = |(letter, pen): (char, f64)| {
-            let glyph = font.scaled_glyph(letter);
-            font.outline_glyph(glyph).map(|outline| (letter, pen + f64::from(outline.px_bounds().min.x)))
-        };
-        self.pens(text, size, weight).0.into_iter().filter_map(ink).collect()
-    }
-
-    /// Returns the pen position before each letter, and the position after the last.
-    fn pens(self, text: &str, size: f64, weight: Weight) -> (Vec<(char, f64)>, f64) {
-        let font = self.face(weight).as_scaled(scale(size));
-        let (mut pen, mut previous) = (0.0, None);
-        let position = |letter: char| {
+        let mut previous = None;
+        let advance = |letter: char| {
             let glyph = font.glyph_id(letter);
-            pen += previous.map_or(0.0, |previous| f64::from(font.kern(previous, glyph)));
-            let at = (letter, pen);
-            pen += f64::from(font.h_advance(glyph));
-            previous = Some(glyph);
-            at
+            let kerning = previous.replace(glyph).map_or(0.0, |previous| font.kern(previous, glyph));
+            f64::from(kerning) + f64::from(font.h_advance(glyph))
         };
-        let pens = text.chars().map(position).collect();
-        (pens, pen)
+        text.chars().map(advance).sum()
+    }
+
+    /// Paints an SVG as PNG.
+    ///
+    /// # Errors
+    /// The SVG is invalid, or the image is too large.
+    pub(crate) fn rasterize(self, svg: &str) -> Result<Vec<u8>, String> {
+        let options = Options { fontdb: Arc::clone(&self.0.database), ..Options::default() };
+        let tree = Tree::from_str(svg, &options).map_err(|error| error.to_string())?;
+        let size = tree.size().to_int_size();
+        let mut pixels = Pixmap::new(size.width(), size.height()).ok_or("the graph has no area")?;
+        resvg::render(&tree, Transform::identity(), &mut pixels.as_mut());
+        pixels.encode_png().map_err(|error| error.to_string())
     }
 
     fn face(self, weight: Weight) -> &'static FontRef<'static> {
@@ -114,13 +115,5 @@ mod tests {
         // The advance of a digit in DejaVu Sans is 1303 of 2048 units.
         assert!((fonts.width("0000", 100.0, Weight::Regular) - 4.0 * 63.62).abs() < 0.1);
         assert!(fonts.width("Delay", 20.0, Weight::Bold) > fonts.width("Delay", 20.0, Weight::Regular));
-    }
-
-    #[test]
-    fn letters_keep_their_offset_from_the_pen() {
-        let fonts = Fonts::load().unwrap();
-        let letters = fonts.letters("J 1", 100.0, Weight::Regular);
-        assert_eq!(letters.iter().map(|(letter, _)| *letter).collect::<String>(), "J1");
-        assert!(letters[0].1 < 0.0, "the hook of DejaVu's J reaches left of the pen: {letters:?}");
     }
 }

@@ -14,20 +14,12 @@ pub enum GraphError {
     /// The embedded font could not be read.
     #[error("cannot read the embedded font '{0}'")]
     Font(&'static str),
-    /// A backend of plotters failed.
+    /// plotters or resvg failed.
     #[error("cannot draw {graph}: {reason}")]
-    Backend {
+    Drawing {
         /// Name of the graph.
         graph: String,
-        /// The backend's error message.
+        /// Its error message.
         reason: String,
-    },
-    /// The pixels could not be encoded.
-    #[error("cannot encode {graph} as PNG")]
-    Png {
-        /// Name of the graph.
-        graph: String,
-        /// The encoder's error.
-        source: png::EncodingError,
     },
 }

@@ -1,6 +1,8 @@
 //! The layout of a graph: lines, areas and labels in pixels, in the order of painting, independent of backends.
 
-use crate::graph::font::{CAP_HEIGHT, Fonts, Weight};
+#[cfg(test)]
+use crate::graph::font::Fonts;
+use crate::graph::font::{CAP_HEIGHT, Weight};
 use crate::graph::marker::Marker;
 use crate::graph::palette::{Color, INK, WHITE};
 
@@ -99,22 +101,16 @@ impl Label {
         Label { at: (self.at.0, self.at.1 + shift), ..self }
     }
 
-    /// Returns the x coordinate of the start of the first letter.
-    pub(crate) fn start(&self, fonts: Fonts) -> f64 {
-        let width = fonts.width(&self.text, self.size, self.weight);
-        match self.anchor {
-            Anchor::Left => self.at.0,
-            Anchor::Middle => self.at.0 - width / 2.0,
-            Anchor::Right => self.at.0 - width,
-        }
-    }
-
     /// Returns the box around the letters, from the top of the capitals to the baseline.
     #[cfg(test)]
     pub(crate) fn bounds(&self, fonts: Fonts) -> Rect {
-        let left = self.start(fonts);
-        let right = left + fonts.width(&self.text, self.size, self.weight);
-        Rect { left, top: self.at.1 - CAP_HEIGHT * self.size, right, bottom: self.at.1 }
+        let width = fonts.width(&self.text, self.size, self.weight);
+        let left = match self.anchor {
+            Anchor::Left => self.at.0,
+            Anchor::Middle => self.at.0 - width / 2.0,
+            Anchor::Right => self.at.0 - width,
+        };
+        Rect { left, top: self.at.1 - CAP_HEIGHT * self.size, right: left + width, bottom: self.at.1 }
     }
 }
 

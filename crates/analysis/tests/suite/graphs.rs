@@ -16,7 +16,9 @@ impl Pixels {
         let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
         let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut bytes).unwrap();
-        let rgb = bytes[..info.buffer_size()].as_chunks::<3>().0.to_vec();
+        // Red, green, blue, and an alpha that is always opaque.
+        let rgba = bytes[..info.buffer_size()].as_chunks::<4>().0;
+        let rgb = rgba.iter().map(|[red, green, blue, _]| [*red, *green, *blue]).collect();
         Pixels { width: info.width as usize, height: info.height as usize, rgb }
     }
 
