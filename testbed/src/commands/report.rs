@@ -27,7 +27,7 @@ pub(super) struct ReportRequest {
 /// # Errors
 /// A file of the run cannot be read, or an output cannot be written.
 pub(super) fn report(directory: &RunDirectory, request: &ReportRequest) -> anyhow::Result<()> {
-    let manifest: Manifest = directory.manifest()?;
+    let manifest = directory.manifest()?;
     let cells: Vec<CellInfo> =
         directory.cells()?.iter().map(|row| cell_info(row, &manifest)).collect::<Result<_, _>>()?;
     let analysis = Analysis::new(directory.dataset(cells)?, manifest.seed);

@@ -22,8 +22,7 @@ fn manifest_at(path: &Path) -> anyhow::Result<Manifest> {
     let text = std::fs::read_to_string(path).with_context(|| {
         format!("reading '{}': expected the manifest.json of a run (results/<run-id>/manifest.json)", path.display())
     })?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("invalid manifest '{}': expected the manifest.json of a run", path.display()))
+    Manifest::parse(&text).with_context(|| format!("invalid manifest '{}'", path.display()))
 }
 
 pub(super) fn command(args: &RunArgs) -> anyhow::Result<ExitCode> {

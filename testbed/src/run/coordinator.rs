@@ -131,7 +131,7 @@ impl<'r> Coordinator<'r> {
     /// When the file cannot be written.
     pub(crate) fn write(&self, change: impl FnOnce(&mut Manifest)) -> anyhow::Result<()> {
         self.change(change);
-        self.directory.write_manifest(&*self.manifest.borrow())
+        self.directory.write_manifest(&self.manifest.borrow())
     }
 
     /// Returns whether the order check ran and passed in all environments, and failed in no previous attempt. With an

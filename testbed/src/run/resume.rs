@@ -30,7 +30,7 @@ impl PreviousRun {
     /// When it is not a results directory, or no cell is missing.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
         let directory = RunDirectory::open(path)?;
-        let manifest: Manifest = directory.manifest()?;
+        let manifest = directory.manifest()?;
         let rows: Vec<CellRow> = directory.cells_if_any()?.into_iter().filter(is_complete).collect();
         let previous = Self { directory, manifest, rows };
         if previous.missing().is_empty() {

@@ -153,6 +153,21 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
+    /// Parses a manifest.
+    ///
+    /// # Errors
+    /// It is invalid. If another version wrote it, the error names that version.
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
+        let written_by = |manifest: Value| manifest.get("testbed_version")?.as_str().map(str::to_owned);
+        serde_json::from_str(text).with_context(|| match serde_json::from_str(text).ok().and_then(written_by) {
+            Some(version) if version != protocol::VERSION => format!(
+                "written by testbed {version}, which has other settings than this version ({}): use that version",
+                protocol::VERSION
+            ),
+            _ => "expected the manifest.json of a run".to_owned(),
+        })
+    }
+
     /// Adds a note, if it is not present yet.
     pub(crate) fn note(&mut self, note: Option<&str>) {
         self.notes.extend(note.filter(|note| !self.notes.iter().any(|present| present == note)).map(str::to_owned));
@@ -206,4 +221,19 @@ pub(crate) fn notes(scenario: &Scenario, control: ConditionControl) -> Vec<Strin
         load,
         format!("each product starts with {} units, so stock does not run out", shop.catalogue_stock),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_of_another_version_is_rejected_by_that_versions_name() {
+        let error = |text: &str| format!("{:#}", Manifest::parse(text).unwrap_err());
+        let other = error(r#"{"testbed_version": "0.0.1 (build 0)"}"#);
+        assert!(other.contains("written by testbed 0.0.1 (build 0)") && other.contains("use that version"), "{other}");
+        let this = error(&serde_json::json!({ "testbed_version": protocol::VERSION }).to_string());
+        assert!(this.contains("expected the manifest.json") && this.contains("missing field"), "{this}");
+        assert!(error("name = ").contains("expected the manifest.json of a run"));
+    }
 }

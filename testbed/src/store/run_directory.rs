@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::store::cell_row::CellRow;
+use crate::store::manifest::Manifest;
 use crate::usage::bail_usage;
 
 /// The valid rows of one client's CSV.
@@ -92,16 +93,19 @@ impl RunDirectory {
     }
 
     /// Replaces `manifest.json`.
-    pub(crate) fn write_manifest(&self, manifest: &impl Serialize) -> anyhow::Result<()> {
+    pub(crate) fn write_manifest(&self, manifest: &Manifest) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(manifest).context("writing the manifest as JSON")?;
         self.write("manifest.json", format!("{text}\n").as_bytes())
     }
 
     /// Reads `manifest.json`.
-    pub(crate) fn manifest<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+    ///
+    /// # Errors
+    /// It cannot be read, or another version wrote it.
+    pub(crate) fn manifest(&self) -> anyhow::Result<Manifest> {
         let path = self.0.join("manifest.json");
         let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
+        Manifest::parse(&text).with_context(|| format!("reading {}", path.display()))
     }
 
     /// Appends the samples of a cell to `samples.csv`.
