@@ -240,3 +240,24 @@ fn names<T: Copy + Into<&'static str>>(variants: &[T]) -> String {
     let names: Vec<&str> = variants.iter().map(|variant| (*variant).into()).collect();
     names.join(" or ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_in_csv_and_json() {
+        fn check<T: Copy + Serialize + Into<&'static str> + VariantArray>() {
+            for variant in T::VARIANTS {
+                assert_eq!(serde_json::to_value(variant).unwrap(), (*variant).into());
+            }
+        }
+        check::<Phase>();
+        check::<Outcome>();
+        check::<SweptParameter>();
+        assert_eq!(
+            "lost".parse::<Outcome>().unwrap_err(),
+            "invalid outcome 'lost': expected ok or refused or timeout or connect_failed or reset or protocol"
+        );
+    }
+}

@@ -76,13 +76,15 @@ fn append_success(output: &mut Vec<u8>, result: &[u8], meta: ResponseMeta) -> Wr
 
 fn append_error(output: &mut Vec<u8>, error: ErrorBody, meta: ResponseMeta) -> WrittenResponse {
     let (code, timing) = (error.code, meta.server_timing());
-    // Texts and numbers can always be serialised.
-    let payload = serde_json::to_vec(&Response::failure(error, timing)).unwrap_or_default();
-    append_frame(output, payload.len(), |output| output.extend_from_slice(&payload));
+    let response = Response::failure(error, timing);
+    append_frame(output, MAX_OVERHEAD_BYTES, |output| {
+        // Serialising texts and numbers into memory cannot fail.
+        let _ = serde_json::to_writer(output, &response);
+    });
     WrittenResponse { error: Some(code), timing }
 }
 
-/// Appends a frame whose payload `write` appends, at most `bytes`, which the caller has checked.
+/// Appends a frame whose payload `write` appends, expected to have `bytes`.
 fn append_frame(output: &mut Vec<u8>, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) {
     let start = output.len();
     output.reserve(PREFIX_BYTES + bytes);

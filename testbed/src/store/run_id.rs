@@ -22,3 +22,15 @@ fn now() -> Timestamp {
     // Whole seconds of a valid time are a valid time.
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_ids_have_whole_seconds() {
+        let pattern = |text: &str| text.replace(|character: char| character.is_ascii_hexdigit(), "0");
+        assert_eq!(pattern(&utc_now()), "0000-00-00T00:00:00Z");
+        assert_eq!(pattern(&new_run_id().unwrap()), "00000000-000000-0000");
+    }
+}
