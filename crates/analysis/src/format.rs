@@ -1,5 +1,6 @@
 //! The output formats of a table.
 
+use model::name_list;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// Output format of a table.
@@ -23,7 +24,7 @@ impl Format {
 }
 
 fn invalid_format(text: &str) -> String {
-    format!("invalid format '{text}': expected table, markdown, csv or json")
+    format!("invalid format '{text}': expected {}", name_list(Format::ALL))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The statistics of durations, and the minimum number of samples of each.
 
+use model::name_list;
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// A statistic of durations.
@@ -70,7 +71,7 @@ pub(crate) fn undersampled(n: usize) -> String {
 }
 
 fn invalid_statistic(text: &str) -> String {
-    format!("invalid statistic '{text}': expected p50, p95, p99 or mean")
+    format!("invalid statistic '{text}': expected {}", name_list(Statistic::ALL))
 }
 
 #[cfg(test)]

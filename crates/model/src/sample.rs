@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 use crate::cell::{Cell, SweptParameter};
+use crate::names::name_list;
 
 /// Names of the columns of a client's CSV, in their order.
 pub const COLUMNS: [&str; 26] = [
@@ -189,7 +190,7 @@ pub enum Phase {
 }
 
 fn invalid_phase(text: &str) -> String {
-    format!("invalid phase '{text}': expected {}", names(Phase::VARIANTS))
+    format!("invalid phase '{text}': expected {}", name_list(Phase::VARIANTS))
 }
 
 /// Result of an operation.
@@ -232,13 +233,7 @@ impl Outcome {
 }
 
 fn invalid_outcome(text: &str) -> String {
-    format!("invalid outcome '{text}': expected {}", names(Outcome::VARIANTS))
-}
-
-/// Returns the names of all variants: `warm_up or measured`.
-fn names<T: Copy + Into<&'static str>>(variants: &[T]) -> String {
-    let names: Vec<&str> = variants.iter().map(|variant| (*variant).into()).collect();
-    names.join(" or ")
+    format!("invalid outcome '{text}': expected {}", name_list(Outcome::VARIANTS))
 }
 
 #[cfg(test)]
@@ -257,7 +252,7 @@ mod tests {
         check::<SweptParameter>();
         assert_eq!(
             "lost".parse::<Outcome>().unwrap_err(),
-            "invalid outcome 'lost': expected ok or refused or timeout or connect_failed or reset or protocol"
+            "invalid outcome 'lost': expected ok, refused, timeout, connect_failed, reset or protocol"
         );
     }
 }
