@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 use plotters::style::{FontStyle, register_font};
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::fontdb::Database;
+use resvg::usvg::fontdb::{Database, Source};
 use resvg::usvg::{Options, Tree};
 
 use crate::graph::graph_error::GraphError;
@@ -51,8 +51,9 @@ impl Fonts {
         static FACES: OnceLock<Result<Faces, &'static str>> = OnceLock::new();
         let loaded = FACES.get_or_init(|| {
             let mut database = Database::new();
-            database.load_font_data(dejavu::sans::regular().to_vec());
-            database.load_font_data(dejavu::sans::bold().to_vec());
+            for bytes in [dejavu::sans::regular(), dejavu::sans::bold()] {
+                database.load_font_source(Source::Binary(Arc::new(bytes)));
+            }
             Ok(Faces {
                 database: Arc::new(database),
                 regular: face("DejaVu Sans", Weight::Regular, dejavu::sans::regular())?,

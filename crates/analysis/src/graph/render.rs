@@ -52,9 +52,10 @@ fn vector(scene: &Scene) -> Result<String, String> {
     ))
 }
 
-type PaintResult<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>>;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type PaintResult = Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
-fn paint<DB: DrawingBackend>(scene: &Scene, area: &DrawingArea<DB, Shift>) -> PaintResult<DB> {
+fn paint(scene: &Scene, area: &Area<'_>) -> PaintResult {
     area.fill(&WHITE)?;
     for shape in &scene.shapes {
         match shape {
@@ -69,14 +70,14 @@ fn paint<DB: DrawingBackend>(scene: &Scene, area: &DrawingArea<DB, Shift>) -> Pa
     Ok(())
 }
 
-fn paint_path<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, points: &[Point], stroke: Stroke) -> PaintResult<DB> {
+fn paint_path(area: &Area<'_>, points: &[Point], stroke: Stroke) -> PaintResult {
     let mut positions: Vec<(i32, i32)> = points.iter().map(|point| to_units(*point)).collect();
     positions.dedup();
     let width = (stroke.width * ZOOM).round().max(1.0) as u32;
     area.draw(&PathElement::new(positions, rgb(stroke.color).stroke_width(width)))
 }
 
-fn paint_label<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, label: &Label) -> PaintResult<DB> {
+fn paint_label(area: &Area<'_>, label: &Label) -> PaintResult {
     let font = FontDesc::new(FontFamily::Name(FAMILY), label.size * PLOTTERS_SIZE * ZOOM, label.weight.style());
     let side = match label.anchor {
         Anchor::Left => HPos::Left,
