@@ -80,7 +80,7 @@ fn command(environment: &Environment, number: u32, cell: &Cell, run: &CellContex
     let config =
         serde_json::to_string(&config(environment, number, cell, run)).context("the client's configuration")?;
     let command = NodeCommand::program(Program::ShopClient, ["workload", "--config", &config]);
-    Ok(match &environment.admin_password {
+    Ok(match environment.admin_password() {
         Some(password) => command.env(ADMIN_PASSWORD, password),
         None => command,
     })
@@ -104,7 +104,7 @@ fn config(environment: &Environment, number: u32, cell: &Cell, run: &CellContext
         client: node.to_string(),
         account_scope: vec![run.run_id.to_owned(), cell.id.clone(), cell.repetition.to_string()],
         csv: csv_path(environment.backend.as_ref(), node).into(),
-        admin_username: environment.admin_password.is_some().then(|| ADMIN.to_owned()),
+        admin_username: environment.admin_password().is_some().then(|| ADMIN.to_owned()),
         admin_password_file: None,
         control: true,
         workload: Workload {

@@ -27,8 +27,6 @@ pub(super) struct Environment {
     pub(super) emulator: Box<dyn Emulator>,
     /// Why this emulator was selected.
     pub(super) emulator_reason: String,
-    /// Password of the shop's administrator, if known.
-    pub(super) admin_password: Option<String>,
     /// Whether all nodes run on this host, so that its CPU load is theirs.
     pub(super) is_local: bool,
     /// Type of the file system with the shop's database; unknown for an external server.
@@ -58,28 +56,24 @@ impl Environment {
         let start = Instant::now();
         backend.up(spec).await.context("creating the nodes")?;
         let node_startup = start.elapsed();
-        let programs_version = programs::check(backend.as_ref()).await?;
+        let server_node = NodeHandle::server(&backend);
+        let programs_version = programs::check(backend.as_ref(), server_node.is_some()).await?;
         tracing::debug!("server and {} clients started after {:.3} s", spec.clients, node_startup.as_secs_f64());
-        let server = match NodeHandle::server(&backend) {
+        let server = match server_node {
             Some(node) => Some(Server::start(node, scenario, &logs).await?),
             None => None,
         };
         tracing::debug!("shop at {}", backend.shop().host);
-        let admin_password = match &server {
-            Some(server) => Some(server.admin_password().to_owned()),
-            None => std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()),
-        };
-        let selected = match &server {
+        let (selected, database_filesystem) = match &server {
             Some(server) => {
                 let conditions: Vec<Condition> = cells.iter().map(|cell| cell.condition).collect();
-                emulator::select(&server.node, choice, &conditions, &logs).await
+                let selected = emulator::select(&server.node, choice, &conditions, &logs).await;
+                (selected.context("selecting the emulator")?, Some(server.check_storage().await?))
             }
-            None => emulator::manual(&backend.shop(), &logs, &spec.stop).await,
-        };
-        let selected = selected.context("selecting the emulator")?;
-        let database_filesystem = match &server {
-            Some(server) => Some(server.check_storage().await?),
-            None => None,
+            None => {
+                let selected = emulator::manual(&backend.shop(), &logs, &spec.stop).await;
+                (selected.context("selecting the emulator")?, None)
+            }
         };
         Ok(Self {
             is_local: backend.is_local().await,
@@ -87,12 +81,19 @@ impl Environment {
             server,
             emulator: selected.emulator,
             emulator_reason: selected.reason,
-            admin_password,
             database_filesystem,
             node_startup,
             programs_version,
             logs,
         })
+    }
+
+    /// Returns the password of the shop's administrator, if known; for an external server, that of [`ADMIN_PASSWORD`].
+    pub(super) fn admin_password(&self) -> Option<String> {
+        match &self.server {
+            Some(server) => Some(server.admin_password.clone()),
+            None => std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()),
+        }
     }
 
     /// Checks that the shop responds.

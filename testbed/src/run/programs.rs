@@ -13,9 +13,9 @@ type PrintedVersion = (Node, Program, String);
 /// # Errors
 /// When a program does not run, was built from other sources than this driver, or has another optimisation level than
 /// the others.
-pub(super) async fn check(backend: &dyn Backend) -> anyhow::Result<String> {
+pub(super) async fn check(backend: &dyn Backend, has_server: bool) -> anyhow::Result<String> {
     let mut versions = Vec::new();
-    for (node, program) in used(backend.has_server(), &backend.clients_by_host()) {
+    for (node, program) in used(has_server, &backend.clients_by_host()) {
         let command = NodeCommand::program(program, ["--version"]);
         let printed = backend.exec(node, &command).await?.success(&command)?.stdout;
         versions.push((node, program, printed.trim().to_owned()));

@@ -31,9 +31,10 @@ pub(super) struct Server {
     pub(super) node: NodeHandle,
     /// Orders acknowledged to clients so far.
     pub(super) acknowledged_orders: i64,
+    /// Password of the shop's administrator, generated for this environment.
+    pub(super) admin_password: String,
     shop: NodeProcess,
     scenario: Scenario,
-    admin_password: String,
     log: PathBuf,
     /// Whether the node, and the database in it, was recreated.
     was_recreated: bool,
@@ -57,11 +58,6 @@ impl Server {
             log,
             was_recreated: false,
         })
-    }
-
-    /// Returns the administrator's password, generated for this environment.
-    pub(super) fn admin_password(&self) -> &str {
-        &self.admin_password
     }
 
     /// Recreates the node and starts the shop in it, with a new database.

@@ -91,14 +91,7 @@ impl DockerHost {
     }
 
     pub(in crate::backend) async fn remove_container(&self, name: &str) -> anyhow::Result<()> {
-        match force_remove(&self.docker, name).await {
-            Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the container {name}")),
-            Err(_) => Ok(()),
-            Ok(()) => {
-                tracing::debug!("removed container {name} on {}", self.url);
-                Ok(())
-            }
-        }
+        self.check_removed("container", name, force_remove(&self.docker, name).await)
     }
 
     /// Removes a network, and stops the followers of all commands.
@@ -106,11 +99,16 @@ impl DockerHost {
         for follower in self.followers.borrow_mut().drain(..) {
             follower.abort();
         }
-        match remove_network(&self.docker, name).await {
-            Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the network {name}")),
+        self.check_removed("network", name, remove_network(&self.docker, name).await)
+    }
+
+    /// Logs a removal. A resource that did not exist is no error.
+    fn check_removed(&self, kind: &str, name: &str, removed: Result<(), Error>) -> anyhow::Result<()> {
+        match removed {
+            Err(error) if !is_missing(&error) => Err(error).with_context(|| format!("removing the {kind} {name}")),
             Err(_) => Ok(()),
             Ok(()) => {
-                tracing::debug!("removed network {name} on {}", self.url);
+                tracing::debug!("removed {kind} {name} on {}", self.url);
                 Ok(())
             }
         }
