@@ -21,7 +21,7 @@ pub struct ErrorBody {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ErrorCode {
-    /// The payload is not a JSON object.
+    /// The payload is not a JSON object, or is nested too deeply or has too many values.
     MalformedRequest,
     /// The frame is larger than the protocol allows; the server closes the connection after this response.
     FrameTooLarge,
@@ -68,21 +68,43 @@ impl ErrorCode {
     }
 }
 
+/// Maximum length of an error's message, characters. Messages can contain texts of clients and of the database.
+const MAX_MESSAGE_CHARS: usize = 600;
+/// Maximum length of an error's field, characters.
+const MAX_FIELD_CHARS: usize = 80;
+
 impl ErrorBody {
-    /// Returns an error without a single field as its cause.
+    /// Returns an error without a single field as its cause. A message of more than 600 characters is cut.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: None }
+        Self { code, message: cut(message.into(), MAX_MESSAGE_CHARS), field: None }
     }
 
-    /// Returns an error caused by the field at `path`.
+    /// Returns an error caused by the field at `path`, of which more than 80 characters are cut.
     pub fn in_field(code: ErrorCode, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), field: Some(path.into()) }
+        Self { field: Some(cut(path.into(), MAX_FIELD_CHARS)), ..Self::new(code, message) }
     }
+}
+
+/// Returns the first `chars` characters of `text`; `…` marks that it was cut.
+fn cut(mut text: String, chars: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(chars) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_messages_and_fields_are_cut() {
+        let error = ErrorBody::in_field(ErrorCode::InvalidField, "ä".repeat(1000), "\u{7f}".repeat(1 << 20));
+        assert_eq!(error.message.chars().count(), MAX_MESSAGE_CHARS + 1);
+        assert_eq!(error.field.unwrap(), format!("{}…", "ä".repeat(MAX_FIELD_CHARS)));
+        assert_eq!(ErrorBody::new(ErrorCode::Internal, "short").message, "short");
+    }
 
     #[test]
     fn the_name_of_a_code_is_its_json() {

@@ -1,39 +1,52 @@
 //! Typed access to the fields of a JSON object. Every error names the field, the expected and the received value.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use serde_json::{Map, Value};
-
 use crate::error::{ErrorBody, ErrorCode};
+use crate::value::Value;
 
-/// Maximum length of a client's text in an error message, characters: the response must fit into a frame.
+/// Maximum length of a client's text in an error message, characters.
 const MAX_QUOTED_CHARS: usize = 40;
 
 /// Fields of one object. Each is taken once; fields that remain at the end are unknown.
 #[derive(Debug)]
-pub(crate) struct Fields {
+pub(crate) struct Fields<'a> {
     /// Path of the object in the request: empty, or `items[2].`.
     prefix: String,
-    /// Fields not yet taken.
-    map: Map<String, Value>,
+    /// Name and value of each field; `None` once taken.
+    fields: Vec<(Cow<'a, str>, Option<Value<'a>>)>,
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     /// Returns the fields of the request's top-level object.
-    pub(crate) fn new(map: Map<String, Value>) -> Self {
-        Self { prefix: String::new(), map }
+    pub(crate) fn new(object: Vec<(Cow<'a, str>, Value<'a>)>) -> Self {
+        Self::with_prefix(String::new(), object)
     }
 
-    fn error(&self, name: &str, expected: &str, got: Option<&Value>) -> ErrorBody {
-        let path = format!("{}{name}", self.prefix);
+    fn with_prefix(prefix: String, object: Vec<(Cow<'a, str>, Value<'a>)>) -> Self {
+        Self { prefix, fields: object.into_iter().map(|(name, value)| (name, Some(value))).collect() }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    fn error(&self, name: &str, expected: &str, got: Option<&Value<'_>>) -> ErrorBody {
         let got = got.map_or_else(|| "nothing".to_owned(), describe);
+        self.error_with(name, expected, &got)
+    }
+
+    fn error_with(&self, name: &str, expected: &str, got: &str) -> ErrorBody {
+        let path = self.path(name);
         let message = format!("field '{path}': expected {expected}, got {got}");
         ErrorBody::in_field(ErrorCode::InvalidField, path, message)
     }
 
-    /// Takes a field; JSON `null` counts as absent.
-    fn take(&mut self, name: &str) -> Option<Value> {
-        self.map.remove(name).filter(|value| !value.is_null())
+    /// Takes a field: the last one with this name. JSON `null` counts as absent.
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value<'a>> {
+        let named = self.fields.iter_mut().filter(|(field, _)| field == name);
+        named.filter_map(|(_, value)| value.take()).last().filter(|value| !matches!(value, Value::Null))
     }
 
     /// Takes an integer within `range`, as a type that holds all of `range`.
@@ -42,11 +55,7 @@ impl Fields {
     /// The field is absent, not an integer, or out of range.
     pub(crate) fn integer<T: TryFrom<i64>>(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<T, ErrorBody> {
         let value = self.take(name);
-        let number = value.as_ref().and_then(Value::as_i64).filter(|number| range.contains(number));
-        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
-            let expected = format!("an integer from {} to {}", range.start(), range.end());
-            self.error(name, &expected, value.as_ref())
-        })
+        self.to_integer(name, range, value.as_ref())
     }
 
     /// Takes an integer within `range`; returns `default` if it is absent.
@@ -59,11 +68,22 @@ impl Fields {
         range: RangeInclusive<i64>,
         default: T,
     ) -> Result<T, ErrorBody> {
-        if self.is_absent(name) { Ok(default) } else { self.integer(name, range) }
+        self.take(name).map_or(Ok(default), |value| self.to_integer(name, range, Some(&value)))
     }
 
-    fn is_absent(&self, name: &str) -> bool {
-        self.map.get(name).is_none_or(Value::is_null)
+    fn to_integer<T: TryFrom<i64>>(
+        &self,
+        name: &str,
+        range: RangeInclusive<i64>,
+        value: Option<&Value<'_>>,
+    ) -> Result<T, ErrorBody> {
+        if let Some(Value::Integer(number)) = value
+            && range.contains(number)
+            && let Ok(number) = T::try_from(*number)
+        {
+            return Ok(number);
+        }
+        Err(self.error(name, &format!("an integer from {} to {}", range.start(), range.end()), value))
     }
 
     /// Takes a text of `chars` characters without control characters.
@@ -71,25 +91,8 @@ impl Fields {
     /// # Errors
     /// The field is absent, not a text, too short or too long, or contains control characters.
     pub(crate) fn text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody> {
-        let expected = || format!("a text of {} to {} characters", chars.start(), chars.end());
-        match self.take(name) {
-            Some(Value::String(text))
-                if chars.contains(&text.chars().count()) && !text.chars().any(char::is_control) =>
-            {
-                Ok(text)
-            }
-            Some(Value::String(text)) => {
-                let got = if text.chars().any(char::is_control) {
-                    "control characters".to_owned()
-                } else {
-                    format!("{} characters", text.chars().count())
-                };
-                let path = format!("{}{name}", self.prefix);
-                let message = format!("field '{path}': expected {}, got {got}", expected());
-                Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
-            }
-            other => Err(self.error(name, &expected(), other.as_ref())),
-        }
+        let value = self.take(name);
+        self.to_text(name, chars, value)
     }
 
     /// Takes a text as [`Fields::text`] does; returns `None` if it is absent.
@@ -101,7 +104,21 @@ impl Fields {
         name: &str,
         chars: RangeInclusive<usize>,
     ) -> Result<Option<String>, ErrorBody> {
-        if self.is_absent(name) { Ok(None) } else { self.text(name, chars).map(Some) }
+        self.take(name).map(|value| self.to_text(name, chars, Some(value))).transpose()
+    }
+
+    fn to_text(&self, name: &str, chars: RangeInclusive<usize>, value: Option<Value<'_>>) -> Result<String, ErrorBody> {
+        let expected = || format!("a text of {} to {} characters", chars.start(), chars.end());
+        match value {
+            Some(Value::Text(text)) if text.chars().any(char::is_control) => {
+                Err(self.error_with(name, &expected(), "control characters"))
+            }
+            Some(Value::Text(text)) if !chars.contains(&text.chars().count()) => {
+                Err(self.error_with(name, &expected(), &format!("{} characters", text.chars().count())))
+            }
+            Some(Value::Text(text)) => Ok(text.into_owned()),
+            other => Err(self.error(name, &expected(), other.as_ref())),
+        }
     }
 
     /// Takes a password or token: `bytes` bytes of UTF-8. Error messages never quote it.
@@ -109,40 +126,32 @@ impl Fields {
     /// # Errors
     /// The field is absent, not a text, too short or too long.
     pub(crate) fn secret(&mut self, name: &str, bytes: RangeInclusive<usize>) -> Result<String, ErrorBody> {
-        match self.take(name) {
-            Some(Value::String(text)) if bytes.contains(&text.len()) => Ok(text),
-            other => {
-                let path = format!("{}{name}", self.prefix);
-                let got = match &other {
-                    Some(Value::String(text)) => format!("{} bytes", text.len()),
-                    Some(_) => "another type".to_owned(),
-                    None => "nothing".to_owned(),
-                };
-                let message =
-                    format!("field '{path}': expected a text of {} to {} bytes, got {got}", bytes.start(), bytes.end());
-                Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
-            }
-        }
+        let got = match self.take(name) {
+            Some(Value::Text(text)) if bytes.contains(&text.len()) => return Ok(text.into_owned()),
+            Some(Value::Text(text)) => format!("{} bytes", text.len()),
+            Some(_) => "another type".to_owned(),
+            None => "nothing".to_owned(),
+        };
+        Err(self.error_with(name, &format!("a text of {} bytes", one_or_range(&bytes)), &got))
     }
 
     /// Takes a list of `count` objects.
     ///
     /// # Errors
     /// The field is absent, not a list, too short or too long, or contains other values than objects.
-    pub(crate) fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Fields>, ErrorBody> {
-        let expected = format!("a list of {} to {} objects", count.start(), count.end());
+    pub(crate) fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Fields<'a>>, ErrorBody> {
         let values = match self.take(name) {
-            Some(Value::Array(values)) if count.contains(&values.len()) => values,
-            other => return Err(self.error(name, &expected, other.as_ref())),
+            Some(Value::List(values)) if count.contains(&values.len()) => values,
+            other => {
+                let expected = format!("a list of {} to {} objects", count.start(), count.end());
+                return Err(self.error(name, &expected, other.as_ref()));
+            }
         };
-        let mut objects = Vec::with_capacity(values.len());
-        for (index, value) in values.into_iter().enumerate() {
-            let Value::Object(map) = value else {
-                return Err(self.error(&format!("{name}[{index}]"), "an object", Some(&value)));
-            };
-            objects.push(Fields { prefix: format!("{}{name}[{index}].", self.prefix), map });
-        }
-        Ok(objects)
+        let objects = values.into_iter().enumerate().map(|(index, value)| match value {
+            Value::Object(object) => Ok(Fields::with_prefix(format!("{}{name}[{index}].", self.prefix), object)),
+            other => Err(self.error(&format!("{name}[{index}]"), "an object", Some(&other))),
+        });
+        objects.collect()
     }
 
     /// Checks that all fields were taken.
@@ -150,24 +159,39 @@ impl Fields {
     /// # Errors
     /// A field remains: the command does not have it.
     pub(crate) fn finish(self) -> Result<(), ErrorBody> {
-        let Some(name) = self.map.keys().next() else { return Ok(()) };
-        let path = format!("{}{}", self.prefix, shorten(name));
+        let Some((name, _)) = self.fields.iter().find(|(_, value)| value.is_some()) else { return Ok(()) };
+        let path = self.path(&shorten(name));
         let message = format!("unknown field '{path}': this command does not have it");
         Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
     }
 }
 
-/// Returns the start of a client's text, for an error message.
-pub(crate) fn shorten(text: &str) -> String {
-    text.chars().take(MAX_QUOTED_CHARS).collect()
+/// Returns `64` or `8 to 1024`.
+fn one_or_range(range: &RangeInclusive<usize>) -> String {
+    if range.start() == range.end() {
+        return range.start().to_string();
+    }
+    format!("{} to {}", range.start(), range.end())
+}
+
+/// Returns the start of a client's text, for an error message; `…` marks that it was cut.
+pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
 }
 
 /// Describes an invalid value briefly.
-fn describe(value: &Value) -> String {
+pub(crate) fn describe(value: &Value<'_>) -> String {
     match value {
-        Value::Array(values) => format!("a list of {} values", values.len()),
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Integer(number) => number.to_string(),
+        Value::Unsigned(number) => number.to_string(),
+        Value::Float(number) => format!("{number:?}, which has a fraction or an exponent or is -0"),
+        Value::Text(text) => format!("the text '{}'", shorten(text)),
+        Value::List(values) => format!("a list of {} values", values.len()),
         Value::Object(_) => "an object".to_owned(),
-        Value::String(text) => format!("the text '{}'", shorten(text)),
-        scalar => scalar.to_string(),
     }
 }

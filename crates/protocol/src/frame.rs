@@ -3,6 +3,8 @@
 //! [`FrameDecoder`] takes the bytes of a socket in any portions and returns complete frames. An incomplete frame is not
 //! an error.
 
+use std::fmt;
+
 /// Maximum payload, bytes.
 pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 /// Size of the length prefix, bytes.
@@ -10,10 +12,39 @@ pub const PREFIX_BYTES: usize = 4;
 
 /// Error for a payload larger than [`MAX_FRAME_BYTES`]. The rest of the stream cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("frame too large: {announced} bytes, expected at most {MAX_FRAME_BYTES}")]
 pub struct FrameTooLarge {
     /// Length of the payload according to its prefix, bytes.
     pub announced: usize,
+}
+
+impl FrameTooLarge {
+    /// Returns which other protocol starts with the bytes of the length prefix.
+    fn other_protocol(self) -> Option<&'static str> {
+        let prefix = u32::try_from(self.announced).ok()?.to_be_bytes();
+        match &prefix {
+            b"GET " | b"HEAD" | b"POST" | b"PUT " | b"DELE" | b"OPTI" | b"PATC" | b"CONN" | b"TRAC" | b"PRI " => {
+                Some("an HTTP request")
+            }
+            // A record of the type handshake, of the versions 3.1 to 3.4 (RFC 8446, section 5.1).
+            [0x16, 0x03, ..] => Some("a TLS handshake"),
+            b"SSH-" => Some("an SSH connection"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for FrameTooLarge {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { announced } = self;
+        match self.other_protocol() {
+            Some(other) => write!(
+                formatter,
+                "the first bytes are those of {other}; this port expects frames: a length of four bytes, at most \
+                 {MAX_FRAME_BYTES}, and a JSON object"
+            ),
+            None => write!(formatter, "frame too large: {announced} bytes, expected at most {MAX_FRAME_BYTES}"),
+        }
+    }
 }
 
 /// Returns the frame of `payload`: its length, then the payload.
@@ -97,6 +128,21 @@ mod tests {
         let mut decoder = FrameDecoder::default();
         decoder.feed(&[0xff; 4]);
         assert_eq!(decoder.next_frame(), Err(FrameTooLarge { announced: 0xffff_ffff }));
+    }
+
+    #[test]
+    fn the_error_names_another_protocol() {
+        for (bytes, name) in [
+            (b"GET / HTTP/1.1".as_slice(), "HTTP"),
+            (&[0x16, 0x03, 0x01, 0x02, 0x00], "TLS"),
+            (b"SSH-2.0-OpenSSH_9.9", "SSH"),
+            (&[0xff; 4], "4294967295 bytes"),
+        ] {
+            let mut decoder = FrameDecoder::default();
+            decoder.feed(bytes);
+            let message = decoder.next_frame().unwrap_err().to_string();
+            assert!(message.contains(name), "{message}");
+        }
     }
 
     proptest! {

@@ -10,6 +10,7 @@ pub mod frame;
 pub mod limits;
 pub mod request;
 pub mod response;
+mod value;
 
 pub use error::{ErrorBody, ErrorCode};
 pub use frame::{FrameDecoder, MAX_FRAME_BYTES, encode_frame};

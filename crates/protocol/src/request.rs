@@ -1,12 +1,13 @@
 //! Requests of clients: which exist, on which port, and how they are decoded.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::{ErrorBody, ErrorCode};
-use crate::fields::{Fields, shorten};
+use crate::fields::{Fields, describe, shorten};
 use crate::limits;
+use crate::value;
+use crate::value::Value;
 
 /// TCP port of the shop, by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,14 +111,17 @@ impl Request {
     /// # Errors
     /// The error to respond with; it names the invalid field.
     pub fn decode(payload: &[u8], port: Port) -> Result<Self, ErrorBody> {
-        let mut map: Map<String, Value> = serde_json::from_slice(payload)
-            .map_err(|error| ErrorBody::new(ErrorCode::MalformedRequest, format!("expected a JSON object: {error}")))?;
-        let Some(Value::String(name)) = map.remove("command") else {
+        let malformed = |got: String| {
+            ErrorBody::new(ErrorCode::MalformedRequest, format!("expected a JSON object as payload, got {got}"))
+        };
+        let value = value::decode(payload).map_err(|error| malformed(format!("an error: {error}")))?;
+        let Value::Object(object) = value else { return Err(malformed(describe(&value))) };
+        let mut fields = Fields::new(object);
+        let Some(Value::Text(name)) = fields.take("command") else {
             let message = "field 'command': expected the name of a command, a text";
             return Err(ErrorBody::in_field(ErrorCode::InvalidField, "command", message));
         };
         let command = Command::parse(&name, port)?;
-        let mut fields = Fields::new(map);
         let request = command.read(&mut fields)?;
         fields.finish()?;
         Ok(request)
@@ -167,7 +171,7 @@ impl Command {
     }
 
     /// Takes the command's fields.
-    fn read(self, fields: &mut Fields) -> Result<Request, ErrorBody> {
+    fn read(self, fields: &mut Fields<'_>) -> Result<Request, ErrorBody> {
         Ok(match self {
             Command::Register => Request::Register {
                 username: username(fields)?,
@@ -214,7 +218,7 @@ impl Command {
     }
 }
 
-fn username(fields: &mut Fields) -> Result<String, ErrorBody> {
+fn username(fields: &mut Fields<'_>) -> Result<String, ErrorBody> {
     let name = fields.text("username", limits::USERNAME_CHARS)?;
     if name.chars().all(limits::is_username_char) {
         return Ok(name);
@@ -225,24 +229,24 @@ fn username(fields: &mut Fields) -> Result<String, ErrorBody> {
 
 /// Reads a password that is only compared. Its minimum length is 0, so that the bounds reveal nothing about stored
 /// passwords.
-fn old_password(fields: &mut Fields, name: &str) -> Result<String, ErrorBody> {
+fn old_password(fields: &mut Fields<'_>, name: &str) -> Result<String, ErrorBody> {
     fields.secret(name, 0..=*limits::PASSWORD_BYTES.end())
 }
 
-fn token(fields: &mut Fields) -> Result<String, ErrorBody> {
+fn token(fields: &mut Fields<'_>) -> Result<String, ErrorBody> {
     fields.secret("token", limits::TOKEN_CHARS)
 }
 
-fn page(fields: &mut Fields) -> Result<u32, ErrorBody> {
+fn page(fields: &mut Fields<'_>) -> Result<u32, ErrorBody> {
     fields.integer_or("page", limits::PAGE, 1)
 }
 
-fn page_size(fields: &mut Fields) -> Result<u32, ErrorBody> {
+fn page_size(fields: &mut Fields<'_>) -> Result<u32, ErrorBody> {
     fields.integer_or("page_size", limits::PAGE_SIZE, limits::DEFAULT_PAGE_SIZE)
 }
 
 /// Reads the items of an order, each product at most once.
-fn order_items(fields: &mut Fields) -> Result<Vec<OrderItem>, ErrorBody> {
+fn order_items(fields: &mut Fields<'_>) -> Result<Vec<OrderItem>, ErrorBody> {
     let mut items: Vec<OrderItem> = Vec::new();
     for (index, mut item) in fields.objects("items", limits::ORDER_ITEMS)?.into_iter().enumerate() {
         let product_id = item.integer("product_id", limits::ID)?;

@@ -38,6 +38,8 @@ fn run_batch(connection: &Connection, jobs: &mut Vec<Queued>) {
         && let Err(error) = execute(connection, "COMMIT")
     {
         tracing::error!(?error, "cannot end a read transaction");
+        // Without it every later batch would fail to begin.
+        let _ = execute(connection, "ROLLBACK");
     }
 }
 

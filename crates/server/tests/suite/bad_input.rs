@@ -1,5 +1,7 @@
 //! Invalid requests get an error that names the cause, and the connection remains usable.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
 use crate::support::{Client, Server, error, refusal};
@@ -88,6 +90,28 @@ fn the_accounts_port_rejects_commands_of_the_other_port_and_invalid_fields() {
         assert_eq!(accounts.refusal(request.clone()), error(code, field), "{request}");
     }
     accounts.ok(register(&"a".repeat(64), &"ü".repeat(512)));
+}
+
+#[test]
+fn an_error_is_short_whatever_the_request_contains() {
+    let server = Server::start(&[]);
+    let mut shop = server.on_shop();
+    let control_characters = format!("\"{}\"", "\u{7f}".repeat(1_000_000));
+    for payload in [control_characters.clone(), format!(r#"{{"command":{control_characters}}}"#)] {
+        shop.send_payload(payload.as_bytes());
+        let response = shop.receive_raw();
+        assert!(response.starts_with(br#"{"ok":false"#) && response.len() < 8000, "{} bytes", response.len());
+    }
+}
+
+#[test]
+fn bytes_of_http_get_an_error_that_says_so() {
+    let server = Server::start(&[]);
+    let mut shop = server.on_shop();
+    shop.stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let response = shop.receive();
+    assert_eq!(refusal(&response), error("frame_too_large", ""));
+    assert!(response["error"]["message"].as_str().unwrap().contains("HTTP"), "{response}");
 }
 
 #[test]
