@@ -1,5 +1,7 @@
 //! Error of a failed request.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantArray};
 
@@ -76,22 +78,21 @@ const MAX_FIELD_CHARS: usize = 80;
 impl ErrorBody {
     /// Returns an error without a single field as its cause. A message of more than 600 characters is cut.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: cut(message.into(), MAX_MESSAGE_CHARS), field: None }
+        Self { code, message: shorten(Cow::Owned(message.into()), MAX_MESSAGE_CHARS).into_owned(), field: None }
     }
 
     /// Returns an error caused by the field at `path`, of which more than 80 characters are cut.
     pub fn in_field(code: ErrorCode, path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: Some(cut(path.into(), MAX_FIELD_CHARS)), ..Self::new(code, message) }
+        Self { field: Some(shorten(Cow::Owned(path.into()), MAX_FIELD_CHARS).into_owned()), ..Self::new(code, message) }
     }
 }
 
 /// Returns the first `chars` characters of `text`; `…` marks that it was cut.
-fn cut(mut text: String, chars: usize) -> String {
-    if let Some((end, _)) = text.char_indices().nth(chars) {
-        text.truncate(end);
-        text.push('…');
+pub(crate) fn shorten(text: Cow<'_, str>, chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => text,
     }
-    text
 }
 
 #[cfg(test)]

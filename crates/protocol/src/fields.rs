@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use crate::error::{ErrorBody, ErrorCode};
+use crate::error::{ErrorBody, ErrorCode, shorten};
 use crate::value::Value;
 
 /// Maximum length of a client's text in an error message, characters.
@@ -160,7 +160,7 @@ impl<'a> Fields<'a> {
     /// A field remains: the command does not have it.
     pub(crate) fn finish(self) -> Result<(), ErrorBody> {
         let Some((name, _)) = self.fields.iter().find(|(_, value)| value.is_some()) else { return Ok(()) };
-        let path = self.path(&shorten(name));
+        let path = self.path(&quoted(name));
         let message = format!("unknown field '{path}': this command does not have it");
         Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
     }
@@ -174,12 +174,9 @@ fn one_or_range(range: &RangeInclusive<usize>) -> String {
     format!("{} to {}", range.start(), range.end())
 }
 
-/// Returns the start of a client's text, for an error message; `…` marks that it was cut.
-pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(MAX_QUOTED_CHARS) {
-        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
-        None => Cow::Borrowed(text),
-    }
+/// Returns the start of a client's text, for an error message.
+pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
+    shorten(Cow::Borrowed(text), MAX_QUOTED_CHARS)
 }
 
 /// Describes an invalid value briefly.
@@ -190,7 +187,7 @@ pub(crate) fn describe(value: &Value<'_>) -> String {
         Value::Integer(number) => number.to_string(),
         Value::Unsigned(number) => number.to_string(),
         Value::Float(number) => format!("{number:?}, which has a fraction or an exponent or is -0"),
-        Value::Text(text) => format!("the text '{}'", shorten(text)),
+        Value::Text(text) => format!("the text '{}'", quoted(text)),
         Value::List(values) => format!("a list of {} values", values.len()),
         Value::Object(_) => "an object".to_owned(),
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::{ErrorBody, ErrorCode};
-use crate::fields::{Fields, describe, shorten};
+use crate::fields::{Fields, describe, quoted};
 use crate::limits;
 use crate::value;
 use crate::value::Value;
@@ -162,7 +162,7 @@ impl Command {
             Err(_) => {
                 let on_port = Self::ALL.iter().filter(|command| command.port() == port);
                 let known: Vec<&str> = on_port.map(|command| command.name()).collect();
-                let (shown, port, known) = (shorten(name), port.name(), known.join(", "));
+                let (shown, port, known) = (quoted(name), port.name(), known.join(", "));
                 let message = format!("unknown command '{shown}': expected on the {port} port: {known}");
                 (ErrorCode::UnknownCommand, message)
             }
