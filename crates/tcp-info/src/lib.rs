@@ -23,13 +23,20 @@ pub struct TcpInfo {
     /// side's SYNs, and the accepting side's SYN-ACKs, which the kernel copies from the request to the new socket
     /// (`tcp_create_openreq_child`).
     pub total_retransmits: Option<u32>,
+    /// Whether the peer has acknowledged everything that was sent, including the FIN (`tcpi_state`).
+    pub fin_acknowledged: bool,
 }
+
+/// States in which the peer has acknowledged the FIN: `TCP_FIN_WAIT2`, `TCP_TIME_WAIT` and `TCP_CLOSE` of the kernel's
+/// `include/net/tcp_states.h`.
+const FIN_ACKNOWLEDGED_STATES: [u8; 3] = [5, 6, 7];
 
 /// First fields of the kernel's structure (`include/uapi/linux/tcp.h`), which is only extended at its end.
 #[repr(C)]
 struct Prefix {
-    /// `tcpi_state` to the flags after `tcpi_rcv_wscale`.
-    state_and_options: [u8; 8],
+    state: u8,
+    /// `tcpi_ca_state` to the flags after `tcpi_rcv_wscale`.
+    ca_state_and_so_on: [u8; 7],
     /// Microseconds.
     rto: u32,
     /// `tcpi_ato` to `tcpi_rcv_ssthresh`.
@@ -88,6 +95,7 @@ impl TcpInfo {
             min_rtt: min_rtt.filter(|rtt| ![0, NO_MIN_RTT].contains(rtt)).map(time),
             rto: filled_in(offset_of!(Prefix, rto), prefix.rto).filter(|rto| *rto > 0).map(time),
             total_retransmits: filled_in(offset_of!(Prefix, total_retrans), prefix.total_retrans),
+            fin_acknowledged: FIN_ACKNOWLEDGED_STATES.contains(&prefix.state),
         }
     }
 }
@@ -121,18 +129,25 @@ mod tests {
         near.read_exact(&mut [0]).unwrap();
         near.write_all(b"z").unwrap();
         far.read_exact(&mut [0]).unwrap();
+        assert!(!TcpInfo::of(&near).unwrap().fin_acknowledged);
         for info in [TcpInfo::of(&near).unwrap(), TcpInfo::of(&far).unwrap()] {
             let (rtt, min_rtt) = (info.rtt.unwrap(), info.min_rtt.unwrap());
             assert!(min_rtt <= before.elapsed() && rtt <= before.elapsed(), "{info:?}");
             assert!(info.rto.unwrap() > rtt, "{info:?}");
             assert_eq!(info.total_retransmits, Some(0));
         }
+        near.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(far.read(&mut [0]).unwrap(), 0);
+        while !TcpInfo::of(&near).unwrap().fin_acknowledged {
+            std::thread::yield_now();
+        }
     }
 
     #[test]
     fn fields_that_the_kernel_did_not_fill_in_or_measure_are_none() {
         let prefix = Prefix {
-            state_and_options: [0; 8],
+            state: 1,
+            ca_state_and_so_on: [0; 7],
             rto: 204_000,
             ato_and_so_on: [0; 14],
             rtt: 1500,
