@@ -5,16 +5,18 @@
 
 use std::fmt;
 
-/// Maximum payload, bytes.
+/// Maximum payload of a response, bytes. Requests have smaller limits: `Port::max_request_bytes`.
 pub const MAX_FRAME_BYTES: usize = 1024 * 1024;
 /// Size of the length prefix, bytes.
 pub const PREFIX_BYTES: usize = 4;
 
-/// Error for a payload larger than [`MAX_FRAME_BYTES`]. The rest of the stream cannot be decoded.
+/// Error for a payload larger than the maximum. The rest of the stream cannot be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub struct FrameTooLarge {
     /// Length of the payload according to its prefix, bytes.
     pub announced: usize,
+    /// Maximum payload, bytes.
+    pub maximum: usize,
 }
 
 impl FrameTooLarge {
@@ -35,14 +37,14 @@ impl FrameTooLarge {
 
 impl fmt::Display for FrameTooLarge {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { announced } = self;
+        let Self { announced, maximum } = self;
         match self.other_protocol() {
             Some(other) => write!(
                 formatter,
                 "the first bytes are those of {other}; this port expects frames: a length of four bytes, at most \
-                 {MAX_FRAME_BYTES}, and a JSON object"
+                 {maximum}, and a JSON object"
             ),
-            None => write!(formatter, "frame too large: {announced} bytes, expected at most {MAX_FRAME_BYTES}"),
+            None => write!(formatter, "frame too large: {announced} bytes, expected at most {maximum}"),
         }
     }
 }
@@ -52,7 +54,7 @@ impl fmt::Display for FrameTooLarge {
 /// # Errors
 /// The payload is too large.
 pub fn encode_frame(payload: &[u8]) -> Result<Vec<u8>, FrameTooLarge> {
-    let too_large = FrameTooLarge { announced: payload.len() };
+    let too_large = FrameTooLarge { announced: payload.len(), maximum: MAX_FRAME_BYTES };
     if payload.len() > MAX_FRAME_BYTES {
         return Err(too_large);
     }
@@ -64,22 +66,41 @@ pub fn encode_frame(payload: &[u8]) -> Result<Vec<u8>, FrameTooLarge> {
 }
 
 /// Decoder from a stream of bytes to frames.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FrameDecoder {
     /// Received bytes; the first unread one, at `consumed`, starts a length prefix.
     buffer: Vec<u8>,
     /// Bytes at the front of the buffer that belong to frames already returned.
     consumed: usize,
+    /// Maximum payload, bytes.
+    maximum: usize,
+}
+
+impl Default for FrameDecoder {
+    /// Returns a decoder of responses.
+    fn default() -> Self {
+        Self::new(MAX_FRAME_BYTES)
+    }
 }
 
 impl FrameDecoder {
+    /// Returns a decoder of frames with payloads of up to `maximum` bytes.
+    #[must_use]
+    pub fn new(maximum: usize) -> Self {
+        Self { buffer: Vec::new(), consumed: 0, maximum }
+    }
+
     /// Appends the next bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
-        if self.consumed > 0 {
-            self.buffer.drain(..self.consumed);
-            self.consumed = 0;
-        }
-        self.buffer.extend_from_slice(bytes);
+        self.buffer().extend_from_slice(bytes);
+    }
+
+    /// Returns the buffer to which the next bytes of the stream are to be appended. It contains the start of an
+    /// incomplete frame, if there is one.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        self.buffer.drain(..self.consumed);
+        self.consumed = 0;
+        &mut self.buffer
     }
 
     /// Returns the payload of the next complete frame, or `None` until more bytes are fed.
@@ -87,18 +108,32 @@ impl FrameDecoder {
     /// # Errors
     /// The frame is too large, and then for every further call: the next frame's start is unknown.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameTooLarge> {
-        let rest = &self.buffer[self.consumed..];
-        let Some((prefix, body)) = rest.split_first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
-        let length = u32::from_be_bytes(*prefix) as usize;
-        if length > MAX_FRAME_BYTES {
-            return Err(FrameTooLarge { announced: length });
-        }
-        if body.len() < length {
-            return Ok(None);
-        }
+        let Some(length) = self.next_length()? else { return Ok(None) };
         let start = self.consumed + PREFIX_BYTES;
+        let Some(payload) = self.buffer.get(start..start + length) else { return Ok(None) };
         self.consumed = start + length;
-        Ok(Some(&self.buffer[start..start + length]))
+        Ok(Some(payload))
+    }
+
+    /// Returns the length of the next payload, once its prefix is complete.
+    fn next_length(&self) -> Result<Option<usize>, FrameTooLarge> {
+        let Some(prefix) = self.buffer[self.consumed..].first_chunk::<PREFIX_BYTES>() else { return Ok(None) };
+        let announced = u32::from_be_bytes(*prefix) as usize;
+        if announced > self.maximum {
+            return Err(FrameTooLarge { announced, maximum: self.maximum });
+        }
+        Ok(Some(announced))
+    }
+
+    /// Returns the size of the incomplete frame in the buffer, bytes: 0 without one, and the size of the prefix while
+    /// that is incomplete.
+    #[must_use]
+    pub fn incomplete_frame_bytes(&self) -> usize {
+        match self.next_length() {
+            Ok(Some(length)) => PREFIX_BYTES + length,
+            _ if self.is_mid_frame() => PREFIX_BYTES,
+            _ => 0,
+        }
     }
 
     /// Returns whether the buffer contains the start of an incomplete frame.
@@ -123,11 +158,18 @@ mod tests {
         assert!(encode_frame(&vec![b' '; MAX_FRAME_BYTES]).is_ok());
         assert_eq!(
             encode_frame(&vec![b' '; MAX_FRAME_BYTES + 1]),
-            Err(FrameTooLarge { announced: MAX_FRAME_BYTES + 1 })
+            Err(FrameTooLarge { announced: MAX_FRAME_BYTES + 1, maximum: MAX_FRAME_BYTES })
         );
-        let mut decoder = FrameDecoder::default();
-        decoder.feed(&[0xff; 4]);
-        assert_eq!(decoder.next_frame(), Err(FrameTooLarge { announced: 0xffff_ffff }));
+        let mut decoder = FrameDecoder::new(10);
+        decoder.feed(&[0, 0, 0, 10]);
+        assert_eq!(decoder.next_frame(), Ok(None));
+        assert_eq!(decoder.incomplete_frame_bytes(), 14);
+        let mut decoder = FrameDecoder::new(10);
+        decoder.feed(&[0, 0, 0]);
+        assert_eq!(decoder.next_frame(), Ok(None));
+        assert_eq!(decoder.incomplete_frame_bytes(), 4);
+        decoder.feed(&[11]);
+        assert_eq!(decoder.next_frame(), Err(FrameTooLarge { announced: 11, maximum: 10 }));
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub mod request;
 pub mod response;
 mod value;
 
+/// Version of the protocol. It grows when a client that follows `docs/protocol.md` of an older version could fail.
+pub const PROTOCOL_VERSION: u32 = 1;
+
 pub use error::{ErrorBody, ErrorCode};
 pub use frame::{FrameDecoder, MAX_FRAME_BYTES, encode_frame};
 pub use request::{Port, Request};

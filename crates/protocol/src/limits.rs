@@ -9,6 +9,13 @@ pub const SHOP_PORT: u16 = 5001;
 /// Default UDP port of the echo, if it is enabled.
 pub const ECHO_PORT: u16 = 5002;
 
+/// Maximum payload of a request on the accounts port, bytes. Two passwords of 1024 control characters, each escaped with
+/// six bytes, have 12 KiB.
+pub const ACCOUNTS_REQUEST_BYTES: usize = 16 * 1024;
+/// Maximum payload of a request on the shop port, bytes. A description of 4000 characters, each escaped with twelve bytes,
+/// and two names have 52 KiB.
+pub const SHOP_REQUEST_BYTES: usize = 64 * 1024;
+
 /// Length of a user name, characters; see [`is_username_char`].
 pub const USERNAME_CHARS: RangeInclusive<usize> = 1..=64;
 /// Length of a new password, bytes of UTF-8.
@@ -37,6 +44,8 @@ pub const PAGE: RangeInclusive<i64> = 1..=1_000_000;
 pub const PAGE_SIZE: RangeInclusive<i64> = 1..=100;
 /// Rows on a page if the request does not specify it.
 pub const DEFAULT_PAGE_SIZE: u32 = 20;
+/// Rows on a page of categories if the request does not specify it.
+pub const DEFAULT_CATEGORIES_PAGE_SIZE: u32 = 100;
 /// A row's identifier.
 pub const ID: RangeInclusive<i64> = 1..=i64::MAX;
 

@@ -36,6 +36,15 @@ impl Port {
             Port::Shop => "shop",
         }
     }
+
+    /// Returns the maximum payload of a request, bytes. Every valid request fits, also with each character escaped.
+    #[must_use]
+    pub fn max_request_bytes(self) -> usize {
+        match self {
+            Port::Accounts => limits::ACCOUNTS_REQUEST_BYTES,
+            Port::Shop => limits::SHOP_REQUEST_BYTES,
+        }
+    }
 }
 
 /// Request of a client. Serialises to the JSON on the wire: `{"command":"login","username":…}`.
@@ -52,6 +61,8 @@ impl Port {
 #[strum_discriminants(allow(missing_docs, reason = "the variants are those of Request"))]
 #[allow(missing_docs, reason = "the fields are described in docs/protocol.md, their bounds in limits.rs")]
 pub enum Request {
+    /// Returns the version of protocol and server, without the database; on both ports.
+    Hello {},
     /// Creates an account.
     Register { username: String, password: String },
     /// Returns a token.
@@ -60,8 +71,8 @@ pub enum Request {
     Logout { token: String },
     /// Changes the password and invalidates all other tokens of the user.
     ChangePassword { token: String, current_password: String, new_password: String },
-    /// Lists the categories.
-    ViewCategories {},
+    /// Lists a page of categories.
+    ViewCategories { page: u32, page_size: u32 },
     /// Lists a page of products.
     ViewProducts {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +80,8 @@ pub enum Request {
         page: u32,
         page_size: u32,
     },
+    /// Returns one product.
+    ViewProduct { product_id: i64 },
     /// Adds a product; administrators only.
     AddProduct { token: String, name: String, category: String, description: String, price_cents: i64, stock: i64 },
     /// Orders all items or none.
@@ -82,6 +95,8 @@ pub enum Request {
     SubmitRating { token: String, order_id: i64, product_id: i64, stars: u8 },
     /// Lists a page of the user's orders, newest first.
     ViewOrderHistory { token: String, page: u32, page_size: u32 },
+    /// Returns one of the user's orders.
+    ViewOrder { token: String, order_id: i64 },
 }
 
 /// Quantity of one product in an order.
@@ -100,10 +115,16 @@ impl Request {
         Command::from(self).name()
     }
 
-    /// Returns the port that accepts this request.
+    /// Returns the port for this request. Both ports accept `hello`: its own is the shop port.
     #[must_use]
     pub fn port(&self) -> Port {
-        Command::from(self).port()
+        Command::from(self).port().unwrap_or(Port::Shop)
+    }
+
+    /// Returns the first page of categories, with as many as a page can have.
+    #[must_use]
+    pub fn all_categories() -> Self {
+        Request::ViewCategories { page: 1, page_size: limits::DEFAULT_CATEGORIES_PAGE_SIZE }
     }
 
     /// Decodes the payload of a frame that arrived on `port`.
@@ -138,29 +159,37 @@ impl Command {
         self.into()
     }
 
-    fn port(self) -> Port {
+    /// Returns the port that accepts the command; `None` if both do.
+    #[must_use]
+    pub fn port(self) -> Option<Port> {
         match self {
-            Command::Register | Command::Login | Command::Logout | Command::ChangePassword => Port::Accounts,
+            Command::Hello => None,
+            Command::Register | Command::Login | Command::Logout | Command::ChangePassword => Some(Port::Accounts),
             Command::ViewCategories
             | Command::ViewProducts
+            | Command::ViewProduct
             | Command::AddProduct
             | Command::PlaceOrder
             | Command::SubmitRating
-            | Command::ViewOrderHistory => Port::Shop,
+            | Command::ViewOrderHistory
+            | Command::ViewOrder => Some(Port::Shop),
         }
+    }
+
+    fn is_on(self, port: Port) -> bool {
+        self.port().is_none_or(|own| own == port)
     }
 
     /// Parses the name of a command of `port`.
     fn parse(name: &str, port: Port) -> Result<Self, ErrorBody> {
         let (code, message) = match name.parse::<Self>() {
-            Ok(command) if command.port() == port => return Ok(command),
-            Ok(command) => {
-                let (home, port) = (command.port().name(), port.name());
-                let message = format!("command '{name}' belongs to the {home} port, this is the {port} port");
+            Ok(command) if command.is_on(port) => return Ok(command),
+            Ok(_) => {
+                let message = format!("command '{name}' belongs to the other port, this is the {} port", port.name());
                 (ErrorCode::WrongPort, message)
             }
             Err(_) => {
-                let on_port = Self::ALL.iter().filter(|command| command.port() == port);
+                let on_port = Self::ALL.iter().filter(|command| command.is_on(port));
                 let known: Vec<&str> = on_port.map(|command| command.name()).collect();
                 let (shown, port, known) = (quoted(name), port.name(), known.join(", "));
                 let message = format!("unknown command '{shown}': expected on the {port} port: {known}");
@@ -173,6 +202,7 @@ impl Command {
     /// Takes the command's fields.
     fn read(self, fields: &mut Fields<'_>) -> Result<Request, ErrorBody> {
         Ok(match self {
+            Command::Hello => Request::Hello {},
             Command::Register => Request::Register {
                 username: username(fields)?,
                 password: fields.secret("password", limits::PASSWORD_BYTES)?,
@@ -186,12 +216,16 @@ impl Command {
                 current_password: old_password(fields, "current_password")?,
                 new_password: fields.secret("new_password", limits::PASSWORD_BYTES)?,
             },
-            Command::ViewCategories => Request::ViewCategories {},
+            Command::ViewCategories => Request::ViewCategories {
+                page: page(fields)?,
+                page_size: page_size(fields, limits::DEFAULT_CATEGORIES_PAGE_SIZE)?,
+            },
             Command::ViewProducts => Request::ViewProducts {
                 category: fields.optional_text("category", limits::NAME_CHARS)?,
                 page: page(fields)?,
-                page_size: page_size(fields)?,
+                page_size: page_size(fields, limits::DEFAULT_PAGE_SIZE)?,
             },
+            Command::ViewProduct => Request::ViewProduct { product_id: fields.integer("product_id", limits::ID)? },
             Command::AddProduct => Request::AddProduct {
                 token: token(fields)?,
                 name: fields.text("name", limits::NAME_CHARS)?,
@@ -211,8 +245,13 @@ impl Command {
                 product_id: fields.integer("product_id", limits::ID)?,
                 stars: fields.integer("stars", limits::STARS)?,
             },
-            Command::ViewOrderHistory => {
-                Request::ViewOrderHistory { token: token(fields)?, page: page(fields)?, page_size: page_size(fields)? }
+            Command::ViewOrderHistory => Request::ViewOrderHistory {
+                token: token(fields)?,
+                page: page(fields)?,
+                page_size: page_size(fields, limits::DEFAULT_PAGE_SIZE)?,
+            },
+            Command::ViewOrder => {
+                Request::ViewOrder { token: token(fields)?, order_id: fields.integer("order_id", limits::ID)? }
             }
         })
     }
@@ -241,8 +280,8 @@ fn page(fields: &mut Fields<'_>) -> Result<u32, ErrorBody> {
     fields.integer_or("page", limits::PAGE, 1)
 }
 
-fn page_size(fields: &mut Fields<'_>) -> Result<u32, ErrorBody> {
-    fields.integer_or("page_size", limits::PAGE_SIZE, limits::DEFAULT_PAGE_SIZE)
+fn page_size(fields: &mut Fields<'_>, default: u32) -> Result<u32, ErrorBody> {
+    fields.integer_or("page_size", limits::PAGE_SIZE, default)
 }
 
 /// Reads the items of an order, each product at most once.

@@ -102,6 +102,17 @@ pub enum DecodeError {
     },
 }
 
+/// Result of `hello`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// [`crate::PROTOCOL_VERSION`] of the server.
+    pub protocol: u32,
+    /// Version of the program.
+    pub server: String,
+    /// Purpose of the port: `accounts` or `shop`.
+    pub port: String,
+}
+
 /// Result of `register`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registered {
@@ -127,8 +138,14 @@ pub struct Done {}
 /// Result of `view_categories`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Categories {
-    /// All categories, ordered by name.
+    /// Categories of the page, ordered by name.
     pub categories: Vec<Category>,
+    /// Number of the page, from 1.
+    pub page: u32,
+    /// Maximum number of rows.
+    pub page_size: u32,
+    /// Number of categories on all pages.
+    pub total: u64,
 }
 
 /// Category of products.
@@ -174,6 +191,13 @@ pub struct Product {
     pub rating_count: u64,
 }
 
+/// Result of `view_product`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProductFound {
+    /// The product.
+    pub product: Product,
+}
+
 /// Result of `add_product`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductAdded {
@@ -205,7 +229,14 @@ pub struct OrderHistory {
     pub total: u64,
 }
 
-/// Order in the history.
+/// Result of `view_order`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderFound {
+    /// The order.
+    pub order: Order,
+}
+
+/// Order of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// Id.

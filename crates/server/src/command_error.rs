@@ -12,6 +12,8 @@ pub(crate) enum CommandError {
     Refused(ErrorBody),
     /// Another program held the database's write lock beyond the timeout.
     Locked,
+    /// The grace period of a shutdown ended before the request was started.
+    ShuttingDown,
     /// The server failed. The reason is logged and not sent to the client.
     Broken(String),
 }
@@ -41,6 +43,9 @@ impl CommandError {
             CommandError::Locked => {
                 tracing::warn!(operation, "database locked by another program");
                 ErrorBody::new(ErrorCode::Overloaded, "database locked by another program; try again later")
+            }
+            CommandError::ShuttingDown => {
+                ErrorBody::new(ErrorCode::ShuttingDown, "the server is stopping; the request was not executed")
             }
             CommandError::Broken(reason) => {
                 tracing::error!(operation, reason, "request failed");

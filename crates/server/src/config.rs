@@ -125,6 +125,12 @@ impl Default for HashCost {
 pub struct Connections {
     /// Maximum number of connections on both ports together; further ones get `overloaded` and are closed.
     pub max_connections: NonZeroUsize,
+    /// Maximum number of connections of one address on both ports together; `None` for no other limit.
+    pub max_connections_per_address: Option<NonZeroUsize>,
+    /// Memory for requests and unread responses of more than 8 KiB, of all connections together, MiB.
+    pub buffer_budget_mib: NonZeroUsize,
+    /// Time within which the first byte of a connection must arrive.
+    pub first_request_timeout: PositiveDuration,
     /// Time without bytes in either direction after which a connection is closed.
     pub idle_timeout: PositiveDuration,
     /// Time from the first byte of a request within which it must be complete.
@@ -137,6 +143,9 @@ impl Default for Connections {
     fn default() -> Self {
         Self {
             max_connections: default::MAX_CONNECTIONS,
+            max_connections_per_address: None,
+            buffer_budget_mib: default::BUFFER_BUDGET_MIB,
+            first_request_timeout: default::FIRST_REQUEST_TIMEOUT,
             idle_timeout: default::IDLE_TIMEOUT,
             request_timeout: default::REQUEST_TIMEOUT,
             shutdown_grace: default::SHUTDOWN_GRACE,
@@ -177,6 +186,10 @@ pub(crate) mod default {
     pub(crate) const PASSWORD_QUEUE: NonZeroUsize = NonZeroUsize::new(256).expect("256 is above 0");
     /// See [`super::Connections::max_connections`].
     pub(crate) const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(10_000).expect("10000 is above 0");
+    /// See [`super::Connections::buffer_budget_mib`].
+    pub(crate) const BUFFER_BUDGET_MIB: NonZeroUsize = NonZeroUsize::new(256).expect("256 is above 0");
+    /// See [`super::Connections::first_request_timeout`].
+    pub(crate) const FIRST_REQUEST_TIMEOUT: PositiveDuration = PositiveDuration::seconds(30);
     /// See [`super::Connections::idle_timeout`].
     pub(crate) const IDLE_TIMEOUT: PositiveDuration = PositiveDuration::seconds(300);
     /// See [`super::Connections::request_timeout`].

@@ -1,34 +1,40 @@
 //! One connection: reads frames and writes responses in the same order, until one side closes it.
 //!
-//! Responses to all complete frames in memory are written together, so pipelined requests take few system calls. Two
-//! timeouts apply: a started request must become complete, and an idle connection is closed.
+//! Responses to all complete frames in memory are written together, so pipelined requests take few system calls. While a
+//! connection waits for a request, it has no buffers.
 
 mod close;
+mod deadline;
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use protocol::{ErrorBody, ErrorCode, FrameDecoder, Port, Request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::buffer_budget::BudgetShare;
+use crate::commands;
 use crate::request_timing::RequestTiming;
-use crate::response_frame;
-use crate::response_frame::ResponseMeta;
+use crate::response_frame::{ResponseFrame, ResponseMeta};
 use crate::shop::Shop;
 use crate::trace::connection_trace::ConnectionTrace;
 use close::close_after_response;
+use deadline::Deadline;
 
 /// Size of waiting responses above which they are written although more requests wait.
 const FLUSH_BYTES: usize = 64 * 1024;
-/// Size of the read buffer.
-const READ_BYTES: usize = 16 * 1024;
-/// Time for which an idle connection is read after a shutdown: the kernel may not yet have delivered a request that was sent
-/// before.
-const FINAL_READ_TIMEOUT: Duration = Duration::from_millis(20);
+/// Bytes read at once, and size of the responses for which memory is reserved at once.
+const BUFFER_BYTES: usize = 8 * 1024;
+/// Time without bytes after which a connection ends during a shutdown: the kernel may not yet have delivered requests
+/// that were sent before.
+const SHUTDOWN_QUIET_TIME: Duration = Duration::from_millis(20);
 
 /// Client of a connection, and the port it uses.
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +50,14 @@ pub(crate) struct Connection<'a> {
     stream: TcpStream,
     peer: Peer,
     shop: &'a Shop,
-    shutdown: &'a CancellationToken,
+    /// Becomes ready at the shutdown.
+    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Whether the server stops.
+    stopping: bool,
+    deadline: Deadline,
     decoder: FrameDecoder,
-    /// Bytes of the last read.
-    chunk: Vec<u8>,
+    /// Memory of an incomplete large request, from the shared budget.
+    request_share: Option<BudgetShare>,
     /// Responses not yet written.
     output: Vec<u8>,
     /// End of the last read.
@@ -59,32 +69,14 @@ pub(crate) struct Connection<'a> {
     trace: ConnectionTrace<'a>,
 }
 
-/// Request that was executed or rejected.
-struct ProcessedRequest {
-    /// Name of the command, or "none".
-    operation: &'static str,
-    /// JSON of the result, or the error.
-    result: Result<Vec<u8>, ErrorBody>,
-    timing: RequestTiming,
-}
-
-impl ProcessedRequest {
-    /// Returns a request that was rejected without execution.
-    fn rejected(error: ErrorBody) -> Self {
-        Self { operation: "none", result: Err(error), timing: RequestTiming::default() }
-    }
-}
-
 /// Reason why a connection ends.
 enum CloseReason {
     /// The client closed it.
     Client,
-    /// No bytes arrived within the idle timeout.
+    /// No bytes arrived within the timeout.
     Idle,
     /// The server stops.
     Shutdown,
-    /// The server stops, and has just sent a response.
-    ShutdownAfterResponse,
     /// The server rejects the client with this error.
     Rejected(ErrorBody),
 }
@@ -94,20 +86,24 @@ enum ReadEvent {
     Bytes,
     End,
     Timeout,
+    /// The server stops, and no more bytes arrive.
     Shutdown,
 }
 
 impl<'a> Connection<'a> {
     /// Returns a connection that was just accepted.
-    pub(crate) fn new(stream: TcpStream, peer: Peer, shop: &'a Shop, shutdown: &'a CancellationToken) -> Self {
+    pub(crate) fn new(stream: TcpStream, peer: Peer, shop: &'a Shop, shutdown: &CancellationToken) -> Self {
         let now = Instant::now();
         Self {
             stream,
             peer,
             shop,
-            shutdown,
-            decoder: FrameDecoder::default(),
-            chunk: Vec::with_capacity(READ_BYTES),
+            // A child, because all connections would share the lock of the token itself.
+            shutdown: Box::pin(shutdown.child_token().cancelled_owned()),
+            stopping: false,
+            deadline: Deadline::new(now + shop.connections.first_request_timeout.as_duration()),
+            decoder: FrameDecoder::new(peer.port.max_request_bytes()),
+            request_share: None,
             output: Vec::new(),
             last_read: now,
             frame_start: now,
@@ -123,7 +119,7 @@ impl<'a> Connection<'a> {
         let reason = match &ended {
             Ok(CloseReason::Client) => "closed by the client".to_owned(),
             Ok(CloseReason::Idle) => "idle timeout".to_owned(),
-            Ok(CloseReason::Shutdown | CloseReason::ShutdownAfterResponse) => "server shutdown".to_owned(),
+            Ok(CloseReason::Shutdown) => "server shutdown".to_owned(),
             Ok(CloseReason::Rejected(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
@@ -133,39 +129,43 @@ impl<'a> Connection<'a> {
         );
         match ended {
             Ok(CloseReason::Rejected(error)) => self.reject(error).await,
-            Ok(CloseReason::ShutdownAfterResponse) => close_after_response(&mut self.stream).await,
+            Ok(CloseReason::Shutdown) => self.close().await,
             _ => {}
         }
     }
 
     /// Sends an error and closes the connection so that the error arrives.
     pub(crate) async fn reject(mut self, error: ErrorBody) {
-        self.append(ProcessedRequest::rejected(error));
+        self.respond(Err(error)).await;
         if self.flush().await.is_ok() {
-            close_after_response(&mut self.stream).await;
+            self.close().await;
+        }
+    }
+
+    async fn close(&mut self) {
+        if !close_after_response(&mut self.stream, self.shutdown.as_mut()).await {
+            tracing::debug!(peer = %self.peer.address, "the client did not close its side, and may miss a response");
         }
     }
 
     async fn serve_requests(&mut self) -> io::Result<CloseReason> {
         loop {
-            // Checked before the read: requests that arrived before the shutdown still get a response.
-            let stopping = self.shutdown.is_cancelled();
+            if let Some(error) = self.reserve_memory().await {
+                return Ok(CloseReason::Rejected(error));
+            }
             match self.read_more().await? {
                 ReadEvent::Bytes => {}
                 ReadEvent::End => return Ok(CloseReason::Client),
                 ReadEvent::Timeout => return Ok(self.timeout_reason()),
-                ReadEvent::Shutdown => return Ok(self.shutdown_mid_frame().unwrap_or(CloseReason::Shutdown)),
+                ReadEvent::Shutdown if self.decoder.is_mid_frame() => {
+                    return Ok(CloseReason::Rejected(incomplete_at_shutdown()));
+                }
+                ReadEvent::Shutdown => return Ok(CloseReason::Shutdown),
             }
-            let earlier_requests = self.requests;
             if let Some(error) = self.process_frames().await? {
                 return Ok(CloseReason::Rejected(error));
             }
             self.flush().await?;
-            if stopping {
-                let responded = self.requests > earlier_requests;
-                let reason = if responded { CloseReason::ShutdownAfterResponse } else { CloseReason::Shutdown };
-                return Ok(self.shutdown_mid_frame().unwrap_or(reason));
-            }
         }
     }
 
@@ -178,44 +178,75 @@ impl<'a> Connection<'a> {
         CloseReason::Rejected(ErrorBody::new(ErrorCode::RequestTimeout, message))
     }
 
-    /// Returns the rejection of an incomplete request at shutdown.
-    fn shutdown_mid_frame(&self) -> Option<CloseReason> {
-        let message = "the server is stopping; the incomplete request was not executed";
-        let error = || ErrorBody::new(ErrorCode::ShuttingDown, message);
-        self.decoder.is_mid_frame().then(|| CloseReason::Rejected(error()))
+    /// Waits for memory if the incomplete request is large. Returns the error for a client that must not wait longer.
+    async fn reserve_memory(&mut self) -> Option<ErrorBody> {
+        let bytes = self.decoder.incomplete_frame_bytes();
+        if bytes <= BUFFER_BYTES || self.request_share.is_some() {
+            return None;
+        }
+        let budget = &self.shop.buffers;
+        let timeout_at = self.frame_start + self.request_timeout();
+        tokio::select! {
+            biased;
+            share = budget.acquire(bytes) => self.request_share = share,
+            () = self.shutdown.as_mut(), if !self.stopping => return Some(incomplete_at_shutdown()),
+            () = tokio::time::sleep_until(timeout_at) => {
+                let message = "the requests of other connections take all memory; try again later";
+                return Some(ErrorBody::new(ErrorCode::Overloaded, message));
+            }
+        }
+        None
+    }
+
+    fn request_timeout(&self) -> Duration {
+        self.shop.connections.request_timeout.as_duration()
     }
 
     /// Waits for bytes until the applicable timeout or the shutdown. Bytes already received take precedence.
     async fn read_more(&mut self) -> io::Result<ReadEvent> {
         let mid_frame = self.decoder.is_mid_frame();
-        let limits = &self.shop.connections;
-        let deadline = if mid_frame {
-            self.frame_start + limits.request_timeout.as_duration()
-        } else {
-            Instant::now() + limits.idle_timeout.as_duration()
-        };
-        self.chunk.clear();
-        let read = tokio::select! {
-            biased;
-            read = timeout_at(deadline, self.stream.read_buf(&mut self.chunk)) => read.map_err(|_| ReadEvent::Timeout),
-            () = self.shutdown.cancelled() => {
-                timeout(FINAL_READ_TIMEOUT, self.stream.read_buf(&mut self.chunk)).await.map_err(|_| ReadEvent::Shutdown)
+        if self.stopping {
+            self.deadline.set(Instant::now() + SHUTDOWN_QUIET_TIME);
+        } else if mid_frame {
+            self.deadline.set(self.frame_start + self.request_timeout());
+        } else if self.requests > 0 {
+            self.deadline.set(Instant::now() + self.shop.connections.idle_timeout.as_duration());
+        }
+        let event = poll_fn(|context| self.poll_read(context)).await?;
+        if let ReadEvent::Bytes = event {
+            self.last_read = Instant::now();
+            self.trace.flush(&self.stream);
+            if !mid_frame {
+                self.frame_start = self.last_read;
             }
-        };
-        let bytes = match read {
-            Ok(bytes) => bytes?,
-            Err(event) => return Ok(event),
-        };
-        if bytes == 0 {
-            return Ok(ReadEvent::End);
         }
-        self.last_read = Instant::now();
-        self.trace.flush(&self.stream);
-        if !mid_frame {
-            self.frame_start = self.last_read;
+        Ok(event)
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<ReadEvent>> {
+        let size = self.decoder.incomplete_frame_bytes().max(BUFFER_BYTES);
+        let buffer = self.decoder.buffer();
+        buffer.reserve_exact(size - buffer.len());
+        match pin!(self.stream.read_buf(buffer)).poll(context) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(ReadEvent::End)),
+            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(ReadEvent::Bytes)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+            Poll::Pending => self.release_buffers(),
         }
-        self.decoder.feed(&self.chunk);
-        Ok(ReadEvent::Bytes)
+        if !self.stopping && self.shutdown.as_mut().poll(context).is_ready() {
+            self.stopping = true;
+            self.deadline.set(Instant::now() + SHUTDOWN_QUIET_TIME);
+        }
+        let event = if self.stopping { ReadEvent::Shutdown } else { ReadEvent::Timeout };
+        self.deadline.poll(context).map(|()| Ok(event))
+    }
+
+    /// Frees the buffers that are empty: connections that wait take no memory.
+    fn release_buffers(&mut self) {
+        if self.decoder.buffer().is_empty() {
+            *self.decoder.buffer() = Vec::new();
+        }
+        self.output = Vec::new();
     }
 
     /// Processes all complete frames in memory. Returns the error for a stream that cannot be decoded further.
@@ -226,30 +257,36 @@ impl<'a> Connection<'a> {
                 Ok(Some(payload)) => Request::decode(payload, self.peer.port),
                 Err(error) => return Ok(Some(ErrorBody::new(ErrorCode::FrameTooLarge, error.to_string()))),
             };
+            self.request_share = None;
             // The rest of the buffer arrived with the last read.
             self.frame_start = self.last_read;
-            let processed = match request {
-                Ok(request) => self.execute(request).await,
-                Err(error) => ProcessedRequest::rejected(error),
-            };
-            self.append(processed);
-            self.requests += 1;
-            if self.output.len() >= FLUSH_BYTES {
+            let waits = request.as_ref().is_ok_and(|request| !commands::is_answered_from_memory(request));
+            if self.output.len() >= if waits { BUFFER_BYTES } else { FLUSH_BYTES } {
                 self.flush().await?;
             }
+            self.respond(request).await;
+            self.requests += 1;
         }
     }
 
-    async fn execute(&self, request: Request) -> ProcessedRequest {
-        let operation = request.command();
-        let (result, timing) = self.shop.execute(request).await;
-        ProcessedRequest { operation, result: result.map_err(|error| error.into_error_body(operation)), timing }
-    }
-
-    fn append(&mut self, ProcessedRequest { operation, result, timing }: ProcessedRequest) {
-        let exchange_id = self.shop.next_exchange_id();
+    /// Executes a request and appends its response to the output.
+    async fn respond(&mut self, request: Result<Request, ErrorBody>) {
         let arrived = self.last_read.into_std();
-        let written = response_frame::append(&mut self.output, result, ResponseMeta { arrived, timing, exchange_id });
+        self.output.reserve(BUFFER_BYTES);
+        let frame = ResponseFrame::begin(&mut self.output);
+        let mut timing = RequestTiming::default();
+        let mut operation = "none";
+        let outcome = match request {
+            Ok(request) => {
+                operation = request.command();
+                let (result, time) = self.shop.execute(request, self.peer.port, &mut self.output).await;
+                timing = time;
+                result.map_err(|error| error.into_error_body(operation))
+            }
+            Err(error) => Err(error),
+        };
+        let exchange_id = self.shop.next_exchange_id();
+        let written = frame.finish(&mut self.output, outcome, ResponseMeta { arrived, timing, exchange_id });
         self.trace.responded(exchange_id);
         tracing::debug!(
             target: "server::operation",
@@ -265,22 +302,44 @@ impl<'a> Connection<'a> {
         );
     }
 
-    /// Writes the waiting responses. Fails if the client accepts no bytes within the idle timeout.
+    /// Writes the waiting responses. Fails if the client accepts no bytes within the idle timeout, or if unread responses
+    /// of all connections together exceed the budget.
     async fn flush(&mut self) -> io::Result<()> {
-        let limit = self.shop.connections.idle_timeout;
         let mut written = 0;
+        let mut share = None;
         while written < self.output.len() {
-            let write = timeout(limit.as_duration(), self.stream.write(&self.output[written..])).await;
-            let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, "the client does not read its responses");
-            match write.map_err(stalled)?? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                bytes => written += bytes,
+            match self.stream.try_write(&self.output[written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => written += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if share.is_none() && self.output.len() > BUFFER_BYTES {
+                        share = Some(self.shop.buffers.try_acquire(self.output.len()).ok_or_else(unread_responses)?);
+                    }
+                    let limit = self.shop.connections.idle_timeout.as_duration();
+                    timeout(limit, self.stream.writable()).await.map_err(|_| stalled())??;
+                }
+                Err(error) => return Err(error),
             }
         }
         self.output.clear();
-        self.output.shrink_to(FLUSH_BYTES);
         Ok(())
     }
+}
+
+fn incomplete_at_shutdown() -> ErrorBody {
+    let message = "the server is stopping; the incomplete request was not executed";
+    ErrorBody::new(ErrorCode::ShuttingDown, message)
+}
+
+fn stalled() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the client does not read its responses")
+}
+
+fn unread_responses() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::OutOfMemory,
+        "the client does not read its responses, and --buffer-budget-mib is used up",
+    )
 }
 
 /// Flushes the trace in every case of the connection's end: the socket is still open here.

@@ -8,6 +8,7 @@ use model::messages::server::ConsistencyReport;
 use rusqlite::Connection;
 
 use crate::error::ServerError;
+use crate::store::damage;
 use crate::store::schema::open_for_reading;
 
 /// Queries that count inconsistent rows. Each takes time proportional to the number of rows; in SQLite a join of all
@@ -31,6 +32,7 @@ const FAULTS: [&str; 4] = [
 /// The database cannot be read.
 pub(crate) fn check(path: &Path) -> Result<ConsistencyReport, ServerError> {
     let connection = open_for_reading(path)?;
+    damage::check(path, &connection)?;
     read(&connection).map_err(|source| ServerError::Database { path: path.to_owned(), step: "check", source })
 }
 
@@ -59,6 +61,7 @@ fn read(connection: &Connection) -> rusqlite::Result<ConsistencyReport> {
 mod tests {
     use super::*;
     use crate::config::Durability;
+    use crate::grace_period::GracePeriod;
     use crate::store::schema::open_for_writing;
     use rusqlite::StatementStatus;
 
@@ -75,7 +78,7 @@ mod tests {
     fn is_consistent_after(change: &str) -> bool {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("shop.db");
-        let connection = open_for_writing(&path, Durability::Normal).unwrap();
+        let connection = open_for_writing(&path, Durability::Normal, &GracePeriod::default()).unwrap();
         connection.execute_batch(CONSISTENT).unwrap();
         connection.execute_batch(change).unwrap();
         check(&path).unwrap().consistent
@@ -109,7 +112,8 @@ mod tests {
     /// Returns the steps of SQLite's virtual machine that each query of [`FAULTS`] takes for this number of orders.
     fn steps(orders: u32) -> [i32; 4] {
         let directory = tempfile::tempdir().unwrap();
-        let connection = open_for_writing(&directory.path().join("shop.db"), Durability::Normal).unwrap();
+        let connection =
+            open_for_writing(&directory.path().join("shop.db"), Durability::Normal, &GracePeriod::default()).unwrap();
         connection.execute_batch(CONSISTENT).unwrap();
         let many = format!(
             "WITH RECURSIVE n (id) AS (SELECT 2 UNION ALL SELECT id + 1 FROM n WHERE id < {orders})

@@ -18,13 +18,21 @@ pub enum ServerError {
         /// Cause.
         source: rusqlite::Error,
     },
-    /// The file cannot be created or opened.
-    #[error("database '{}': cannot open the file: {source} (expected a writable file in an existing directory)", path.display())]
+    /// The path does not lead to a usable file.
+    #[error("database '{}': {problem}", path.display())]
     File {
         /// Path of the file.
         path: PathBuf,
-        /// Cause.
-        source: std::io::Error,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// The database has lost tables or pages.
+    #[error("database '{}' is damaged: {damage}; restore it from a backup", path.display())]
+    Damaged {
+        /// Path of the file.
+        path: PathBuf,
+        /// First damage that was found.
+        damage: String,
     },
     /// A later version of the program created the database.
     #[error("database '{}' has schema version {found}, expected at most {known}: use a newer shop-server or another --database", path.display())]

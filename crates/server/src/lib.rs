@@ -1,4 +1,4 @@
-//! The shop: ten commands on two TCP ports, with one SQLite file. `docs/protocol.md` describes its protocol.
+//! The shop: thirteen commands on two TCP ports, with one SQLite file. `docs/protocol.md` describes its protocol.
 //!
 //! ```text
 //! accept ─► connection (frames in order) ─► shop ─► commands ─┬─► store: one writer thread, several reader threads
@@ -10,6 +10,7 @@
 //! [`run`] is the complete server with sockets, settings and shutdown as arguments; [`cli`] is the program.
 
 mod accept;
+mod buffer_budget;
 mod catalogue;
 pub mod cli;
 mod clock;
@@ -20,6 +21,7 @@ mod connection;
 mod consistency;
 pub mod echo;
 mod error;
+mod grace_period;
 mod initial_data;
 mod passwords;
 mod request_context;

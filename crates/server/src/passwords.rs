@@ -2,7 +2,7 @@
 //!
 //! Hashes are slow by design. The queue is bounded, so a flood of logins gets `overloaded` and does not delay orders. For
 //! an unknown user the password is compared with a hash of random bytes, so the response time does not reveal which
-//! accounts exist. It does for accounts created with another hashing cost, because their hashes keep that cost.
+//! accounts exist. It does for accounts with another hashing cost, up to their next login, which replaces the hash.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::command_error::{CommandError, CommandResult};
 use crate::config::{HashCost, Passwords};
 use crate::error::ServerError;
+use crate::grace_period::GracePeriod;
 use crate::request_timing::RequestTiming;
 use crate::token;
 use crate::worker_pool::{QueueSettings, WorkerPool};
@@ -28,6 +29,8 @@ pub(crate) struct PasswordPool {
     cost: HashCost,
     /// Hash of random bytes with the same cost, compared if the user does not exist.
     unknown_user_hash: String,
+    /// Grace period of a shutdown.
+    grace: GracePeriod,
 }
 
 /// Computation that also sends its result.
@@ -35,7 +38,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 impl PasswordPool {
     /// Starts the threads.
-    pub(crate) fn start(settings: &Passwords) -> Result<Self, ServerError> {
+    pub(crate) fn start(settings: &Passwords, grace: &GracePeriod) -> Result<Self, ServerError> {
         let random = token::random_hex::<32>()
             .map_err(|error| ServerError::System { step: "random bytes", reason: error.to_string() })?;
         let unknown_user_hash = hash(&settings.cost, &random)
@@ -44,7 +47,7 @@ impl PasswordPool {
         let workers = vec![run_all; settings.workers.get()];
         let pool = WorkerPool::start(queue, workers)
             .map_err(|error| ServerError::System { step: "threads for passwords", reason: error.to_string() })?;
-        Ok(Self { pool, cost: settings.cost.clone(), unknown_user_hash })
+        Ok(Self { pool, cost: settings.cost.clone(), unknown_user_hash, grace: grace.clone() })
     }
 
     /// Hashes a new password. Also returns the time in the queue.
@@ -66,6 +69,12 @@ impl PasswordPool {
         (matches.map(|matches| known && matches), timing)
     }
 
+    /// Returns whether a stored hash has the cost of new ones.
+    pub(crate) fn has_current_cost(&self, stored: &str) -> bool {
+        let parameters = |hash: &str| PasswordHash::new(hash).ok().map(|hash| hash.params.to_string());
+        parameters(stored) == parameters(&self.unknown_user_hash)
+    }
+
     async fn compute<T, W>(&self, work: W) -> (CommandResult<T>, RequestTiming)
     where
         T: Send + 'static,
@@ -73,10 +82,12 @@ impl PasswordPool {
     {
         let submitted = Instant::now();
         let (reply, result) = oneshot::channel();
+        let grace = self.grace.clone();
         let job = move || {
             // Without a connection the result is not needed.
             if !reply.is_closed() {
                 let timing = RequestTiming::waiting_since(submitted);
+                let work = || if grace.has_ended() { Err(CommandError::ShuttingDown) } else { work() };
                 let result = catch_unwind(AssertUnwindSafe(work));
                 let _ = reply.send((result.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic))), timing));
             }
@@ -146,7 +157,8 @@ mod tests {
 
     fn pool(cost: HashCost, queue: usize) -> PasswordPool {
         let queue = NonZeroUsize::new(queue).unwrap();
-        PasswordPool::start(&Passwords { cost, workers: NonZeroUsize::MIN, queue }).unwrap()
+        let settings = Passwords { cost, workers: NonZeroUsize::MIN, queue };
+        PasswordPool::start(&settings, &GracePeriod::default()).unwrap()
     }
 
     #[tokio::test]

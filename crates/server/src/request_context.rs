@@ -2,6 +2,7 @@
 //!
 //! Commands reach both only through the context, so that every wait is counted.
 
+use std::sync::RwLockReadGuard;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -10,6 +11,8 @@ use crate::command_error::CommandResult;
 use crate::passwords::PasswordPool;
 use crate::request_timing::RequestTiming;
 use crate::store::Store;
+use crate::store::product_cache::Products;
+use crate::store::write_state::WriteState;
 
 /// One request being executed.
 #[derive(Debug)]
@@ -36,11 +39,16 @@ impl<'a> RequestContext<'a> {
         self.token_lifetime
     }
 
+    /// Returns the products in memory. Keep them briefly, and not across an `await`.
+    pub(crate) fn products(&self) -> RwLockReadGuard<'_, Products> {
+        self.store.products().read()
+    }
+
     /// Counts the time of [`Store::read`].
     pub(crate) async fn read<T, W>(&mut self, work: W) -> CommandResult<T>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
+        W: Fn(&mut Connection) -> CommandResult<T> + Send + 'static,
     {
         let done = self.store.read(work).await;
         self.count(done)
@@ -50,7 +58,7 @@ impl<'a> RequestContext<'a> {
     pub(crate) async fn write<T, W>(&mut self, work: W) -> CommandResult<T>
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
+        W: Fn(&mut WriteState) -> CommandResult<T> + Send + 'static,
     {
         let done = self.store.write(work).await;
         self.count(done)
@@ -66,6 +74,11 @@ impl<'a> RequestContext<'a> {
     pub(crate) async fn verify(&mut self, password: String, stored: Option<String>) -> CommandResult<bool> {
         let done = self.passwords.verify(password, stored).await;
         self.count(done)
+    }
+
+    /// See [`PasswordPool::has_current_cost`].
+    pub(crate) fn has_current_cost(&self, hash: &str) -> bool {
+        self.passwords.has_current_cost(hash)
     }
 
     fn count<T>(&mut self, (result, timing): (CommandResult<T>, RequestTiming)) -> CommandResult<T> {

@@ -1,6 +1,7 @@
 //! Encoding of results and errors as response frames.
 //!
-//! The result is already JSON, so the text around it is written directly. A test compares it with the protocol's type.
+//! The text around the result is written directly, so that no result is copied. A test compares it with the protocol's
+//! type.
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -45,53 +46,62 @@ pub(crate) struct WrittenResponse {
     pub(crate) timing: ServerTiming,
 }
 
-/// Appends the frame of a response to `output`.
-pub(crate) fn append(output: &mut Vec<u8>, result: Result<Vec<u8>, ErrorBody>, meta: ResponseMeta) -> WrittenResponse {
-    match result {
-        Ok(result) if result.len() > MAX_FRAME_BYTES - MAX_OVERHEAD_BYTES => {
-            append_error(output, page_too_large(result.len()), meta)
-        }
-        Ok(result) => append_success(output, &result, meta),
-        Err(error) => append_error(output, error, meta),
-    }
+/// Response that is being appended to the output. The caller appends the result's JSON between [`ResponseFrame::begin`] and
+/// [`ResponseFrame::finish`].
+#[derive(Debug)]
+pub(crate) struct ResponseFrame {
+    /// Position of the frame in the output.
+    start: usize,
 }
 
+/// Payload of a success up to its result. The timing follows the result, because it is known only then.
+const BEFORE_RESULT: &[u8] = br#"{"ok":true,"result":"#;
 /// Upper bound of the bytes around a result: four numbers of at most 20 digits, with their names.
 const MAX_OVERHEAD_BYTES: usize = 256;
 
-fn append_success(output: &mut Vec<u8>, result: &[u8], meta: ResponseMeta) -> WrittenResponse {
-    let timing = meta.server_timing();
-    let ServerTiming { server_us, queue_us, database_us, exchange_id } = timing;
-    append_frame(output, MAX_OVERHEAD_BYTES + result.len(), |output| {
-        // Writing to memory cannot fail.
-        let _ = write!(
-            output,
-            r#"{{"ok":true,"server_us":{server_us},"queue_us":{queue_us},"database_us":{database_us},"exchange_id":{exchange_id},"result":"#
-        );
-        output.extend_from_slice(result);
-        output.push(b'}');
-    });
-    WrittenResponse { error: None, timing }
-}
+impl ResponseFrame {
+    /// Appends everything up to the result.
+    pub(crate) fn begin(output: &mut Vec<u8>) -> Self {
+        let start = output.len();
+        output.extend_from_slice(&[0; PREFIX_BYTES]);
+        output.extend_from_slice(BEFORE_RESULT);
+        Self { start }
+    }
 
-fn append_error(output: &mut Vec<u8>, error: ErrorBody, meta: ResponseMeta) -> WrittenResponse {
-    let (code, timing) = (error.code, meta.server_timing());
-    let response = Response::failure(error, timing);
-    append_frame(output, MAX_OVERHEAD_BYTES, |output| {
-        // Serialising texts and numbers into memory cannot fail.
-        let _ = serde_json::to_writer(output, &response);
-    });
-    WrittenResponse { error: Some(code), timing }
-}
-
-/// Appends a frame whose payload `write` appends, expected to have `bytes`.
-fn append_frame(output: &mut Vec<u8>, bytes: usize, write: impl FnOnce(&mut Vec<u8>)) {
-    let start = output.len();
-    output.reserve(PREFIX_BYTES + bytes);
-    output.extend_from_slice(&[0; PREFIX_BYTES]);
-    write(output);
-    let length = u32::try_from(output.len() - start - PREFIX_BYTES).unwrap_or(u32::MAX);
-    output[start..start + PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
+    /// Appends the rest of the frame. An error replaces what was appended of the result.
+    pub(crate) fn finish(
+        self,
+        output: &mut Vec<u8>,
+        outcome: Result<(), ErrorBody>,
+        meta: ResponseMeta,
+    ) -> WrittenResponse {
+        let bytes = output.len() - self.start - PREFIX_BYTES - BEFORE_RESULT.len();
+        let outcome = match outcome {
+            Ok(()) if bytes > MAX_FRAME_BYTES - MAX_OVERHEAD_BYTES => Err(page_too_large(bytes)),
+            outcome => outcome,
+        };
+        let timing = meta.server_timing();
+        let error = outcome.as_ref().err().map(|error| error.code);
+        match outcome {
+            Ok(()) => {
+                let ServerTiming { server_us, queue_us, database_us, exchange_id } = timing;
+                // Writing to memory cannot fail.
+                let _ = write!(
+                    output,
+                    r#","server_us":{server_us},"queue_us":{queue_us},"database_us":{database_us},"exchange_id":{exchange_id}}}"#
+                );
+            }
+            Err(error) => {
+                output.truncate(self.start + PREFIX_BYTES);
+                // Serialising texts and numbers into memory cannot fail.
+                let _ = serde_json::to_writer(&mut *output, &Response::failure(error, timing));
+            }
+        }
+        let payload = self.start + PREFIX_BYTES;
+        let length = u32::try_from(output.len() - payload).unwrap_or(u32::MAX);
+        output[self.start..payload].copy_from_slice(&length.to_be_bytes());
+        WrittenResponse { error, timing }
+    }
 }
 
 /// Returns the error for a result that exceeds a frame. Only pages can: other results are bounded.
@@ -107,17 +117,15 @@ mod tests {
     use super::*;
     use protocol::FrameDecoder;
 
-    fn response(result: Result<Vec<u8>, ErrorBody>) -> Response {
-        append_and_decode(result).0
-    }
-
-    fn append_and_decode(result: Result<Vec<u8>, ErrorBody>) -> (Response, ServerTiming) {
-        let mut output = Vec::new();
+    fn response(result: Result<&[u8], ErrorBody>) -> (Response, ServerTiming) {
+        let mut output = b"earlier response".to_vec();
         let timing = RequestTiming { queue: Duration::from_nanos(40_999), database: Duration::from_micros(30) };
         let arrived = Instant::now().checked_sub(Duration::from_micros(71)).unwrap();
-        let written = append(&mut output, result, ResponseMeta { arrived, timing, exchange_id: 17 });
+        let frame = ResponseFrame::begin(&mut output);
+        output.extend_from_slice(result.as_ref().copied().unwrap_or(b"half a result"));
+        let written = frame.finish(&mut output, result.map(|_| ()), ResponseMeta { arrived, timing, exchange_id: 17 });
         let mut decoder = FrameDecoder::default();
-        decoder.feed(&output);
+        decoder.feed(output.strip_prefix(b"earlier response").unwrap());
         let response = serde_json::from_slice(decoder.next_frame().unwrap().unwrap()).unwrap();
         assert!(!decoder.is_mid_frame());
         (response, written.timing)
@@ -125,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_response_of_a_success_follows_the_protocol() {
-        let (response, timing) = append_and_decode(Ok(br#"{"order_id":7}"#.to_vec()));
+        let (response, timing) = response(Ok(br#"{"order_id":7}"#));
         assert_eq!(response, Response::success(serde_json::json!({"order_id": 7}), timing));
         assert_eq!((response.queue_us, response.database_us, response.exchange_id), (Some(40), Some(30), Some(17)));
         assert!(response.server_us >= 71);
@@ -134,15 +142,15 @@ mod tests {
     #[test]
     fn the_response_of_an_error_follows_the_protocol() {
         let error = ErrorBody::in_field(ErrorCode::InvalidField, "items[0].quantity", "say \"one\"");
-        let (response, timing) = append_and_decode(Err(error.clone()));
+        let (response, timing) = response(Err(error.clone()));
         assert_eq!(response, Response::failure(error, timing));
     }
 
     #[test]
     fn a_result_larger_than_a_frame_becomes_an_error() {
         let largest = format!("\"{}\"", "x".repeat(MAX_FRAME_BYTES - MAX_OVERHEAD_BYTES - 2));
-        assert!(response(Ok(largest.clone().into_bytes())).ok);
-        let error = response(Ok(format!("{largest} ").into_bytes())).error.unwrap();
+        assert!(response(Ok(largest.as_bytes())).0.ok);
+        let error = response(Ok(format!("{largest} ").as_bytes())).0.error.unwrap();
         assert_eq!((error.code, error.field.as_deref()), (ErrorCode::InvalidField, Some("page_size")));
     }
 }

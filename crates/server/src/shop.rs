@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use protocol::Request;
+use protocol::{Port, Request};
 
+use crate::buffer_budget::BufferBudget;
 use crate::command_error::{CommandError, CommandResult};
 use crate::commands;
 use crate::config::{Config, Connections};
 use crate::error::ServerError;
+use crate::grace_period::GracePeriod;
 use crate::initial_data;
 use crate::passwords::PasswordPool;
 use crate::request_context::RequestContext;
@@ -36,6 +38,10 @@ pub(crate) struct Shop {
     pub(crate) connections: Connections,
     /// Recorder of TCP statistics per response, if requested.
     pub(crate) trace: Option<Trace>,
+    /// Memory for large requests and unread responses.
+    pub(crate) buffers: BufferBudget,
+    /// Grace period of a shutdown.
+    pub(crate) grace: GracePeriod,
     /// Responses created so far.
     exchanges: Counter,
     generated_password: Option<Secret>,
@@ -47,14 +53,16 @@ impl Shop {
     /// # Errors
     /// The database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
     pub(crate) fn open(config: &Config) -> Result<Self, ServerError> {
-        let passwords = PasswordPool::start(&config.passwords)?;
-        let mut connection = open_for_writing(&config.database, config.storage.durability)?;
+        let grace = GracePeriod::default();
+        let passwords = PasswordPool::start(&config.passwords, &grace)?;
+        let mut connection = open_for_writing(&config.database, config.storage.durability, &grace)?;
         let generated_password = initial_data::create_missing(&mut connection, config)?;
-        let store = Store::start(&config.database, connection, &config.storage)?;
+        let store = Store::start(&config.database, connection, &config.storage, &grace)?;
         let trace = config.trace.as_deref().map(Trace::start).transpose()?;
         let (token_lifetime, connections) = (config.token_lifetime.as_duration(), config.connections.clone());
+        let buffers = BufferBudget::new(config.connections.buffer_budget_mib.get());
         let exchanges = Counter::default();
-        Ok(Self { store, passwords, token_lifetime, connections, trace, exchanges, generated_password })
+        Ok(Self { store, passwords, token_lifetime, connections, trace, buffers, grace, exchanges, generated_password })
     }
 
     /// Returns the administrator's password if [`Shop::open`] generated it: none was configured, and the account did
@@ -68,11 +76,19 @@ impl Shop {
         self.exchanges.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Executes a request. Returns the JSON of its result, and the time spent in queues and database. A panic becomes
-    /// an error.
-    pub(crate) async fn execute(&self, request: Request) -> (CommandResult<Vec<u8>>, RequestTiming) {
+    /// Executes a request that arrived on `port`, and appends the JSON of its result to `output`; after an error `output`
+    /// may have a part of it. Also returns the time spent in queues and database. A panic becomes an error.
+    pub(crate) async fn execute(
+        &self,
+        request: Request,
+        port: Port,
+        output: &mut Vec<u8>,
+    ) -> (CommandResult<()>, RequestTiming) {
+        if self.grace.has_ended() {
+            return (Err(CommandError::ShuttingDown), RequestTiming::default());
+        }
         let mut context = RequestContext::new(&self.store, &self.passwords, self.token_lifetime);
-        let caught = AssertUnwindSafe(commands::execute(&mut context, request)).catch_unwind().await;
+        let caught = AssertUnwindSafe(commands::execute(&mut context, request, port, output)).catch_unwind().await;
         (caught.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic))), context.timing())
     }
 }
@@ -89,6 +105,12 @@ mod tests {
     use super::*;
     use crate::config::{HashCost, Passwords};
 
+    async fn execute(shop: &Shop, request: Request) -> CommandResult<Vec<u8>> {
+        let mut output = Vec::new();
+        let port = request.port();
+        shop.execute(request, port, &mut output).await.0.map(|()| output)
+    }
+
     #[tokio::test]
     async fn a_flood_of_logins_is_refused_and_delays_no_order() {
         let directory = tempfile::tempdir().unwrap();
@@ -98,9 +120,9 @@ mod tests {
         let shop = Shop::open(&config).unwrap();
         let (username, password) = ("ann".to_owned(), "password-1".to_owned());
         let register = Request::Register { username: username.clone(), password: password.clone() };
-        shop.execute(register).await.0.unwrap();
-        let login = || shop.execute(Request::Login { username: username.clone(), password: password.clone() });
-        let token: LoggedIn = serde_json::from_slice(&login().await.0.unwrap()).unwrap();
+        execute(&shop, register).await.unwrap();
+        let login = || execute(&shop, Request::Login { username: username.clone(), password: password.clone() });
+        let token: LoggedIn = serde_json::from_slice(&login().await.unwrap()).unwrap();
         let release = shop.passwords.block_thread().await;
         let mut logins: FuturesUnordered<_> = (0..8).map(|_| login()).collect();
         let mut refused = Vec::new();
@@ -109,18 +131,18 @@ mod tests {
             for _ in 0..10 {
                 let token = token.token.clone();
                 let order = Request::PlaceOrder { token, items: items.clone(), idempotency_key: None };
-                shop.execute(order).await.0.unwrap();
+                execute(&shop, order).await.unwrap();
             }
         };
         let refusals = async {
             while refused.len() < 7 {
-                refused.push(logins.next().await.unwrap().0);
+                refused.push(logins.next().await.unwrap());
             }
         };
         tokio::join!(orders, refusals);
         assert!(refused.iter().all(|result| result.as_ref().is_err_and(CommandError::is_overloaded)), "{refused:?}");
         // The thread is free from here on, and verifies the password that waited in the queue.
         release.send(()).unwrap();
-        logins.next().await.unwrap().0.unwrap();
+        logins.next().await.unwrap().unwrap();
     }
 }

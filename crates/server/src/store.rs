@@ -1,17 +1,23 @@
 //! The database: one writer thread and several reader threads that do not wait for each other (SQLite's WAL).
 //!
-//! Work is a closure over a connection. Writing closures in the queue share a transaction and return after its commit.
-//! Each has its own savepoint, so a failed one does not undo the others.
+//! Work is a function of a connection. Writing functions in the queue share a transaction and return after its commit.
+//! Products are read from a cache in memory, which the writer updates.
 
+mod checkpointer;
+pub(crate) mod damage;
+mod database_file;
 mod job;
 pub(crate) mod orders;
+pub(crate) mod product_cache;
 pub(crate) mod products;
 mod reader;
 pub(crate) mod schema;
 pub(crate) mod users;
+pub(crate) mod write_state;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use rusqlite::Connection;
@@ -20,9 +26,15 @@ use tokio::sync::oneshot;
 use crate::command_error::{CommandError, CommandResult};
 use crate::config::Storage;
 use crate::error::ServerError;
+use crate::grace_period::GracePeriod;
 use crate::request_timing::RequestTiming;
 use crate::worker_pool::{QueueSettings, WorkerPool};
+use checkpointer::Checkpointer;
 use job::Queued;
+use product_cache::ProductCache;
+use reader::Reader;
+use write_state::WriteState;
+use writer::Writer;
 
 /// Maximum number of jobs in a queue; further ones wait in their connection.
 const QUEUE_CAPACITY: usize = 1024;
@@ -30,50 +42,72 @@ const QUEUE_CAPACITY: usize = 1024;
 /// Database with its threads. Dropping it finishes the queues and moves SQLite's log into the database file.
 #[derive(Debug)]
 pub(crate) struct Store {
-    // Dropped in this order: readers would prevent the checkpoint at the end of the writer.
-    readers: WorkerPool<Queued>,
-    writer: WorkerPool<Queued>,
+    // Dropped in this order: readers would prevent the checkpoint at the end of the writer, and the checkpoint thread ends
+    // after the writer.
+    readers: WorkerPool<Queued<Connection>>,
+    writer: WorkerPool<Queued<WriteState>>,
+    _checkpointer: Checkpointer,
+    products: Arc<ProductCache>,
 }
 
 impl Store {
     /// Starts the threads. `connection` comes from [`schema::open_for_writing`].
-    pub(crate) fn start(path: &Path, connection: Connection, settings: &Storage) -> Result<Self, ServerError> {
+    pub(crate) fn start(
+        path: &Path,
+        mut connection: Connection,
+        settings: &Storage,
+        grace: &GracePeriod,
+    ) -> Result<Self, ServerError> {
         let threads =
             |error: std::io::Error| ServerError::System { step: "threads for the database", reason: error.to_string() };
-        let readers = reader::workers(path)?;
+        let (checkpointer, log_pages) = Checkpointer::start(path, &mut connection)?;
+        let products = Arc::<ProductCache>::default();
+        let state = WriteState::new(connection, Arc::clone(&products))
+            .map_err(|error| ServerError::System { step: "reading the products", reason: format!("{error:?}") })?;
+        let mut writer = Writer::new(state, grace.clone(), log_pages);
+        let readers = Reader::all(path, grace)?.into_iter();
+        let readers = readers.map(|mut reader| move |jobs: &mut Vec<_>| reader.run_batch(jobs)).collect();
         let queue = QueueSettings { name: "reader", capacity: QUEUE_CAPACITY, max_batch: reader::MAX_BATCH };
         let readers = WorkerPool::start(queue, readers).map_err(threads)?;
         let queue = QueueSettings { name: "writer", capacity: QUEUE_CAPACITY, max_batch: settings.max_batch.get() };
-        let writer = WorkerPool::start(queue, vec![writer::worker(connection)]).map_err(threads)?;
-        Ok(Self { readers, writer })
+        let run_batch = move |jobs: &mut Vec<_>| writer.run_batch(jobs);
+        let writer = WorkerPool::start(queue, vec![run_batch]).map_err(threads)?;
+        Ok(Self { readers, writer, _checkpointer: checkpointer, products })
+    }
+
+    /// Returns the products in memory.
+    pub(crate) fn products(&self) -> &ProductCache {
+        &self.products
     }
 
     /// Runs `work` on a read-only connection. Also returns its timing.
     pub(crate) async fn read<T, W>(&self, work: W) -> (CommandResult<T>, RequestTiming)
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
+        W: Fn(&mut Connection) -> CommandResult<T> + Send + 'static,
     {
         submit(&self.readers, work).await
     }
 
-    /// Runs `work` in a transaction and returns after its commit. Changes of a failed `work` are undone.
+    /// Runs `work` in a transaction and returns after its commit. A refused `work` must not have changed anything; the
+    /// changes of one that failed are undone. If another one of the same transaction fails, `work` runs again.
     ///
     /// Also returns its timing. Database time: its own statements, the start of the transaction (including waits for
     /// other programs' locks) and its commit. Queue time: the rest, including other jobs of the transaction.
     pub(crate) async fn write<T, W>(&self, work: W) -> (CommandResult<T>, RequestTiming)
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
+        W: Fn(&mut WriteState) -> CommandResult<T> + Send + 'static,
     {
         submit(&self.writer, work).await
     }
 }
 
-async fn submit<T, W>(pool: &WorkerPool<Queued>, work: W) -> (CommandResult<T>, RequestTiming)
+async fn submit<S, T, W>(pool: &WorkerPool<Queued<S>>, work: W) -> (CommandResult<T>, RequestTiming)
 where
+    S: 'static,
     T: Send + 'static,
-    W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
+    W: Fn(&mut S) -> CommandResult<T> + Send + 'static,
 {
     let submitted = Instant::now();
     let broken = |reason: &str| (Err(CommandError::Broken(reason.to_owned())), RequestTiming::waiting_since(submitted));
@@ -101,14 +135,15 @@ mod tests {
     fn store_with(storage: &Storage, change: impl FnOnce(&mut Connection)) -> (tempfile::TempDir, Store) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("shop.db");
-        let mut connection = open_for_writing(&path, Durability::Normal).unwrap();
+        let grace = GracePeriod::default();
+        let mut connection = open_for_writing(&path, Durability::Normal, &grace).unwrap();
         change(&mut connection);
-        let store = Store::start(&path, connection, storage).unwrap();
+        let store = Store::start(&path, connection, storage, &grace).unwrap();
         (directory, store)
     }
 
-    fn insert(connection: &Connection, name: &str) -> CommandResult<()> {
-        connection.execute("INSERT INTO categories (name, products) VALUES (?1, 0)", [name])?;
+    fn insert(state: &mut WriteState, name: &str) -> CommandResult<()> {
+        state.connection().execute("INSERT INTO categories (name, products) VALUES (?1, 0)", [name])?;
         Ok(())
     }
 
@@ -123,15 +158,15 @@ mod tests {
     #[tokio::test]
     async fn a_failed_or_panicked_job_undoes_only_its_own_changes() {
         let (_directory, store) = store();
-        let fails = store.write::<(), _>(|connection| {
-            insert(connection, "undone")?;
+        let fails = store.write::<(), _>(|state| {
+            insert(state, "undone")?;
             Err(CommandError::Broken("error of the test".into()))
         });
-        let panics = store.write::<(), _>(|connection| {
-            insert(connection, "undone too")?;
+        let panics = store.write::<(), _>(|state| {
+            insert(state, "undone too")?;
             panic!("panic of the test")
         });
-        let works = store.write(|connection| insert(connection, "kept"));
+        let works = store.write(|state| insert(state, "kept"));
         let (fails, panics, works) = tokio::join!(fails, panics, works);
         assert!(matches!(fails.0, Err(CommandError::Broken(_))));
         assert!(matches!(panics.0, Err(CommandError::Broken(reason)) if reason.starts_with("panic")));
@@ -150,12 +185,12 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_ends_the_transaction_fails_its_batch_and_not_the_next() {
         let (_directory, store) = store();
-        let breaks = store.write(|connection| {
-            insert(connection, "lost")?;
-            Ok(connection.execute_batch("ROLLBACK")?)
+        let breaks = store.write(|state| {
+            insert(state, "lost")?;
+            Ok(state.connection().execute_batch("ROLLBACK")?)
         });
         assert!(matches!(breaks.await.0, Err(CommandError::Broken(_))));
-        store.write(|connection| insert(connection, "kept")).await.0.unwrap();
+        store.write(|state| insert(state, "kept")).await.0.unwrap();
         assert_eq!(names(&store).await, ["kept"]);
     }
 
@@ -164,11 +199,11 @@ mod tests {
         const WORK: Duration = Duration::from_millis(100);
         let (_directory, store) = store();
         let (release, hold) = std::sync::mpsc::channel::<()>();
-        let (started, running) = oneshot::channel();
+        let (started, mut running) = tokio::sync::mpsc::unbounded_channel();
         let slow = |name: &'static str| {
-            store.write(move |connection| {
+            store.write(move |state| {
                 std::thread::sleep(WORK);
-                insert(connection, name)
+                insert(state, name)
             })
         };
         let busy = store.write(move |_| {
@@ -176,7 +211,7 @@ mod tests {
             Ok(hold.recv().is_ok())
         });
         let pair = async {
-            running.await.unwrap();
+            running.recv().await.unwrap();
             // Both are queued before the writer continues, so that they share the next transaction.
             tokio::join!(slow("one"), slow("two"), async { release.send(()).unwrap() })
         };
@@ -208,7 +243,7 @@ mod tests {
         });
         let lock = Connection::open(directory.path().join("shop.db")).unwrap();
         lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let write = |name: &'static str| store.write(move |connection| insert(connection, name));
+        let write = |name: &'static str| store.write(move |state| insert(state, name));
         let start = Instant::now();
         let ((_, first), (others, queued, released)) = tokio::join!(write("first"), async {
             // SQLite has found the database locked: the first write has started without the others.
@@ -249,13 +284,13 @@ mod tests {
     #[tokio::test]
     async fn readers_cannot_write() {
         let (_directory, store) = store();
-        assert!(store.read(|connection| insert(connection, "never")).await.0.is_err());
+        assert!(store.read(|connection| Ok(connection.execute("DELETE FROM users", [])?)).await.0.is_err());
     }
 
     #[tokio::test]
     async fn the_log_is_empty_after_the_end() {
         let (directory, store) = store();
-        store.write(|connection| insert(connection, "kept")).await.0.unwrap();
+        store.write(|state| insert(state, "kept")).await.0.unwrap();
         drop(store);
         let log = directory.path().join("shop.db-wal");
         assert!(!log.exists() || log.metadata().unwrap().len() == 0);

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::command_error::{CommandError, CommandResult};
 
 /// Hash of a token, as stored in the database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TokenHash([u8; 32]);
 
 impl TokenHash {

@@ -30,7 +30,7 @@ pub(super) fn browse(session: &mut Session) -> Result<(), InquireError> {
 
 /// Lets the user choose a category and returns its products; `None` if no category was chosen.
 pub(super) fn choose_products(session: &mut Session) -> Prompted<Vec<Product>> {
-    let Ok(Categories { categories }) = session.exchange(&Request::ViewCategories {}) else { return Ok(None) };
+    let Some(categories) = all_categories(session) else { return Ok(None) };
     if categories.is_empty() {
         show::line("The shop has no products yet; an administrator can add some.");
         return Ok(None);
@@ -38,6 +38,21 @@ pub(super) fn choose_products(session: &mut Session) -> Prompted<Vec<Product>> {
     let lines = categories.into_iter().map(CategoryLine).collect();
     let Some(CategoryLine(category)) = prompt::select("Which category?", lines)? else { return Ok(None) };
     Ok(Some(all_pages(session, &category.name)?))
+}
+
+/// Fetches all categories; `None` after an error, which was shown.
+fn all_categories(session: &mut Session) -> Option<Vec<Category>> {
+    let mut fetched = Vec::new();
+    for page in 1.. {
+        let request = Request::ViewCategories { page, page_size: PAGE_SIZE };
+        let Categories { categories, total, .. } = session.exchange(&request).ok()?;
+        let is_last = categories.is_empty();
+        fetched.extend(categories);
+        if is_last || fetched.len() as u64 >= total {
+            break;
+        }
+    }
+    Some(fetched)
 }
 
 /// Fetches the products of a category, page by page until the user declines.

@@ -76,7 +76,7 @@ impl VirtualUser {
     }
 
     async fn browse(&mut self, plan: &IterationPlan) -> Result<(), WorkloadEnded> {
-        if let Ok(Categories { categories }) = self.attempt(&Request::ViewCategories {}).await? {
+        if let Ok(Categories { categories, .. }) = self.attempt(&Request::all_categories()).await? {
             self.products = categories.iter().map(|category| category.products).sum();
         }
         let page_size = self.shared.settings.workload.page_size.get();

@@ -12,7 +12,7 @@ use protocol::response::Categories;
 use protocol::{Request, encode_frame};
 use socket2::{Domain, SockRef, Socket, Type};
 
-const GOOD: &[u8] = br#"{"ok":true,"server_us":250,"result":{"categories":[]}}"#;
+const GOOD: &[u8] = br#"{"ok":true,"server_us":250,"result":{"categories":[],"page":1,"page_size":100,"total":0}}"#;
 const REFUSED: &[u8] = br#"{"ok":false,"server_us":250,"error":{"code":"overloaded","message":"full"}}"#;
 /// A timeout that is intended to expire.
 const SHORT: Duration = Duration::from_millis(300);
@@ -69,7 +69,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 async fn exchange(transport: &mut Transport) -> Exchange<Categories> {
-    transport.exchange(&Request::ViewCategories {}, Instant::now()).await
+    transport.exchange(&Request::all_categories(), Instant::now()).await
 }
 
 fn exchange_once(address: SocketAddr) -> Exchange<Categories> {
@@ -87,7 +87,10 @@ fn a_valid_response_is_ok_and_everything_is_measured() {
     let measured = result.measured;
     assert_eq!(measured.server, Some(Duration::from_micros(250)));
     assert_eq!(measured.response_bytes, Some(4 + GOOD.len() as u64));
-    assert_eq!(measured.request_bytes, Some(4 + r#"{"command":"view_categories"}"#.len() as u64));
+    assert_eq!(
+        measured.request_bytes,
+        Some(4 + r#"{"command":"view_categories","page":1,"page_size":100}"#.len() as u64)
+    );
     assert_eq!(measured.tcp_retransmits, Some(0));
     let (connect, rtt) = (measured.connect.unwrap(), measured.rtt.unwrap());
     assert!(connect + rtt <= measured.latency, "{measured:?}");

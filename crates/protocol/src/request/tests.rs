@@ -10,12 +10,14 @@ fn every_request() -> Vec<Request> {
     let name = || "ann".to_owned();
     let password = || "password-1".to_owned();
     vec![
+        Request::Hello {},
         Request::Register { username: name(), password: password() },
         Request::Login { username: name(), password: password() },
         Request::Logout { token: token.clone() },
         Request::ChangePassword { token: token.clone(), current_password: password(), new_password: password() },
-        Request::ViewCategories {},
+        Request::ViewCategories { page: 2, page_size: 5 },
         Request::ViewProducts { category: Some("Tea".into()), page: 2, page_size: 5 },
+        Request::ViewProduct { product_id: 7 },
         Request::AddProduct {
             token: token.clone(),
             name: name(),
@@ -30,7 +32,8 @@ fn every_request() -> Vec<Request> {
             idempotency_key: Some("k".into()),
         },
         Request::SubmitRating { token: token.clone(), order_id: 1, product_id: 1, stars: 5 },
-        Request::ViewOrderHistory { token, page: 1, page_size: 20 },
+        Request::ViewOrderHistory { token: token.clone(), page: 1, page_size: 20 },
+        Request::ViewOrder { token, order_id: 1 },
     ]
 }
 
@@ -53,7 +56,8 @@ fn null_in_an_optional_field_counts_as_absent() {
         format!(r#"{{"command":"add_product","token":"{TOKEN}","name":"a","category":"b","price_cents":1,"stock":1"#);
     let history = format!(r#"{{"command":"view_order_history","token":"{TOKEN}""#);
     for (request, fields) in [
-        (r#"{"command":"view_products""#, ["category", "page", "page_size"].as_slice()),
+        (r#"{"command":"view_categories""#, ["page", "page_size"].as_slice()),
+        (r#"{"command":"view_products""#, &["category", "page", "page_size"]),
         (&product, &["description"]),
         (&order, &["idempotency_key"]),
         (&history, &["page", "page_size"]),
@@ -71,6 +75,31 @@ fn null_in_an_optional_field_counts_as_absent() {
 fn the_last_of_repeated_fields_counts() {
     let decoded = Request::decode(br#"{"command":"view_products","page":0,"page":null,"page":3}"#, Port::Shop);
     assert!(matches!(decoded, Ok(Request::ViewProducts { page: 3, .. })));
+}
+
+#[test]
+fn a_valid_request_fits_into_its_ports_limit_with_every_character_escaped() {
+    // Twelve bytes for a character outside of the basic multilingual plane, six for one byte of a password.
+    let escaped = |chars: usize| r"\ud83d\ude00".repeat(chars);
+    let product = format!(
+        r#"{{"command":"add_product","token":"{TOKEN}","name":"{name}","category":"{name}","description":"{text}","price_cents":1000000000,"stock":1000000000}}"#,
+        name = escaped(*limits::NAME_CHARS.end()),
+        text = escaped(*limits::DESCRIPTION_CHARS.end())
+    );
+    let password = r"\u0001".repeat(*limits::PASSWORD_BYTES.end());
+    let change = format!(
+        r#"{{"command":"change_password","token":"{TOKEN}","current_password":"{password}","new_password":"{password}"}}"#
+    );
+    let item = |id: u64| format!(r#"{{"product_id":{},"quantity":1000000}}"#, i64::MAX as u64 - id);
+    let order = format!(
+        r#"{{"command":"place_order","token":"{TOKEN}","items":[{}],"idempotency_key":"{}"}}"#,
+        (0..100).map(item).collect::<Vec<_>>().join(","),
+        escaped(*limits::IDEMPOTENCY_KEY_CHARS.end())
+    );
+    for (port, text) in [(Port::Shop, product), (Port::Accounts, change), (Port::Shop, order)] {
+        assert!(text.len() <= port.max_request_bytes(), "{} bytes", text.len());
+        assert!(Request::decode(text.as_bytes(), port).is_ok());
+    }
 }
 
 /// Asserts code and field of the error of an invalid request.
@@ -143,7 +172,7 @@ proptest! {
 
 #[test]
 fn the_error_of_an_unknown_field_with_a_long_name_is_short() {
-    let text = format!(r#"{{"command":"view_categories","{}":1}}"#, "x".repeat(600_000));
+    let text = format!(r#"{{"command":"view_categories","{}":1}}"#, "x".repeat(60_000));
     let error = Request::decode(text.as_bytes(), Port::Shop).err().unwrap();
     assert!(error.message.len() < 200, "{error}");
     assert_eq!(error.field.unwrap(), format!("{}…", "x".repeat(40)));

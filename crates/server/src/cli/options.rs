@@ -87,6 +87,17 @@ pub struct ServeOptions {
     /// Maximum number of connections on both ports together; further ones get 'overloaded' and are closed
     #[arg(long, default_value_t = default::MAX_CONNECTIONS, value_name = "N")]
     pub max_connections: NonZeroUsize,
+    /// Maximum number of connections of one address on both ports together; further ones get 'overloaded' and are closed
+    /// [default: no other limit]
+    #[arg(long, value_name = "N")]
+    pub max_connections_per_address: Option<NonZeroUsize>,
+    /// Memory for requests and unread responses of more than 8 KiB, of all connections together, MiB. Beyond it, further
+    /// large requests wait, and clients that do not read are disconnected
+    #[arg(long, default_value_t = default::BUFFER_BUDGET_MIB, value_name = "MIB")]
+    pub buffer_budget_mib: NonZeroUsize,
+    /// Close a new connection after this time without bytes
+    #[arg(long, default_value_t = default::FIRST_REQUEST_TIMEOUT, value_name = "TIME")]
+    pub first_request_timeout: PositiveDuration,
     /// Close a connection after this time without bytes
     #[arg(long, default_value_t = default::IDLE_TIMEOUT, value_name = "TIME")]
     pub idle_timeout: PositiveDuration,

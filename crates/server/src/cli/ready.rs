@@ -50,7 +50,7 @@ fn request(address: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     stream
-        .write_all(&encode_frame(&serde_json::to_vec(&Request::ViewCategories {})?)?)
+        .write_all(&encode_frame(&serde_json::to_vec(&Request::all_categories())?)?)
         .context("sending the request")?;
     read_response(&mut stream, Instant::now() + timeout)?.into_result::<Categories>()?;
     Ok(())

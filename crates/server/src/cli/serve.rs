@@ -147,6 +147,9 @@ fn config(options: &ServeOptions) -> anyhow::Result<Config> {
         passwords: Passwords { cost, workers: options.password_workers, queue: options.password_queue },
         connections: Connections {
             max_connections: options.max_connections,
+            max_connections_per_address: options.max_connections_per_address,
+            buffer_budget_mib: options.buffer_budget_mib,
+            first_request_timeout: options.first_request_timeout,
             idle_timeout: options.idle_timeout,
             request_timeout: options.request_timeout,
             shutdown_grace: options.shutdown_grace,

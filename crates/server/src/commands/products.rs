@@ -1,28 +1,15 @@
-//! view_categories, view_products, add_product.
+//! add_product.
 
 use protocol::ErrorCode;
-use protocol::response::{Categories, ProductAdded, Products};
+use protocol::response::ProductAdded;
 
 use crate::clock::now_ms;
 use crate::command_error::{CommandError, CommandResult};
 use crate::request_context::RequestContext;
-use crate::store::{products, users};
+use crate::store::product_cache::ProductRow;
+use crate::store::products;
+use crate::store::write_state::WriteState;
 use crate::token::TokenHash;
-
-/// Lists the categories.
-pub(super) async fn view_categories(context: &mut RequestContext<'_>) -> CommandResult<Categories> {
-    Ok(Categories { categories: context.read(products::categories).await? })
-}
-
-/// Lists a page of products.
-pub(super) async fn view_products(
-    context: &mut RequestContext<'_>,
-    category: Option<String>,
-    page: u32,
-    page_size: u32,
-) -> CommandResult<Products> {
-    context.read(move |connection| products::page(connection, category.as_deref(), page, page_size)).await
-}
 
 /// Product to be added; owns its texts, unlike [`products::NewProduct`].
 pub(super) struct Product {
@@ -39,13 +26,19 @@ pub(super) async fn add_product(
     token: TokenHash,
     product: Product,
 ) -> CommandResult<ProductAdded> {
-    let work = move |connection: &_| {
-        if !users::session(connection, token, now_ms())?.admin {
+    let work = move |state: &mut WriteState| {
+        if !state.session(token, now_ms())?.admin {
             return Err(CommandError::refused(ErrorCode::Forbidden, "only administrators may add products"));
         }
         let Product { name, category, description, price_cents, stock } = &product;
         let (price_cents, stock) = (*price_cents, *stock);
-        products::insert(connection, products::NewProduct { name, category, description, price_cents, stock })
+        let new = products::NewProduct { name, category, description, price_cents, stock };
+        let id = products::insert(state.connection(), new)?;
+        let (name, category, description) = (name.clone(), category.clone(), description.clone());
+        let (rating_sum, rating_count) = (0, 0);
+        let row = ProductRow { id, name, category, description, price_cents, stock, rating_sum, rating_count };
+        state.added_product(row);
+        Ok(id)
     };
     Ok(ProductAdded { product_id: context.write(work).await? })
 }

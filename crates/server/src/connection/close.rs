@@ -1,8 +1,10 @@
 //! Closing a connection after its last response.
 
+use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use tcp_info::TcpInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -13,23 +15,62 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_DISCARDED_BYTES: usize = 16 * 1024 * 1024;
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// Closes the sending side and discards incoming bytes until the client closes its side, within bounds.
+/// Interval at which a stopping server checks whether its last bytes have arrived.
+const ARRIVAL_POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Closes the sending side and discards incoming bytes until the client closes its side, within bounds. A stopping server
+/// waits only until its last bytes have arrived. Returns whether one of the two happened in time.
 ///
-/// Closing a socket with unread bytes makes TCP reset the connection, and the client loses responses it has not read.
-pub(super) async fn close_after_response(stream: &mut TcpStream) {
-    let discard = async {
+/// Closing a socket with unread bytes makes TCP reset the connection, and the client loses responses that have not
+/// arrived.
+pub(super) async fn close_after_response(stream: &mut TcpStream, shutdown: impl Future<Output = ()>) -> bool {
+    let closed = async {
         stream.shutdown().await?;
-        let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-        let mut discarded = 0;
-        while discarded < MAX_DISCARDED_BYTES {
-            buffer.clear();
-            match stream.read_buf(&mut buffer).await? {
-                0 => break,
-                bytes => discarded += bytes,
+        tokio::select! {
+            discarded = discard(stream) => return discarded,
+            () = shutdown => {}
+        }
+        while !TcpInfo::of(stream)?.fin_acknowledged {
+            if let Ok(discarded) = timeout(ARRIVAL_POLL_INTERVAL, discard(stream)).await {
+                return discarded;
             }
         }
         io::Result::Ok(())
     };
-    // After a timeout or an error nothing more can be done for this client.
-    let _ = timeout(DISCARD_TIMEOUT, discard).await;
+    matches!(timeout(DISCARD_TIMEOUT, closed).await, Ok(Ok(())))
+}
+
+/// Discards incoming bytes until the client closes its side, or until there are too many.
+async fn discard(stream: &mut TcpStream) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(BUFFER_BYTES);
+    let mut discarded = 0;
+    while discarded < MAX_DISCARDED_BYTES {
+        buffer.clear();
+        match stream.read_buf(&mut buffer).await? {
+            0 => break,
+            bytes => discarded += bytes,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn at_a_shutdown_a_client_that_neither_reads_nor_closes_is_not_waited_for() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(b"half a request").unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        let mut stream = TcpStream::from_std(accepted).unwrap();
+        stream.write_all(b"response").await.unwrap();
+        assert!(close_after_response(&mut stream, std::future::ready(())).await);
+        drop(client);
+    }
 }

@@ -1,24 +1,23 @@
-//! Job of a database thread: a closure over a connection, its timing, and the way back for its result.
+//! Job of a database thread: a function of the thread's state, its timing, and the way back for its result.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::command_error::{CommandError, CommandResult};
 use crate::request_timing::RequestTiming;
 
-/// Job of any result type, waiting for a database thread or running on one.
-pub(super) struct Queued {
-    job: Box<dyn Job>,
+/// Job of any result type, waiting for a database thread with state `S` or running on one.
+pub(super) struct Queued<S> {
+    job: Box<dyn Job<S>>,
     /// When the request submitted it.
     submitted: Instant,
     /// Database time of this job alone.
     own: Duration,
 }
 
-impl Queued {
+impl<S: 'static> Queued<S> {
     /// Returns a job that runs `work` and sends its result to `reply`.
     pub(super) fn new<T, W>(
         work: W,
@@ -27,24 +26,31 @@ impl Queued {
     ) -> Self
     where
         T: Send + 'static,
-        W: FnOnce(&Connection) -> CommandResult<T> + Send + 'static,
+        W: Fn(&mut S) -> CommandResult<T> + Send + 'static,
     {
         let result = Err(CommandError::Broken("the job was not run".to_owned()));
-        Self { job: Box::new(Task { work: Some(work), result, reply }), submitted, own: Duration::ZERO }
+        Self { job: Box::new(Task { work, result, reply }), submitted, own: Duration::ZERO }
     }
 
-    /// Runs the job by `run` and adds the time to the job's own. Also returns when it ended.
-    pub(super) fn timed<R>(&mut self, run: impl FnOnce(&mut dyn Job) -> R) -> (R, Instant) {
+    /// Runs the job, adds the time to the job's own, and keeps its result. A repetition replaces the result.
+    ///
+    /// # Errors
+    /// The job failed, or panicked, other than by being refused: its changes must be undone.
+    pub(super) fn run(&mut self, state: &mut S) -> CommandResult<()> {
         let start = Instant::now();
-        let outcome = run(&mut *self.job);
-        let end = Instant::now();
-        self.own += end - start;
-        (outcome, end)
+        let outcome = self.job.run(state);
+        self.own += start.elapsed();
+        outcome
     }
 
     /// Returns the database time of this job alone.
     pub(super) fn own(&self) -> Duration {
         self.own
+    }
+
+    /// Returns whether the job was refused.
+    pub(super) fn is_refused(&self) -> bool {
+        self.job.is_refused()
     }
 
     /// Replaces the result by an error.
@@ -62,34 +68,36 @@ impl Queued {
 }
 
 /// Work for a database thread.
-pub(super) trait Job: Send {
-    /// Runs the work and keeps the result. Returns false if it failed and its changes must be undone.
-    fn run(&mut self, connection: &Connection) -> bool;
-    /// Replaces the result by an error.
+trait Job<S>: Send {
+    fn run(&mut self, state: &mut S) -> CommandResult<()>;
+    fn is_refused(&self) -> bool;
     fn fail(&mut self, error: CommandError);
-    /// Sends the result to the waiting request.
     fn reply(self: Box<Self>, timing: RequestTiming);
 }
 
 /// Job with a result of type `T`.
 struct Task<T, W> {
-    /// `None` once it was run.
-    work: Option<W>,
+    work: W,
     result: CommandResult<T>,
     reply: oneshot::Sender<(CommandResult<T>, RequestTiming)>,
 }
 
-impl<T, W> Job for Task<T, W>
+impl<S, T, W> Job<S> for Task<T, W>
 where
     T: Send,
-    W: FnOnce(&Connection) -> CommandResult<T> + Send,
+    W: Fn(&mut S) -> CommandResult<T> + Send,
 {
-    fn run(&mut self, connection: &Connection) -> bool {
-        if let Some(work) = self.work.take() {
-            let result = catch_unwind(AssertUnwindSafe(|| work(connection)));
-            self.result = result.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic)));
+    fn run(&mut self, state: &mut S) -> CommandResult<()> {
+        let result = catch_unwind(AssertUnwindSafe(|| (self.work)(state)));
+        self.result = result.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic)));
+        match &self.result {
+            Ok(_) | Err(CommandError::Refused(_)) => Ok(()),
+            Err(error) => Err(error.clone()),
         }
-        self.result.is_ok()
+    }
+
+    fn is_refused(&self) -> bool {
+        self.result.is_err()
     }
 
     fn fail(&mut self, error: CommandError) {

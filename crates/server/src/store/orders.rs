@@ -6,6 +6,8 @@ use protocol::response::{Order, OrderHistory, OrderPlaced, OrderedItem};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::command_error::{CommandError, CommandResult};
+use crate::store::product_cache::{Page, ProductChange};
+use crate::store::write_state::WriteState;
 
 /// Order to be placed.
 #[derive(Debug, Clone, Copy)]
@@ -21,23 +23,25 @@ pub(crate) struct NewOrder<'a> {
 }
 
 /// Places an order, or repeats the result of the order with the same key.
-///
-/// After an error the stock of some items may be reduced: the caller must undo it, as the writer's savepoint does.
-pub(crate) fn place(connection: &Connection, order: NewOrder<'_>) -> CommandResult<OrderPlaced> {
+pub(crate) fn place(state: &mut WriteState, order: NewOrder<'_>) -> CommandResult<OrderPlaced> {
     if let Some(key) = order.idempotency_key
-        && let Some(earlier) = find_by_key(connection, &order, key)?
+        && let Some(earlier) = find_by_key(state.connection(), &order, key)?
     {
         return Ok(earlier);
     }
     let mut prices = Vec::with_capacity(order.items.len());
     for (index, item) in order.items.iter().enumerate() {
-        prices.push(take_stock(connection, index, *item)?);
+        prices.push(check_stock(state, index, *item)?);
     }
     let total_cents = total_cents(order.items, &prices)?;
+    // Nothing was changed so far, and nothing is refused from here on.
     let sql = "INSERT INTO orders (user_id, placed_at_ms, total_cents, idempotency_key) VALUES (?1, ?2, ?3, ?4)";
     let values = (order.user_id, order.placed_at_ms, total_cents, order.idempotency_key);
-    let order_id = connection.prepare_cached(sql)?.insert(values)?;
-    insert_items(connection, order_id, order.items, &prices)?;
+    let order_id = state.connection().prepare_cached(sql)?.insert(values)?;
+    insert_items(state.connection(), order_id, order.items, &prices)?;
+    for item in order.items {
+        state.change_product(item.product_id, ProductChange { sold: item.quantity, ..ProductChange::default() });
+    }
     Ok(OrderPlaced { order_id, total_cents, replayed: false })
 }
 
@@ -68,64 +72,47 @@ fn find_by_key(connection: &Connection, order: &NewOrder<'_>, key: &str) -> Comm
     Err(CommandError::in_field(ErrorCode::IdempotencyConflict, "idempotency_key", message))
 }
 
-/// Takes an item's units from the stock and returns the price per unit.
-fn take_stock(connection: &Connection, index: usize, item: OrderItem) -> CommandResult<i64> {
-    let sql = "UPDATE products SET stock = stock - ?2 WHERE id = ?1 AND stock >= ?2 RETURNING price_cents";
-    let values = (item.product_id, item.quantity);
-    let price = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
-    match price {
-        Some(price_cents) => Ok(price_cents),
-        None => Err(stock_error(connection, index, item)?),
-    }
-}
-
-fn stock_error(connection: &Connection, index: usize, item: OrderItem) -> CommandResult<CommandError> {
-    let sql = "SELECT name, stock FROM products WHERE id = ?1";
-    let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?));
-    let product = connection.prepare_cached(sql)?.query_row([item.product_id], read).optional()?;
-    Ok(match product {
+/// Returns the price per unit of an item. Fails if the product does not exist or has too few units in stock.
+fn check_stock(state: &WriteState, index: usize, item: OrderItem) -> CommandResult<i64> {
+    let OrderItem { product_id, quantity } = item;
+    match state.price_and_stock(product_id) {
         None => {
             let path = format!("items[{index}].product_id");
-            let message = format!("field '{path}': unknown product {}", item.product_id);
-            CommandError::in_field(ErrorCode::NotFound, path, message)
+            let message = format!("field '{path}': unknown product {product_id}");
+            Err(CommandError::in_field(ErrorCode::NotFound, path, message))
         }
-        Some((name, stock)) => {
+        Some((_, stock)) if stock < quantity => {
             let path = format!("items[{index}].quantity");
+            let name = state.product_name(product_id).unwrap_or_default();
+            let units = if quantity == 1 { "1 unit".to_owned() } else { format!("{quantity} units") };
             let message = format!(
-                "field '{path}': {} units of product {} '{name}' requested, {stock} in stock; nothing was ordered",
-                item.quantity, item.product_id
+                "field '{path}': {units} of product {product_id} '{name}' requested, {stock} in stock; nothing was ordered"
             );
-            CommandError::in_field(ErrorCode::OutOfStock, path, message)
+            Err(CommandError::in_field(ErrorCode::OutOfStock, path, message))
         }
-    })
+        Some((price_cents, _)) => Ok(price_cents),
+    }
 }
 
-/// Returns the total price, cents. Fails if it exceeds the range of the type.
+/// Returns the total price, cents. The protocol's bounds keep it below 10^17.
 fn total_cents(items: &[OrderItem], prices: &[i64]) -> CommandResult<i64> {
-    let mut total: i64 = 0;
-    for (index, (item, price_cents)) in items.iter().zip(prices).enumerate() {
-        let cost = item.quantity.checked_mul(*price_cents);
-        total = cost.and_then(|cost| total.checked_add(cost)).ok_or_else(|| {
-            let path = format!("items[{index}].quantity");
-            let message = format!("field '{path}': the order's total exceeds {} cents", i64::MAX);
-            CommandError::in_field(ErrorCode::InvalidField, path, message)
-        })?;
-    }
-    Ok(total)
+    let costs = items.iter().zip(prices).map(|(item, price_cents)| item.quantity.checked_mul(*price_cents));
+    let total = costs.into_iter().try_fold(0_i64, |total, cost| total.checked_add(cost?));
+    total.ok_or_else(|| CommandError::Broken("the total of an order exceeds the range of its type".to_owned()))
 }
 
 /// Rates a product of one of the user's orders, once.
 pub(crate) fn rate(
-    connection: &Connection,
+    state: &mut WriteState,
     user_id: i64,
     order_id: i64,
     product_id: i64,
     stars: u8,
 ) -> CommandResult<()> {
+    let connection = state.connection();
     let sql = "SELECT 1 FROM orders WHERE id = ?1 AND user_id = ?2";
     if !connection.prepare_cached(sql)?.exists((order_id, user_id))? {
-        let message = format!("field 'order_id': the user has no order {order_id}");
-        return Err(CommandError::in_field(ErrorCode::NotFound, "order_id", message));
+        return Err(no_such_order(order_id));
     }
     let sql = "SELECT stars FROM order_items WHERE order_id = ?1 AND product_id = ?2";
     let rated: Option<Option<u8>> =
@@ -139,34 +126,49 @@ pub(crate) fn rate(
             let message = format!("product {product_id} of order {order_id} was already rated with {stars} stars");
             Err(CommandError::refused(ErrorCode::AlreadyRated, message))
         }
-        Some(None) => store_rating(connection, order_id, product_id, stars),
+        Some(None) => {
+            let sql = "UPDATE order_items SET stars = ?3 WHERE order_id = ?1 AND product_id = ?2";
+            connection.prepare_cached(sql)?.execute((order_id, product_id, stars))?;
+            let change = ProductChange { sold: 0, rating_sum: i64::from(stars), rating_count: 1 };
+            state.change_product(product_id, change);
+            Ok(())
+        }
     }
 }
 
-fn store_rating(connection: &Connection, order_id: i64, product_id: i64, stars: u8) -> CommandResult<()> {
-    let sql = "UPDATE order_items SET stars = ?3 WHERE order_id = ?1 AND product_id = ?2";
-    connection.prepare_cached(sql)?.execute((order_id, product_id, stars))?;
-    let sql = "UPDATE products SET rating_sum = rating_sum + ?2, rating_count = rating_count + 1 WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute((product_id, stars))?;
-    Ok(())
-}
-
 /// Returns one page of a user's orders, newest first.
-pub(crate) fn history(connection: &Connection, user_id: i64, page: u32, page_size: u32) -> CommandResult<OrderHistory> {
+pub(crate) fn history(connection: &Connection, user_id: i64, page: Page) -> CommandResult<OrderHistory> {
+    let Page { page, page_size } = page;
     let sql = "SELECT count(*) FROM orders WHERE user_id = ?1";
     let total = connection.prepare_cached(sql)?.query_row([user_id], |row| row.get(0))?;
     let sql = "SELECT id, placed_at_ms, total_cents FROM orders WHERE user_id = ?1 ORDER BY id DESC LIMIT ?2 OFFSET ?3";
-    let read = |row: &Row<'_>| {
-        Ok(Order { order_id: row.get(0)?, placed_at_ms: row.get(1)?, total_cents: row.get(2)?, items: Vec::new() })
-    };
     let offset = i64::from(page - 1) * i64::from(page_size);
     let mut statement = connection.prepare_cached(sql)?;
     let mut orders: Vec<Order> =
-        statement.query_map((user_id, page_size, offset), read)?.collect::<rusqlite::Result<_>>()?;
+        statement.query_map((user_id, page_size, offset), read_order)?.collect::<rusqlite::Result<_>>()?;
     for order in &mut orders {
         order.items = items(connection, order.order_id)?;
     }
     Ok(OrderHistory { orders, page, page_size, total })
+}
+
+/// Returns one of the user's orders.
+pub(crate) fn find(connection: &Connection, user_id: i64, order_id: i64) -> CommandResult<Order> {
+    let sql = "SELECT id, placed_at_ms, total_cents FROM orders WHERE id = ?1 AND user_id = ?2";
+    let found = connection.prepare_cached(sql)?.query_row((order_id, user_id), read_order).optional()?;
+    let mut order = found.ok_or_else(|| no_such_order(order_id))?;
+    order.items = items(connection, order_id)?;
+    Ok(order)
+}
+
+/// Returns an order without its items.
+fn read_order(row: &Row<'_>) -> rusqlite::Result<Order> {
+    Ok(Order { order_id: row.get(0)?, placed_at_ms: row.get(1)?, total_cents: row.get(2)?, items: Vec::new() })
+}
+
+fn no_such_order(order_id: i64) -> CommandError {
+    let message = format!("field 'order_id': the user has no order {order_id}");
+    CommandError::in_field(ErrorCode::NotFound, "order_id", message)
 }
 
 fn items(connection: &Connection, order_id: i64) -> CommandResult<Vec<OrderedItem>> {
@@ -190,14 +192,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn totals_are_exact_or_rejected() {
+    fn totals_are_exact_or_an_error() {
         let item = |quantity| OrderItem { product_id: 1, quantity };
         assert_eq!(total_cents(&[item(3), item(2)], &[250, 1]).unwrap(), 752);
         for (items, prices) in [(vec![item(i64::MAX)], vec![2]), (vec![item(1), item(1)], vec![i64::MAX, 1])] {
-            let Err(CommandError::Refused(error)) = total_cents(&items, &prices) else {
-                panic!("{items:?} was accepted")
-            };
-            assert_eq!(error.code, ErrorCode::InvalidField);
+            assert!(matches!(total_cents(&items, &prices), Err(CommandError::Broken(_))));
         }
     }
 }

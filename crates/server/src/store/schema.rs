@@ -1,13 +1,13 @@
 //! Opening of the database: creation and migration of its tables, and settings of connections.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::error::ServerError;
+use crate::grace_period::GracePeriod;
+use crate::store::{damage, database_file};
 use model::settings::Durability;
 
 /// Migrations: step `n` changes a database of version `n` to `n + 1` (SQLite's `user_version`). Steps are only appended,
@@ -19,6 +19,12 @@ const APPLICATION_ID: i64 = 0x5348_4f50;
 
 /// Wait for another program's lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause between attempts to get a lock.
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Size to which an emptied log is cut, bytes.
+const MAX_LOG_BYTES: i64 = 64 * 1024 * 1024;
 
 /// Prepared statements that a connection caches; more than the store uses.
 const CACHED_STATEMENTS: usize = 64;
@@ -76,15 +82,44 @@ CREATE TABLE order_items (
 ";
 
 /// Opens the database for its only writer; creates it if absent, migrates it if old.
-pub(crate) fn open_for_writing(path: &Path, durability: Durability) -> Result<Connection, ServerError> {
-    // Not created by SQLite, because other users must not be able to read the password hashes.
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path);
-    file.map_err(|source| ServerError::File { path: path.to_owned(), source })?;
+pub(crate) fn open_for_writing(
+    path: &Path,
+    durability: Durability,
+    grace: &GracePeriod,
+) -> Result<Connection, ServerError> {
+    if !database_file::exists(path)? {
+        database_file::create(path, |draft| {
+            let mut connection = open(draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            migrate(&mut connection).map_err(|source| failed(path, "tables", source))
+        })?;
+    }
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     check_version(path, &connection)?;
-    set_up_writer(&connection, durability).map_err(|source| failed(path, "settings", source))?;
+    set_up_writer(&mut connection, durability, grace).map_err(|source| failed(path, "settings", source))?;
     migrate(&mut connection).map_err(|source| failed(path, "tables", source))?;
+    damage::check(path, &connection)?;
     Ok(connection)
+}
+
+/// Opens an existing database for checkpoints beside its writer.
+pub(crate) fn open_for_checkpoints(path: &Path) -> Result<Connection, ServerError> {
+    open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+}
+
+/// Returns the schema of a new database: type, name and definition of each table and index.
+pub(crate) fn expected_schema() -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
+    let mut connection = Connection::open_in_memory()?;
+    migrate(&mut connection)?;
+    read_schema(&connection)
+}
+
+/// Returns the schema of a database, in the same form.
+pub(crate) fn read_schema(connection: &Connection) -> rusqlite::Result<Vec<(String, String, Option<String>)>> {
+    // SQLite creates other tables for its own use, such as sqlite_stat1.
+    let sql = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%'";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    rows.collect()
 }
 
 /// Opens an existing database read-only.
@@ -125,8 +160,20 @@ fn check_version(path: &Path, connection: &Connection) -> Result<i64, ServerErro
     Ok(found)
 }
 
-fn set_up_writer(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+fn set_up_writer(connection: &mut Connection, durability: Durability, grace: &GracePeriod) -> rusqlite::Result<()> {
+    let grace = grace.clone();
+    // A lock must not delay a shutdown beyond its grace period.
+    let wait = move |attempts: i32| {
+        let waited = LOCK_POLL_INTERVAL * attempts.unsigned_abs();
+        let continues = waited < LOCK_TIMEOUT && !grace.has_ended();
+        if continues {
+            std::thread::sleep(LOCK_POLL_INTERVAL);
+        }
+        continues
+    };
+    connection.busy_handler(Some(wait))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "journal_size_limit", MAX_LOG_BYTES)?;
     let synchronous = match durability {
         // SQLite syncs its log at every commit.
         Durability::Full => "FULL",
@@ -160,7 +207,8 @@ mod tests {
     fn an_existing_database_is_opened_unchanged() {
         let directory = tempfile::tempdir().unwrap();
         for _ in 0..2 {
-            let connection = open_for_writing(&database_in(&directory), Durability::Full).unwrap();
+            let connection =
+                open_for_writing(&database_in(&directory), Durability::Full, &GracePeriod::default()).unwrap();
             connection.execute("INSERT INTO categories (name, products) VALUES (hex(randomblob(4)), 0)", []).unwrap();
         }
         let reader = open_for_reading(&database_in(&directory)).unwrap();
@@ -171,10 +219,12 @@ mod tests {
     #[test]
     fn a_newer_schema_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
-        let connection = open_for_writing(&database_in(&directory), Durability::Full).unwrap();
+        let connection = open_for_writing(&database_in(&directory), Durability::Full, &GracePeriod::default()).unwrap();
         connection.pragma_update(None, "user_version", 99).unwrap();
         drop(connection);
-        let error = open_for_writing(&database_in(&directory), Durability::Full).unwrap_err().to_string();
+        let error = open_for_writing(&database_in(&directory), Durability::Full, &GracePeriod::default())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("version 99") && error.contains("at most 1"), "{error}");
     }
 
@@ -182,9 +232,10 @@ mod tests {
     fn another_programs_database_is_rejected() {
         let directory = tempfile::tempdir().unwrap();
         Connection::open(database_in(&directory)).unwrap().execute_batch("CREATE TABLE notes (text)").unwrap();
-        for opened in
-            [open_for_writing(&database_in(&directory), Durability::Full), open_for_reading(&database_in(&directory))]
-        {
+        for opened in [
+            open_for_writing(&database_in(&directory), Durability::Full, &GracePeriod::default()),
+            open_for_reading(&database_in(&directory)),
+        ] {
             assert!(matches!(opened, Err(ServerError::ForeignDatabase { .. })));
         }
     }
@@ -193,7 +244,7 @@ mod tests {
     fn only_the_owner_can_read_the_file() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
-        open_for_writing(&database_in(&directory), Durability::Full).unwrap();
+        open_for_writing(&database_in(&directory), Durability::Full, &GracePeriod::default()).unwrap();
         assert_eq!(database_in(&directory).metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
@@ -201,7 +252,7 @@ mod tests {
     fn the_durability_is_set_in_sqlite() {
         for (durability, expected) in [(Durability::Full, 2), (Durability::Normal, 1)] {
             let directory = tempfile::tempdir().unwrap();
-            let connection = open_for_writing(&database_in(&directory), durability).unwrap();
+            let connection = open_for_writing(&database_in(&directory), durability, &GracePeriod::default()).unwrap();
             let synchronous: i64 = connection.query_row("PRAGMA synchronous", [], |row| row.get(0)).unwrap();
             assert_eq!(synchronous, expected);
         }

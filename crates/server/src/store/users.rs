@@ -42,6 +42,13 @@ pub(crate) fn find(connection: &Connection, username: &str) -> CommandResult<Opt
     Ok(connection.prepare_cached(sql)?.query_row([username], read).optional()?)
 }
 
+/// Replaces the hash of a password by one with another cost, unless the password was changed in the meantime.
+pub(crate) fn replace_hash(connection: &Connection, user_id: i64, old: &str, new: &str) -> CommandResult<()> {
+    let sql = "UPDATE users SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2";
+    connection.prepare_cached(sql)?.execute((user_id, old, new))?;
+    Ok(())
+}
+
 /// Returns the hash of the user's password.
 pub(crate) fn password_hash(connection: &Connection, user_id: i64) -> CommandResult<String> {
     let sql = "SELECT password_hash FROM users WHERE id = ?1";
@@ -93,11 +100,11 @@ pub(crate) fn insert_token(
     Ok(())
 }
 
-/// Returns the owner of `token`.
-pub(crate) fn session(connection: &Connection, token: TokenHash, now_ms: i64) -> CommandResult<Session> {
-    let sql = "SELECT user_id, admin FROM tokens JOIN users ON users.id = user_id
+/// Returns the owner of `token`, and its expiry.
+pub(crate) fn session(connection: &Connection, token: TokenHash, now_ms: i64) -> CommandResult<(Session, i64)> {
+    let sql = "SELECT user_id, admin, expires_at_ms FROM tokens JOIN users ON users.id = user_id
                WHERE hash = ?1 AND expires_at_ms > ?2";
-    let read = |row: &rusqlite::Row<'_>| Ok(Session { user_id: row.get(0)?, admin: row.get(1)? });
+    let read = |row: &rusqlite::Row<'_>| Ok((Session { user_id: row.get(0)?, admin: row.get(1)? }, row.get(2)?));
     let session = connection.prepare_cached(sql)?.query_row((token, now_ms), read).optional()?;
     session.ok_or_else(|| {
         let message = "field 'token': unknown, expired or invalidated token; log in again";
@@ -130,12 +137,14 @@ pub(crate) fn change_password(
 mod tests {
     use super::*;
     use crate::config::Durability;
+    use crate::grace_period::GracePeriod;
     use crate::store::schema::open_for_writing;
 
     /// Returns a database with the user "ann", whose password hash is "old".
     fn with_ann() -> (tempfile::TempDir, Connection, User) {
         let directory = tempfile::tempdir().unwrap();
-        let connection = open_for_writing(&directory.path().join("shop.db"), Durability::Normal).unwrap();
+        let connection =
+            open_for_writing(&directory.path().join("shop.db"), Durability::Normal, &GracePeriod::default()).unwrap();
         insert(&connection, "ann", "old", Role::Customer, 0).unwrap();
         let ann = find(&connection, "ann").unwrap().unwrap();
         (directory, connection, ann)
@@ -154,7 +163,7 @@ mod tests {
         let (first, second) = (TokenHash::of("first"), TokenHash::of("second"));
         insert_token(&connection, &ann, first, 0, 100).unwrap();
         let valid = session(&connection, first, 99).unwrap();
-        assert_eq!(valid, Session { user_id: ann.id, admin: false });
+        assert_eq!(valid, (Session { user_id: ann.id, admin: false }, 100));
         assert_eq!(code(session(&connection, first, 100)), Some(ErrorCode::InvalidToken));
         insert_token(&connection, &ann, second, 100, 200).unwrap();
         let kept: i64 = connection.query_row("SELECT count(*) FROM tokens", [], |row| row.get(0)).unwrap();

@@ -1,30 +1,45 @@
 //! Writer thread: runs the waiting jobs in one transaction and sends their results after its commit.
 
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-
 use crate::command_error::{CommandError, CommandResult};
-use crate::store::job::{Job, Queued};
+use crate::grace_period::GracePeriod;
+use crate::store::job::Queued;
+use crate::store::write_state::WriteState;
 
-/// Returns the worker of the writer thread, which runs one batch of jobs per call.
-pub(super) fn worker(connection: Connection) -> impl FnMut(&mut Vec<Queued>) + Send + 'static {
-    let writer = Writer { connection };
-    move |jobs| writer.run_batch(jobs)
-}
+/// Size of the write-ahead log, in pages of 4 KiB, beyond which the writer itself empties it: 64 MiB. Below that the
+/// checkpoint thread empties it, which works while the writer pauses.
+const MAX_LOG_PAGES: usize = 16 * 1024;
 
-struct Writer {
-    connection: Connection,
+/// Worker of the writer thread.
+pub(super) struct Writer {
+    state: WriteState,
+    grace: GracePeriod,
+    /// Pages in the write-ahead log after the last commit.
+    log_pages: Arc<AtomicUsize>,
 }
 
 impl Writer {
-    fn run_batch(&self, jobs: &mut Vec<Queued>) {
+    /// Returns the worker. `log_pages` is set by the connection at every commit.
+    pub(super) fn new(state: WriteState, grace: GracePeriod, log_pages: Arc<AtomicUsize>) -> Self {
+        Self { state, grace, log_pages }
+    }
+
+    /// Runs one batch of jobs and sends their results.
+    pub(super) fn run_batch(&mut self, jobs: &mut Vec<Queued<WriteState>>) {
         let start = Instant::now();
         if let Err(error) = self.transact(jobs) {
-            // Fails if SQLite has already rolled back; in both cases no transaction is open.
-            let _ = self.execute("ROLLBACK");
+            // The cause may be a single job: alone, the others succeed. A lock concerns all of them.
+            let alone = jobs.len() > 1 && matches!(error, CommandError::Broken(_));
             for job in jobs.iter_mut() {
-                job.fail(error.clone());
+                if !alone {
+                    job.fail(error.clone());
+                } else if let Err(error) = self.transact(slice::from_mut(job)) {
+                    job.fail(error);
+                }
             }
         }
         let end = Instant::now();
@@ -34,44 +49,69 @@ impl Writer {
         for job in jobs.drain(..) {
             job.reply(shared, end);
         }
+        self.bound_log();
     }
 
-    fn transact(&self, jobs: &mut [Queued]) -> CommandResult<()> {
-        self.execute("BEGIN IMMEDIATE")?;
-        for job in jobs {
-            job.timed(|job| self.run_one(job)).0?;
+    /// Runs jobs in one transaction. An error concerns all of them, and their changes are undone.
+    fn transact(&mut self, jobs: &mut [Queued<WriteState>]) -> CommandResult<()> {
+        let done = self.run_all(jobs);
+        if done.is_err() {
+            self.state.roll_back();
         }
-        self.execute("COMMIT")
+        match done {
+            Err(CommandError::Locked) if self.grace.has_ended() => Err(CommandError::ShuttingDown),
+            done => done,
+        }
     }
 
-    /// Runs a job. An error concerns the whole transaction.
-    fn run_one(&self, job: &mut dyn Job) -> CommandResult<()> {
-        self.execute("SAVEPOINT job")?;
-        let keep = job.run(&self.connection);
-        if self.connection.is_autocommit() {
+    fn run_all(&mut self, jobs: &mut [Queued<WriteState>]) -> CommandResult<()> {
+        self.state.begin()?;
+        for job in jobs {
+            self.run_one(job)?;
+        }
+        self.state.commit()
+    }
+
+    fn run_one(&mut self, job: &mut Queued<WriteState>) -> CommandResult<()> {
+        if self.grace.has_ended() {
+            job.fail(CommandError::ShuttingDown);
+            return Ok(());
+        }
+        let before = self.state.change_count();
+        job.run(&mut self.state)?;
+        if !self.state.is_in_transaction() {
             // After some errors, such as a full disk, SQLite rolls back the whole transaction: later jobs would commit
             // separately.
             return Err(CommandError::Broken("the transaction ended before its commit".to_owned()));
         }
-        if !keep {
-            self.execute("ROLLBACK TO job")?;
+        if job.is_refused() && self.state.change_count() != before {
+            return Err(CommandError::Broken("a refused request has changed the database".to_owned()));
         }
-        self.execute("RELEASE job")
+        Ok(())
     }
 
-    fn execute(&self, sql: &'static str) -> CommandResult<()> {
-        self.connection.prepare_cached(sql)?.execute([])?;
-        Ok(())
+    /// Empties the write-ahead log if commits follow each other so fast that the checkpoint thread cannot.
+    fn bound_log(&self) {
+        if self.log_pages.load(Ordering::Relaxed) > MAX_LOG_PAGES {
+            self.log_pages.store(0, Ordering::Relaxed);
+            if let Err(error) = self.checkpoint("PRAGMA wal_checkpoint(RESTART)") {
+                tracing::warn!(?error, "cannot empty the database's log");
+            }
+        }
+    }
+
+    /// Runs a checkpoint. Returns whether it was complete.
+    fn checkpoint(&self, sql: &str) -> CommandResult<bool> {
+        Ok(self.state.connection().query_row(sql, [], |row| row.get::<_, i64>(0))? == 0)
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        let checkpoint = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        match checkpoint {
-            Ok(0) => {}
-            Ok(_) => tracing::warn!("another program uses the database: its log was not emptied, no data is lost"),
-            Err(error) => tracing::warn!(%error, "the database's log was not emptied, no data is lost"),
+        match self.checkpoint("PRAGMA wal_checkpoint(TRUNCATE)") {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("another program uses the database: its log was not emptied, no data is lost"),
+            Err(error) => tracing::warn!(?error, "the database's log was not emptied, no data is lost"),
         }
     }
 }

@@ -14,7 +14,7 @@ fn assert_usable(client: &mut Client) {
 fn an_invalid_payload_gets_an_error_and_the_connection_remains_usable() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
-    let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let nested = format!("{}{}", "[".repeat(30_000), "]".repeat(30_000));
     for payload in [
         b"".as_slice(),
         b"hello",
@@ -96,7 +96,7 @@ fn the_accounts_port_rejects_commands_of_the_other_port_and_invalid_fields() {
 fn an_error_is_short_whatever_the_request_contains() {
     let server = Server::start(&[]);
     let mut shop = server.on_shop();
-    let control_characters = format!("\"{}\"", "\u{7f}".repeat(1_000_000));
+    let control_characters = format!("\"{}\"", "\u{7f}".repeat(60_000));
     for payload in [control_characters.clone(), format!(r#"{{"command":{control_characters}}}"#)] {
         shop.send_payload(payload.as_bytes());
         let response = shop.receive_raw();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::Shutdown;
 
-use protocol::encode_frame;
+use protocol::{encode_frame, limits};
 use serde_json::json;
 
 use crate::support::{Client, Server, error, eventually, order, refusal};
@@ -77,13 +77,20 @@ fn a_huge_frame_gets_an_error_before_the_connection_is_closed() {
 }
 
 #[test]
-fn the_largest_frame_is_accepted() {
+fn the_largest_request_of_each_port_is_accepted_and_one_byte_more_is_not() {
     let server = Server::start(&[]);
-    let mut shop = server.on_shop();
-    let mut payload = br#"{"command":"view_categories"}"#.to_vec();
-    payload.resize(protocol::MAX_FRAME_BYTES, b' ');
-    shop.send_payload(&payload);
-    assert_eq!(shop.receive()["ok"], true);
+    for (mut client, maximum) in
+        [(server.on_accounts(), limits::ACCOUNTS_REQUEST_BYTES), (server.on_shop(), limits::SHOP_REQUEST_BYTES)]
+    {
+        let mut payload = br#"{"command":"hello"}"#.to_vec();
+        payload.resize(maximum, b' ');
+        client.send_payload(&payload);
+        assert_eq!(client.receive()["ok"], true);
+        payload.push(b' ');
+        client.send_payload(&payload);
+        assert_eq!(refusal(&client.receive()), error("frame_too_large", ""));
+        client.assert_closed();
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! place_order, submit_rating, view_order_history: in particular, no unit is sold twice or lost.
+//! place_order, submit_rating, view_order_history, view_order: in particular, no unit is sold twice or lost.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -32,6 +32,11 @@ fn an_order_reduces_the_stock_and_is_in_the_history() {
     assert_eq!(oldest["items"], json!([item(one, 3), item(two, 1)]));
     assert!(oldest["placed_at_ms"].as_i64().unwrap() > 1_700_000_000_000);
     assert_eq!(shop.ok(json!({"command": "view_order_history", "token": bob}))["total"], 0);
+    let one = |token: &str, order_id: i64| json!({"command": "view_order", "token": token, "order_id": order_id});
+    assert_eq!(shop.ok(one(&ann, 1))["order"], *history["orders"].as_array().unwrap().last().unwrap());
+    for request in [one(&bob, 1), one(&ann, 99)] {
+        assert_eq!(shop.refusal(request), error("not_found", "order_id"));
+    }
     let second = shop.ok(json!({"command": "view_order_history", "token": ann, "page": 2, "page_size": 1}));
     assert_eq!(second["orders"], json!([oldest]));
     let report = server.check();

@@ -57,13 +57,18 @@ fn only_administrators_add_products() {
     assert_eq!(shop.refusal(add(&"0".repeat(64))), error("invalid_token", "token"));
     let id = shop.ok(add(&server.admin()))["product_id"].clone();
     let categories = shop.ok(json!({"command": "view_categories"}));
-    assert_eq!(categories, json!({"categories": [{"name": "Boats", "products": 1}]}));
+    let expected = json!({"categories": [{"name": "Boats", "products": 1}], "page": 1, "page_size": 100, "total": 1});
+    assert_eq!(categories, expected);
     let page = shop.ok(json!({"command": "view_products", "category": "Boats"}));
     assert_eq!(
         page["products"],
         json!([{"product_id": id, "name": "Dinghy", "category": "Boats", "description": "It floats.",
                 "price_cents": 99_900, "stock": 3, "rating_average": null, "rating_count": 0}])
     );
+    let found = shop.ok(json!({"command": "view_product", "product_id": id}));
+    assert_eq!(found["product"], page["products"][0]);
+    let unknown = shop.refusal(json!({"command": "view_product", "product_id": 999_999}));
+    assert_eq!(unknown, error("not_found", "product_id"));
 }
 
 #[test]

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use protocol::request::Command;
 use protocol::response::{
-    Categories, DecodeError, Done, LoggedIn, OrderHistory, OrderPlaced, ProductAdded, Products, Registered,
+    Categories, DecodeError, Done, Greeting, LoggedIn, OrderFound, OrderHistory, OrderPlaced, ProductAdded,
+    ProductFound, Products, Registered,
 };
-use protocol::{ErrorCode, FrameDecoder, MAX_FRAME_BYTES, Port, Request, Response, limits};
+use protocol::{ErrorCode, FrameDecoder, MAX_FRAME_BYTES, PROTOCOL_VERSION, Port, Request, Response, limits};
 use serde::de::DeserializeOwned;
 
 fn page() -> String {
@@ -67,14 +68,17 @@ fn check_result(command: &str, text: &str) {
         assert_eq!(serde_json::to_value(read).unwrap(), result, "{text}");
     }
     match command {
+        "hello" => check::<Greeting>(text),
         "register" => check::<Registered>(text),
         "login" => check::<LoggedIn>(text),
         "logout" | "change_password" | "submit_rating" => check::<Done>(text),
         "view_categories" => check::<Categories>(text),
         "view_products" => check::<Products>(text),
+        "view_product" => check::<ProductFound>(text),
         "add_product" => check::<ProductAdded>(text),
         "place_order" => check::<OrderPlaced>(text),
         "view_order_history" => check::<OrderHistory>(text),
+        "view_order" => check::<OrderFound>(text),
         other => panic!("unknown command '{other}'"),
     }
 }
@@ -141,6 +145,8 @@ fn the_page_has_every_error_code_and_every_bound() {
         of(&limits::STARS),
         of(&limits::PAGE) + "; default 1",
         format!("{}; default {}", of(&limits::PAGE_SIZE), limits::DEFAULT_PAGE_SIZE),
+        format!("{}; default {}", of(&limits::PAGE_SIZE), limits::DEFAULT_CATEGORIES_PAGE_SIZE),
+        format!("version {PROTOCOL_VERSION} of the protocol"),
         format!("{} hexadecimal digits", limits::TOKEN_CHARS.start()),
         format!("from 1 to {}", limits::ID.end()),
         format!("| accounts | {} |", limits::ACCOUNTS_PORT),
@@ -148,5 +154,6 @@ fn the_page_has_every_error_code_and_every_bound() {
     ] {
         assert!(page.contains(&bound), "the page lacks '{bound}'");
     }
-    assert_eq!(MAX_FRAME_BYTES, 1_048_576, "the page states 1 048 576");
+    let sizes = [limits::ACCOUNTS_REQUEST_BYTES, limits::SHOP_REQUEST_BYTES, MAX_FRAME_BYTES];
+    assert_eq!(sizes, [16_384, 65_536, 1_048_576], "the page states 16 384, 65 536 and 1 048 576");
 }

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use std::io::Write;
 
-use crate::support::{Server, error, eventually, order, refusal};
+use crate::support::{Client, PASSWORD, Server, error, eventually, order, refusal};
 
 /// Takes the database's write lock, as a backup program might.
 fn lock(server: &Server) -> Connection {
@@ -67,18 +67,68 @@ fn sigterm_completes_requests_in_flight_and_the_exit_code_is_0() {
     }
 }
 
+/// Receives responses until the connection is closed. Returns how many succeeded and how many got `shutting_down`.
+fn count_responses(client: &mut Client) -> (usize, usize) {
+    let (mut done, mut refused) = (0, 0);
+    while let Some(response) = client.receive_or_end().unwrap() {
+        match response["ok"] == true {
+            true => done += 1,
+            false => {
+                assert_eq!(refusal(&response), error("shutting_down", ""));
+                refused += 1;
+            }
+        }
+    }
+    (done, refused)
+}
+
 #[test]
-fn connections_are_closed_after_the_grace_period() {
+fn every_request_that_arrived_before_a_shutdown_is_executed() {
+    const ORDERS: usize = 400;
+    let mut server = Server::start(&["--log", "warn"]);
+    let token = server.customer("ann");
+    let frame = encode_frame(order(&token, 1, 1).to_string().as_bytes()).unwrap();
+    let mut client = server.on_shop();
+    client.stream.write_all(&frame.repeat(ORDERS)).unwrap();
+    assert_eq!(client.receive()["ok"], true);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(count_responses(&mut client), (ORDERS - 1, 0));
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.check()["orders"], ORDERS);
+}
+
+#[test]
+fn after_the_grace_period_every_request_gets_a_response_even_while_the_database_is_locked() {
     let mut server = Server::start(&["--shutdown-grace", "200ms"]);
     let token = server.customer("ann");
     let lock = lock(&server);
-    let mut in_flight = server.on_shop();
-    in_flight.send(&order(&token, 1, 1));
+    let frame = encode_frame(order(&token, 1, 1).to_string().as_bytes()).unwrap();
+    let mut client = server.on_shop();
+    client.stream.write_all(&frame.repeat(50)).unwrap();
     server.signal(Signal::SIGTERM);
-    assert!(!matches!(in_flight.receive_or_end(), Ok(Some(_))));
-    lock.execute_batch("ROLLBACK").unwrap();
-    drop(lock);
+    assert_eq!(count_responses(&mut client), (0, 50));
     assert_eq!(server.wait().code(), Some(0));
+    drop(lock);
+    assert_eq!(server.check()["orders"], 0);
+}
+
+#[test]
+fn what_was_done_when_the_grace_period_ends_is_answered() {
+    const USERS: usize = 300;
+    // One hash fills 4 MiB: all together take longer than the grace period, also on a fast host.
+    let costs = ["--password-memory-kib", "4096", "--password-iterations", "4", "--shutdown-grace", "100ms"];
+    let mut server = Server::start(&[costs.as_slice(), &["--password-workers", "1", "--log", "warn"]].concat());
+    let register = |index: usize| json!({"command": "register", "username": index.to_string(), "password": PASSWORD});
+    let frames = (0..USERS).flat_map(|index| encode_frame(register(index).to_string().as_bytes()).unwrap());
+    let mut client = server.on_accounts();
+    client.stream.write_all(&frames.collect::<Vec<u8>>()).unwrap();
+    eventually("an account was created", || server.check()["users"].as_u64() > Some(1));
+    server.signal(Signal::SIGTERM);
+    let (done, refused) = count_responses(&mut client);
+    assert_eq!(done + refused, USERS);
+    assert!(refused > 0, "the hashes did not take longer than the grace period");
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.check()["users"], done + 1, "the administrator, and one per response");
 }
 
 #[test]
@@ -92,7 +142,7 @@ fn every_acknowledged_order_survives_a_kill() {
         for product in 1..=8 {
             let (acknowledged, count, token) = (&acknowledged, &count, &token);
             scope.spawn(move || {
-                let mut client = crate::support::Client::connect(shop);
+                let mut client = Client::connect(shop);
                 let request = encode_frame(order(token, product, 1).to_string().as_bytes()).unwrap();
                 while client.stream.write_all(&request).is_ok() {
                     let Ok(Some(response)) = client.receive_or_end() else { return };

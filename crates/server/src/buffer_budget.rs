@@ -1,0 +1,58 @@
+//! Budget of memory for large requests and unread responses of all connections together.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Granularity of the budget, bytes.
+const UNIT_BYTES: usize = 1024;
+
+/// Memory that all connections share.
+#[derive(Debug)]
+pub(crate) struct BufferBudget {
+    units: Arc<Semaphore>,
+}
+
+/// Part of the budget, returned when it is dropped.
+pub(crate) type BudgetShare = OwnedSemaphorePermit;
+
+impl BufferBudget {
+    /// Returns a budget of `mebibytes` MiB.
+    pub(crate) fn new(mebibytes: usize) -> Self {
+        let units = mebibytes.saturating_mul(1024 * 1024 / UNIT_BYTES);
+        Self { units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// Waits until `bytes` are free. Those who wait are served in order.
+    pub(crate) async fn acquire(&self, bytes: usize) -> Option<BudgetShare> {
+        Arc::clone(&self.units).acquire_many_owned(units(bytes)).await.ok()
+    }
+
+    /// Returns `bytes` if they are free and nobody waits.
+    pub(crate) fn try_acquire(&self, bytes: usize) -> Option<BudgetShare> {
+        Arc::clone(&self.units).try_acquire_many_owned(units(bytes)).ok()
+    }
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn those_who_wait_are_served_in_order_when_memory_is_returned() {
+        let budget = BufferBudget::new(1);
+        let first = budget.try_acquire(1024 * 1024 - 5000).unwrap();
+        assert!(budget.try_acquire(10_000).is_none());
+        let (mut second, mut third) = (Box::pin(budget.acquire(10_000)), Box::pin(budget.acquire(1)));
+        assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+        assert!(budget.try_acquire(1).is_none(), "a newcomer overtook those who wait");
+        drop(first);
+        assert!(second.now_or_never().is_some() && third.now_or_never().is_some());
+    }
+}
