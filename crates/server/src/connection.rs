@@ -4,7 +4,9 @@
 //! connection waits for a request, it has no buffers.
 
 mod close;
+mod close_reason;
 mod deadline;
+mod spare_buffers;
 
 use std::future::poll_fn;
 use std::io;
@@ -26,6 +28,7 @@ use crate::response_frame::{ResponseFrame, ResponseMeta};
 use crate::shop::Shop;
 use crate::trace::connection_trace::ConnectionTrace;
 use close::close_after_response;
+use close_reason::CloseReason;
 use deadline::Deadline;
 
 /// Size of waiting responses above which they are written although more requests wait.
@@ -69,18 +72,6 @@ pub(crate) struct Connection<'a> {
     trace: ConnectionTrace<'a>,
 }
 
-/// Reason why a connection ends.
-enum CloseReason {
-    /// The client closed it.
-    Client,
-    /// No bytes arrived within the timeout.
-    Idle,
-    /// The server stops.
-    Shutdown,
-    /// The server rejects the client with this error.
-    Rejected(ErrorBody),
-}
-
 /// Event that ends the wait for bytes.
 enum ReadEvent {
     Bytes,
@@ -116,17 +107,11 @@ impl<'a> Connection<'a> {
     pub(crate) async fn serve(mut self) {
         tracing::info!(peer = %self.peer.address, port = self.peer.port.name(), "connection opened");
         let ended = self.serve_requests().await;
-        let reason = match &ended {
-            Ok(CloseReason::Client) => "closed by the client".to_owned(),
-            Ok(CloseReason::Idle) => "idle timeout".to_owned(),
-            Ok(CloseReason::Shutdown) => "server shutdown".to_owned(),
-            Ok(CloseReason::Rejected(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        tracing::info!(
-            peer = %self.peer.address, port = self.peer.port.name(), requests = self.requests, reason,
-            "connection closed"
-        );
+        let (peer, port, requests) = (self.peer.address, self.peer.port.name(), self.requests);
+        match &ended {
+            Ok(reason) => tracing::info!(%peer, port, requests, %reason, "connection closed"),
+            Err(reason) => tracing::info!(%peer, port, requests, %reason, "connection closed"),
+        }
         match ended {
             Ok(CloseReason::Rejected(error)) => self.reject(error).await,
             Ok(CloseReason::Shutdown) => self.close().await,
@@ -156,9 +141,13 @@ impl<'a> Connection<'a> {
             match self.read_more().await? {
                 ReadEvent::Bytes => {}
                 ReadEvent::End => return Ok(CloseReason::Client),
-                ReadEvent::Timeout => return Ok(self.timeout_reason()),
+                ReadEvent::Timeout if self.decoder.is_mid_frame() => {
+                    let limit = self.shop.connections.request_timeout;
+                    return Ok(CloseReason::Rejected(close_reason::request_timeout(limit)));
+                }
+                ReadEvent::Timeout => return Ok(CloseReason::Idle),
                 ReadEvent::Shutdown if self.decoder.is_mid_frame() => {
-                    return Ok(CloseReason::Rejected(incomplete_at_shutdown()));
+                    return Ok(CloseReason::Rejected(close_reason::incomplete_at_shutdown()));
                 }
                 ReadEvent::Shutdown => return Ok(CloseReason::Shutdown),
             }
@@ -167,15 +156,6 @@ impl<'a> Connection<'a> {
             }
             self.flush().await?;
         }
-    }
-
-    fn timeout_reason(&self) -> CloseReason {
-        if !self.decoder.is_mid_frame() {
-            return CloseReason::Idle;
-        }
-        let limit = self.shop.connections.request_timeout;
-        let message = format!("request incomplete {limit} after its first byte");
-        CloseReason::Rejected(ErrorBody::new(ErrorCode::RequestTimeout, message))
     }
 
     /// Waits for memory if the incomplete request is large. Returns the error for a client that must not wait longer.
@@ -189,10 +169,9 @@ impl<'a> Connection<'a> {
         tokio::select! {
             biased;
             share = budget.acquire(bytes) => self.request_share = share,
-            () = self.shutdown.as_mut(), if !self.stopping => return Some(incomplete_at_shutdown()),
+            () = self.shutdown.as_mut(), if !self.stopping => return Some(close_reason::incomplete_at_shutdown()),
             () = tokio::time::sleep_until(timeout_at) => {
-                let message = "the requests of other connections take all memory; try again later";
-                return Some(ErrorBody::new(ErrorCode::Overloaded, message));
+                return Some(close_reason::no_memory());
             }
         }
         None
@@ -226,6 +205,7 @@ impl<'a> Connection<'a> {
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<io::Result<ReadEvent>> {
         let size = self.decoder.incomplete_frame_bytes().max(BUFFER_BYTES);
         let buffer = self.decoder.buffer();
+        spare_buffers::provide(buffer);
         buffer.reserve_exact(size - buffer.len());
         match pin!(self.stream.read_buf(buffer)).poll(context) {
             Poll::Ready(Ok(0)) => return Poll::Ready(Ok(ReadEvent::End)),
@@ -241,12 +221,12 @@ impl<'a> Connection<'a> {
         self.deadline.poll(context).map(|()| Ok(event))
     }
 
-    /// Frees the buffers that are empty: connections that wait take no memory.
+    /// Gives back the buffers that are empty: connections that wait take no memory.
     fn release_buffers(&mut self) {
         if self.decoder.buffer().is_empty() {
-            *self.decoder.buffer() = Vec::new();
+            spare_buffers::give_back(self.decoder.buffer());
         }
-        self.output = Vec::new();
+        spare_buffers::give_back(&mut self.output);
     }
 
     /// Processes all complete frames in memory. Returns the error for a stream that cannot be decoded further.
@@ -272,6 +252,7 @@ impl<'a> Connection<'a> {
     /// Executes a request and appends its response to the output.
     async fn respond(&mut self, request: Result<Request, ErrorBody>) {
         let arrived = self.last_read.into_std();
+        spare_buffers::provide(&mut self.output);
         self.output.reserve(BUFFER_BYTES);
         let frame = ResponseFrame::begin(&mut self.output);
         let mut timing = RequestTiming::default();
@@ -313,10 +294,15 @@ impl<'a> Connection<'a> {
                 Ok(bytes) => written += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if share.is_none() && self.output.len() > BUFFER_BYTES {
-                        share = Some(self.shop.buffers.try_acquire(self.output.len()).ok_or_else(unread_responses)?);
+                        share = Some(
+                            self.shop
+                                .buffers
+                                .try_acquire(self.output.len())
+                                .ok_or_else(close_reason::unread_responses)?,
+                        );
                     }
                     let limit = self.shop.connections.idle_timeout.as_duration();
-                    timeout(limit, self.stream.writable()).await.map_err(|_| stalled())??;
+                    timeout(limit, self.stream.writable()).await.map_err(|_| close_reason::stalled())??;
                 }
                 Err(error) => return Err(error),
             }
@@ -324,22 +310,6 @@ impl<'a> Connection<'a> {
         self.output.clear();
         Ok(())
     }
-}
-
-fn incomplete_at_shutdown() -> ErrorBody {
-    let message = "the server is stopping; the incomplete request was not executed";
-    ErrorBody::new(ErrorCode::ShuttingDown, message)
-}
-
-fn stalled() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the client does not read its responses")
-}
-
-fn unread_responses() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::OutOfMemory,
-        "the client does not read its responses, and --buffer-budget-mib is used up",
-    )
 }
 
 /// Flushes the trace in every case of the connection's end: the socket is still open here.
