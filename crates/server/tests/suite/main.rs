@@ -14,5 +14,4 @@ mod products;
 mod protocol_page;
 mod server_timing;
 mod shutdown;
-mod throughput;
 mod trace;
