@@ -103,7 +103,7 @@ impl HashCost {
     pub fn new(memory_kib: u32, iterations: u32, parallelism: u32) -> Result<Self, ServerError> {
         argon2::Params::new(memory_kib, iterations, parallelism, None)
             .map(Self)
-            .map_err(|source| ServerError::HashCost { memory_kib, iterations, parallelism, source })
+            .map_err(|cause| ServerError::HashCost { memory_kib, iterations, parallelism, cause })
     }
 
     /// Returns the parameters of the hash function.

@@ -33,7 +33,7 @@ const FAULTS: [&str; 4] = [
 pub(crate) fn check(path: &Path) -> Result<ConsistencyReport, ServerError> {
     let connection = open_for_reading(path)?;
     damage::check(path, &connection)?;
-    read(&connection).map_err(|source| ServerError::Database { path: path.to_owned(), step: "check", source })
+    read(&connection).map_err(|cause| ServerError::database(path, "check", cause))
 }
 
 fn read(connection: &Connection) -> rusqlite::Result<ConsistencyReport> {

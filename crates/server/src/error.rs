@@ -1,22 +1,23 @@
 //! Reasons why a shop cannot start or a database cannot be read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use protocol::limits;
+use rusqlite::ErrorCode;
 
 /// Error at the start of the shop or when a database is read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
     /// SQLite failed.
-    #[error("database '{}': {step}: {source}", path.display())]
+    #[error("database '{}': {step}: {cause}", path.display())]
     Database {
         /// Path of the file.
         path: PathBuf,
         /// Failed step.
         step: &'static str,
-        /// Cause.
-        source: rusqlite::Error,
+        /// Cause. Not a `source`: its text is part of the message.
+        cause: rusqlite::Error,
     },
     /// The path does not lead to a usable file.
     #[error("database '{}': {problem}", path.display())]
@@ -70,7 +71,7 @@ pub enum ServerError {
     },
     /// Argon2 does not support the cost.
     #[error(
-        "invalid cost of password hashing ({memory_kib} KiB, {iterations} iterations, {parallelism} lanes): {source}"
+        "invalid cost of password hashing ({memory_kib} KiB, {iterations} iterations, {parallelism} lanes): {cause}"
     )]
     HashCost {
         /// Memory, KiB.
@@ -80,15 +81,15 @@ pub enum ServerError {
         /// Lanes.
         parallelism: u32,
         /// Cause.
-        source: argon2::Error,
+        cause: argon2::Error,
     },
     /// The trace cannot be started.
-    #[error("trace '{}': {source} (expected a new file in a writable directory)", path.display())]
+    #[error("trace '{}': {cause} (expected a new file in a writable directory)", path.display())]
     Trace {
         /// Path of the file.
         path: PathBuf,
         /// Cause.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// Another step of the start failed.
     #[error("{step}: {reason}")]
@@ -98,4 +99,17 @@ pub enum ServerError {
         /// Cause.
         reason: String,
     },
+}
+
+impl ServerError {
+    /// Returns the error of a failed step: [`Self::Damaged`] if the cause is the file's contents.
+    pub(crate) fn database(path: &Path, step: &'static str, cause: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match cause.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged { path, damage: cause.to_string() }
+            }
+            _ => Self::Database { path, step, cause },
+        }
+    }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Trace {
 impl Trace {
     /// Creates the file at `path`, which must not exist, and starts the thread.
     pub(crate) fn start(path: &Path) -> Result<Self, ServerError> {
-        let failed = |source| ServerError::Trace { path: path.to_owned(), source };
+        let failed = |cause| ServerError::Trace { path: path.to_owned(), cause };
         let file = TraceFile::create(path).map_err(failed)?;
         let queue = Arc::new(RowQueue::default());
         let writer = Writer::new(file, Arc::clone(&queue));

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum ServerEvent {
     /// The server accepts connections.
     Ready {
+        /// Version of the shop's protocol.
+        protocol: u32,
         /// Address of the account service.
         accounts: SocketAddr,
         /// Address of the shop service.
@@ -49,8 +51,8 @@ mod tests {
     #[test]
     fn readiness_is_a_line_of_json() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let ready = ServerEvent::Ready { accounts: address(5000), shop: address(5001), echo: None };
-        let line = r#"{"event":"ready","accounts":"127.0.0.1:5000","shop":"127.0.0.1:5001"}"#;
+        let ready = ServerEvent::Ready { protocol: 1, accounts: address(5000), shop: address(5001), echo: None };
+        let line = r#"{"event":"ready","protocol":1,"accounts":"127.0.0.1:5000","shop":"127.0.0.1:5001"}"#;
         assert_eq!(serde_json::to_string(&ready).unwrap(), line);
         assert_eq!(serde_json::from_str::<ServerEvent>(line).unwrap(), ready);
     }

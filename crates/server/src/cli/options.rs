@@ -30,8 +30,10 @@ pub(super) struct Options {
 const AFTER_HELP: &str = "\
 Durations are a number with us, ms, s, m, h or d (30s).
 The administrator's initial password comes from the environment variable SHOP_ADMIN_PASSWORD or from
---admin-password-file; without either it is generated when the account is created, and shown once on stderr.
-On SIGTERM or SIGINT the server completes requests in flight and exits. Exit codes: 0 success, 1 error, 2 usage error.";
+--admin-password-file; an empty variable counts as absent. Without either it is generated when the account is created,
+and shown once on stderr.
+On SIGTERM or SIGINT the server responds to all requests that have arrived, within --shutdown-grace, and exits.
+Exit codes: 0 success, 1 error, 2 usage error.";
 
 /// Subcommands.
 #[derive(Debug, Subcommand)]
@@ -51,7 +53,7 @@ pub struct ServeOptions {
     /// SQLite file; created if absent
     #[arg(long, default_value = default::DATABASE, value_name = "PATH")]
     pub database: PathBuf,
-    /// Listen here for register, login, logout and change_password; port 0 chooses a free one
+    /// Listen here for accounts (register, login, logout, change_password); port 0 chooses a free one
     #[arg(long, default_value_t = any(limits::ACCOUNTS_PORT), value_name = "IP:PORT")]
     pub accounts_listen: SocketAddr,
     /// Listen here for all other commands; port 0 chooses a free one
@@ -79,21 +81,21 @@ pub struct ServeOptions {
     #[arg(long, default_value_t = default::PASSWORD_PARALLELISM, value_name = "N")]
     pub password_parallelism: u32,
     /// Threads that hash passwords; the default is half the cores, at least 1
-    #[arg(long, default_value_t = default::password_workers(), value_name = "N")]
+    #[arg(long, default_value_t = default::password_workers(), value_name = "N", value_parser = at_least_one)]
     pub password_workers: NonZeroUsize,
     /// Maximum number of password hashes waiting for a thread; further requests get 'overloaded'
-    #[arg(long, default_value_t = default::PASSWORD_QUEUE, value_name = "N")]
+    #[arg(long, default_value_t = default::PASSWORD_QUEUE, value_name = "N", value_parser = at_least_one)]
     pub password_queue: NonZeroUsize,
     /// Maximum number of connections on both ports together; further ones get 'overloaded' and are closed
-    #[arg(long, default_value_t = default::MAX_CONNECTIONS, value_name = "N")]
+    #[arg(long, default_value_t = default::MAX_CONNECTIONS, value_name = "N", value_parser = at_least_one)]
     pub max_connections: NonZeroUsize,
     /// Maximum number of connections of one address on both ports together; further ones get 'overloaded' and are closed
     /// [default: no other limit]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub max_connections_per_address: Option<NonZeroUsize>,
     /// Memory for requests and unread responses of more than 8 KiB, of all connections together, MiB. Beyond it, further
     /// large requests wait, and clients that do not read are disconnected
-    #[arg(long, default_value_t = default::BUFFER_BUDGET_MIB, value_name = "MIB")]
+    #[arg(long, default_value_t = default::BUFFER_BUDGET_MIB, value_name = "MIB", value_parser = at_least_one)]
     pub buffer_budget_mib: NonZeroUsize,
     /// Close a new connection after this time without bytes
     #[arg(long, default_value_t = default::FIRST_REQUEST_TIMEOUT, value_name = "TIME")]
@@ -111,7 +113,7 @@ pub struct ServeOptions {
     #[arg(long, value_name = "NAME")]
     pub congestion_control: Option<String>,
     /// Maximum number of writing requests in one transaction
-    #[arg(long, default_value_t = default::MAX_BATCH, value_name = "N")]
+    #[arg(long, default_value_t = default::MAX_BATCH, value_name = "N", value_parser = at_least_one)]
     pub max_batch: NonZeroUsize,
     /// Write TCP statistics per response to this new CSV file; rename it to rotate [default: none]
     #[arg(long, value_name = "FILE")]
@@ -162,6 +164,11 @@ pub(super) struct ReadyOptions {
     /// Time until giving up
     #[arg(long, env = "SHOP_READY_TIMEOUT", default_value = "10s", value_name = "TIME")]
     pub(super) timeout: PositiveDuration,
+}
+
+/// Parses a number of things of which there must be one.
+fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a whole number of at least 1".to_owned())
 }
 
 /// Values of `--catalogue`.

@@ -1,12 +1,14 @@
 //! `shop-server serve`: creates configuration and sockets from options, and handles signals.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use model::messages::server::ServerEvent;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::setsockopt;
@@ -58,7 +60,8 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
         warning(NAME, "it is shown this once and kept nowhere: note it, or change it with change_password");
     }
     tracing::info!(accounts = %accounts_address, shop = %shop_address, database = %config.database.display(), "ready");
-    json_line(&ServerEvent::Ready { accounts: accounts_address, shop: shop_address, echo })
+    let protocol = protocol::PROTOCOL_VERSION;
+    json_line(&ServerEvent::Ready { protocol, accounts: accounts_address, shop: shop_address, echo })
         .context("stdout cannot be written to")?;
     accept::serve(shop, listeners, shutdown).await;
     Ok(())
@@ -66,8 +69,7 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
 
 /// Starts the UDP echo on a dedicated thread, so that requests do not delay it. Returns its address.
 fn start_echo(address: SocketAddr) -> anyhow::Result<SocketAddr> {
-    let socket = UdpSocket::bind(address)
-        .with_context(|| format!("cannot listen on UDP {address} for echo (is another program using the port?)"))?;
+    let socket = UdpSocket::bind(address).map_err(|error| cannot_listen(&format_args!("UDP {address}"), &error))?;
     let bound = socket.local_addr()?;
     std::thread::Builder::new()
         .name("echo".to_owned())
@@ -109,7 +111,18 @@ fn listen(address: SocketAddr, congestion_control: Option<&str>) -> anyhow::Resu
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    bind().with_context(|| format!("cannot listen on {address} (is another program using the port?)"))
+    bind().map_err(|error| cannot_listen(&address, &error))
+}
+
+/// Returns the error of a socket that cannot be bound.
+fn cannot_listen(address: &dyn Display, error: &io::Error) -> anyhow::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => ": another program uses the port; stop it, or choose another port",
+        io::ErrorKind::AddrNotAvailable => ": no interface of this host has the address; 0.0.0.0 means all",
+        io::ErrorKind::PermissionDenied => ": ports below 1024 need root or CAP_NET_BIND_SERVICE",
+        _ => "",
+    };
+    anyhow!("cannot listen on {address}: {error}{advice}")
 }
 
 /// Raises the limit of open files as far as permitted; logs a warning if it is still too low.

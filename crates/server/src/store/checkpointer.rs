@@ -25,7 +25,7 @@ pub(super) struct Checkpointer {
 impl Checkpointer {
     /// Starts the thread for the commits of `writer`. Also returns the log's size after the last commit, in pages.
     pub(super) fn start(path: &Path, writer: &mut Connection) -> Result<(Self, Arc<AtomicUsize>), ServerError> {
-        let failed = |source| ServerError::Database { path: path.to_owned(), step: "checkpoints", source };
+        let failed = |cause| ServerError::database(path, "checkpoints", cause);
         let connection = open_for_checkpoints(path)?;
         let (wake, woken) = channel();
         let log_pages = Arc::new(AtomicUsize::new(0));

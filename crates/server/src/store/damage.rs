@@ -13,7 +13,7 @@ use crate::store::schema::{expected_schema, read_schema};
 /// # Errors
 /// It is damaged, or cannot be read.
 pub(crate) fn check(path: &Path, connection: &Connection) -> Result<(), ServerError> {
-    let failed = |source| ServerError::Database { path: path.to_owned(), step: "check for damage", source };
+    let failed = |cause| ServerError::database(path, "check for damage", cause);
     let found = find(connection).map_err(failed)?;
     found.map_or(Ok(()), |damage| Err(ServerError::Damaged { path: path.to_owned(), damage }))
 }
@@ -28,5 +28,5 @@ fn find(connection: &Connection) -> rusqlite::Result<Option<String>> {
     }
     // Reads every page, but not the order of indexes: about a second per gigabyte.
     let result: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    Ok((result != "ok").then(|| result.replace('\n', " ")))
+    Ok((result != "ok").then(|| result.trim_start_matches("*** in database main ***").trim().replace('\n', " ")))
 }

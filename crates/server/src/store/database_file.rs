@@ -19,7 +19,7 @@ pub(super) fn exists(path: &Path) -> Result<bool, ServerError> {
         Ok(metadata) if metadata.is_dir() => invalid("is a directory; expected a file".to_owned()),
         Ok(metadata) if !metadata.is_file() => invalid("is not a regular file".to_owned()),
         Ok(metadata) if metadata.len() < MIN_BYTES => invalid(format!(
-            "has {} bytes and is not a database; restore it from a backup, or remove it to start a new shop",
+            "is not a database (size: {} B); restore it from a backup, or remove it to start a new shop",
             metadata.len()
         )),
         Ok(_) => match OpenOptions::new().write(true).open(path) {
@@ -77,7 +77,7 @@ mod tests {
         for bytes in [0, 1, 511] {
             fs::write(&path, vec![0; bytes]).unwrap();
             let error = exists(&path).unwrap_err().to_string();
-            assert!(error.contains(&format!("has {bytes} bytes")), "{error}");
+            assert!(error.contains(&format!("size: {bytes} B")), "{error}");
         }
         for (path, problem) in [(directory.path(), "is a directory"), (Path::new("/dev/null"), "not a regular file")] {
             let error = exists(path).unwrap_err().to_string();

@@ -90,13 +90,14 @@ pub(crate) fn open_for_writing(
     if !database_file::exists(path)? {
         database_file::create(path, |draft| {
             let mut connection = open(draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            migrate(&mut connection).map_err(|source| failed(path, "tables", source))
+            migrate(&mut connection).map_err(|source| ServerError::database(path, "tables", source))
         })?;
     }
     let mut connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     check_version(path, &connection)?;
-    set_up_writer(&mut connection, durability, grace).map_err(|source| failed(path, "settings", source))?;
-    migrate(&mut connection).map_err(|source| failed(path, "tables", source))?;
+    set_up_writer(&mut connection, durability, grace)
+        .map_err(|source| ServerError::database(path, "settings", source))?;
+    migrate(&mut connection).map_err(|source| ServerError::database(path, "tables", source))?;
     damage::check(path, &connection)?;
     Ok(connection)
 }
@@ -133,21 +134,17 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<Connection, ServerError> {
 
 fn open(path: &Path, access: OpenFlags) -> Result<Connection, ServerError> {
     let opened = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX);
-    let connection = opened.map_err(|source| failed(path, "open", source))?;
-    connection.busy_timeout(LOCK_TIMEOUT).map_err(|source| failed(path, "settings", source))?;
+    let connection = opened.map_err(|source| ServerError::database(path, "open", source))?;
+    connection.busy_timeout(LOCK_TIMEOUT).map_err(|source| ServerError::database(path, "settings", source))?;
     connection.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
     Ok(connection)
-}
-
-fn failed(path: &Path, step: &'static str, source: rusqlite::Error) -> ServerError {
-    ServerError::Database { path: path.to_owned(), step, source }
 }
 
 /// Returns the schema version: 0 for an empty file. Fails for other programs' databases and for newer versions.
 fn check_version(path: &Path, connection: &Connection) -> Result<i64, ServerError> {
     let number = |sql| {
         let value = connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-        value.map_err(|source| failed(path, "read", source))
+        value.map_err(|source| ServerError::database(path, "read", source))
     };
     let (found, known) = (number("PRAGMA user_version")?, MIGRATIONS.len() as i64);
     let is_shop = number("PRAGMA application_id")? == APPLICATION_ID;

@@ -99,11 +99,18 @@ fn errors_at_the_start_are_reported_in_one_line() {
     no_directory.args(["--accounts-listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0"]);
     no_directory.arg("--database").arg(directory.path().join("nowhere/shop.db"));
     for (command, code, part) in [
-        (with(&["--accounts-listen", &taken.to_string()]), 1, taken.to_string()),
+        (
+            with(&["--accounts-listen", &taken.to_string()]),
+            1,
+            format!("{taken}: Address already in use (os error 98): another program"),
+        ),
         (with(&["--idle-timeout", "5"]), 2, "30s".into()),
         (with(&["--password-memory-kib", "3"]), 2, "expected 8 to 4194304".into()),
         (with(&["--password-memory-kib", "8", "--password-parallelism", "2"]), 1, "8 KiB".into()),
         (with(&["--log", "=="]), 1, "--log".into()),
+        (with(&["--log", "inof"]), 1, "invalid --log 'inof': expected one of the levels off, error".into()),
+        (with(&["--accounts-listen", "203.0.113.9:0"]), 1, "no interface of this host has the address".into()),
+        (with(&["--max-connections", "0"]), 2, "expected a whole number of at least 1".into()),
         (with(&["--colour", "red"]), 2, "--colour".into()),
         (with(&["--password-workers", "0"]), 2, "password-workers".into()),
         (both, 1, "set twice".into()),

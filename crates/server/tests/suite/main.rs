@@ -7,6 +7,7 @@ mod accounts;
 mod bad_input;
 mod cli;
 mod connections;
+mod damaged_database;
 mod in_process;
 mod orders;
 mod passwords;
