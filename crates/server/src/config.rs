@@ -83,11 +83,19 @@ pub struct Passwords {
     pub workers: NonZeroUsize,
     /// Maximum number of hashes waiting for a thread; further requests get `overloaded`.
     pub queue: NonZeroUsize,
+    /// Failed logins of an account, and a quarter of those of an address, after which further ones must wait; 0 for no
+    /// limit.
+    pub max_failed_logins: u32,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { cost: HashCost::default(), workers: default::password_workers(), queue: default::PASSWORD_QUEUE }
+        Self {
+            cost: HashCost::default(),
+            workers: default::password_workers(),
+            queue: default::PASSWORD_QUEUE,
+            max_failed_logins: default::MAX_FAILED_LOGINS,
+        }
     }
 }
 
@@ -184,6 +192,8 @@ pub(crate) mod default {
     pub(crate) const PASSWORD_PARALLELISM: u32 = 1;
     /// See [`super::Passwords::queue`].
     pub(crate) const PASSWORD_QUEUE: NonZeroUsize = NonZeroUsize::new(256).expect("256 is above 0");
+    /// See [`super::Passwords::max_failed_logins`].
+    pub(crate) const MAX_FAILED_LOGINS: u32 = 5;
     /// See [`super::Connections::max_connections`].
     pub(crate) const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(10_000).expect("10000 is above 0");
     /// See [`super::Connections::buffer_budget_mib`].

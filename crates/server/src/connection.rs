@@ -260,7 +260,7 @@ impl<'a> Connection<'a> {
         let outcome = match request {
             Ok(request) => {
                 operation = request.command();
-                let (result, time) = self.shop.execute(request, self.peer.port, &mut self.output).await;
+                let (result, time) = self.shop.execute(request, self.peer, &mut self.output).await;
                 timing = time;
                 result.map_err(|error| error.into_error_body(operation))
             }

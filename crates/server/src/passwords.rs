@@ -1,10 +1,17 @@
 //! Password hashing with Argon2id, on dedicated threads.
 //!
-//! Hashes are slow by design. The queue is bounded, so a flood of logins gets `overloaded` and does not delay orders. For
+//! Hashes are slow by design. The queue is bounded and serves addresses in turn, so a flood of logins gets `overloaded`
+//! and delays other clients little; the threads have a lower priority, so it does not delay orders. For
 //! an unknown user the password is compared with a hash of random bytes, so the response time does not reveal which
 //! accounts exist. It does for accounts with another hashing cost, up to their next login, which replaces the hash.
 
+pub(crate) mod failures;
+mod fair_queue;
+
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -19,12 +26,13 @@ use crate::error::ServerError;
 use crate::grace_period::GracePeriod;
 use crate::request_timing::RequestTiming;
 use crate::token;
-use crate::worker_pool::{QueueSettings, WorkerPool};
+use fair_queue::FairQueue;
 
 /// Threads that hash passwords.
 #[derive(Debug)]
 pub(crate) struct PasswordPool {
-    pool: WorkerPool<Job>,
+    queue: Arc<FairQueue<Job>>,
+    threads: Vec<JoinHandle<()>>,
     /// Cost of new hashes.
     cost: HashCost,
     /// Hash of random bytes with the same cost, compared if the user does not exist.
@@ -33,8 +41,20 @@ pub(crate) struct PasswordPool {
     grace: GracePeriod,
 }
 
-/// Computation that also sends its result.
-type Job = Box<dyn FnOnce() + Send>;
+/// Computation that also sends its result, or the refusal.
+type Job = Box<dyn FnOnce(Turn) + Send>;
+
+/// How a job leaves the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// A thread runs it.
+    Run,
+    /// The queue was full.
+    Displaced,
+}
+
+/// Niceness of the threads: others get CPU time first, but hashing does not starve.
+const NICENESS: i32 = 10;
 
 impl PasswordPool {
     /// Starts the threads.
@@ -43,29 +63,39 @@ impl PasswordPool {
             .map_err(|error| ServerError::System { step: "random bytes", reason: error.to_string() })?;
         let unknown_user_hash = hash(&settings.cost, &random)
             .map_err(|error| ServerError::System { step: "password hashing", reason: format!("{error:?}") })?;
-        let queue = QueueSettings { name: "passwords", capacity: settings.queue.get(), max_batch: 1 };
-        let workers = vec![run_all; settings.workers.get()];
-        let pool = WorkerPool::start(queue, workers)
-            .map_err(|error| ServerError::System { step: "threads for passwords", reason: error.to_string() })?;
-        Ok(Self { pool, cost: settings.cost.clone(), unknown_user_hash, grace: grace.clone() })
+        let queue = Arc::new(FairQueue::new(settings.queue.get()));
+        let (cost, grace) = (settings.cost.clone(), grace.clone());
+        let mut pool = Self { queue, threads: Vec::new(), cost, unknown_user_hash, grace };
+        for _ in 0..settings.workers.get() {
+            let queue = Arc::clone(&pool.queue);
+            let thread = std::thread::Builder::new().name("passwords".to_owned()).spawn(move || run(&queue));
+            pool.threads.push(
+                thread.map_err(|error| ServerError::System {
+                    step: "threads for passwords",
+                    reason: error.to_string(),
+                })?,
+            );
+        }
+        Ok(pool)
     }
 
-    /// Hashes a new password. Also returns the time in the queue.
-    pub(crate) async fn hash(&self, password: String) -> (CommandResult<String>, RequestTiming) {
+    /// Hashes a new password for a client at `address`. Also returns the time in the queue.
+    pub(crate) async fn hash(&self, address: IpAddr, password: String) -> (CommandResult<String>, RequestTiming) {
         let cost = self.cost.clone();
-        self.compute(move || hash(&cost, &password)).await
+        self.compute(address, move || hash(&cost, &password)).await
     }
 
     /// Returns whether `password` matches the hash `stored`, and the time in the queue. For `None`, an unknown user, it
     /// takes as long and never matches.
     pub(crate) async fn verify(
         &self,
+        address: IpAddr,
         password: String,
         stored: Option<String>,
     ) -> (CommandResult<bool>, RequestTiming) {
         let known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.unknown_user_hash.clone());
-        let (matches, timing) = self.compute(move || verify(&password, &stored)).await;
+        let (matches, timing) = self.compute(address, move || verify(&password, &stored)).await;
         (matches.map(|matches| known && matches), timing)
     }
 
@@ -75,7 +105,7 @@ impl PasswordPool {
         parameters(stored) == parameters(&self.unknown_user_hash)
     }
 
-    async fn compute<T, W>(&self, work: W) -> (CommandResult<T>, RequestTiming)
+    async fn compute<T, W>(&self, address: IpAddr, work: W) -> (CommandResult<T>, RequestTiming)
     where
         T: Send + 'static,
         W: FnOnce() -> CommandResult<T> + Send + 'static,
@@ -83,28 +113,52 @@ impl PasswordPool {
         let submitted = Instant::now();
         let (reply, result) = oneshot::channel();
         let grace = self.grace.clone();
-        let job = move || {
+        let job = move |turn| {
             // Without a connection the result is not needed.
-            if !reply.is_closed() {
-                let timing = RequestTiming::waiting_since(submitted);
-                let work = || if grace.has_ended() { Err(CommandError::ShuttingDown) } else { work() };
-                let result = catch_unwind(AssertUnwindSafe(work));
-                let _ = reply.send((result.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic))), timing));
+            if reply.is_closed() {
+                return;
             }
+            let timing = RequestTiming::waiting_since(submitted);
+            let work = || match turn {
+                Turn::Displaced => Err(too_many_waiting()),
+                Turn::Run if grace.has_ended() => Err(CommandError::ShuttingDown),
+                Turn::Run => work(),
+            };
+            let result = catch_unwind(AssertUnwindSafe(work));
+            let _ = reply.send((result.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic))), timing));
         };
-        if !self.pool.try_send(Box::new(job)) {
-            let message = "too many passwords are waiting to be hashed; try again later";
-            return (Err(CommandError::refused(ErrorCode::Overloaded, message)), RequestTiming::default());
+        if let Some(displaced) = self.queue.push(address, Box::new(job)) {
+            displaced(Turn::Displaced);
         }
         let lost = || Err(CommandError::Broken("a password thread returned no result".to_owned()));
         result.await.unwrap_or_else(|_| (lost(), RequestTiming::waiting_since(submitted)))
     }
 }
 
-fn run_all(jobs: &mut Vec<Job>) {
-    for job in jobs.drain(..) {
-        job();
+impl Drop for PasswordPool {
+    fn drop(&mut self) {
+        self.queue.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a password thread panicked");
+            }
+        }
     }
+}
+
+fn run(queue: &FairQueue<Job>) {
+    // SAFETY: setpriority(2) has no memory arguments; on Linux, 0 is the calling thread.
+    if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) } != 0 {
+        tracing::debug!(error = %std::io::Error::last_os_error(), "password threads keep their priority");
+    }
+    while let Some(job) = queue.pop() {
+        job(Turn::Run);
+    }
+}
+
+fn too_many_waiting() -> CommandError {
+    let message = "too many passwords are waiting to be hashed; try again later";
+    CommandError::refused(ErrorCode::Overloaded, message)
 }
 
 /// Returns the hash of `password` with a new salt, as a PHC string, which includes the parameters.
@@ -134,11 +188,12 @@ impl PasswordPool {
     pub(crate) async fn block_thread(&self) -> std::sync::mpsc::Sender<()> {
         let (release, hold) = std::sync::mpsc::channel::<()>();
         let (started, running) = oneshot::channel();
-        let job = move || {
+        let job = move |turn| {
+            assert_eq!(turn, Turn::Run);
             let _ = started.send(());
             let _ = hold.recv();
         };
-        assert!(self.pool.try_send(Box::new(job)));
+        assert!(self.queue.push(IpAddr::from([127, 0, 0, 1]), Box::new(job)).is_none());
         running.await.unwrap();
         release
     }
@@ -151,38 +206,40 @@ mod tests {
 
     use super::*;
 
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     fn cheap() -> HashCost {
         HashCost::new(64, 1, 1).unwrap()
     }
 
     fn pool(cost: HashCost, queue: usize) -> PasswordPool {
         let queue = NonZeroUsize::new(queue).unwrap();
-        let settings = Passwords { cost, workers: NonZeroUsize::MIN, queue };
+        let settings = Passwords { cost, workers: NonZeroUsize::MIN, queue, ..Passwords::default() };
         PasswordPool::start(&settings, &GracePeriod::default()).unwrap()
     }
 
     #[tokio::test]
     async fn a_password_matches_only_its_own_hash() {
         let pool = pool(cheap(), 4);
-        let stored = pool.hash("password-1".into()).await.0.unwrap();
+        let stored = pool.hash(HOME, "password-1".into()).await.0.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{stored}");
-        assert!(pool.verify("password-1".into(), Some(stored.clone())).await.0.unwrap());
-        assert!(!pool.verify("password-2".into(), Some(stored)).await.0.unwrap());
-        assert!(!pool.verify("password-1".into(), None).await.0.unwrap());
+        assert!(pool.verify(HOME, "password-1".into(), Some(stored.clone())).await.0.unwrap());
+        assert!(!pool.verify(HOME, "password-2".into(), Some(stored)).await.0.unwrap());
+        assert!(!pool.verify(HOME, "password-1".into(), None).await.0.unwrap());
     }
 
     #[tokio::test]
     async fn a_hash_with_another_cost_still_matches() {
         let stored = hash(&HashCost::new(128, 3, 2).unwrap(), "password-1").unwrap();
-        assert!(pool(cheap(), 4).verify("password-1".into(), Some(stored)).await.0.unwrap());
+        assert!(pool(cheap(), 4).verify(HOME, "password-1".into(), Some(stored)).await.0.unwrap());
     }
 
     #[tokio::test]
     async fn a_full_queue_rejects_immediately() {
         let pool = pool(cheap(), 1);
         let release = pool.block_thread().await;
-        let (waiting, rejected) = tokio::join!(pool.hash("waits in the queue".into()), async {
-            let rejected = pool.hash("finds the queue full".into()).await.0;
+        let (waiting, rejected) = tokio::join!(pool.hash(HOME, "waits in the queue".into()), async {
+            let rejected = pool.hash(HOME, "finds the queue full".into()).await.0;
             release.send(()).unwrap();
             rejected
         });
@@ -193,15 +250,15 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_and_the_thread_continues() {
         let pool = pool(cheap(), 4);
-        let broken = pool.compute::<(), _>(|| panic!("panic of the test")).await.0;
+        let broken = pool.compute::<(), _>(HOME, || panic!("panic of the test")).await.0;
         assert!(matches!(broken, Err(CommandError::Broken(reason)) if reason.contains("panic of the test")));
-        pool.hash("password-1".into()).await.0.unwrap();
+        pool.hash(HOME, "password-1".into()).await.0.unwrap();
     }
 
     #[tokio::test]
     async fn the_hash_of_an_unknown_user_has_the_cost_of_others() {
         let pool = pool(HashCost::new(96, 2, 3).unwrap(), 4);
-        let stored = pool.hash("password-1".into()).await.0.unwrap();
+        let stored = pool.hash(HOME, "password-1".into()).await.0.unwrap();
         let cost = |hash: &str| PasswordHash::new(hash).unwrap().params.to_string();
         assert_eq!(
             (cost(&pool.unknown_user_hash), cost(&stored)),
@@ -214,7 +271,7 @@ mod tests {
         let pool = pool(cheap(), 4);
         let before = Instant::now();
         let (start, timing) = pool
-            .compute(|| {
+            .compute(HOME, || {
                 let start = Instant::now();
                 std::thread::sleep(Duration::from_millis(30));
                 Ok(start)
@@ -222,7 +279,7 @@ mod tests {
             .await;
         assert!(timing.queue <= start.unwrap() - before && timing.database.is_zero(), "{timing:?}");
         let release = pool.block_thread().await;
-        let ((hashed, timing), held) = tokio::join!(pool.hash("password-1".into()), async {
+        let ((hashed, timing), held) = tokio::join!(pool.hash(HOME, "password-1".into()), async {
             let queued = Instant::now();
             std::thread::sleep(Duration::from_millis(30));
             let held = queued.elapsed();

@@ -1,21 +1,23 @@
 //! The shop without its sockets: prepared at the start, then executes requests.
 
+use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use futures_util::FutureExt;
-use protocol::{Port, Request};
+use protocol::Request;
 
 use crate::buffer_budget::BufferBudget;
 use crate::command_error::{CommandError, CommandResult};
 use crate::commands;
 use crate::config::{Config, Connections};
+use crate::connection::Peer;
 use crate::error::ServerError;
 use crate::grace_period::GracePeriod;
 use crate::initial_data;
 use crate::passwords::PasswordPool;
-use crate::request_context::RequestContext;
+use crate::passwords::failures::LoginFailures;
+use crate::request_context::{RequestContext, Services};
 use crate::request_timing::RequestTiming;
 use crate::secret::Secret;
 use crate::store::Store;
@@ -30,10 +32,7 @@ struct Counter(AtomicU64);
 /// Shop that is ready to be served.
 #[derive(Debug)]
 pub(crate) struct Shop {
-    store: Store,
-    passwords: PasswordPool,
-    /// Lifetime of a token after login.
-    token_lifetime: Duration,
+    services: Services,
     /// Limits of connections.
     pub(crate) connections: Connections,
     /// Recorder of TCP statistics per response, if requested.
@@ -59,10 +58,12 @@ impl Shop {
         let generated_password = initial_data::create_missing(&mut connection, config)?;
         let store = Store::start(&config.database, connection, &config.storage, &grace)?;
         let trace = config.trace.as_deref().map(Trace::start).transpose()?;
-        let (token_lifetime, connections) = (config.token_lifetime.as_duration(), config.connections.clone());
+        let failures = LoginFailures::new(NonZeroU32::new(config.passwords.max_failed_logins));
+        let services = Services { store, passwords, failures, token_lifetime: config.token_lifetime.as_duration() };
+        let connections = config.connections.clone();
         let buffers = BufferBudget::new(config.connections.buffer_budget_mib.get());
         let exchanges = Counter::default();
-        Ok(Self { store, passwords, token_lifetime, connections, trace, buffers, grace, exchanges, generated_password })
+        Ok(Self { services, connections, trace, buffers, grace, exchanges, generated_password })
     }
 
     /// Returns the administrator's password if [`Shop::open`] generated it: none was configured, and the account did
@@ -76,19 +77,19 @@ impl Shop {
         self.exchanges.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Executes a request that arrived on `port`, and appends the JSON of its result to `output`; after an error `output`
+    /// Executes a request of `peer`, and appends the JSON of its result to `output`; after an error `output`
     /// may have a part of it. Also returns the time spent in queues and database. A panic becomes an error.
     pub(crate) async fn execute(
         &self,
         request: Request,
-        port: Port,
+        peer: Peer,
         output: &mut Vec<u8>,
     ) -> (CommandResult<()>, RequestTiming) {
         if self.grace.has_ended() {
             return (Err(CommandError::ShuttingDown), RequestTiming::default());
         }
-        let mut context = RequestContext::new(&self.store, &self.passwords, self.token_lifetime);
-        let caught = AssertUnwindSafe(commands::execute(&mut context, request, port, output)).catch_unwind().await;
+        let mut context = RequestContext::new(&self.services, peer.address.ip());
+        let caught = AssertUnwindSafe(commands::execute(&mut context, request, peer.port, output)).catch_unwind().await;
         (caught.unwrap_or_else(|panic| Err(CommandError::panicked(&*panic))), context.timing())
     }
 }
@@ -107,8 +108,8 @@ mod tests {
 
     async fn execute(shop: &Shop, request: Request) -> CommandResult<Vec<u8>> {
         let mut output = Vec::new();
-        let port = request.port();
-        shop.execute(request, port, &mut output).await.0.map(|()| output)
+        let peer = Peer { address: ([127, 0, 0, 1], 50_000).into(), port: request.port() };
+        shop.execute(request, peer, &mut output).await.0.map(|()| output)
     }
 
     #[tokio::test]
@@ -116,14 +117,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config::new(directory.path().join("shop.db"));
         let cost = HashCost::new(64, 1, 1).unwrap();
-        config.passwords = Passwords { cost, workers: NonZeroUsize::MIN, queue: NonZeroUsize::MIN };
+        config.passwords =
+            Passwords { cost, workers: NonZeroUsize::MIN, queue: NonZeroUsize::MIN, ..Passwords::default() };
         let shop = Shop::open(&config).unwrap();
         let (username, password) = ("ann".to_owned(), "password-1".to_owned());
         let register = Request::Register { username: username.clone(), password: password.clone() };
         execute(&shop, register).await.unwrap();
         let login = || execute(&shop, Request::Login { username: username.clone(), password: password.clone() });
         let token: LoggedIn = serde_json::from_slice(&login().await.unwrap()).unwrap();
-        let release = shop.passwords.block_thread().await;
+        let release = shop.services.passwords.block_thread().await;
         let mut logins: FuturesUnordered<_> = (0..8).map(|_| login()).collect();
         let mut refused = Vec::new();
         let orders = async {

@@ -1,6 +1,6 @@
 //! Worker pool: threads that take batches of jobs from one bounded queue.
 //!
-//! Database access and password hashing run in pools, so that they never block the runtime's threads. A panic ends only
+//! Database access runs in pools, so that it never blocks the runtime's threads. A panic ends only
 //! the batch in which it occurs. Dropping a pool first finishes its queue.
 
 use std::fmt;
@@ -51,11 +51,6 @@ impl<J: Send + 'static> WorkerPool<J> {
             Some(queue) => queue.send(job).await.is_ok(),
             None => false,
         }
-    }
-
-    /// Queues `job`. Returns false if the queue is full or the pool has stopped.
-    pub(crate) fn try_send(&self, job: J) -> bool {
-        self.queue.as_ref().is_some_and(|queue| queue.try_send(job).is_ok())
     }
 }
 
@@ -136,7 +131,7 @@ mod tests {
         let mut replies = Vec::new();
         for _ in 0..16 {
             let (reply, result) = oneshot::channel();
-            assert!(pool.try_send((false, reply)));
+            assert!(pool.send((false, reply)).await);
             replies.push(result);
         }
         drop(pool);

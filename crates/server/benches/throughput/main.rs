@@ -36,7 +36,7 @@ struct Options {
     /// Exit with 1 if the shop misses a goal
     #[arg(long)]
     check: bool,
-    /// Measure only these cases: browse, pipelined, browse-and-orders, latency, per-request, orders, catalogue
+    /// Measure only these cases: browse, pipelined, browse-and-orders, latency, per-request, orders, logins, catalogue
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Run as the echo with responses of this length, bytes

@@ -86,6 +86,10 @@ pub struct ServeOptions {
     /// Maximum number of password hashes waiting for a thread; further requests get 'overloaded'
     #[arg(long, default_value_t = default::PASSWORD_QUEUE, value_name = "N", value_parser = at_least_one)]
     pub password_queue: NonZeroUsize,
+    /// Failed logins of an account after which further ones must wait, 1 s to 60 s; an address may fail four times as
+    /// often; 0 for no limit
+    #[arg(long, default_value_t = default::MAX_FAILED_LOGINS, value_name = "N")]
+    pub max_failed_logins: u32,
     /// Maximum number of connections on both ports together; further ones get 'overloaded' and are closed
     #[arg(long, default_value_t = default::MAX_CONNECTIONS, value_name = "N", value_parser = at_least_one)]
     pub max_connections: NonZeroUsize,

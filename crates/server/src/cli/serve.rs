@@ -157,7 +157,12 @@ fn config(options: &ServeOptions) -> anyhow::Result<Config> {
             CatalogueName::None => Catalogue::Empty,
         },
         token_lifetime: options.token_lifetime,
-        passwords: Passwords { cost, workers: options.password_workers, queue: options.password_queue },
+        passwords: Passwords {
+            cost,
+            workers: options.password_workers,
+            queue: options.password_queue,
+            max_failed_logins: options.max_failed_logins,
+        },
         connections: Connections {
             max_connections: options.max_connections,
             max_connections_per_address: options.max_connections_per_address,

@@ -35,9 +35,10 @@ pub(super) async fn login(
     username: String,
     password: String,
 ) -> CommandResult<LoggedIn> {
-    let user = context.read(move |connection| users::find(connection, &username)).await?;
+    let name = username.clone();
+    let user = context.read(move |connection| users::find(connection, &name)).await?;
     let stored = user.as_ref().map(|user| user.password_hash.clone());
-    let verified = context.verify(password.clone(), stored).await?;
+    let verified = context.verify(&username, password.clone(), stored).await?;
     let Some(user) = user.filter(|_| verified) else { return Err(users::wrong_credentials()) };
     // A hash with another cost takes another time, which would tell that the account exists.
     let new_hash = match context.has_current_cost(&user.password_hash) {
@@ -82,7 +83,9 @@ pub(super) async fn change_password(
         Ok((session.user_id, users::password_hash(connection, session.user_id)?))
     };
     let (user_id, old_hash) = context.read(look_up).await?;
-    if !context.verify(current, Some(old_hash.clone())).await? {
+    // No user name has spaces.
+    let account = format!("user {user_id}");
+    if !context.verify(&account, current, Some(old_hash.clone())).await? {
         return Err(users::wrong_credentials());
     }
     let new_hash = context.hash(new).await?;
