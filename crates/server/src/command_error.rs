@@ -12,6 +12,8 @@ pub(crate) enum CommandError {
     Refused(ErrorBody),
     /// Another program held the database's write lock beyond the timeout.
     Locked,
+    /// Nothing can be written to the database at present, for this reason.
+    Unwritable(&'static str),
     /// The grace period of a shutdown ended before the request was started.
     ShuttingDown,
     /// The server failed. The reason is logged and not sent to the client.
@@ -44,6 +46,13 @@ impl CommandError {
                 tracing::warn!(operation, "database locked by another program");
                 ErrorBody::new(ErrorCode::Overloaded, "database locked by another program; try again later")
             }
+            CommandError::Unwritable(reason) => {
+                tracing::error!(operation, reason, "request not executed");
+                ErrorBody::new(
+                    ErrorCode::Overloaded,
+                    format!("{reason}: the request was not executed; try again later"),
+                )
+            }
             CommandError::ShuttingDown => {
                 ErrorBody::new(ErrorCode::ShuttingDown, "the server is stopping; the request was not executed")
             }
@@ -57,8 +66,11 @@ impl CommandError {
 
 impl From<rusqlite::Error> for CommandError {
     fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly};
         match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => CommandError::Locked,
+            Some(DatabaseBusy | DatabaseLocked) => CommandError::Locked,
+            Some(DiskFull) => CommandError::Unwritable("the database's disk is full"),
+            Some(ReadOnly) => CommandError::Unwritable("the database is read-only"),
             _ => CommandError::Broken(format!("SQLite: {error}")),
         }
     }

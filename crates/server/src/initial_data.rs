@@ -71,6 +71,7 @@ fn creation_failed(config: &Config, error: CommandError) -> ServerError {
             format!("another program has locked '{}': stop it and try again", config.database.display())
         }
         CommandError::ShuttingDown => "the server is stopping".to_owned(),
+        CommandError::Unwritable(reason) => reason.to_owned(),
         CommandError::Broken(reason) => reason,
     };
     ServerError::System { step: "first contents of the database", reason }

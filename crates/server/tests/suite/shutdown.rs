@@ -1,4 +1,4 @@
-//! SIGTERM, kill -9, and requests delayed by a locked database.
+//! SIGTERM, and requests delayed by a locked database.
 
 use std::net::TcpStream;
 use std::sync::Mutex;
@@ -129,41 +129,4 @@ fn what_was_done_when_the_grace_period_ends_is_answered() {
     assert!(refused > 0, "the hashes did not take longer than the grace period");
     assert_eq!(server.wait().code(), Some(0));
     assert_eq!(server.check()["users"], done + 1, "the administrator, and one per response");
-}
-
-#[test]
-fn every_acknowledged_order_survives_a_kill() {
-    let mut server = Server::start(&["--log", "warn"]);
-    let token = server.customer("ann");
-    let acknowledged = Mutex::new(Vec::new());
-    let count = AtomicUsize::new(0);
-    let (shop, pid) = (server.shop, nix::unistd::Pid::from_raw(i32::try_from(server.pid()).unwrap()));
-    thread::scope(|scope| {
-        for product in 1..=8 {
-            let (acknowledged, count, token) = (&acknowledged, &count, &token);
-            scope.spawn(move || {
-                let mut client = Client::connect(shop);
-                let request = encode_frame(order(token, product, 1).to_string().as_bytes()).unwrap();
-                while client.stream.write_all(&request).is_ok() {
-                    let Ok(Some(response)) = client.receive_or_end() else { return };
-                    acknowledged.lock().unwrap().push(response["result"]["order_id"].as_i64().unwrap());
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        eventually("some orders are placed", || count.load(Ordering::Relaxed) >= 400);
-        nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
-    });
-    assert!(!server.wait().success());
-    let server = Server::start_in(server.directory(), &[]);
-    let database = Connection::open(server.database()).unwrap();
-    let acknowledged = acknowledged.into_inner().unwrap();
-    for id in &acknowledged {
-        let sql = "SELECT count(*) FROM orders JOIN order_items ON order_id = id WHERE id = ?1";
-        let rows: i64 = database.query_row(sql, [id], |row| row.get(0)).unwrap();
-        assert_eq!(rows, 1, "acknowledged order {id} is lost");
-    }
-    let report = server.check();
-    assert_eq!(report["consistent"], true);
-    assert!(report["orders"].as_u64().unwrap() >= acknowledged.len() as u64);
 }

@@ -61,11 +61,15 @@ impl Server {
 
     /// Starts a server in an existing directory. `settings` override the defaults.
     pub(crate) fn start_in(directory: Arc<TempDir>, settings: &[&str]) -> Self {
-        let log = File::options().create(true).append(true).open(directory.path().join("log")).unwrap();
-        let database = directory.path().join("shop.db");
         let mut command = program();
+        command.arg("--database").arg(directory.path().join("shop.db"));
+        Self::start_command(command, directory, settings)
+    }
+
+    /// Starts a server by a command that needs only further settings.
+    pub(crate) fn start_command(mut command: Command, directory: Arc<TempDir>, settings: &[&str]) -> Self {
+        let log = File::options().create(true).append(true).open(directory.path().join("log")).unwrap();
         command.env("SHOP_ADMIN_PASSWORD", ADMIN_PASSWORD).args(merge(&SETTINGS, settings));
-        command.arg("--database").arg(database);
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

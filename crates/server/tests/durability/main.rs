@@ -1,0 +1,26 @@
+//! What the server acknowledged stays, whatever happens to its process and its disk.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod faulty_disk;
+mod kill;
+#[allow(dead_code, reason = "shared with the suite, which uses all of it")]
+#[path = "../suite/support.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use test_support::{run, test};
+
+fn main() -> ExitCode {
+    let rounds = "a hundred rounds, or TESTBED_KILL_ROUNDS: two minutes";
+    run(
+        2,
+        [
+            test!(kill::every_acknowledged_order_survives_five_kills),
+            test!(kill::every_acknowledged_order_survives_many_kills).on_request(rounds),
+            test!(faulty_disk::a_full_disk_is_reported_and_recovers_without_a_loss).needs(&[faulty_disk::own_mounts]),
+            test!(faulty_disk::failing_writes_are_reported_and_recover_without_a_loss)
+                .needs(&[faulty_disk::own_mounts]),
+        ],
+    )
+}
