@@ -135,7 +135,8 @@ pub struct Connections {
     pub max_connections: NonZeroUsize,
     /// Maximum number of connections of one address on both ports together; `None` for no other limit.
     pub max_connections_per_address: Option<NonZeroUsize>,
-    /// Memory for requests and unread responses of more than 8 KiB, of all connections together, MiB.
+    /// Memory for requests and unread responses of all connections together, MiB. Each of `max_connections` has 16 KiB of
+    /// it, and larger ones share the rest, at least 16 MiB.
     pub buffer_budget_mib: NonZeroUsize,
     /// Time within which the first byte of a connection must arrive.
     pub first_request_timeout: PositiveDuration,

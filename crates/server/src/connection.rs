@@ -34,7 +34,7 @@ use deadline::Deadline;
 /// Size of waiting responses above which they are written although more requests wait.
 const FLUSH_BYTES: usize = 64 * 1024;
 /// Bytes read at once, and size of the responses for which memory is reserved at once.
-const BUFFER_BYTES: usize = 8 * 1024;
+pub(crate) const BUFFER_BYTES: usize = 8 * 1024;
 /// Time without bytes after which a connection ends during a shutdown: the kernel may not yet have delivered requests
 /// that were sent before.
 const SHUTDOWN_QUIET_TIME: Duration = Duration::from_millis(20);

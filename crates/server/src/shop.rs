@@ -61,7 +61,7 @@ impl Shop {
         let failures = LoginFailures::new(NonZeroU32::new(config.passwords.max_failed_logins));
         let services = Services { store, passwords, failures, token_lifetime: config.token_lifetime.as_duration() };
         let connections = config.connections.clone();
-        let buffers = BufferBudget::new(config.connections.buffer_budget_mib.get());
+        let buffers = BufferBudget::new(connections.buffer_budget_mib.get(), connections.max_connections.get());
         let exchanges = Counter::default();
         Ok(Self { services, connections, trace, buffers, grace, exchanges, generated_password })
     }

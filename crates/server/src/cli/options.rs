@@ -97,8 +97,9 @@ pub struct ServeOptions {
     /// [default: no other limit]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub max_connections_per_address: Option<NonZeroUsize>,
-    /// Memory for requests and unread responses of more than 8 KiB, of all connections together, MiB. Beyond it, further
-    /// large requests wait, and clients that do not read are disconnected
+    /// Memory for requests and unread responses of all connections together, MiB. Each of --max-connections has 16 KiB of
+    /// it; larger ones share the rest, at least 16 MiB. Beyond it, further large requests wait, and clients that do not
+    /// read are disconnected
     #[arg(long, default_value_t = default::BUFFER_BUDGET_MIB, value_name = "MIB", value_parser = at_least_one)]
     pub buffer_budget_mib: NonZeroUsize,
     /// Close a new connection after this time without bytes

@@ -1,5 +1,6 @@
 //! What the server acknowledged stays, whatever happens to its process and its disk.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests report what they counted")]
 
 mod faulty_disk;
 mod kill;

@@ -1,9 +1,6 @@
 //! SIGTERM, and requests delayed by a locked database.
 
 use std::net::TcpStream;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use nix::sys::signal::Signal;
 use protocol::encode_frame;
