@@ -12,6 +12,8 @@
 
 mod agent;
 pub mod cli;
+#[cfg(test)]
+mod fuzz;
 mod hub;
 mod json_lines;
 pub mod messages;

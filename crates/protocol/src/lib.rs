@@ -7,6 +7,8 @@ pub mod echo;
 mod error;
 mod fields;
 pub mod frame;
+#[cfg(test)]
+mod fuzz;
 pub mod limits;
 pub mod request;
 pub mod response;

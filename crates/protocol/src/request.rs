@@ -303,4 +303,4 @@ fn order_items(fields: &mut Fields<'_>) -> Result<Vec<OrderItem>, ErrorBody> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

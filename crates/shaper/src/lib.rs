@@ -14,6 +14,8 @@ pub mod counters;
 mod daemon;
 mod egress;
 mod forwarder;
+#[cfg(test)]
+mod fuzz;
 pub mod link;
 mod neighbour_cache;
 mod netlink;

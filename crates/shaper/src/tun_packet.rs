@@ -17,6 +17,7 @@ pub(crate) struct TunPacket<'a> {
 }
 
 const MIN_IP_HEADER_BYTES: usize = 20;
+const MAX_IP_HEADER_BYTES: usize = 60;
 const MIN_TCP_HEADER_BYTES: usize = 20;
 
 /// `flags`: the checksum is partial and must be completed.
@@ -42,8 +43,9 @@ impl<'a> TunPacket<'a> {
         let is_ipv4 = packet.len() >= MIN_IP_HEADER_BYTES && packet[0] >> 4 == 4;
         let is_valid = !parsed.is_gso()
             || (parsed.segment_bytes() > 0
-                && parsed.tcp_offset() >= MIN_IP_HEADER_BYTES
+                && (MIN_IP_HEADER_BYTES..=MAX_IP_HEADER_BYTES).contains(&parsed.tcp_offset())
                 && packet.len() >= parsed.tcp_offset() + MIN_TCP_HEADER_BYTES
+                && parsed.header_bytes() >= parsed.tcp_offset() + MIN_TCP_HEADER_BYTES
                 && packet.len() > parsed.header_bytes());
         (is_ipv4 && is_valid).then_some(parsed)
     }
@@ -270,11 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_ipv4_is_rejected() {
+    fn anything_but_ipv4_with_complete_headers_is_rejected() {
         let complete = gso_packet(10);
         assert!(TunPacket::parse(&complete).is_some());
         assert!(TunPacket::parse(&complete[..HEADER_BYTES + 19]).is_none());
         assert!(TunPacket::parse(&complete[..HEADER_BYTES + HEADERS]).is_none(), "a GSO packet without payload");
+        let mut short_tcp_header = complete.clone();
+        short_tcp_header[HEADER_BYTES + 20 + TCP_DATA_OFFSET] = 4 << 4;
+        assert!(TunPacket::parse(&short_tcp_header).is_none());
         let mut ipv6 = complete;
         ipv6[HEADER_BYTES] = 0x60;
         assert!(TunPacket::parse(&ipv6).is_none());

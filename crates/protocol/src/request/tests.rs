@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-fn every_request() -> Vec<Request> {
+pub(crate) fn every_request() -> Vec<Request> {
     let token = TOKEN.to_owned();
     let name = || "ann".to_owned();
     let password = || "password-1".to_owned();
