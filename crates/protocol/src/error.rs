@@ -7,6 +7,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 /// Reason why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[error("{message}")]
 pub struct ErrorBody {
     /// Kind of error, for programs.
@@ -20,12 +21,13 @@ pub struct ErrorBody {
 
 /// Kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ErrorCode {
     /// The payload is not a JSON object, or is nested too deeply or has too many values.
     MalformedRequest,
-    /// The frame is larger than the protocol allows; the server closes the connection after this response.
+    /// The frame is larger than the port allows, or the bytes belong to another protocol; the server closes the connection after this response.
     FrameTooLarge,
     /// Neither port has this command.
     UnknownCommand,
@@ -49,11 +51,12 @@ pub enum ErrorCode {
     AlreadyRated,
     /// The idempotency key was used before with other items.
     IdempotencyConflict,
-    /// Too many password requests or connections, or the database is locked; try again later.
+    /// Too many password requests, failed logins or connections, no memory for a large request, or the database cannot be
+    /// written at present; nothing was done, try again later.
     Overloaded,
     /// The request was not completed in time; the server closes the connection after this response.
     RequestTimeout,
-    /// The server is stopping; the request was incomplete and was not executed.
+    /// The server is stopping; the request was not executed.
     ShuttingDown,
     /// The server failed; its log contains the reason.
     Internal,

@@ -4,10 +4,67 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use crate::error::{ErrorBody, ErrorCode, shorten};
+use crate::limits;
 use crate::value::Value;
 
 /// Maximum length of a client's text in an error message, characters.
 const MAX_QUOTED_CHARS: usize = 40;
+
+/// Fields of a request's object as commands declare them: [`Fields`] reads them, and the schema's test describes them.
+pub(crate) trait ReadFields: Sized {
+    /// Takes an integer within `range`, as a type that holds all of `range`.
+    ///
+    /// # Errors
+    /// The field is absent, not an integer, or out of range.
+    fn integer<T: TryFrom<i64>>(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<T, ErrorBody>;
+
+    /// Takes an integer within `range`; returns `default` if it is absent.
+    ///
+    /// # Errors
+    /// The field is present and invalid.
+    fn integer_or<T: TryFrom<i64>>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<i64>,
+        default: T,
+    ) -> Result<T, ErrorBody>;
+
+    /// Takes a text of `chars` characters without control characters.
+    ///
+    /// # Errors
+    /// The field is absent, not a text, too short or too long, or contains control characters.
+    fn text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody>;
+
+    /// Takes a text as [`ReadFields::text`] does; returns `None` if it is absent.
+    ///
+    /// # Errors
+    /// The field is present and invalid.
+    fn optional_text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<Option<String>, ErrorBody>;
+
+    /// Takes a text of `chars` characters of a user name; see [`limits::is_username_char`].
+    ///
+    /// # Errors
+    /// The field is absent or invalid.
+    fn username(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody>;
+
+    /// Takes a password or token: `bytes` bytes of UTF-8. Error messages never quote it.
+    ///
+    /// # Errors
+    /// The field is absent, not a text, too short or too long.
+    fn secret(&mut self, name: &str, bytes: RangeInclusive<usize>) -> Result<String, ErrorBody>;
+
+    /// Takes a list of `count` objects.
+    ///
+    /// # Errors
+    /// The field is absent, not a list, too short or too long, or contains other values than objects.
+    fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Self>, ErrorBody>;
+
+    /// Checks that all fields were taken.
+    ///
+    /// # Errors
+    /// A field remains: the command does not have it.
+    fn finish(self) -> Result<(), ErrorBody>;
+}
 
 /// Fields of one object. Each is taken once; fields that remain at the end are unknown.
 #[derive(Debug)]
@@ -49,28 +106,6 @@ impl<'a> Fields<'a> {
         named.filter_map(|(_, value)| value.take()).last().filter(|value| !matches!(value, Value::Null))
     }
 
-    /// Takes an integer within `range`, as a type that holds all of `range`.
-    ///
-    /// # Errors
-    /// The field is absent, not an integer, or out of range.
-    pub(crate) fn integer<T: TryFrom<i64>>(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<T, ErrorBody> {
-        let value = self.take(name);
-        self.to_integer(name, range, value.as_ref())
-    }
-
-    /// Takes an integer within `range`; returns `default` if it is absent.
-    ///
-    /// # Errors
-    /// The field is present and invalid.
-    pub(crate) fn integer_or<T: TryFrom<i64>>(
-        &mut self,
-        name: &str,
-        range: RangeInclusive<i64>,
-        default: T,
-    ) -> Result<T, ErrorBody> {
-        self.take(name).map_or(Ok(default), |value| self.to_integer(name, range, Some(&value)))
-    }
-
     fn to_integer<T: TryFrom<i64>>(
         &self,
         name: &str,
@@ -86,27 +121,6 @@ impl<'a> Fields<'a> {
         Err(self.error(name, &format!("an integer from {} to {}", range.start(), range.end()), value))
     }
 
-    /// Takes a text of `chars` characters without control characters.
-    ///
-    /// # Errors
-    /// The field is absent, not a text, too short or too long, or contains control characters.
-    pub(crate) fn text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody> {
-        let value = self.take(name);
-        self.to_text(name, chars, value)
-    }
-
-    /// Takes a text as [`Fields::text`] does; returns `None` if it is absent.
-    ///
-    /// # Errors
-    /// The field is present and invalid.
-    pub(crate) fn optional_text(
-        &mut self,
-        name: &str,
-        chars: RangeInclusive<usize>,
-    ) -> Result<Option<String>, ErrorBody> {
-        self.take(name).map(|value| self.to_text(name, chars, Some(value))).transpose()
-    }
-
     fn to_text(&self, name: &str, chars: RangeInclusive<usize>, value: Option<Value<'_>>) -> Result<String, ErrorBody> {
         let expected = || format!("a text of {} to {} characters", chars.start(), chars.end());
         match value {
@@ -120,12 +134,43 @@ impl<'a> Fields<'a> {
             other => Err(self.error(name, &expected(), other.as_ref())),
         }
     }
+}
 
-    /// Takes a password or token: `bytes` bytes of UTF-8. Error messages never quote it.
-    ///
-    /// # Errors
-    /// The field is absent, not a text, too short or too long.
-    pub(crate) fn secret(&mut self, name: &str, bytes: RangeInclusive<usize>) -> Result<String, ErrorBody> {
+impl ReadFields for Fields<'_> {
+    fn integer<T: TryFrom<i64>>(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<T, ErrorBody> {
+        let value = self.take(name);
+        self.to_integer(name, range, value.as_ref())
+    }
+
+    fn integer_or<T: TryFrom<i64>>(
+        &mut self,
+        name: &str,
+        range: RangeInclusive<i64>,
+        default: T,
+    ) -> Result<T, ErrorBody> {
+        self.take(name).map_or(Ok(default), |value| self.to_integer(name, range, Some(&value)))
+    }
+
+    fn text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody> {
+        let value = self.take(name);
+        self.to_text(name, chars, value)
+    }
+
+    fn optional_text(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<Option<String>, ErrorBody> {
+        self.take(name).map(|value| self.to_text(name, chars, Some(value))).transpose()
+    }
+
+    fn username(&mut self, name: &str, chars: RangeInclusive<usize>) -> Result<String, ErrorBody> {
+        let username = self.text(name, chars)?;
+        if username.chars().all(limits::is_username_char) {
+            return Ok(username);
+        }
+        let path = self.path(name);
+        let message = format!("field '{path}': expected only letters A-Z a-z, digits and _ . -, got '{username}'");
+        Err(ErrorBody::in_field(ErrorCode::InvalidField, path, message))
+    }
+
+    fn secret(&mut self, name: &str, bytes: RangeInclusive<usize>) -> Result<String, ErrorBody> {
         let got = match self.take(name) {
             Some(Value::Text(text)) if bytes.contains(&text.len()) => return Ok(text.into_owned()),
             Some(Value::Text(text)) => format!("{} bytes", text.len()),
@@ -135,11 +180,7 @@ impl<'a> Fields<'a> {
         Err(self.error_with(name, &format!("a text of {} bytes", one_or_range(&bytes)), &got))
     }
 
-    /// Takes a list of `count` objects.
-    ///
-    /// # Errors
-    /// The field is absent, not a list, too short or too long, or contains other values than objects.
-    pub(crate) fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Fields<'a>>, ErrorBody> {
+    fn objects(&mut self, name: &str, count: RangeInclusive<usize>) -> Result<Vec<Self>, ErrorBody> {
         let values = match self.take(name) {
             Some(Value::List(values)) if count.contains(&values.len()) => values,
             other => {
@@ -154,11 +195,7 @@ impl<'a> Fields<'a> {
         objects.collect()
     }
 
-    /// Checks that all fields were taken.
-    ///
-    /// # Errors
-    /// A field remains: the command does not have it.
-    pub(crate) fn finish(self) -> Result<(), ErrorBody> {
+    fn finish(self) -> Result<(), ErrorBody> {
         let Some((name, _)) = self.fields.iter().find(|(_, value)| value.is_some()) else { return Ok(()) };
         let path = self.path(&quoted(name));
         let message = format!("unknown field '{path}': this command does not have it");

@@ -12,6 +12,8 @@ mod fuzz;
 pub mod limits;
 pub mod request;
 pub mod response;
+#[cfg(test)]
+mod schema;
 mod value;
 
 /// Version of the protocol. It grows when a client that follows `docs/protocol.md` of an older version could fail.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 
 use crate::error::{ErrorBody, ErrorCode};
-use crate::fields::{Fields, describe, quoted};
+use crate::fields::{Fields, ReadFields, describe, quoted};
 use crate::limits;
 use crate::value;
 use crate::value::Value;
@@ -200,7 +200,7 @@ impl Command {
     }
 
     /// Takes the command's fields.
-    fn read(self, fields: &mut Fields<'_>) -> Result<Request, ErrorBody> {
+    pub(crate) fn read(self, fields: &mut impl ReadFields) -> Result<Request, ErrorBody> {
         Ok(match self {
             Command::Hello => Request::Hello {},
             Command::Register => Request::Register {
@@ -257,35 +257,30 @@ impl Command {
     }
 }
 
-fn username(fields: &mut Fields<'_>) -> Result<String, ErrorBody> {
-    let name = fields.text("username", limits::USERNAME_CHARS)?;
-    if name.chars().all(limits::is_username_char) {
-        return Ok(name);
-    }
-    let message = format!("field 'username': expected only letters A-Z a-z, digits and _ . -, got '{name}'");
-    Err(ErrorBody::in_field(ErrorCode::InvalidField, "username", message))
+fn username(fields: &mut impl ReadFields) -> Result<String, ErrorBody> {
+    fields.username("username", limits::USERNAME_CHARS)
 }
 
 /// Reads a password that is only compared. Its minimum length is 0, so that the bounds reveal nothing about stored
 /// passwords.
-fn old_password(fields: &mut Fields<'_>, name: &str) -> Result<String, ErrorBody> {
+fn old_password(fields: &mut impl ReadFields, name: &str) -> Result<String, ErrorBody> {
     fields.secret(name, 0..=*limits::PASSWORD_BYTES.end())
 }
 
-fn token(fields: &mut Fields<'_>) -> Result<String, ErrorBody> {
+fn token(fields: &mut impl ReadFields) -> Result<String, ErrorBody> {
     fields.secret("token", limits::TOKEN_CHARS)
 }
 
-fn page(fields: &mut Fields<'_>) -> Result<u32, ErrorBody> {
+fn page(fields: &mut impl ReadFields) -> Result<u32, ErrorBody> {
     fields.integer_or("page", limits::PAGE, 1)
 }
 
-fn page_size(fields: &mut Fields<'_>, default: u32) -> Result<u32, ErrorBody> {
+fn page_size(fields: &mut impl ReadFields, default: u32) -> Result<u32, ErrorBody> {
     fields.integer_or("page_size", limits::PAGE_SIZE, default)
 }
 
 /// Reads the items of an order, each product at most once.
-fn order_items(fields: &mut Fields<'_>) -> Result<Vec<OrderItem>, ErrorBody> {
+fn order_items(fields: &mut impl ReadFields) -> Result<Vec<OrderItem>, ErrorBody> {
     let mut items: Vec<OrderItem> = Vec::new();
     for (index, mut item) in fields.objects("items", limits::ORDER_ITEMS)?.into_iter().enumerate() {
         let product_id = item.integer("product_id", limits::ID)?;

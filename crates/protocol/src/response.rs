@@ -10,6 +10,7 @@ use crate::error::ErrorBody;
 /// `{"ok":false,"server_us":…,…,"error":{"code":…,"message":…,"field":…}}`, with the fields of [`ServerTiming`] for
 /// `…`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Response {
     /// Whether the request succeeded.
     pub ok: bool,
@@ -104,6 +105,7 @@ pub enum DecodeError {
 
 /// Result of `hello`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Greeting {
     /// [`crate::PROTOCOL_VERSION`] of the server.
     pub protocol: u32,
@@ -115,6 +117,7 @@ pub struct Greeting {
 
 /// Result of `register`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Registered {
     /// Id of the new user.
     pub user_id: i64,
@@ -122,6 +125,7 @@ pub struct Registered {
 
 /// Result of `login`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LoggedIn {
     /// 256 random bits in hexadecimal, valid on both ports.
     pub token: String,
@@ -133,10 +137,12 @@ pub struct LoggedIn {
 
 /// Result of `logout`, `change_password` and `submit_rating`: an empty object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Done {}
 
 /// Result of `view_categories`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Categories {
     /// Categories of the page, ordered by name.
     pub categories: Vec<Category>,
@@ -150,6 +156,7 @@ pub struct Categories {
 
 /// Category of products.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Category {
     /// Name.
     pub name: String,
@@ -159,6 +166,7 @@ pub struct Category {
 
 /// Result of `view_products`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Products {
     /// Products of the page, ordered by id.
     pub products: Vec<Product>,
@@ -172,6 +180,7 @@ pub struct Products {
 
 /// Product in a listing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Product {
     /// Id.
     pub product_id: i64,
@@ -193,6 +202,7 @@ pub struct Product {
 
 /// Result of `view_product`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProductFound {
     /// The product.
     pub product: Product,
@@ -200,6 +210,7 @@ pub struct ProductFound {
 
 /// Result of `add_product`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProductAdded {
     /// Id of the new product.
     pub product_id: i64,
@@ -207,6 +218,7 @@ pub struct ProductAdded {
 
 /// Result of `place_order`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OrderPlaced {
     /// Id of the order.
     pub order_id: i64,
@@ -218,6 +230,7 @@ pub struct OrderPlaced {
 
 /// Result of `view_order_history`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OrderHistory {
     /// Orders of the page, newest first.
     pub orders: Vec<Order>,
@@ -231,6 +244,7 @@ pub struct OrderHistory {
 
 /// Result of `view_order`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OrderFound {
     /// The order.
     pub order: Order,
@@ -238,6 +252,7 @@ pub struct OrderFound {
 
 /// Order of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Order {
     /// Id.
     pub order_id: i64,
@@ -251,6 +266,7 @@ pub struct Order {
 
 /// Item of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OrderedItem {
     /// Id of the product.
     pub product_id: i64,
