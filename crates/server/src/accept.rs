@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{Connection, Peer};
+use crate::metrics::http;
 use crate::shop::Shop;
 use address_limit::{AddressLimit, AddressSlot};
 
@@ -24,6 +25,8 @@ pub struct Listeners {
     pub accounts: TcpListener,
     /// Socket of [`Port::Shop`].
     pub shop: TcpListener,
+    /// Socket of the metrics, if they are served.
+    pub metrics: Option<TcpListener>,
 }
 
 /// Maximum number of connections being rejected with a response; further ones are closed without.
@@ -66,11 +69,20 @@ pub(crate) async fn serve(shop: Shop, listeners: Listeners, shutdown: Cancellati
         shutdown,
         shop,
     });
+    let scrapes = listeners.metrics.map(|listener| {
+        let context = Arc::clone(&context);
+        tokio::spawn(async move { http::serve(listener, || context.shop.metrics_text()).await })
+    });
     let (accounts, shop) = tokio::join!(
         accept(&context, listeners.accounts, Port::Accounts),
         accept(&context, listeners.shop, Port::Shop)
     );
     finish(&context.shop, accounts, shop).await;
+    if let Some(scrapes) = scrapes {
+        scrapes.abort();
+        // Ends with the error of a cancelled task; its reference to the shop is dropped then.
+        let _ = scrapes.await;
+    }
     // Dropping the last reference waits for the database threads, which would block a thread of the runtime.
     if let Err(error) = tokio::task::spawn_blocking(move || drop(context)).await {
         tracing::error!(%error, "cannot close the database");
@@ -160,6 +172,7 @@ fn admit(context: &Arc<ServerContext>, connections: &mut JoinSet<()>, stream: Tc
             });
         }
         Err(message) => {
+            context.shop.metrics.connection_rejected(peer.port);
             let Ok(rejection) = Arc::clone(&context.rejections).try_acquire_owned() else { return };
             let error = ErrorBody::new(ErrorCode::Overloaded, message);
             connections.spawn(async move {

@@ -19,6 +19,7 @@ const MIN_SHARED_BYTES: usize = 16 * 1024 * 1024;
 /// Memory that all connections share.
 #[derive(Debug)]
 pub(crate) struct BufferBudget {
+    total_units: usize,
     units: Arc<Semaphore>,
 }
 
@@ -30,8 +31,13 @@ impl BufferBudget {
     pub(crate) fn new(mebibytes: usize, connections: usize) -> Self {
         let small = connections.saturating_mul(CONNECTION_BYTES);
         let shared = mebibytes.saturating_mul(1024 * 1024).saturating_sub(small).max(MIN_SHARED_BYTES);
-        let units = shared / UNIT_BYTES;
-        Self { units: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
+        let total_units = (shared / UNIT_BYTES).min(Semaphore::MAX_PERMITS);
+        Self { total_units, units: Arc::new(Semaphore::new(total_units)) }
+    }
+
+    /// Returns the bytes of the shared part that are in use.
+    pub(crate) fn used_bytes(&self) -> usize {
+        (self.total_units - self.units.available_permits()) * UNIT_BYTES
     }
 
     /// Waits until `bytes` are free. Those who wait are served in order.

@@ -146,6 +146,17 @@ pub struct Connections {
     pub request_timeout: PositiveDuration,
     /// Grace period of requests in flight after a shutdown.
     pub shutdown_grace: PositiveDuration,
+    /// Server time from which an operation is logged as slow.
+    pub slow_operation: PositiveDuration,
+    /// Whether the metrics have the retransmissions of connections; reading them takes a system call per connection.
+    pub counts_retransmits: bool,
+}
+
+impl Connections {
+    /// Returns [`Connections::slow_operation`] in microseconds.
+    pub(crate) fn slow_operation_us(&self) -> u64 {
+        u64::try_from(self.slow_operation.as_duration().as_micros()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Default for Connections {
@@ -158,6 +169,8 @@ impl Default for Connections {
             idle_timeout: default::IDLE_TIMEOUT,
             request_timeout: default::REQUEST_TIMEOUT,
             shutdown_grace: default::SHUTDOWN_GRACE,
+            slow_operation: default::SLOW_OPERATION,
+            counts_retransmits: false,
         }
     }
 }
@@ -207,6 +220,8 @@ pub(crate) mod default {
     pub(crate) const REQUEST_TIMEOUT: PositiveDuration = PositiveDuration::seconds(30);
     /// See [`super::Connections::shutdown_grace`].
     pub(crate) const SHUTDOWN_GRACE: PositiveDuration = PositiveDuration::seconds(10);
+    /// See [`super::Connections::slow_operation`].
+    pub(crate) const SLOW_OPERATION: PositiveDuration = PositiveDuration::seconds(1);
     /// See [`super::Storage::max_batch`].
     pub(crate) const MAX_BATCH: NonZeroUsize = NonZeroUsize::new(128).expect("128 is above 0");
 

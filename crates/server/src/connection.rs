@@ -15,7 +15,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use protocol::request::Command;
 use protocol::{ErrorBody, ErrorCode, FrameDecoder, Port, Request};
+use tcp_info::TcpInfo;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -85,6 +87,7 @@ impl<'a> Connection<'a> {
     /// Returns a connection that was just accepted.
     pub(crate) fn new(stream: TcpStream, peer: Peer, shop: &'a Shop, shutdown: &CancellationToken) -> Self {
         let now = Instant::now();
+        shop.metrics.connection_opened(peer.port);
         Self {
             stream,
             peer,
@@ -256,10 +259,10 @@ impl<'a> Connection<'a> {
         self.output.reserve(BUFFER_BYTES);
         let frame = ResponseFrame::begin(&mut self.output);
         let mut timing = RequestTiming::default();
-        let mut operation = "none";
+        let command = request.as_ref().ok().map(Command::from);
+        let operation = command.map_or("none", Command::name);
         let outcome = match request {
             Ok(request) => {
-                operation = request.command();
                 let (result, time) = self.shop.execute(request, self.peer, &mut self.output).await;
                 timing = time;
                 result.map_err(|error| error.into_error_body(operation))
@@ -269,6 +272,19 @@ impl<'a> Connection<'a> {
         let exchange_id = self.shop.next_exchange_id();
         let written = frame.finish(&mut self.output, outcome, ResponseMeta { arrived, timing, exchange_id });
         self.trace.responded(exchange_id);
+        self.shop.metrics.responded(command, written.error, written.timing);
+        if written.timing.server_us >= self.shop.connections.slow_operation_us() {
+            tracing::warn!(
+                operation,
+                outcome = written.error.map_or("ok", ErrorCode::name),
+                server_us = written.timing.server_us,
+                queue_us = written.timing.queue_us,
+                database_us = written.timing.database_us,
+                exchange_id,
+                peer = %self.peer.address,
+                "slow operation"
+            );
+        }
         tracing::debug!(
             target: "server::operation",
             operation,
@@ -312,9 +328,12 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// Flushes the trace in every case of the connection's end: the socket is still open here.
+/// Counts the end and flushes the trace in every case: the socket is still open here.
 impl Drop for Connection<'_> {
     fn drop(&mut self) {
+        let retransmits = self.shop.connections.counts_retransmits.then(|| TcpInfo::of(&self.stream).ok()).flatten();
+        let retransmits = retransmits.and_then(|info| info.total_retransmits);
+        self.shop.metrics.connection_closed(self.peer.port, retransmits);
         self.trace.flush(&self.stream);
     }
 }

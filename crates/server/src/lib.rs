@@ -23,6 +23,7 @@ pub mod echo;
 mod error;
 mod grace_period;
 mod initial_data;
+mod metrics;
 mod passwords;
 mod request_context;
 mod request_timing;

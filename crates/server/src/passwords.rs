@@ -79,6 +79,11 @@ impl PasswordPool {
         Ok(pool)
     }
 
+    /// Returns the number of hashes that wait for a thread.
+    pub(crate) fn queue_length(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Hashes a new password for a client at `address`. Also returns the time in the queue.
     pub(crate) async fn hash(&self, address: IpAddr, password: String) -> (CommandResult<String>, RequestTiming) {
         let cost = self.cost.clone();

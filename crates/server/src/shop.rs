@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
@@ -15,6 +16,8 @@ use crate::connection::Peer;
 use crate::error::ServerError;
 use crate::grace_period::GracePeriod;
 use crate::initial_data;
+use crate::metrics;
+use crate::metrics::{Gauges, Metrics};
 use crate::passwords::PasswordPool;
 use crate::passwords::failures::LoginFailures;
 use crate::request_context::{RequestContext, Services};
@@ -41,6 +44,8 @@ pub(crate) struct Shop {
     pub(crate) buffers: BufferBudget,
     /// Grace period of a shutdown.
     pub(crate) grace: GracePeriod,
+    /// Counters.
+    pub(crate) metrics: Arc<Metrics>,
     /// Responses created so far.
     exchanges: Counter,
     generated_password: Option<Secret>,
@@ -52,18 +57,18 @@ impl Shop {
     /// # Errors
     /// The database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
     pub(crate) fn open(config: &Config) -> Result<Self, ServerError> {
-        let grace = GracePeriod::default();
+        let (grace, metrics) = (GracePeriod::default(), Arc::<Metrics>::default());
         let passwords = PasswordPool::start(&config.passwords, &grace)?;
         let mut connection = open_for_writing(&config.database, config.storage.durability, &grace)?;
         let generated_password = initial_data::create_missing(&mut connection, config)?;
-        let store = Store::start(&config.database, connection, &config.storage, &grace)?;
+        let store = Store::start(&config.database, connection, &config.storage, &grace, &metrics)?;
         let trace = config.trace.as_deref().map(Trace::start).transpose()?;
         let failures = LoginFailures::new(NonZeroU32::new(config.passwords.max_failed_logins));
         let services = Services { store, passwords, failures, token_lifetime: config.token_lifetime.as_duration() };
         let connections = config.connections.clone();
         let buffers = BufferBudget::new(connections.buffer_budget_mib.get(), connections.max_connections.get());
         let exchanges = Counter::default();
-        Ok(Self { services, connections, trace, buffers, grace, exchanges, generated_password })
+        Ok(Self { services, connections, trace, buffers, grace, metrics, exchanges, generated_password })
     }
 
     /// Returns the administrator's password if [`Shop::open`] generated it: none was configured, and the account did
@@ -75,6 +80,14 @@ impl Shop {
     /// Returns the id of the next response: from 1, unique.
     pub(crate) fn next_exchange_id(&self) -> u64 {
         self.exchanges.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Returns all metrics as Prometheus text.
+    pub(crate) fn metrics_text(&self) -> String {
+        let (writer, readers) = self.services.store.queue_lengths();
+        let passwords = self.services.passwords.queue_length();
+        let queues = [("writer", writer), ("readers", readers), ("passwords", passwords)];
+        metrics::exposition(&self.metrics, Gauges { queues, buffer_bytes: self.buffers.used_bytes() })
     }
 
     /// Executes a request of `peer`, and appends the JSON of its result to `output`; after an error `output`

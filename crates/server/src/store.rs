@@ -27,6 +27,7 @@ use crate::command_error::{CommandError, CommandResult};
 use crate::config::Storage;
 use crate::error::ServerError;
 use crate::grace_period::GracePeriod;
+use crate::metrics::Metrics;
 use crate::request_timing::RequestTiming;
 use crate::worker_pool::{QueueSettings, WorkerPool};
 use checkpointer::Checkpointer;
@@ -57,6 +58,7 @@ impl Store {
         mut connection: Connection,
         settings: &Storage,
         grace: &GracePeriod,
+        metrics: &Arc<Metrics>,
     ) -> Result<Self, ServerError> {
         let threads =
             |error: std::io::Error| ServerError::System { step: "threads for the database", reason: error.to_string() };
@@ -64,7 +66,7 @@ impl Store {
         let products = Arc::<ProductCache>::default();
         let state = WriteState::new(connection, Arc::clone(&products))
             .map_err(|error| ServerError::System { step: "reading the products", reason: format!("{error:?}") })?;
-        let mut writer = Writer::new(state, grace.clone(), log_pages);
+        let mut writer = Writer::new(state, grace.clone(), log_pages, Arc::clone(metrics));
         let readers = Reader::all(path, grace)?.into_iter();
         let readers = readers.map(|mut reader| move |jobs: &mut Vec<_>| reader.run_batch(jobs)).collect();
         let queue = QueueSettings { name: "reader", capacity: QUEUE_CAPACITY, max_batch: reader::MAX_BATCH };
@@ -73,6 +75,11 @@ impl Store {
         let run_batch = move |jobs: &mut Vec<_>| writer.run_batch(jobs);
         let writer = WorkerPool::start(queue, vec![run_batch]).map_err(threads)?;
         Ok(Self { readers, writer, _checkpointer: checkpointer, products })
+    }
+
+    /// Returns the numbers of jobs that wait for the writer and for a reader.
+    pub(crate) fn queue_lengths(&self) -> (usize, usize) {
+        (self.writer.queue_length(), self.readers.queue_length())
     }
 
     /// Returns the products in memory.
@@ -138,7 +145,7 @@ mod tests {
         let grace = GracePeriod::default();
         let mut connection = open_for_writing(&path, Durability::Normal, &grace).unwrap();
         change(&mut connection);
-        let store = Store::start(&path, connection, storage, &grace).unwrap();
+        let store = Store::start(&path, connection, storage, &grace, &Arc::default()).unwrap();
         (directory, store)
     }
 

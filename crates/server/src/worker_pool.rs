@@ -45,6 +45,11 @@ impl<J: Send + 'static> WorkerPool<J> {
         Ok(pool)
     }
 
+    /// Returns the number of waiting jobs.
+    pub(crate) fn queue_length(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
     /// Queues `job`, after waiting for space. Returns false if the pool has stopped.
     pub(crate) async fn send(&self, job: J) -> bool {
         match &self.queue {

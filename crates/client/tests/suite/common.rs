@@ -50,7 +50,7 @@ impl Shop {
                 let accounts = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let shop = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 sender.send((accounts.local_addr().unwrap(), shop.local_addr().unwrap())).unwrap();
-                server::run(server::Listeners { accounts, shop }, config, stop).await.unwrap();
+                server::run(server::Listeners { accounts, shop, metrics: None }, config, stop).await.unwrap();
             });
         });
         let (accounts, shop) = addresses.recv().unwrap();

@@ -19,6 +19,9 @@ pub enum ServerEvent {
         /// Address of the UDP echo service, if it runs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         echo: Option<SocketAddr>,
+        /// Address of the metrics, if they are served.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metrics: Option<SocketAddr>,
     },
 }
 
@@ -51,7 +54,8 @@ mod tests {
     #[test]
     fn readiness_is_a_line_of_json() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let ready = ServerEvent::Ready { protocol: 1, accounts: address(5000), shop: address(5001), echo: None };
+        let ready =
+            ServerEvent::Ready { protocol: 1, accounts: address(5000), shop: address(5001), echo: None, metrics: None };
         let line = r#"{"event":"ready","protocol":1,"accounts":"127.0.0.1:5000","shop":"127.0.0.1:5001"}"#;
         assert_eq!(serde_json::to_string(&ready).unwrap(), line);
         assert_eq!(serde_json::from_str::<ServerEvent>(line).unwrap(), ready);

@@ -62,6 +62,9 @@ pub struct ServeOptions {
     /// Reply to UDP echo here, for `shop-client probe --udp` through a published port [default: disabled]
     #[arg(long, value_name = "IP:PORT")]
     pub echo_listen: Option<SocketAddr>,
+    /// Serve metrics in Prometheus' text format here, at /metrics [default: disabled]
+    #[arg(long, value_name = "IP:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
     /// User name of the administrator; the account is created if absent
     #[arg(long, default_value = default::ADMIN_USERNAME, value_name = "NAME")]
     pub admin_username: String,
@@ -114,6 +117,9 @@ pub struct ServeOptions {
     /// Grace period of requests in flight after SIGTERM
     #[arg(long, default_value_t = default::SHUTDOWN_GRACE, value_name = "TIME")]
     pub shutdown_grace: PositiveDuration,
+    /// Log a warning with the components of each operation that takes the server this time or longer
+    #[arg(long, default_value_t = default::SLOW_OPERATION, value_name = "TIME")]
+    pub slow_operation: PositiveDuration,
     /// TCP congestion control of the shop's connections, such as cubic, bbr or reno [default: the host's]
     #[arg(long, value_name = "NAME")]
     pub congestion_control: Option<String>,

@@ -50,7 +50,9 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
     let listeners = Listeners {
         accounts: listen(options.accounts_listen, congestion_control)?,
         shop: listen(options.shop_listen, congestion_control)?,
+        metrics: options.metrics_listen.map(|address| listen(address, None)).transpose()?,
     };
+    let metrics = listeners.metrics.as_ref().map(TcpListener::local_addr).transpose()?;
     let (accounts_address, shop_address) = (listeners.accounts.local_addr()?, listeners.shop.local_addr()?);
     let echo = options.echo_listen.map(start_echo).transpose()?;
     let shop = Shop::open(config)?;
@@ -61,7 +63,7 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
     }
     tracing::info!(accounts = %accounts_address, shop = %shop_address, database = %config.database.display(), "ready");
     let protocol = protocol::PROTOCOL_VERSION;
-    json_line(&ServerEvent::Ready { protocol, accounts: accounts_address, shop: shop_address, echo })
+    json_line(&ServerEvent::Ready { protocol, accounts: accounts_address, shop: shop_address, echo, metrics })
         .context("stdout cannot be written to")?;
     accept::serve(shop, listeners, shutdown).await;
     Ok(())
@@ -171,6 +173,8 @@ fn config(options: &ServeOptions) -> anyhow::Result<Config> {
             idle_timeout: options.idle_timeout,
             request_timeout: options.request_timeout,
             shutdown_grace: options.shutdown_grace,
+            slow_operation: options.slow_operation,
+            counts_retransmits: options.metrics_listen.is_some(),
         },
         storage: Storage { durability: options.shop.durability, max_batch: options.max_batch },
         trace: options.trace.clone(),

@@ -65,6 +65,11 @@ impl<J> FairQueue<J> {
         }
     }
 
+    /// Returns the number of waiting jobs.
+    pub(super) fn len(&self) -> usize {
+        self.lock().jobs
+    }
+
     /// Accepts no more jobs. Those that wait are still served.
     pub(super) fn close(&self) {
         self.lock().closed = true;

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::command_error::{CommandError, CommandResult};
 use crate::grace_period::GracePeriod;
+use crate::metrics::Metrics;
 use crate::store::job::Queued;
 use crate::store::write_state::WriteState;
 
@@ -22,14 +23,20 @@ pub(super) struct Writer {
     grace: GracePeriod,
     /// Pages in the write-ahead log after the last commit.
     log_pages: Arc<AtomicUsize>,
+    metrics: Arc<Metrics>,
     /// Runtime of the connections.
     runtime: Handle,
 }
 
 impl Writer {
     /// Returns the worker; panics outside a runtime. `log_pages` is set by the connection at every commit.
-    pub(super) fn new(state: WriteState, grace: GracePeriod, log_pages: Arc<AtomicUsize>) -> Self {
-        Self { state, grace, log_pages, runtime: Handle::current() }
+    pub(super) fn new(
+        state: WriteState,
+        grace: GracePeriod,
+        log_pages: Arc<AtomicUsize>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { state, grace, log_pages, metrics, runtime: Handle::current() }
     }
 
     /// Runs one batch of jobs and sends their results.
@@ -46,6 +53,7 @@ impl Writer {
                 }
             }
         }
+        self.metrics.committed(jobs.len());
         let end = Instant::now();
         let own: Duration = jobs.iter().map(Queued::own).sum();
         // Start and commit of the transaction: every job needs them, and would wait for them if it were alone.

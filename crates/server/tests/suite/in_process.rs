@@ -15,7 +15,7 @@ async fn a_shop_runs_inside_another_program_until_its_shutdown() {
     config.admin = Admin { username: "boss".into(), password: Some(Secret::new("password-1")) };
     config.catalogue = Catalogue::Demo { stock: 5 };
     let listener = || async { TcpListener::bind("127.0.0.1:0").await.unwrap() };
-    let listeners = Listeners { accounts: listener().await, shop: listener().await };
+    let listeners = Listeners { accounts: listener().await, shop: listener().await, metrics: None };
     let address = listeners.shop.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let server = tokio::spawn(run(listeners, config, shutdown.clone()));

@@ -10,6 +10,7 @@ mod cli;
 mod connections;
 mod damaged_database;
 mod in_process;
+mod metrics;
 mod orders;
 mod passwords;
 mod products;

@@ -23,7 +23,7 @@ pub(crate) const ADMIN_PASSWORD: &str = "admin-password";
 pub(crate) const PASSWORD: &str = "password-1";
 
 /// Minimum settings of tests, with the cheapest password hash.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 14] = [
     "--accounts-listen",
     "127.0.0.1:0",
     "--shop-listen",
@@ -36,6 +36,9 @@ const SETTINGS: [&str; 12] = [
     "debug",
     "--catalogue-stock",
     "100000",
+    // Tests compare the log, also on a slow host.
+    "--slow-operation",
+    "1h",
 ];
 
 /// Returns the program without this process's environment variables.
@@ -51,6 +54,7 @@ pub(crate) struct Server {
     directory: Arc<TempDir>,
     pub(crate) accounts: SocketAddr,
     pub(crate) shop: SocketAddr,
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 impl Server {
@@ -79,7 +83,8 @@ impl Server {
         });
         assert_eq!(ready["event"], "ready");
         let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
-        Self { child, directory, accounts: address("accounts"), shop: address("shop") }
+        let metrics = ready["metrics"].as_str().map(|address| address.parse().unwrap());
+        Self { child, directory, accounts: address("accounts"), shop: address("shop"), metrics }
     }
 
     pub(crate) fn directory(&self) -> Arc<TempDir> {
