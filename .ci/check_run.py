@@ -45,6 +45,13 @@ def main():
     samples = list(csv.DictReader((run / "samples.csv").open()))
     operations = sum(int(cell["operations"]) + int(cell["warm_up_operations"]) for cell in cells)
     check(len(samples) == operations, f"samples.csv has {len(samples)} rows, cells.csv counts {operations} operations")
+    for cell in cells:
+        path = run / "metrics" / f"{cell['cell']}.csv"
+        metrics = {row["metric"]: float(row["value"]) for row in csv.DictReader(path.open())}
+        placed = sum(1 for sample in samples if (sample["cell"], sample["operation"], sample["outcome"]) == (cell["cell"], "place_order", "ok"))
+        counted = metrics.get('shop_operations_total{command="place_order",outcome="ok"}', 0)
+        # The shop also counts operations that were unfinished at the client.
+        check(placed <= counted <= placed + int(cell["unfinished"]), f"{cell['cell']}: {placed} orders in samples.csv, {counted:.0f} in its metrics")
     traced = sum(1 for sample in samples if sample["outcome"] == "ok" and sample["server_tcp_retransmits"])
     ok = sum(1 for sample in samples if sample["outcome"] == "ok")
     check(traced >= 0.99 * ok, f"server trace for only {traced} of {ok} exchanges")

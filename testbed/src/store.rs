@@ -6,3 +6,4 @@ pub(crate) mod order_check;
 pub(crate) mod run_directory;
 pub(crate) mod run_id;
 pub(crate) mod run_lock;
+pub(crate) mod server_metrics;

@@ -3,6 +3,7 @@
 mod logging;
 mod options;
 mod ready;
+mod scrape;
 mod serve;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ where
         Some(Command::Serve(options)) => serve::serve(&options.settings),
         Some(Command::Check(options)) => check(&options),
         Some(Command::Ready(options)) => ready::wait(&options).map(|()| ExitCode::SUCCESS),
+        Some(Command::Metrics(options)) => scrape::print(options.address).map(|()| ExitCode::SUCCESS),
     })
 }
 

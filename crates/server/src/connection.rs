@@ -87,6 +87,8 @@ impl<'a> Connection<'a> {
     /// Returns a connection that was just accepted.
     pub(crate) fn new(stream: TcpStream, peer: Peer, shop: &'a Shop, shutdown: &CancellationToken) -> Self {
         let now = Instant::now();
+        let limits = &shop.connections;
+        let first_request_timeout = limits.first_request_timeout.min(limits.idle_timeout).as_duration();
         shop.metrics.connection_opened(peer.port);
         Self {
             stream,
@@ -95,7 +97,7 @@ impl<'a> Connection<'a> {
             // A child, because all connections would share the lock of the token itself.
             shutdown: Box::pin(shutdown.child_token().cancelled_owned()),
             stopping: false,
-            deadline: Deadline::new(now + shop.connections.first_request_timeout.as_duration()),
+            deadline: Deadline::new(now + first_request_timeout),
             decoder: FrameDecoder::new(peer.port.max_request_bytes()),
             request_share: None,
             output: Vec::new(),

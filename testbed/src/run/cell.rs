@@ -17,6 +17,7 @@ use crate::run::progress::Progress;
 use crate::run::server_trace;
 use crate::store::cell_row::{CellRow, Verdict};
 use crate::store::run_id::utc_now;
+use crate::store::server_metrics::ServerMetrics;
 use crate::verify::overload::{CpuUse, CpuWatch};
 use crate::verify::probe_plan::ProbePlan;
 use crate::verify::{cross_checks, operation_checks, stall};
@@ -121,6 +122,7 @@ impl Measurement<'_> {
 
     /// Sends the start signal and follows the clients until all have ended, the server exits, or the run is stopped.
     async fn run_workload(&mut self, group: &mut ClientGroup) -> anyhow::Result<()> {
+        let metrics_before = self.server_metrics().await;
         let environment = &*self.environment;
         let cpu_before = environment.server_cpu_time().await;
         self.row.started = utc_now();
@@ -143,11 +145,25 @@ impl Measurement<'_> {
             cpu.server_percent = Some(after.saturating_sub(before).as_secs_f64() / elapsed.as_secs_f64() * 100.0);
         }
         self.record_workload(&counts, elapsed, cpu);
+        if let (Some(before), Some(after)) = (metrics_before, self.server_metrics().await) {
+            self.run.directory.write_metrics(&self.cell.id, &after.since(&before))?;
+        }
         match server_exit {
             None => Ok(()),
             Some(error) => {
                 self.broken.push(Node::Server);
                 Err(error)
+            }
+        }
+    }
+
+    /// Returns the shop's metrics; `None` without a server, or with a note if they cannot be read.
+    async fn server_metrics(&mut self) -> Option<ServerMetrics> {
+        match self.environment.server.as_ref()?.metrics().await {
+            Ok(metrics) => Some(metrics),
+            Err(error) => {
+                self.notes.push(format!("no server metrics: {error:#}"));
+                None
             }
         }
     }

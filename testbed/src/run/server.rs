@@ -17,6 +17,7 @@ use crate::backend::{DEVICE, MEMORY_DIRECTORY, NodeCommand, NodeHandle, last_lin
 use crate::program::Program;
 use crate::scenario::Scenario;
 use crate::store::order_check::OrderCheck;
+use crate::store::server_metrics::ServerMetrics;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const HEALTH_CHECK_TIMEOUT: &str = "3s";
@@ -33,11 +34,18 @@ pub(super) struct Server {
     pub(super) acknowledged_orders: i64,
     /// Password of the shop's administrator, generated for this environment.
     pub(super) admin_password: String,
-    shop: NodeProcess,
+    shop: Shop,
     scenario: Scenario,
     log: PathBuf,
     /// Whether the node, and the database in it, was recreated.
     was_recreated: bool,
+}
+
+/// Running shop.
+struct Shop {
+    process: NodeProcess,
+    /// Address of its metrics in the node.
+    metrics: SocketAddr,
 }
 
 impl Server {
@@ -76,7 +84,7 @@ impl Server {
     /// # Errors
     /// When it does not, with the last lines of its log.
     pub(super) async fn check(&self) -> anyhow::Result<()> {
-        if let Some(code) = self.shop.exit_status() {
+        if let Some(code) = self.shop.process.exit_status() {
             return Err(self.exit_error(code));
         }
         let ready = ["ready", "--address", "127.0.0.1:5001", "--timeout", HEALTH_CHECK_TIMEOUT];
@@ -89,7 +97,7 @@ impl Server {
 
     /// Resolves with an error when the shop exits.
     pub(super) async fn ended(&self) -> anyhow::Error {
-        self.exit_error(self.shop.ended().await)
+        self.exit_error(self.shop.process.ended().await)
     }
 
     fn exit_error(&self, code: i64) -> anyhow::Error {
@@ -104,6 +112,16 @@ impl Server {
         let show = NodeCommand::installed("cat", ["/proc/net/dev"]);
         let shown = self.node.run(&show).await?.stdout;
         packets_sent(&shown, DEVICE).with_context(|| format!("`{show}` does not list {DEVICE}"))
+    }
+
+    /// Returns the shop's metrics.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) async fn metrics(&self) -> anyhow::Result<ServerMetrics> {
+        let address = self.shop.metrics.to_string();
+        let print = NodeCommand::program(Program::ShopServer, ["metrics", "--address", &address]);
+        ServerMetrics::parse(&self.node.run(&print).await?.stdout)
     }
 
     /// Returns the rows of the server trace since the last call.
@@ -196,12 +214,7 @@ fn trace_file(node: &NodeHandle) -> String {
     format!("{}/exchanges.csv", node.work_dir())
 }
 
-async fn start_shop(
-    node: &NodeHandle,
-    scenario: &Scenario,
-    admin_password: &str,
-    log: &Path,
-) -> anyhow::Result<NodeProcess> {
+async fn start_shop(node: &NodeHandle, scenario: &Scenario, admin_password: &str, log: &Path) -> anyhow::Result<Shop> {
     set_offloads(node, scenario.server.offloads).await?;
     let listen = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let options = ServeOptions {
@@ -209,6 +222,8 @@ async fn start_shop(
         accounts_listen: listen(limits::ACCOUNTS_PORT),
         shop_listen: listen(limits::SHOP_PORT),
         echo_listen: Some(listen(limits::ECHO_PORT)),
+        // Only programs in the node can read them: they must not cross the link that is measured.
+        metrics_listen: Some((Ipv4Addr::LOCALHOST, 0).into()),
         trace: Some(trace_file(node).into()),
         admin_username: ADMIN.to_owned(),
         shop: scenario.shop.clone(),
@@ -217,10 +232,11 @@ async fn start_shop(
     };
     let config = serde_json::to_string(&options).context("the shop's configuration")?;
     let command = NodeCommand::program(Program::ShopServer, ["--config", &config]).env(ADMIN_PASSWORD, admin_password);
-    let mut shop = node.spawn(&command, log).await?;
-    let ready: anyhow::Result<ServerEvent> = shop.first_event(START_TIMEOUT).await;
-    ready.with_context(|| log_tail(log))?;
-    Ok(shop)
+    let mut process = node.spawn(&command, log).await?;
+    let ready: anyhow::Result<ServerEvent> = process.first_event(START_TIMEOUT).await;
+    let ServerEvent::Ready { metrics, .. } = ready.with_context(|| log_tail(log))?;
+    let metrics = metrics.context("the shop's ready line has no address of its metrics")?;
+    Ok(Shop { process, metrics })
 }
 
 #[cfg(test)]

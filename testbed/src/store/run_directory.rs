@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::store::cell_row::CellRow;
 use crate::store::manifest::Manifest;
+use crate::store::server_metrics::MetricRow;
 use crate::usage::bail_usage;
 
 /// The valid rows of one client's CSV.
@@ -86,7 +87,8 @@ impl RunDirectory {
 
     /// Replaces a file atomically: a reader never gets an incomplete one.
     fn write(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
-        let (path, draft) = (self.0.join(name), self.0.join(format!(".{name}.draft")));
+        let path = self.0.join(name);
+        let draft = self.0.join(format!("{name}.draft"));
         let what = || format!("writing {}", path.display());
         fs::write(&draft, content).with_context(what)?;
         fs::rename(&draft, &path).with_context(what)
@@ -178,6 +180,13 @@ impl RunDirectory {
     /// Reads `cells.csv`. Returns no rows if it does not exist: no cell had ended before the run did.
     pub(crate) fn cells_if_any(&self) -> anyhow::Result<Vec<CellRow>> {
         if self.0.join("cells.csv").exists() { self.cells() } else { Ok(Vec::new()) }
+    }
+
+    /// Replaces `metrics/<cell>.csv`.
+    pub(crate) fn write_metrics(&self, cell: &str, rows: &[MetricRow]) -> anyhow::Result<()> {
+        let directory = self.0.join("metrics");
+        fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+        self.write_csv(&format!("metrics/{cell}.csv"), rows)
     }
 
     /// Replaces `summary.csv`.

@@ -44,6 +44,8 @@ pub(super) enum Command {
     Check(CheckOptions),
     /// Wait until a shop port responds to view_categories; exit 1 on timeout
     Ready(ReadyOptions),
+    /// Print the metrics of a server that runs with --metrics-listen
+    Metrics(MetricsOptions),
 }
 
 /// Options of `serve`.
@@ -105,7 +107,7 @@ pub struct ServeOptions {
     /// read are disconnected
     #[arg(long, default_value_t = default::BUFFER_BUDGET_MIB, value_name = "MIB", value_parser = at_least_one)]
     pub buffer_budget_mib: NonZeroUsize,
-    /// Close a new connection after this time without bytes
+    /// Close a new connection after this time without bytes, if --idle-timeout is not shorter
     #[arg(long, default_value_t = default::FIRST_REQUEST_TIMEOUT, value_name = "TIME")]
     pub first_request_timeout: PositiveDuration,
     /// Close a connection after this time without bytes
@@ -175,6 +177,14 @@ pub(super) struct ReadyOptions {
     /// Time until giving up
     #[arg(long, env = "SHOP_READY_TIMEOUT", default_value = "10s", value_name = "TIME")]
     pub(super) timeout: PositiveDuration,
+}
+
+/// Options of `metrics`.
+#[derive(Debug, Args)]
+pub(super) struct MetricsOptions {
+    /// Address of the metrics
+    #[arg(long, env = "SHOP_METRICS_ADDRESS", default_value = "127.0.0.1:9464", value_name = "IP:PORT")]
+    pub(super) address: SocketAddr,
 }
 
 /// Parses a number of things of which there must be one.

@@ -31,12 +31,12 @@ impl<const BUCKETS: usize> Histogram<BUCKETS> {
         self.sum.fetch_add(number, Ordering::Relaxed);
     }
 
-    /// Returns sum, count and (upper bound, count) of each bucket, all divided by `unit`. The last bound is infinite.
+    /// Returns sum, count, and (upper bound, count) of each bucket, sum and bounds divided by `unit`.
     pub(super) fn snapshot(&self, unit: f64) -> (f64, u64, Vec<(f64, u64)>) {
-        let bounds = self.bounds.iter().map(|bound| *bound as f64 / unit).chain([f64::MAX]);
-        let counts = self.counts.iter().chain([&self.larger]).map(|count| count.load(Ordering::Relaxed));
+        let bounds = self.bounds.iter().map(|bound| *bound as f64 / unit);
+        let counts = self.counts.iter().map(|count| count.load(Ordering::Relaxed));
         let buckets: Vec<(f64, u64)> = bounds.zip(counts).collect();
-        let count = buckets.iter().map(|(_, count)| count).sum();
+        let count = buckets.iter().map(|(_, count)| count).sum::<u64>() + self.larger.load(Ordering::Relaxed);
         (self.sum.load(Ordering::Relaxed) as f64 / unit, count, buckets)
     }
 }
@@ -51,6 +51,6 @@ mod tests {
         for number in [0, 1, 2, 10, 11, 1000] {
             histogram.add(number);
         }
-        assert_eq!(histogram.snapshot(2.0), (512.0, 6, vec![(0.5, 2), (5.0, 2), (f64::MAX, 2)]));
+        assert_eq!(histogram.snapshot(2.0), (512.0, 6, vec![(0.5, 2), (5.0, 2)]));
     }
 }
