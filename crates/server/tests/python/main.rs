@@ -1,7 +1,8 @@
-//! The Python client in `docs/protocol.md`, against the real server. Needs python3.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests and their helpers")]
+//! Two clients in Python against the real server: the one in `docs/protocol.md`, and one that checks the server against
+//! that page. Need python3.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "tests and their helpers")]
 
-#[path = "suite/support.rs"]
+#[path = "../suite/support.rs"]
 #[allow(dead_code, reason = "the suite uses the rest")]
 mod support;
 
@@ -13,7 +14,11 @@ use support::Server;
 use test_support::{requirements, run, test};
 
 fn main() -> ExitCode {
-    run(1, [test!(the_python_client_works).needs(&[|| requirements::program("python3", &["--version"], "python3")])])
+    let python: fn() -> Result<(), String> = || requirements::program("python3", &["--version"], "python3");
+    run(
+        2,
+        [test!(the_client_on_the_page_works).needs(&[python]), test!(the_server_conforms_to_the_page).needs(&[python])],
+    )
 }
 
 /// Returns the first fenced block of Python in `docs/protocol.md`.
@@ -24,7 +29,7 @@ fn client_on_the_page() -> String {
     rest.split_once("```").unwrap().0.to_owned()
 }
 
-fn the_python_client_works() {
+fn the_client_on_the_page_works() {
     let server = Server::start(&["--catalogue-stock", "10"]);
     let on_port = |text: &str, default: u16, actual: std::net::SocketAddr| {
         let changed = text.replace(&format!("\"127.0.0.1\", {default}"), &format!("\"127.0.0.1\", {}", actual.port()));
@@ -37,4 +42,13 @@ fn the_python_client_works() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "order 1 costs 2998 cents\n");
     assert_eq!(server.check()["units_sold"], 2);
+}
+
+fn the_server_conforms_to_the_page() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/conformance.py");
+    let output = Command::new("python3").arg(script).arg(env!("CARGO_BIN_EXE_shop-server")).output().unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    println!("{report}");
+    assert!(output.status.success(), "{report}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(report.trim_end().ends_with(" checks, 0 failed"), "{report}");
 }
