@@ -45,6 +45,11 @@ impl<'a> RequestContext<'a> {
         Self { services, address, timing: RequestTiming::default() }
     }
 
+    /// Returns the address of the client.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Returns the time spent so far.
     pub(crate) fn timing(&self) -> RequestTiming {
         self.timing

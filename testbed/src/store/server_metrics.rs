@@ -22,7 +22,7 @@ pub(crate) struct MetricRow {
 const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_count", "_sum", "_bucket"];
 
 impl ServerMetrics {
-    /// Parses Prometheus text (https://prometheus.io/docs/instrumenting/exposition_formats), without timestamps.
+    /// Parses Prometheus text (<https://prometheus.io/docs/instrumenting/exposition_formats>), without timestamps.
     ///
     /// # Errors
     /// A line is not a comment and has no number at its end.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::load::{Load, Mode, Request, Summary};
+use crate::load::{Background, Load, Mode, Request, Summary};
 use crate::sqlite::RawSqlite;
 use crate::support::{PASSWORD, Server};
 use crate::target::{Echo, Process};
@@ -45,6 +45,8 @@ enum Kind {
     Orders,
     /// `place_order` while clients log in, against the same shop without logins.
     OrdersDuringLogins,
+    /// `view_products` while hostile clients attack, against the same shop without them.
+    BrowseDuringAttack,
 }
 
 #[derive(Clone, Copy)]
@@ -74,7 +76,7 @@ pub(crate) struct Outcome {
     pub(crate) max_ratio: f64,
 }
 
-pub(crate) const CASES: [Case; 8] = [
+pub(crate) const CASES: [Case; 9] = [
     Case {
         name: "browse",
         description: "`view_products`, 256 connections",
@@ -132,6 +134,14 @@ pub(crate) const CASES: [Case; 8] = [
         kind: Kind::OrdersDuringLogins,
     },
     Case {
+        name: "attack",
+        description: "`view_products`, 500/s, 600 hostile connections held and 200/s opened: p99",
+        goal: Goal::P99AtMost(2.0),
+        connections: 8,
+        mode: Mode::Rate { per_second: 500 },
+        kind: Kind::BrowseDuringAttack,
+    },
+    Case {
         name: "catalogue",
         description: "`view_products`, 256 connections, 100,000 products",
         goal: Goal::ThroughputAtLeast(0.60),
@@ -177,7 +187,7 @@ impl Case {
         let background = background(self.kind, &server);
         let mut reference = match self.kind {
             Kind::Orders => Reference::Sqlite(RawSqlite::open(&server)),
-            Kind::OrdersDuringLogins => Reference::Quiet,
+            Kind::OrdersDuringLogins | Kind::BrowseDuringAttack => Reference::Quiet,
             _ => {
                 let echo = Echo::start(load.response_bytes());
                 let load = Load { address: echo.address, ..load.clone() };
@@ -205,24 +215,26 @@ impl Case {
 }
 
 /// Returns the load that runs in addition while the shop is measured.
-fn background(kind: Kind, server: &Server) -> Option<Load> {
-    match kind {
-        Kind::BrowseDuringOrders => Some(Load {
+fn background(kind: Kind, server: &Server) -> Option<Background> {
+    let load = match kind {
+        Kind::BrowseDuringAttack => return Some(Background::Attack(server.shop)),
+        Kind::BrowseDuringOrders => Load {
             address: server.shop,
             mode: Mode::Rate { per_second: BACKGROUND_ORDERS_PER_SECOND },
             requests: order_requests(server, 4),
-        }),
+        },
         Kind::OrdersDuringLogins => {
             server.customer("ann");
             let login = json!({"command": "login", "username": "ann", "password": PASSWORD});
-            Some(Load {
+            Load {
                 address: server.accounts,
                 mode: Mode::Persistent { in_flight: 1 },
                 requests: vec![Request::fixed(&login); 8],
-            })
+            }
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Background::Load(load))
 }
 
 fn start_shop(kind: Kind) -> Server {
@@ -257,7 +269,7 @@ fn enlarge_catalogue(database: &Path) -> rusqlite::Result<()> {
 fn requests(kind: Kind, server: &Server, connections: usize) -> Vec<Request> {
     match kind {
         Kind::Orders | Kind::OrdersDuringLogins => order_requests(server, connections),
-        Kind::Browse | Kind::BrowseDuringOrders => {
+        Kind::Browse | Kind::BrowseDuringOrders | Kind::BrowseDuringAttack => {
             vec![Request::fixed(&json!({"command": "view_products"})); connections]
         }
         Kind::BrowseLargeCatalogue => {

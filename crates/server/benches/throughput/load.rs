@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
+use crate::attack;
 use crate::cases::PRODUCTS;
 use crate::echo::frame_length;
 use crate::target::Process;
@@ -46,6 +47,13 @@ pub(crate) struct Load {
     pub(crate) address: SocketAddr,
     pub(crate) mode: Mode,
     pub(crate) requests: Vec<Request>,
+}
+
+/// What runs in addition to a load that is measured.
+pub(crate) enum Background {
+    Load(Load),
+    /// Hostile clients of the shop at this address.
+    Attack(SocketAddr),
 }
 
 /// Result of one measurement.
@@ -99,17 +107,28 @@ impl Load {
         self.run_with(None, process, duration)
     }
 
-    /// Runs the load for `duration`, with a second load in addition, which is not counted.
+    /// Runs the load for `duration`. What runs in the background is not counted.
     #[tokio::main]
-    pub(crate) async fn run_with(&self, other: Option<&Self>, process: &Process, duration: Duration) -> Summary {
+    pub(crate) async fn run_with(
+        &self,
+        background: Option<&Background>,
+        process: &Process,
+        duration: Duration,
+    ) -> Summary {
         let (cpu_before, start) = (process.cpu_us(), Instant::now());
         let end = start + duration;
-        let background = other.map(|load| load.spawn(end));
+        let (mut other, mut attack) = (None, JoinSet::new());
+        match background {
+            Some(Background::Load(load)) => other = Some((load, load.spawn(end))),
+            Some(Background::Attack(address)) => attack = attack::start(*address, end),
+            None => {}
+        }
         let latencies = self.spawn(end).join_all().await;
         let elapsed = start.elapsed();
-        if let Some(background) = background {
-            let done = background.join_all().await.iter().map(Vec::len).sum::<usize>() as f64;
-            if let Some(Mode::Rate { per_second }) = other.map(|load| load.mode) {
+        attack.shutdown().await;
+        if let Some((load, tasks)) = other {
+            let done = tasks.join_all().await.iter().map(Vec::len).sum::<usize>() as f64;
+            if let Mode::Rate { per_second } = load.mode {
                 let intended = f64::from(per_second) * duration.as_secs_f64();
                 assert!(done >= 0.95 * intended, "{done} of {intended} background requests were answered");
             }

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "prints the table and the progress")]
 
+mod attack;
 mod cases;
 mod echo;
 mod load;
@@ -36,7 +37,7 @@ struct Options {
     /// Exit with 1 if the shop misses a goal
     #[arg(long)]
     check: bool,
-    /// Measure only these cases: browse, pipelined, browse-and-orders, latency, per-request, orders, logins, catalogue
+    /// Measure only these cases: browse, pipelined, browse-and-orders, latency, per-request, orders, logins, attack, catalogue
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Run as the echo with responses of this length, bytes

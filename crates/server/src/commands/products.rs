@@ -26,8 +26,13 @@ pub(super) async fn add_product(
     token: TokenHash,
     product: Product,
 ) -> CommandResult<ProductAdded> {
+    let address = context.address();
+    let (name, category) = (product.name.clone(), product.category.clone());
+    let (price_cents, stock) = (product.price_cents, product.stock);
     let work = move |state: &mut WriteState| {
-        if !state.session(token, now_ms())?.admin {
+        let session = state.session(token, now_ms())?;
+        if !session.admin {
+            tracing::warn!(user_id = session.user_id, %address, "refused to add a product: not an administrator");
             return Err(CommandError::refused(ErrorCode::Forbidden, "only administrators may add products"));
         }
         let Product { name, category, description, price_cents, stock } = &product;
@@ -38,7 +43,9 @@ pub(super) async fn add_product(
         let (rating_sum, rating_count) = (0, 0);
         let row = ProductRow { id, name, category, description, price_cents, stock, rating_sum, rating_count };
         state.added_product(row);
-        Ok(id)
+        Ok((id, session.user_id))
     };
-    Ok(ProductAdded { product_id: context.write(work).await? })
+    let (product_id, user_id) = context.write(work).await?;
+    tracing::info!(user_id, %address, product_id, name, category, price_cents, stock, "administrator added a product");
+    Ok(ProductAdded { product_id })
 }

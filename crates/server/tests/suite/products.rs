@@ -86,3 +86,20 @@ fn a_page_larger_than_a_frame_is_rejected_and_a_smaller_one_is_not() {
     assert_eq!(shop.refusal(page(80)), error("invalid_field", "page_size"));
     assert_eq!(shop.ok(page(40))["products"].as_array().unwrap().len(), 40);
 }
+
+#[test]
+fn actions_of_administrators_are_logged_with_who_and_what() {
+    let server = Server::start(&["--log", "info", "--log-format", "json"]);
+    let (customer, product) = (server.customer("ann"), server.product(3));
+    let forbidden = json!({"command": "add_product", "token": customer, "name": "x", "category": "x", "price_cents": 1,
+                           "stock": 1});
+    assert_eq!(server.on_shop().refusal(forbidden).0, "forbidden");
+    let log = server.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let line = |message: &str| lines.iter().find(|line| line["message"] == message).unwrap_or_else(|| panic!("{log}"));
+    let added = line("administrator added a product");
+    assert_eq!((&added["user_id"], &added["product_id"]), (&json!(1), &json!(product)));
+    assert_eq!((&added["name"], &added["stock"], &added["address"]), (&json!("Thing"), &json!(3), &json!("127.0.0.1")));
+    assert_eq!(line("refused to add a product: not an administrator")["user_id"], 2);
+    assert!(!log.contains(&customer), "the log has a token");
+}
