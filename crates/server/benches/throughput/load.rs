@@ -20,6 +20,9 @@ use crate::target::Process;
 /// Digits of an idempotency key.
 const KEY_DIGITS: usize = 16;
 
+/// Time from the start of an attack to the measurement: opening 600 connections at once is work for the load generator, too.
+const ATTACK_LEAD: Duration = Duration::from_secs(1);
+
 /// Source of idempotency keys: no two orders of a bench have the same.
 static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
 
@@ -115,14 +118,17 @@ impl Load {
         process: &Process,
         duration: Duration,
     ) -> Summary {
+        let mut attack = JoinSet::new();
+        if let Some(Background::Attack(address)) = background {
+            attack = attack::start(*address, Instant::now() + ATTACK_LEAD + duration);
+            tokio::time::sleep(ATTACK_LEAD).await;
+        }
         let (cpu_before, start) = (process.cpu_us(), Instant::now());
         let end = start + duration;
-        let (mut other, mut attack) = (None, JoinSet::new());
-        match background {
-            Some(Background::Load(load)) => other = Some((load, load.spawn(end))),
-            Some(Background::Attack(address)) => attack = attack::start(*address, end),
-            None => {}
-        }
+        let other = match background {
+            Some(Background::Load(load)) => Some((load, load.spawn(end))),
+            _ => None,
+        };
         let latencies = self.spawn(end).join_all().await;
         let elapsed = start.elapsed();
         attack.shutdown().await;
