@@ -6,6 +6,8 @@
 mod close;
 mod close_reason;
 mod deadline;
+mod operation_log;
+mod output;
 mod spare_buffers;
 
 use std::future::poll_fn;
@@ -20,7 +22,7 @@ use protocol::{ErrorBody, ErrorCode, FrameDecoder, Port, Request};
 use tcp_info::TcpInfo;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::buffer_budget::BudgetShare;
@@ -275,56 +277,13 @@ impl<'a> Connection<'a> {
         let written = frame.finish(&mut self.output, outcome, ResponseMeta { arrived, timing, exchange_id });
         self.trace.responded(exchange_id);
         self.shop.metrics.responded(command, written.error, written.timing);
-        if written.timing.server_us >= self.shop.connections.slow_operation_us() {
-            tracing::warn!(
-                operation,
-                outcome = written.error.map_or("ok", ErrorCode::name),
-                server_us = written.timing.server_us,
-                queue_us = written.timing.queue_us,
-                database_us = written.timing.database_us,
-                exchange_id,
-                peer = %self.peer.address,
-                "slow operation"
-            );
-        }
-        tracing::debug!(
-            target: "server::operation",
-            operation,
-            outcome = written.error.map_or("ok", ErrorCode::name),
-            server_us = written.timing.server_us,
-            queue_us = written.timing.queue_us,
-            database_us = written.timing.database_us,
-            exchange_id,
-            peer = %self.peer.address,
-            port = self.peer.port.name(),
-            "operation"
-        );
+        operation_log::log(operation, written, self.peer, self.shop.connections.slow_operation_us());
     }
 
-    /// Writes the waiting responses. Fails if the client accepts no bytes within the idle timeout, or if unread responses
-    /// of all connections together exceed the budget.
+    /// Writes the waiting responses.
     async fn flush(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        let mut share = None;
-        while written < self.output.len() {
-            match self.stream.try_write(&self.output[written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(bytes) => written += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if share.is_none() && self.output.len() > BUFFER_BYTES {
-                        share = Some(
-                            self.shop
-                                .buffers
-                                .try_acquire(self.output.len())
-                                .ok_or_else(close_reason::unread_responses)?,
-                        );
-                    }
-                    let limit = self.shop.connections.idle_timeout.as_duration();
-                    timeout(limit, self.stream.writable()).await.map_err(|_| close_reason::stalled())??;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        let limit = self.shop.connections.idle_timeout.as_duration();
+        output::write(&self.stream, &self.output, &self.shop.buffers, limit).await?;
         self.output.clear();
         Ok(())
     }
