@@ -11,8 +11,10 @@ use protocol::{ErrorBody, ErrorCode, Port};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::stream::Stream;
 use crate::connection::{Connection, Peer};
 use crate::metrics::http;
 use crate::shop::Shop;
@@ -167,7 +169,9 @@ fn admit(context: &Arc<ServerContext>, connections: &mut JoinSet<()>, stream: Tc
     match context.slots(peer.address.ip()) {
         Ok(slots) => {
             connections.spawn(async move {
-                Connection::new(stream, peer, &context.shop, &context.shutdown).serve().await;
+                if let Some(stream) = context.encrypt(stream, peer).await {
+                    Connection::new(stream, peer, &context.shop, &context.shutdown).serve().await;
+                }
                 drop(slots);
             });
         }
@@ -176,7 +180,9 @@ fn admit(context: &Arc<ServerContext>, connections: &mut JoinSet<()>, stream: Tc
             let Ok(rejection) = Arc::clone(&context.rejections).try_acquire_owned() else { return };
             let error = ErrorBody::new(ErrorCode::Overloaded, message);
             connections.spawn(async move {
-                Connection::new(stream, peer, &context.shop, &context.shutdown).reject(error).await;
+                if let Some(stream) = context.encrypt(stream, peer).await {
+                    Connection::new(stream, peer, &context.shop, &context.shutdown).reject(error).await;
+                }
                 drop(rejection);
             });
         }
@@ -184,6 +190,24 @@ fn admit(context: &Arc<ServerContext>, connections: &mut JoinSet<()>, stream: Tc
 }
 
 impl ServerContext {
+    /// Performs the TLS handshake, if TLS is configured. Returns `None` if it fails, or does not end within the time for a
+    /// first request or before the shutdown.
+    async fn encrypt(&self, stream: TcpStream, peer: Peer) -> Option<Stream> {
+        let Some(tls) = &self.shop.tls else { return Some(Stream::Plain(stream)) };
+        let tls = TlsAcceptor::from(Arc::clone(tls));
+        let limit = self.shop.connections.first_request_timeout.as_duration();
+        let accepted = tokio::select! {
+            accepted = tokio::time::timeout(limit, tls.accept(stream)) => accepted,
+            () = self.shutdown.cancelled() => return None,
+        };
+        match accepted {
+            Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
+            Ok(Err(error)) => tracing::debug!(peer = %peer.address, %error, "TLS handshake failed"),
+            Err(_) => tracing::debug!(peer = %peer.address, "TLS handshake timed out"),
+        }
+        None
+    }
+
     /// Counts a connection of `address`. Fails with a message for the client if there are too many.
     fn slots(&self, address: IpAddr) -> Result<Slots, &'static str> {
         let slot = Arc::clone(&self.slots).try_acquire_owned();

@@ -27,6 +27,8 @@ pub struct Config {
     pub connections: Connections,
     /// Use of the database.
     pub storage: Storage,
+    /// Certificate and key of TLS on both ports; `None` for clear text.
+    pub tls: Option<TlsFiles>,
     /// New CSV file with a row per exchange, if requested. `docs/protocol.md` describes it.
     pub trace: Option<PathBuf>,
 }
@@ -42,6 +44,7 @@ impl Config {
             passwords: Passwords::default(),
             connections: Connections::default(),
             storage: Storage::default(),
+            tls: None,
             trace: None,
         }
     }
@@ -126,6 +129,15 @@ impl Default for HashCost {
         // The library's default follows the same recommendation; a test below verifies it.
         Self(argon2::Params::default())
     }
+}
+
+/// Files of a TLS server, in PEM.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// Certificate, followed by those that lead to the root.
+    pub certificate: PathBuf,
+    /// Private key of the certificate.
+    pub key: PathBuf,
 }
 
 /// Limits of connections.

@@ -9,6 +9,7 @@ mod deadline;
 mod operation_log;
 mod output;
 mod spare_buffers;
+pub(crate) mod stream;
 
 use std::future::poll_fn;
 use std::io;
@@ -21,7 +22,6 @@ use protocol::request::Command;
 use protocol::{ErrorBody, ErrorCode, FrameDecoder, Port, Request};
 use tcp_info::TcpInfo;
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -34,6 +34,7 @@ use crate::trace::connection_trace::ConnectionTrace;
 use close::close_after_response;
 use close_reason::CloseReason;
 use deadline::Deadline;
+use stream::Stream;
 
 /// Size of waiting responses above which they are written although more requests wait.
 const FLUSH_BYTES: usize = 64 * 1024;
@@ -54,7 +55,7 @@ pub(crate) struct Peer {
 
 /// Connection being served.
 pub(crate) struct Connection<'a> {
-    stream: TcpStream,
+    stream: Stream,
     peer: Peer,
     shop: &'a Shop,
     /// Becomes ready at the shutdown.
@@ -87,7 +88,7 @@ enum ReadEvent {
 
 impl<'a> Connection<'a> {
     /// Returns a connection that was just accepted.
-    pub(crate) fn new(stream: TcpStream, peer: Peer, shop: &'a Shop, shutdown: &CancellationToken) -> Self {
+    pub(crate) fn new(stream: Stream, peer: Peer, shop: &'a Shop, shutdown: &CancellationToken) -> Self {
         let now = Instant::now();
         let limits = &shop.connections;
         let first_request_timeout = limits.first_request_timeout.min(limits.idle_timeout).as_duration();
@@ -283,7 +284,7 @@ impl<'a> Connection<'a> {
     /// Writes the waiting responses.
     async fn flush(&mut self) -> io::Result<()> {
         let limit = self.shop.connections.idle_timeout.as_duration();
-        output::write(&self.stream, &self.output, &self.shop.buffers, limit).await?;
+        output::write(&mut self.stream, &self.output, &self.shop.buffers, limit).await?;
         self.output.clear();
         Ok(())
     }

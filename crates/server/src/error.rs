@@ -91,6 +91,14 @@ pub enum ServerError {
         /// Cause.
         cause: std::io::Error,
     },
+    /// The TLS certificate or key cannot be used.
+    #[error("TLS file '{}': {cause} (expected PEM; --tls-certificate with the chain, --tls-key with its private key)", path.display())]
+    Tls {
+        /// Path of the file.
+        path: PathBuf,
+        /// Cause.
+        cause: String,
+    },
     /// Another step of the start failed.
     #[error("{step}: {reason}")]
     System {

@@ -31,6 +31,7 @@ mod response_frame;
 pub mod secret;
 mod shop;
 mod store;
+mod tls;
 mod token;
 mod trace;
 mod worker_pool;

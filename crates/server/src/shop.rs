@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use protocol::Request;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::buffer_budget::BufferBudget;
 use crate::command_error::{CommandError, CommandResult};
@@ -25,6 +26,7 @@ use crate::request_timing::RequestTiming;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::schema::open_for_writing;
+use crate::tls;
 use crate::trace::Trace;
 
 /// Counter that all threads write. It has its own cache lines, because neighbouring fields are only read.
@@ -38,6 +40,8 @@ pub(crate) struct Shop {
     services: Services,
     /// Limits of connections.
     pub(crate) connections: Connections,
+    /// TLS of both ports, if configured.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
     /// Recorder of TCP statistics per response, if requested.
     pub(crate) trace: Option<Trace>,
     /// Memory for large requests and unread responses.
@@ -57,6 +61,7 @@ impl Shop {
     /// # Errors
     /// The database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
     pub(crate) fn open(config: &Config) -> Result<Self, ServerError> {
+        let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
         let (grace, metrics) = (GracePeriod::default(), Arc::<Metrics>::default());
         let passwords = PasswordPool::start(&config.passwords, &grace)?;
         let mut connection = open_for_writing(&config.database, config.storage.durability, &grace)?;
@@ -68,7 +73,7 @@ impl Shop {
         let connections = config.connections.clone();
         let buffers = BufferBudget::new(connections.buffer_budget_mib.get(), connections.max_connections.get());
         let exchanges = Counter::default();
-        Ok(Self { services, connections, trace, buffers, grace, metrics, exchanges, generated_password })
+        Ok(Self { services, connections, tls, trace, buffers, grace, metrics, exchanges, generated_password })
     }
 
     /// Returns the administrator's password if [`Shop::open`] generated it: none was configured, and the account did

@@ -128,6 +128,12 @@ pub struct ServeOptions {
     /// Maximum number of writing requests in one transaction
     #[arg(long, default_value_t = default::MAX_BATCH, value_name = "N", value_parser = at_least_one)]
     pub max_batch: NonZeroUsize,
+    /// Encrypt both ports by TLS 1.3 or 1.2, with the certificate chain in this PEM file [default: clear text]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the private key of --tls-certificate
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// Write TCP statistics per response to this new CSV file; rename it to rotate [default: none]
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,

@@ -22,7 +22,7 @@ use crate::accept;
 use crate::accept::Listeners;
 use crate::cli::logging;
 use crate::cli::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, ServeOptions};
-use crate::config::{Admin, Catalogue, Config, Connections, HashCost, Passwords, Storage};
+use crate::config::{Admin, Catalogue, Config, Connections, HashCost, Passwords, Storage, TlsFiles};
 use crate::secret::Secret;
 use crate::shop::Shop;
 use crate::{NAME, echo};
@@ -177,6 +177,11 @@ fn config(options: &ServeOptions) -> anyhow::Result<Config> {
             counts_retransmits: options.metrics_listen.is_some(),
         },
         storage: Storage { durability: options.shop.durability, max_batch: options.max_batch },
+        tls: match (&options.tls_certificate, &options.tls_key) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.clone(), key: key.clone() }),
+            (None, None) => None,
+            _ => bail!("--tls-certificate and --tls-key need each other"),
+        },
         trace: options.trace.clone(),
     })
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tcp_info::TcpInfo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::connection::stream::Stream;
 
 /// Time for which incoming bytes are discarded.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,7 +24,7 @@ const ARRIVAL_POLL_INTERVAL: Duration = Duration::from_millis(5);
 ///
 /// Closing a socket with unread bytes makes TCP reset the connection, and the client loses responses that have not
 /// arrived.
-pub(super) async fn close_after_response(stream: &mut TcpStream, shutdown: impl Future<Output = ()>) -> bool {
+pub(super) async fn close_after_response(stream: &mut Stream, shutdown: impl Future<Output = ()>) -> bool {
     let closed = async {
         stream.shutdown().await?;
         tokio::select! {
@@ -41,7 +42,7 @@ pub(super) async fn close_after_response(stream: &mut TcpStream, shutdown: impl 
 }
 
 /// Discards incoming bytes until the client closes its side, or until there are too many.
-async fn discard(stream: &mut TcpStream) -> io::Result<()> {
+async fn discard(stream: &mut Stream) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     let mut discarded = 0;
     while discarded < MAX_DISCARDED_BYTES {
@@ -59,6 +60,8 @@ mod tests {
     use std::io::Write;
     use std::net::{Ipv4Addr, TcpListener};
 
+    use tokio::net::TcpStream;
+
     use super::*;
 
     #[tokio::test]
@@ -68,7 +71,7 @@ mod tests {
         client.write_all(b"half a request").unwrap();
         let (accepted, _) = listener.accept().unwrap();
         accepted.set_nonblocking(true).unwrap();
-        let mut stream = TcpStream::from_std(accepted).unwrap();
+        let mut stream = Stream::Plain(TcpStream::from_std(accepted).unwrap());
         stream.write_all(b"response").await.unwrap();
         assert!(close_after_response(&mut stream, std::future::ready(())).await);
         drop(client);

@@ -17,4 +17,5 @@ mod products;
 mod protocol_page;
 mod server_timing;
 mod shutdown;
+mod tls;
 mod trace;
