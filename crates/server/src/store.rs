@@ -62,11 +62,11 @@ impl Store {
     ) -> Result<Self, ServerError> {
         let threads =
             |error: std::io::Error| ServerError::System { step: "threads for the database", reason: error.to_string() };
-        let (checkpointer, log_pages) = Checkpointer::start(path, &mut connection)?;
+        let (checkpointer, log) = Checkpointer::start(path, &mut connection)?;
         let products = Arc::<ProductCache>::default();
         let state = WriteState::new(connection, Arc::clone(&products))
             .map_err(|error| ServerError::System { step: "reading the products", reason: format!("{error:?}") })?;
-        let mut writer = Writer::new(state, grace.clone(), log_pages, Arc::clone(metrics));
+        let mut writer = Writer::new(state, grace.clone(), log, Arc::clone(metrics));
         let readers = Reader::all(path, grace)?.into_iter();
         let readers = readers.map(|mut reader| move |jobs: &mut Vec<_>| reader.run_batch(jobs)).collect();
         let queue = QueueSettings { name: "reader", capacity: QUEUE_CAPACITY, max_batch: reader::MAX_BATCH };

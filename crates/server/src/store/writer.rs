@@ -1,8 +1,8 @@
 //! Writer thread: runs the waiting jobs in one transaction and sends their results after its commit.
 
 use std::slice;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use crate::command_error::{CommandError, CommandResult};
 use crate::grace_period::GracePeriod;
 use crate::metrics::Metrics;
+use crate::store::checkpointer::Log;
 use crate::store::job::Queued;
 use crate::store::write_state::WriteState;
 
@@ -21,22 +22,18 @@ const MAX_LOG_PAGES: usize = 16 * 1024;
 pub(super) struct Writer {
     state: WriteState,
     grace: GracePeriod,
-    /// Pages in the write-ahead log after the last commit.
-    log_pages: Arc<AtomicUsize>,
+    log: Arc<Log>,
+    /// Size of the log beyond which the writer empties it, in pages.
+    max_log_pages: usize,
     metrics: Arc<Metrics>,
     /// Runtime of the connections.
     runtime: Handle,
 }
 
 impl Writer {
-    /// Returns the worker; panics outside a runtime. `log_pages` is set by the connection at every commit.
-    pub(super) fn new(
-        state: WriteState,
-        grace: GracePeriod,
-        log_pages: Arc<AtomicUsize>,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { state, grace, log_pages, metrics, runtime: Handle::current() }
+    /// Returns the worker; panics outside a runtime.
+    pub(super) fn new(state: WriteState, grace: GracePeriod, log: Arc<Log>, metrics: Arc<Metrics>) -> Self {
+        Self { state, grace, log, max_log_pages: MAX_LOG_PAGES, metrics, runtime: Handle::current() }
     }
 
     /// Runs one batch of jobs and sends their results.
@@ -111,18 +108,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Empties the write-ahead log if commits follow each other so fast that the checkpoint thread cannot.
-    fn bound_log(&self) {
-        if self.log_pages.load(Ordering::Relaxed) > MAX_LOG_PAGES {
-            self.log_pages.store(0, Ordering::Relaxed);
-            if let Err(error) = self.checkpoint("PRAGMA wal_checkpoint(RESTART)") {
-                tracing::warn!(?error, "cannot empty the database's log");
-            }
+    /// Empties the write-ahead log if commits follow each other so fast that the checkpoint thread cannot. If other programs'
+    /// readers prevent that, the next attempt follows when the log has grown by a quarter, because an attempt waits for them.
+    fn bound_log(&mut self) {
+        let pages = self.log.pages.load(Ordering::Relaxed);
+        if pages <= self.max_log_pages {
+            return;
         }
+        self.max_log_pages = match self.checkpoint("PRAGMA wal_checkpoint(RESTART)") {
+            Ok(true) => MAX_LOG_PAGES,
+            Ok(false) => pages + pages / 4,
+            Err(error) => {
+                tracing::warn!(?error, "cannot empty the database's log");
+                pages + pages / 4
+            }
+        };
     }
 
-    /// Runs a checkpoint. Returns whether it was complete.
+    /// Runs a checkpoint, after that of the checkpoint thread. Returns whether it was complete.
     fn checkpoint(&self, sql: &str) -> CommandResult<bool> {
+        let _checkpoint = self.log.checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(self.state.connection().query_row(sql, [], |row| row.get::<_, i64>(0))? == 0)
     }
 }

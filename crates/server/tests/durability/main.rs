@@ -4,6 +4,7 @@
 
 mod faulty_disk;
 mod kill;
+mod log_size;
 mod power_loss;
 #[allow(dead_code, reason = "shared with the suite, which uses all of it")]
 #[path = "../suite/support.rs"]
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         [
             test!(kill::every_acknowledged_order_survives_five_kills),
             test!(kill::every_acknowledged_order_survives_many_kills).on_request(rounds),
+            test!(log_size::the_log_stays_bounded),
             test!(faulty_disk::a_full_disk_is_reported_and_recovers_without_a_loss).needs(&[faulty_disk::own_mounts]),
             test!(power_loss::no_acknowledged_order_is_lost_with_durability_full)
                 .needs(&[power_loss::user_mode_linux])
