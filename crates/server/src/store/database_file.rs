@@ -42,7 +42,8 @@ pub(super) fn create(path: &Path, fill: impl FnOnce(&Path) -> Result<(), ServerE
     // Another server may be creating the same database.
     file.lock().map_err(failed)?;
     if exists(path)? {
-        return Ok(());
+        // This draft is a new, empty file: the other server's has been renamed.
+        return fs::remove_file(&draft).map_err(failed);
     }
     file.set_len(0).map_err(failed)?;
     // A journal left by a killed server would be applied to the new file.
@@ -102,5 +103,6 @@ mod tests {
         .unwrap();
         assert!(exists(&path).unwrap());
         create(&path, |_| panic!("the database exists")).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "a draft is left");
     }
 }
