@@ -1,6 +1,8 @@
 //! Placement of a run's nodes: flags, which the manifest records.
 
 use clap::{Args, ValueEnum};
+use model::CertificateFingerprint;
+use model::settings::Tls;
 use protocol::limits;
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +84,10 @@ pub(crate) struct Placement {
     #[arg(long, value_name = "HOST", conflicts_with_all = ["server_docker_host", "server_address"])]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) external_server: Option<String>,
+    /// With --external-server and --tls: fingerprint of the shop's certificate, as 'shop-server --tls' prints it
+    #[arg(long, value_name = "sha256:HEX", requires = "external_server")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_fingerprint: Option<CertificateFingerprint>,
 }
 
 impl Placement {
@@ -93,6 +99,20 @@ impl Placement {
         // With an external server, the backend is selected again: clients are containers or processes.
         let backend = BackendChoice::named(backend).filter(|_| previous.external_server.is_none());
         Self { backend, ..previous.clone() }
+    }
+
+    /// Checks that the certificate of an external shop with this encryption is known.
+    ///
+    /// # Errors
+    /// It is not, or a certificate is given for clear text.
+    pub(crate) fn check_tls(&self, tls: Tls) -> Result<(), &'static str> {
+        match (tls.version(), self.tls_fingerprint) {
+            (Some(_), None) if self.external_server.is_some() => {
+                Err("--tls with --external-server needs --tls-fingerprint: 'shop-server --tls' prints it at its start")
+            }
+            (None, Some(_)) => Err("--tls-fingerprint needs --tls, or tls in the scenario's [shop]"),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the requested backend.

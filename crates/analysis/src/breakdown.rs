@@ -1,6 +1,6 @@
 //! Latency breakdown of one operation: its latency, split into components that add up to it.
 //!
-//! Times that were measured directly are used as they are: queue wait, server time, handshake. The time on the network
+//! Times that were measured directly are used as they are: queue wait, server time, handshakes. The time on the network
 //! is split by the counters of both kernels and by the time that a link with this round trip and rate needs. Time that
 //! cannot be attributed is `other`, never guessed. docs/measuring.md describes the rules.
 
@@ -13,6 +13,8 @@ pub(crate) enum Component {
     Queueing,
     /// The TCP handshake, without retransmitted SYNs.
     Handshake,
+    /// The TLS handshake: its round trips, and the computations of both ends.
+    Tls,
     /// Round trip of the request, and further ones in slow start.
     RoundTrips,
     /// Transmission over a rate-limited link, and queueing in front of it.
@@ -29,9 +31,10 @@ pub(crate) enum Component {
 
 impl Component {
     /// All components, in the order of bars and columns.
-    pub(crate) const ALL: [Component; 8] = [
+    pub(crate) const ALL: [Component; 9] = [
         Component::Queueing,
         Component::Handshake,
+        Component::Tls,
         Component::RoundTrips,
         Component::Transmission,
         Component::Retransmission,
@@ -84,6 +87,7 @@ impl Components {
         let mut split = Split::new(timings, link);
         split.take(Component::Queueing, timings.wait_ms);
         split.handshake();
+        split.tls();
         split.server();
         match timings.rtt_ms {
             Some(rtt_ms) => split.network(rtt_ms - timings.server_ms.unwrap_or_default()),
@@ -125,6 +129,8 @@ struct Split<'a> {
     components: Components,
     /// Number of retransmission timeouts in the handshake: the client's for its SYN or the server's for its SYN-ACK.
     handshake_timeouts: u32,
+    /// Number of stalls in the TLS handshake that were attributed to retransmission: 0 or 1.
+    tls_stalls: u32,
 }
 
 impl<'a> Split<'a> {
@@ -137,6 +143,7 @@ impl<'a> Split<'a> {
             remaining: Some(timings.latency_ms).filter(is_positive).unwrap_or_default(),
             components: Components::default(),
             handshake_timeouts: 0,
+            tls_stalls: 0,
         }
     }
 
@@ -184,6 +191,28 @@ impl<'a> Split<'a> {
         self.take(Component::Transmission, connect_ms - handshake - stalled);
     }
 
+    /// The TLS handshake is its round trips and the computations of both ends. A stall is known as such if a segment was
+    /// retransmitted and at least the minimum timeout remains.
+    fn tls(&mut self) {
+        let Some(tls_ms) = self.timings.tls_ms.filter(is_positive) else { return };
+        let round_trips = self.timings.tls_round_trips.map_or(1.0, f64::from);
+        let base_ms = self.base_ms.map_or(tls_ms, |base_ms| tls_ms.min(round_trips * base_ms));
+        let queued = self.rate.and(self.base_ms).map_or(0.0, |base_ms| self.queue_ms(base_ms).min(tls_ms - base_ms));
+        let beyond = tls_ms - base_ms - queued;
+        let is_stalled = beyond >= MIN_RTO_MS && self.retransmitted_more_than(self.handshake_timeouts);
+        self.tls_stalls = is_stalled.into();
+        self.take(Component::Tls, base_ms);
+        self.take(Component::Transmission, queued);
+        self.take(
+            match self.rate {
+                _ if is_stalled => Component::Retransmission,
+                Some(_) => Component::Transmission,
+                None => Component::Tls,
+            },
+            beyond,
+        );
+    }
+
     fn server(&mut self) {
         let Some(server_ms) = self.timings.server_ms else { return };
         // Limited to the RTT of the request: the two come from different clocks.
@@ -208,7 +237,7 @@ impl<'a> Split<'a> {
             remaining -= self.take(Component::Transmission, link_ms.min(remaining));
         }
         remaining -= self.take(Component::RoundTrips, further_flights_ms(bytes, base_ms, self.rate).min(remaining));
-        let by_count = self.retransmitted_more_than(self.handshake_timeouts);
+        let by_count = self.retransmitted_more_than(self.handshake_timeouts + self.tls_stalls);
         let by_length = self.retransmitted_more_than(0) && remaining >= MIN_RTO_MS;
         if by_count || by_length {
             self.take(Component::Retransmission, remaining);

@@ -27,6 +27,8 @@ pub struct BreakdownRow {
     pub queueing_ms: f64,
     /// … the TCP handshake, without retransmitted SYNs.
     pub handshake_ms: f64,
+    /// … the TLS handshake: its round trips, and the computations of both ends.
+    pub tls_ms: f64,
     /// … round trips of request and response.
     pub round_trips_ms: f64,
     /// … transmission over a rate-limited link, and queueing in front of it.
@@ -66,6 +68,7 @@ fn row(pooled: &PooledStatistics, operation: &str, subset: &str, mean: &MeanBrea
         latency_ms: mean.latency_ms,
         queueing_ms: component(Component::Queueing),
         handshake_ms: component(Component::Handshake),
+        tls_ms: component(Component::Tls),
         round_trips_ms: component(Component::RoundTrips),
         transmission_ms: component(Component::Transmission),
         retransmission_ms: component(Component::Retransmission),

@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use crate::synthetic;
 
-    const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,measured,5,0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
+    const ROW: &str = "r,c,loss,1%,1,client-1,0,0,login,measured,5,0,0.1,,,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
 
     fn header() -> String {
         row_columns().collect::<Vec<_>>().join(",")

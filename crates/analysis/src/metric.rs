@@ -16,6 +16,8 @@ pub(crate) enum Metric {
     Server,
     /// TCP handshake, if the operation opened a connection.
     Connect,
+    /// TLS handshake, if the operation opened an encrypted connection.
+    Tls,
 }
 
 impl Metric {

@@ -77,6 +77,8 @@ pub struct SummaryRow {
     pub server_max_ms: Option<f64>,
     /// Median connect time.
     pub connect_p50_ms: Option<f64>,
+    /// Median time of the TLS handshake.
+    pub tls_p50_ms: Option<f64>,
     /// The percentiles with fewer `ok` operations than [`crate::Statistic::min_samples`], as in `p95 p99`.
     pub undersampled: String,
 }
@@ -89,8 +91,9 @@ pub(crate) fn rows_of_cell(cell: &SampledCell, measures: &BTreeMap<&str, Measure
 }
 
 fn row(cell: &SampledCell, operation: &str, measures: &Measures) -> SummaryRow {
-    let [latency, rtt, server, connect] = [Metric::Latency, Metric::Rtt, Metric::Server, Metric::Connect]
-        .map(|metric| Distribution::of(measures.of(metric)));
+    let [latency, rtt, server, connect, tls] =
+        [Metric::Latency, Metric::Rtt, Metric::Server, Metric::Connect, Metric::Tls]
+            .map(|metric| Distribution::of(measures.of(metric)));
     let counts = measures.counts;
     SummaryRow {
         run_id: cell.run_id.clone(),
@@ -123,6 +126,7 @@ fn row(cell: &SampledCell, operation: &str, measures: &Measures) -> SummaryRow {
         server_p99_ms: server.p99,
         server_max_ms: server.max,
         connect_p50_ms: connect.p50,
+        tls_p50_ms: tls.p50,
         undersampled: undersampled(latency.n),
     }
 }

@@ -7,6 +7,8 @@ pub(crate) struct Timings {
     pub(crate) service_ms: f64,
     pub(crate) wait_ms: f64,
     pub(crate) connect_ms: Option<f64>,
+    pub(crate) tls_ms: Option<f64>,
+    pub(crate) tls_round_trips: Option<u32>,
     pub(crate) rtt_ms: Option<f64>,
     pub(crate) server_ms: Option<f64>,
     pub(crate) server_queue_ms: Option<f64>,

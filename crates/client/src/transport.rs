@@ -1,4 +1,4 @@
-//! Sends requests to the shop and measures each: handshake, RTT, decoding.
+//! Sends requests to the shop and measures each: handshakes, RTT, decoding.
 //!
 //! Clocks are read directly around the I/O, never around a timer: a runtime's timers fire a millisecond late, its
 //! sockets do not.
@@ -7,12 +7,15 @@ mod connection;
 mod exchange;
 mod rx_timestamp;
 mod shop_address;
+mod stream;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::settings::ConnectionMode;
 use protocol::{Port, Request, encode_frame};
+use rustls::ClientConfig;
 use serde::de::DeserializeOwned;
 
 use connection::Connection;
@@ -20,7 +23,7 @@ pub use exchange::{Exchange, ExchangeError, ExchangeTiming};
 pub use shop_address::ShopAddress;
 
 /// Address and ports of the shop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Endpoints {
     /// Address of the server.
     pub address: IpAddr,
@@ -28,6 +31,8 @@ pub struct Endpoints {
     pub accounts_port: u16,
     /// TCP port of the shop commands.
     pub shop_port: u16,
+    /// Client's end of TLS; `None` for clear text.
+    pub tls: Option<Arc<ClientConfig>>,
 }
 
 impl Endpoints {
@@ -43,7 +48,7 @@ impl Endpoints {
 /// Maximum durations of a handshake and of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Timeout of a TCP handshake.
+    /// Timeout of the handshakes, TCP and TLS together.
     pub connect: Duration,
     /// Timeout from the first byte of the request sent to the last byte of the response read.
     pub request: Duration,
@@ -111,7 +116,8 @@ impl Transport {
         if let Some(connection) = self.open_connection(port).take().filter(Connection::is_usable) {
             return Ok(connection);
         }
-        Connection::open(self.endpoints.socket(port), self.timeouts.connect, measured).await
+        let Endpoints { tls, .. } = &self.endpoints;
+        Connection::open(self.endpoints.socket(port), tls.as_ref(), self.timeouts.connect, measured).await
     }
 }
 

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no runtime.
 
 pub mod cell;
+mod certificate_fingerprint;
 pub mod condition;
 pub mod exchange;
 pub mod messages;
@@ -12,6 +13,7 @@ pub mod settings;
 pub mod units;
 
 pub use cell::{Cell, SweptParameter};
+pub use certificate_fingerprint::{CertificateFingerprint, FingerprintError};
 pub use condition::Condition;
 pub use exchange::TraceRow;
 pub use names::name_list;

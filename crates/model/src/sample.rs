@@ -10,7 +10,7 @@ use crate::cell::{Cell, SweptParameter};
 use crate::names::name_list;
 
 /// Names of the columns of a client's CSV, in their order.
-pub const COLUMNS: [&str; 26] = [
+pub const COLUMNS: [&str; 28] = [
     "client",
     "user",
     "sequence",
@@ -19,6 +19,8 @@ pub const COLUMNS: [&str; 26] = [
     "start_us",
     "wait_ms",
     "connect_ms",
+    "tls_ms",
+    "tls_round_trips",
     "first_byte_ms",
     "rtt_ms",
     "service_ms",
@@ -105,6 +107,10 @@ pub struct Sample {
     pub wait_ms: f64,
     /// TCP handshake, milliseconds; empty on a reused connection.
     pub connect_ms: Option<f64>,
+    /// TLS handshake, with the computations of both ends, milliseconds; empty on a reused connection and in clear text.
+    pub tls_ms: Option<f64>,
+    /// Round trips of the TLS handshake: how often the client waited for the server.
+    pub tls_round_trips: Option<u32>,
     /// First byte of the request sent to first bytes of the response received by the kernel, milliseconds.
     pub first_byte_ms: Option<f64>,
     /// First byte of the request sent to last byte of the response received by the kernel, milliseconds.
@@ -156,6 +162,8 @@ impl Sample {
             start_us: 0,
             wait_ms: 0.0,
             connect_ms: None,
+            tls_ms: None,
+            tls_round_trips: None,
             first_byte_ms: None,
             rtt_ms: None,
             service_ms: latency_ms,
@@ -219,7 +227,7 @@ pub enum Outcome {
     Refused,
     /// The response was not complete within the request timeout.
     Timeout,
-    /// No connection: refused, unreachable, or timeout of the handshake.
+    /// No connection: refused, unreachable, or timeout or failure of a handshake.
     ConnectFailed,
     /// The connection was closed before the response was complete.
     Reset,

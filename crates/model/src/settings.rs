@@ -9,7 +9,7 @@ mod workload;
 
 pub use flags::{Configured, Flags, defaults};
 pub use server::{Offloads, Server, Storage};
-pub use shop::{Durability, Shop};
+pub use shop::{Durability, Shop, Tls, TlsVersion};
 pub use workload::{Accounts, ArrivalProcess, ConnectionMode, Workload};
 
 use clap::ValueEnum;

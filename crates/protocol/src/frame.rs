@@ -29,6 +29,8 @@ impl FrameTooLarge {
             }
             // A record of the type handshake, of the versions 3.1 to 3.4 (RFC 8446, section 5.1).
             [0x16, 0x03, ..] => Some("a TLS handshake"),
+            // A record of the type alert: the answer of a server with TLS to a request in clear text.
+            [0x15, 0x03, ..] => Some("a TLS alert"),
             b"SSH-" => Some("an SSH connection"),
             _ => None,
         }
@@ -41,7 +43,7 @@ impl fmt::Display for FrameTooLarge {
         match self.other_protocol() {
             Some(other) => write!(
                 formatter,
-                "the first bytes are those of {other}; this port expects frames: a length of four bytes, at most \
+                "the first bytes are those of {other}, expected a frame: a length of four bytes, at most \
                  {maximum}, and a JSON object"
             ),
             None => write!(formatter, "frame too large: {announced} bytes, expected at most {maximum}"),
@@ -176,7 +178,8 @@ mod tests {
     fn the_error_names_another_protocol() {
         for (bytes, name) in [
             (b"GET / HTTP/1.1".as_slice(), "HTTP"),
-            (&[0x16, 0x03, 0x01, 0x02, 0x00], "TLS"),
+            (&[0x16, 0x03, 0x01, 0x02, 0x00], "TLS handshake"),
+            (&[0x15, 0x03, 0x01, 0x00, 0x02], "TLS alert"),
             (b"SSH-2.0-OpenSSH_9.9", "SSH"),
             (&[0xff; 4], "4294967295 bytes"),
         ] {

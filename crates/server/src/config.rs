@@ -2,10 +2,12 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
-pub use model::settings::Durability;
+pub use model::settings::{Durability, TlsVersion};
 use model::units::PositiveDuration;
+use tls::Identity;
 
 use crate::error::ServerError;
 use crate::secret::Secret;
@@ -27,8 +29,8 @@ pub struct Config {
     pub connections: Connections,
     /// Use of the database.
     pub storage: Storage,
-    /// Certificate and key of TLS on both ports; `None` for clear text.
-    pub tls: Option<TlsFiles>,
+    /// Encryption of both ports; `None` for clear text.
+    pub tls: Option<Tls>,
     /// New CSV file with a row per exchange, if requested. `docs/protocol.md` describes it.
     pub trace: Option<PathBuf>,
 }
@@ -131,13 +133,13 @@ impl Default for HashCost {
     }
 }
 
-/// Files of a TLS server, in PEM.
+/// Settings of TLS.
 #[derive(Debug, Clone)]
-pub struct TlsFiles {
-    /// Certificate, followed by those that lead to the root.
-    pub certificate: PathBuf,
-    /// Private key of the certificate.
-    pub key: PathBuf,
+pub struct Tls {
+    /// The only accepted version.
+    pub version: TlsVersion,
+    /// Certificate and private key.
+    pub identity: Arc<Identity>,
 }
 
 /// Limits of connections.

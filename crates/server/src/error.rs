@@ -91,14 +91,9 @@ pub enum ServerError {
         /// Cause.
         cause: std::io::Error,
     },
-    /// The TLS certificate or key cannot be used.
-    #[error("TLS file '{}': {cause} (expected PEM; --tls-certificate with the chain, --tls-key with its private key)", path.display())]
-    Tls {
-        /// Path of the file.
-        path: PathBuf,
-        /// Cause.
-        cause: String,
-    },
+    /// The certificate cannot be used with the version of TLS.
+    #[error("TLS: {0}; the certificate's key must be one that the version of TLS supports")]
+    Tls(#[from] rustls::Error),
     /// Another step of the start failed.
     #[error("{step}: {reason}")]
     System {

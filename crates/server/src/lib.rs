@@ -31,7 +31,6 @@ mod response_frame;
 pub mod secret;
 mod shop;
 mod store;
-mod tls;
 mod token;
 mod trace;
 mod worker_pool;

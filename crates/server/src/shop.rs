@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use protocol::Request;
-use tokio_rustls::rustls::ServerConfig;
+use rustls::ServerConfig;
 
 use crate::buffer_budget::BufferBudget;
 use crate::command_error::{CommandError, CommandResult};
@@ -26,7 +26,6 @@ use crate::request_timing::RequestTiming;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::schema::open_for_writing;
-use crate::tls;
 use crate::trace::Trace;
 
 /// Counter that all threads write. It has its own cache lines, because neighbouring fields are only read.
@@ -61,7 +60,7 @@ impl Shop {
     /// # Errors
     /// The database cannot be used, the administrator's account cannot be created, or a thread cannot be started.
     pub(crate) fn open(config: &Config) -> Result<Self, ServerError> {
-        let tls = config.tls.as_ref().map(tls::server_config).transpose()?;
+        let tls = config.tls.as_ref().map(|tls| tls.identity.server_config(tls.version)).transpose()?;
         let (grace, metrics) = (GracePeriod::default(), Arc::<Metrics>::default());
         let passwords = PasswordPool::start(&config.passwords, &grace)?;
         let mut connection = open_for_writing(&config.database, config.storage.durability, &grace)?;

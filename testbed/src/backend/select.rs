@@ -124,7 +124,10 @@ fn use_several(placement: &Placement) -> anyhow::Result<SelectedBackend> {
 
 /// Places clients on this host, for an external server.
 fn use_external_server(placement: &Placement, host: &str, lock_dir: &Path) -> anyhow::Result<SelectedBackend> {
-    let shop = ShopAddress::published(host, placement.first_port())?;
+    let shop = ShopAddress {
+        tls_fingerprint: placement.tls_fingerprint,
+        ..ShopAddress::published(host, placement.first_port())?
+    };
     let runtime = runtime()?;
     let requested: Vec<Option<&str>> = match placement.docker_hosts.client_docker_host.as_slice() {
         [] => vec![None],

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use model::CertificateFingerprint;
 use protocol::limits;
 
 /// Address and ports of the shop, as clients use them.
@@ -15,13 +16,15 @@ pub(crate) struct ShopAddress {
     pub(crate) shop_port: u16,
     /// UDP port of the server's echo, if ports are published: the publishing host would reply to ICMP itself.
     pub(crate) echo_port: Option<u16>,
+    /// Fingerprint of an external shop's certificate, if connections are encrypted.
+    pub(crate) tls_fingerprint: Option<CertificateFingerprint>,
 }
 
 impl ShopAddress {
     /// Returns the address of a shop in a node with its own address.
     pub(crate) fn of_node(address: &impl fmt::Display) -> Self {
         let (accounts_port, shop_port) = (limits::ACCOUNTS_PORT, limits::SHOP_PORT);
-        Self { host: address.to_string(), accounts_port, shop_port, echo_port: None }
+        Self { host: address.to_string(), accounts_port, shop_port, echo_port: None, tls_fingerprint: None }
     }
 
     /// Returns the address of a shop behind three consecutive published ports.
@@ -37,6 +40,7 @@ impl ShopAddress {
             accounts_port: first_port,
             shop_port: first_port + 1,
             echo_port: Some(echo_port),
+            tls_fingerprint: None,
         })
     }
 }

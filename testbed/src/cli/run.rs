@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use model::settings::Flags;
 
@@ -75,6 +75,7 @@ impl RunArgs {
             Some(manifest) => self.placement.clone().or_previous(&manifest.placement, &manifest.backend),
             None => self.placement.clone(),
         };
+        placement.check_tls(scenario.shop.tls).map_err(|error| usage(anyhow!(error)))?;
         let previous_emulator = previous.and_then(|manifest| EmulatorChoice::named(&manifest.emulator));
         let emulator = self.emulator.or(previous_emulator).unwrap_or(EmulatorChoice::Auto);
         Ok(ResolvedRun { scenario, seed, emulator, placement })

@@ -94,6 +94,8 @@ fn config(environment: &Environment, number: u32, cell: &Cell, run: &CellContext
             server: shop.host,
             accounts_port: shop.accounts_port,
             shop_port: shop.shop_port,
+            tls: scenario.shop.tls,
+            tls_fingerprint: environment.tls_fingerprint(),
         },
         warm_up: scenario.warm_up,
         duration: Some(scenario.duration.widen()),

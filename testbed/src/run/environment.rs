@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use model::{Cell, Condition};
+use model::{Cell, CertificateFingerprint, Condition};
 
 use crate::backend::{Backend, EnvironmentSpec, NodeHandle};
 use crate::emulator;
@@ -93,6 +93,14 @@ impl Environment {
         match &self.server {
             Some(server) => Some(server.admin_password.clone()),
             None => std::env::var(ADMIN_PASSWORD).ok().filter(|password| !password.is_empty()),
+        }
+    }
+
+    /// Returns the fingerprint of the shop's certificate, if connections are encrypted.
+    pub(super) fn tls_fingerprint(&self) -> Option<CertificateFingerprint> {
+        match &self.server {
+            Some(server) => server.tls_fingerprint(),
+            None => self.backend.shop().tls_fingerprint,
         }
     }
 

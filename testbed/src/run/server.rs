@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use model::TraceRow;
 use model::messages::server::ServerEvent;
 use model::settings;
 use model::settings::{Offloads, Storage};
+use model::{CertificateFingerprint, TraceRow};
 use protocol::limits;
 use server::cli::ServeOptions;
 
@@ -46,6 +46,8 @@ struct Shop {
     process: NodeProcess,
     /// Address of its metrics in the node.
     metrics: SocketAddr,
+    /// Fingerprint of its certificate, if connections are encrypted.
+    tls_fingerprint: Option<CertificateFingerprint>,
 }
 
 impl Server {
@@ -87,7 +89,8 @@ impl Server {
         if let Some(code) = self.shop.process.exit_status() {
             return Err(self.exit_error(code));
         }
-        let ready = ["ready", "--address", "127.0.0.1:5001", "--timeout", HEALTH_CHECK_TIMEOUT];
+        let tls = format!("--tls={}", settings::value_name(&self.scenario.shop.tls));
+        let ready = ["ready", "--address", "127.0.0.1:5001", "--timeout", HEALTH_CHECK_TIMEOUT, &tls];
         let output = self.node.exec(&NodeCommand::program(Program::ShopServer, ready)).await?;
         if output.code != 0 {
             bail!("no response from the server within {HEALTH_CHECK_TIMEOUT}: {}", log_tail(&self.log));
@@ -112,6 +115,11 @@ impl Server {
         let show = NodeCommand::installed("cat", ["/proc/net/dev"]);
         let shown = self.node.run(&show).await?.stdout;
         packets_sent(&shown, DEVICE).with_context(|| format!("`{show}` does not list {DEVICE}"))
+    }
+
+    /// Returns the fingerprint of the shop's certificate, if connections are encrypted.
+    pub(super) fn tls_fingerprint(&self) -> Option<CertificateFingerprint> {
+        self.shop.tls_fingerprint
     }
 
     /// Returns the shop's metrics.
@@ -234,9 +242,9 @@ async fn start_shop(node: &NodeHandle, scenario: &Scenario, admin_password: &str
     let command = NodeCommand::program(Program::ShopServer, ["--config", &config]).env(ADMIN_PASSWORD, admin_password);
     let mut process = node.spawn(&command, log).await?;
     let ready: anyhow::Result<ServerEvent> = process.first_event(START_TIMEOUT).await;
-    let ServerEvent::Ready { metrics, .. } = ready.with_context(|| log_tail(log))?;
+    let ServerEvent::Ready { metrics, tls_fingerprint, .. } = ready.with_context(|| log_tail(log))?;
     let metrics = metrics.context("the shop's ready line has no address of its metrics")?;
-    Ok(Shop { process, metrics })
+    Ok(Shop { process, metrics, tls_fingerprint })
 }
 
 #[cfg(test)]

@@ -234,7 +234,7 @@ mod tests {
     use super::*;
     use crate::scenario::tests::default_with;
 
-    const SAMPLE: &str = "client-1,0,0,login,measured,5,0.0,0.1,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
+    const SAMPLE: &str = "client-1,0,0,login,measured,5,0.0,0.1,,,,0.2,0.3,0.3,,,,,,,,,,,,60,90,ok";
 
     fn directory(base: &tempfile::TempDir) -> RunDirectory {
         RunDirectory::create(base.path(), "r1").unwrap()

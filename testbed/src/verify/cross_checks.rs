@@ -75,7 +75,8 @@ pub(crate) fn of_round_trips(requested: &Condition, samples: &[Sample]) -> Optio
     let min = delay - jitter - RTT_TOLERANCE_MS.max(RTT_TOLERANCE_SHARE * delay);
     let min_rtt = |sample: &Sample| {
         let rtt = sample.rtt_ms.filter(|_| sample.response_bytes.is_some());
-        sample.connect_ms.into_iter().chain(rtt).reduce(f64::min)
+        let handshakes = sample.connect_ms.into_iter().chain(sample.tls_ms);
+        handshakes.chain(rtt).reduce(f64::min)
     };
     let too_short: Vec<f64> = samples.iter().filter_map(min_rtt).filter(|rtt| *rtt < min).collect();
     let shortest = too_short.iter().copied().reduce(f64::min)?;
@@ -145,7 +146,8 @@ mod tests {
         let requested = condition(r#"{"delay":"50ms"}"#);
         let delayed = [sample(Some(50.1), 50.4), sample(None, 49.9)];
         assert_eq!(of_round_trips(&requested, &delayed), None);
-        for too_short in [sample(Some(0.2), 50.4), sample(None, 0.5)] {
+        let tls = Sample { tls_ms: Some(1.0), ..sample(Some(50.1), 50.4) };
+        for too_short in [sample(Some(0.2), 50.4), sample(None, 0.5), tls] {
             let problem = of_round_trips(&requested, &[delayed[0].clone(), too_short]).unwrap();
             assert!(problem.contains("1 of 2 operations"), "{problem}");
         }

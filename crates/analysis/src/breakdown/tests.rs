@@ -57,6 +57,39 @@ fn a_plain_request_is_handshake_round_trip_and_server() {
 }
 
 #[test]
+fn a_tls_handshake_is_its_round_trips_and_computations_unless_a_segment_was_lost_or_queued() {
+    let encrypted = |tls_ms: f64, tls_round_trips: u32| Timings {
+        tls_ms: Some(tls_ms),
+        tls_round_trips: Some(tls_round_trips),
+        latency_ms: plain().latency_ms + tls_ms,
+        ..plain()
+    };
+    let rest = [(Component::Handshake, 50.4), (Component::RoundTrips, 50.2), (Component::Other, 0.6)];
+    for timings in [encrypted(52.0, 1), encrypted(103.0, 2)] {
+        check_with_server(&timings, None, &[&rest[..], &[(Component::Tls, timings.tls_ms.unwrap())]].concat());
+    }
+    // A lost ServerHello is sent again after 200 ms; the rest of the operation was not stalled.
+    let lost = Timings { server_tcp_retransmits: Some(1), ..encrypted(52.2 + 204.0, 1) };
+    let expected = [(Component::Tls, 50.2), (Component::Retransmission, 206.0)];
+    check_with_server(&lost, None, &[&rest[..], &expected].concat());
+    // The response was lost, not a segment of the TLS handshake.
+    let lost = longer(Timings { server_tcp_retransmits: Some(1), ..encrypted(52.0, 1) }, 205.0);
+    let expected = [
+        (Component::Handshake, 50.4),
+        (Component::Tls, 52.0),
+        (Component::RoundTrips, 50.2),
+        (Component::Retransmission, 205.3),
+        (Component::Other, 0.3),
+    ];
+    check_with_server(&lost, None, &expected);
+    // 40 ms in the queue of a rate-limited link.
+    let queued =
+        Components::of(&encrypted(90.2, 1), LinkParameters { rate_kbit: Some(1000.0), base_rtt_ms: Some(50.2) });
+    assert!((queued.get(Component::Tls) - 50.2).abs() < 1e-6, "{queued:?}");
+    assert_eq!(queued.get(Component::Retransmission), 0.0);
+}
+
+#[test]
 fn a_persistent_connection_has_no_handshake_and_an_open_loop_has_queue_wait() {
     let persistent = Timings { connect_ms: None, latency_ms: 53.8 + 7.0, wait_ms: 7.0, ..plain() };
     let expected = [
@@ -293,6 +326,7 @@ fn maybe_invalid() -> impl Strategy<Value = Option<f64>> {
 prop_compose! {
     fn any_timings()(
         (latency_ms, wait_ms) in (duration(), duration()),
+        (tls_ms, tls_round_trips) in (maybe_invalid(), prop::option::of(0..3u32)),
         [connect_ms, rtt_ms, server_ms, server_queue_ms, server_database_ms] in
             [maybe_invalid(), maybe_invalid(), maybe_invalid(), maybe_invalid(), maybe_invalid()],
         [tcp_rtt_ms, tcp_min_rtt_ms, server_tcp_rtt_ms] in [maybe_invalid(), maybe_invalid(), maybe_invalid()],
@@ -300,7 +334,7 @@ prop_compose! {
         response_bytes in prop::option::of(0..20_000_000u64),
     ) -> Timings {
         Timings {
-            latency_ms, wait_ms, connect_ms, rtt_ms, server_ms, server_queue_ms, server_database_ms, tcp_rtt_ms, tcp_min_rtt_ms,
+            latency_ms, wait_ms, connect_ms, tls_ms, tls_round_trips, rtt_ms, server_ms, server_queue_ms, server_database_ms, tcp_rtt_ms, tcp_min_rtt_ms,
             server_tcp_rtt_ms, tcp_retransmits, server_tcp_retransmits, response_bytes,
             ..Timings::default()
         }

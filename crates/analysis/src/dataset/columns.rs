@@ -12,6 +12,7 @@ pub(crate) struct Columns {
     service_ms: Numbers,
     wait_ms: Numbers,
     connect_ms: Numbers,
+    tls_ms: Numbers,
     rtt_ms: Numbers,
     server_ms: Numbers,
     server_queue_ms: Numbers,
@@ -20,6 +21,7 @@ pub(crate) struct Columns {
     tcp_min_rtt_ms: Numbers,
     server_tcp_rtt_ms: Numbers,
     response_bytes: Numbers,
+    tls_round_trips: Vec<u16>,
     tcp_retransmits: Vec<u16>,
     server_tcp_retransmits: Vec<u16>,
 }
@@ -38,6 +40,7 @@ impl Columns {
         self.service_ms.push(timings.service_ms);
         self.wait_ms.push(timings.wait_ms);
         self.connect_ms.push(number(timings.connect_ms));
+        self.tls_ms.push(number(timings.tls_ms));
         self.rtt_ms.push(number(timings.rtt_ms));
         self.server_ms.push(number(timings.server_ms));
         self.server_queue_ms.push(number(timings.server_queue_ms));
@@ -46,6 +49,7 @@ impl Columns {
         self.tcp_min_rtt_ms.push(number(timings.tcp_min_rtt_ms));
         self.server_tcp_rtt_ms.push(number(timings.server_tcp_rtt_ms));
         self.response_bytes.push(number(timings.response_bytes.map(|bytes| bytes as f64)));
+        self.tls_round_trips.push(count(timings.tls_round_trips));
         self.tcp_retransmits.push(count(timings.tcp_retransmits));
         self.server_tcp_retransmits.push(count(timings.server_tcp_retransmits));
     }
@@ -64,6 +68,8 @@ impl Columns {
             service_ms: self.service_ms.get(row),
             wait_ms: self.wait_ms.get(row),
             connect_ms: optional(&self.connect_ms),
+            tls_ms: optional(&self.tls_ms),
+            tls_round_trips: count(&self.tls_round_trips),
             rtt_ms: optional(&self.rtt_ms),
             server_ms: optional(&self.server_ms),
             server_queue_ms: optional(&self.server_queue_ms),
@@ -85,6 +91,7 @@ impl Columns {
             Metric::Service => &self.service_ms,
             Metric::Server => &self.server_ms,
             Metric::Connect => &self.connect_ms,
+            Metric::Tls => &self.tls_ms,
         }
     }
 }

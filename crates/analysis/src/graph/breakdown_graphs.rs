@@ -117,7 +117,7 @@ fn grid_of(fonts: Fonts, heading: &str, charts: &[StackedBars], mut footer: Vec<
     let rows = charts.len().div_ceil(columns);
     footer.push("mean of successful operations (ms); each panel has its own scale".to_owned());
     let size = (WIDTH, SURROUNDINGS + PANEL_HEIGHT * rows as u32);
-    let (mut scene, area) = page(fonts, size, heading, &stacked_bars::entries(), &footer);
+    let (mut scene, area) = page(fonts, size, heading, &stacked_bars::entries(charts), &footer);
     for (index, chart) in charts.iter().enumerate() {
         chart.draw(&mut scene, fonts, panel(area, (index % columns, index / columns), (columns, rows)), SIZES);
     }

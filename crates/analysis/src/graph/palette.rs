@@ -1,7 +1,7 @@
 //! Colours that can be distinguished with any colour vision.
 //!
-//! Okabe and Ito, "Color Universal Design", 2008 (<https://jfly.uni-koeln.de/color/>). Yellow is omitted: on white it
-//! is too faint for lines. Colour is never the only distinction: every series also has its own marker shape.
+//! Okabe and Ito, "Color Universal Design", 2008 (<https://jfly.uni-koeln.de/color/>). Yellow is for areas only: on
+//! white it is too faint for lines. Colour is never the only distinction: every series also has its own marker shape.
 
 /// Red, green, blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,9 @@ pub(crate) const VERMILLION: Color = Color(213, 94, 0);
 pub(crate) const GREEN: Color = Color(0, 158, 115);
 pub(crate) const ORANGE: Color = Color(230, 159, 0);
 pub(crate) const SKY: Color = Color(86, 180, 233);
-/// Replaces yellow: distinguished from the other colours by lightness alone.
+/// For areas only.
+pub(crate) const YELLOW: Color = Color(240, 228, 66);
+/// Replaces yellow in lines: distinguished from the other colours by lightness alone.
 pub(crate) const GREY: Color = Color(140, 140, 140);
 pub(crate) const PURPLE: Color = Color(204, 121, 167);
 

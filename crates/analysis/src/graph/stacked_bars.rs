@@ -4,7 +4,9 @@ use crate::breakdown::Component;
 use crate::graph::axis::Axis;
 use crate::graph::font::{Fonts, Weight};
 use crate::graph::legend::{Entry, Key};
-use crate::graph::palette::{BLACK, BLUE, Color, FAINT_INK, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, WHITE};
+use crate::graph::palette::{
+    BLACK, BLUE, Color, FAINT_INK, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, WHITE, YELLOW,
+};
 use crate::graph::plot_area::{Category, Plot, PlotArea, TypeSizes, XAxis};
 use crate::graph::scene::{Anchor, Label, Rect, Scene, Stroke};
 use crate::mean_breakdown::MeanBreakdown;
@@ -29,6 +31,7 @@ fn appearance(component: Component) -> (Color, &'static str) {
     match component {
         Component::Queueing => (PURPLE, "queueing (client, server)"),
         Component::Handshake => (SKY, "TCP handshake"),
+        Component::Tls => (YELLOW, "TLS handshake"),
         Component::RoundTrips => (BLUE, "round trips"),
         Component::Transmission => (GREEN, "transmission and link queue"),
         Component::Retransmission => (VERMILLION, "retransmission stalls"),
@@ -38,9 +41,12 @@ fn appearance(component: Component) -> (Color, &'static str) {
     }
 }
 
-/// Returns the legend of all charts of a graph, with every component: one legend for all charts.
-pub(crate) fn entries() -> Vec<Entry> {
-    Component::ALL.map(appearance).map(|(color, label)| Entry::new(Key::Swatch(color), label)).to_vec()
+/// Returns the legend of all charts of a graph: every component, but TLS only if it was used.
+pub(crate) fn entries(charts: &[StackedBars]) -> Vec<Entry> {
+    let means = || charts.iter().flat_map(|chart| chart.means.iter().flatten());
+    let has_tls = means().any(|mean| mean.components.get(Component::Tls) > 0.0);
+    let shown = Component::ALL.into_iter().filter(|component| has_tls || *component != Component::Tls);
+    shown.map(appearance).map(|(color, label)| Entry::new(Key::Swatch(color), label)).collect()
 }
 
 impl StackedBars {

@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// Timeout of a request: from its first byte sent to the complete response
     #[arg(long, value_name = "TIME", default_value = "10s")]
     request_timeout: PositiveDuration,
-    /// Timeout of a TCP handshake
+    /// Timeout of the handshakes of a connection, TCP and TLS together
     #[arg(long, value_name = "TIME", default_value = "10s")]
     connect_timeout: PositiveDuration,
     /// Append the session's rows to FILE. If FILE has other columns or an incomplete last row, a number is added to its

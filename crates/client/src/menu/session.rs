@@ -43,7 +43,7 @@ impl Session {
         let start = if settings.csv_has_header { Recorder::append } else { Recorder::start };
         let recorder = start(csv, name).map_err(MenuError::Csv)?;
         let rows = Some(recorder.sender());
-        let transport = Transport::new(settings.endpoints, settings.connection, settings.timeouts);
+        let transport = Transport::new(settings.endpoints.clone(), settings.connection, settings.timeouts);
         Ok(Self { runtime, transport, recorder, rows, epoch: Instant::now(), sequence: 0, user: None, nonce })
     }
 

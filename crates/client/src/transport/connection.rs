@@ -2,26 +2,25 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::FrameDecoder;
+use rustls::ClientConfig;
 use tcp_info::TcpInfo;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::transport::exchange::{ExchangeError, ExchangeTiming};
-use crate::transport::rx_timestamp;
+use crate::transport::stream::Stream;
 
-/// Maximum bytes per read from the socket.
-const READ_BYTES: usize = 16 * 1024;
 /// Length prefix of a frame, bytes.
 const PREFIX_BYTES: u64 = protocol::frame::PREFIX_BYTES as u64;
 
 /// An open connection with nothing in flight.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     decoder: FrameDecoder,
     /// Arrival times of the first and the latest bytes of the current response.
     arrived: Option<(Instant, Instant)>,
@@ -30,25 +29,22 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects, and disables Nagle's algorithm.
+    /// Connects, disables Nagle's algorithm, and with `tls` performs its handshake.
     pub(super) async fn open(
         address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
         limit: Duration,
         measured: &mut ExchangeTiming,
     ) -> Result<Self, ExchangeError> {
-        let start = Instant::now();
-        let connected = timeout(limit, TcpStream::connect(address)).await;
-        let stream = connected.unwrap_or_else(|_| Err(handshake_timeout(limit))).map_err(ExchangeError::Connect)?;
-        measured.connect = Some(start.elapsed());
-        stream.set_nodelay(true).map_err(ExchangeError::Connect)?;
-        rx_timestamp::enable(&stream);
+        let opened = timeout(limit, open(address, tls, measured)).await;
+        let stream = opened.unwrap_or_else(|_| Err(handshake_timeout(limit))).map_err(ExchangeError::Connect)?;
         Ok(Self { stream, decoder: FrameDecoder::default(), arrived: None, retransmits_before: 0 })
     }
 
     /// Returns whether the server neither closed the connection nor sent unrequested bytes since the last operation.
     pub(super) fn is_usable(&self) -> bool {
         let mut byte = [0];
-        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        matches!(self.stream.tcp().try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Sends a frame and returns the payload of the response's.
@@ -71,7 +67,7 @@ impl Connection {
 
     async fn send_and_read(&mut self, frame: &[u8]) -> Result<Vec<u8>, ExchangeError> {
         // A server at its connection limit responds without reading and closes: sending fails, but there is a response.
-        let sent = self.stream.write_all(frame).await;
+        let sent = self.stream.send(frame).await;
         let read = self.read_payload().await;
         match (sent, read) {
             (Err(error), Err(_)) => Err(ExchangeError::Reset(error)),
@@ -85,31 +81,15 @@ impl Connection {
             if let Some(payload) = frame {
                 return Ok(payload.to_vec());
             }
-            self.stream.readable().await.map_err(ExchangeError::Reset)?;
-            match self.read_available() {
-                Ok(0) => return Err(ExchangeError::Reset(io::ErrorKind::UnexpectedEof.into())),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(ExchangeError::Reset(error)),
-            }
-        }
-    }
-
-    /// Reads available bytes. Not async: its buffer is on the thread's stack instead of in each of ten thousand tasks.
-    fn read_available(&mut self) -> io::Result<usize> {
-        let mut buffer = [0; READ_BYTES];
-        let (count, at) = rx_timestamp::read(&self.stream, &mut buffer)?;
-        if count > 0 {
+            let at = self.stream.receive(&mut self.decoder).await.map_err(ExchangeError::Reset)?;
             let (first, _) = self.arrived.unwrap_or((at, at));
             self.arrived = Some((first, at));
         }
-        self.decoder.feed(&buffer[..count]);
-        Ok(count)
     }
 
     /// Adds the kernel's statistics of the connection to `measured`.
     pub(super) fn read_tcp_info(&mut self, measured: &mut ExchangeTiming) {
-        let Ok(info) = TcpInfo::of(&self.stream) else { return };
+        let Ok(info) = TcpInfo::of(self.stream.tcp()) else { return };
         measured.tcp_rtt = info.rtt;
         measured.tcp_min_rtt = info.min_rtt;
         measured.tcp_rto = info.rto;
@@ -118,6 +98,26 @@ impl Connection {
             self.retransmits_before = total;
         }
     }
+}
+
+async fn open(
+    address: SocketAddr,
+    tls: Option<&Arc<ClientConfig>>,
+    measured: &mut ExchangeTiming,
+) -> io::Result<Stream> {
+    let start = Instant::now();
+    let tcp = TcpStream::connect(address).await?;
+    let connected = Instant::now();
+    measured.connect = Some(connected - start);
+    tcp.set_nodelay(true)?;
+    let mut stream = Stream::new(tcp);
+    if let Some(config) = tls {
+        let handshake = stream.encrypt(address.ip(), config).await;
+        let round_trips = handshake.map_err(|error| io::Error::new(error.kind(), format!("TLS handshake: {error}")))?;
+        measured.tls_round_trips = Some(round_trips);
+        measured.tls = Some(connected.elapsed());
+    }
+    Ok(stream)
 }
 
 fn handshake_timeout(limit: Duration) -> io::Error {

@@ -14,6 +14,10 @@ use model::sample::Outcome;
 pub struct ExchangeTiming {
     /// TCP handshake; `None` on a reused connection.
     pub connect: Option<Duration>,
+    /// TLS handshake, with the computations of both ends; `None` on a reused connection and in clear text.
+    pub tls: Option<Duration>,
+    /// Round trips of the TLS handshake.
+    pub tls_round_trips: Option<u32>,
     /// First byte of the request sent to last byte of the response received by the kernel.
     pub rtt: Option<Duration>,
     /// First byte of the request sent to first bytes of the response received by the kernel.
@@ -70,7 +74,7 @@ pub enum ExchangeError {
     /// The response was not complete within this time.
     #[error("no complete response within {0:?}")]
     Timeout(Duration),
-    /// No connection: refused, unreachable, or timeout of the handshake.
+    /// No connection: refused, unreachable, or timeout or failure of a handshake.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
     /// The connection was closed before the response was complete.

@@ -32,7 +32,7 @@ pub(super) async fn accounts(settings: &Arc<Settings>) -> Result<(), WorkloadErr
 
 /// Registers the accounts of the virtual users `first`, `first` + [`MAX_CONCURRENT`] and so on.
 async fn register_every(settings: Arc<Settings>, first: u32, deadline: Instant) -> Result<(), WorkloadError> {
-    let mut transport = Transport::new(settings.endpoints, ConnectionMode::Persistent, settings.timeouts());
+    let mut transport = Transport::new(settings.endpoints.clone(), ConnectionMode::Persistent, settings.timeouts());
     let jitter = Stream::new(settings.seed, &settings.client, first, Purpose::BackOff);
     let mut back_off = BackOff::new(jitter);
     for user in (first..settings.users().get()).step_by(MAX_CONCURRENT as usize) {

@@ -139,6 +139,8 @@ fn sample(client: &str, row: &Row) -> Sample {
         start_us: row.start_us,
         wait_ms: milliseconds(measured.latency.saturating_sub(measured.service)),
         connect_ms: measured.connect.map(milliseconds),
+        tls_ms: measured.tls.map(milliseconds),
+        tls_round_trips: measured.tls_round_trips,
         first_byte_ms: measured.first_byte.map(milliseconds),
         rtt_ms: measured.rtt.map(milliseconds),
         service_ms: milliseconds(measured.service),

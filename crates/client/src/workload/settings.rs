@@ -193,7 +193,12 @@ pub(super) mod tests {
     /// Returns settings for a shop that is not running.
     pub(in crate::workload) fn settings() -> Settings {
         Settings {
-            endpoints: Endpoints { address: IpAddr::V4(Ipv4Addr::LOCALHOST), accounts_port: 1, shop_port: 1 },
+            endpoints: Endpoints {
+                address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+                accounts_port: 1,
+                shop_port: 1,
+                tls: None,
+            },
             workload: Workload { think_time: HumanDuration::default(), ..model::settings::defaults().unwrap() },
             warm_up: Duration::ZERO,
             until: Until { elapsed: None, operations: Some(1) },

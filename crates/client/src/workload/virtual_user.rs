@@ -58,7 +58,7 @@ impl VirtualUser {
         let settings = &shared.settings;
         Self {
             user,
-            transport: Transport::new(settings.endpoints, settings.workload.connection, settings.timeouts()),
+            transport: Transport::new(settings.endpoints.clone(), settings.workload.connection, settings.timeouts()),
             policy,
             sequence: 0,
             account: settings.account(user, 0),

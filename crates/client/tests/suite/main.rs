@@ -6,4 +6,5 @@ mod control;
 mod load;
 mod outcomes;
 mod timing;
+mod tls;
 mod workload;

@@ -55,7 +55,7 @@ fn frame(payload: &[u8]) -> Vec<u8> {
 
 fn transport(address: SocketAddr, mode: ConnectionMode, timeouts: Timeouts) -> Transport {
     let port = address.port();
-    let endpoints = Endpoints { address: address.ip(), accounts_port: port, shop_port: port };
+    let endpoints = Endpoints { address: address.ip(), accounts_port: port, shop_port: port, tls: None };
     Transport::new(endpoints, mode, timeouts)
 }
 

@@ -21,7 +21,7 @@ const AMPLE: Duration = Duration::from_secs(60);
 
 fn transport(accounts: SocketAddr, shop: SocketAddr, mode: ConnectionMode, request: Duration) -> Transport {
     let (accounts_port, shop_port) = (accounts.port(), shop.port());
-    let endpoints = Endpoints { address: shop.ip(), accounts_port, shop_port };
+    let endpoints = Endpoints { address: shop.ip(), accounts_port, shop_port, tls: None };
     Transport::new(endpoints, mode, Timeouts { connect: AMPLE, request })
 }
 

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::CertificateFingerprint;
+
 /// Event that `shop-server serve` prints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -22,6 +24,9 @@ pub enum ServerEvent {
         /// Address of the metrics, if they are served.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metrics: Option<SocketAddr>,
+        /// Fingerprint of the certificate, if the connections are encrypted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tls_fingerprint: Option<CertificateFingerprint>,
     },
 }
 
@@ -54,8 +59,14 @@ mod tests {
     #[test]
     fn readiness_is_a_line_of_json() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let ready =
-            ServerEvent::Ready { protocol: 1, accounts: address(5000), shop: address(5001), echo: None, metrics: None };
+        let ready = ServerEvent::Ready {
+            protocol: 1,
+            accounts: address(5000),
+            shop: address(5001),
+            echo: None,
+            metrics: None,
+            tls_fingerprint: None,
+        };
         let line = r#"{"event":"ready","protocol":1,"accounts":"127.0.0.1:5000","shop":"127.0.0.1:5001"}"#;
         assert_eq!(serde_json::to_string(&ready).unwrap(), line);
         assert_eq!(serde_json::from_str::<ServerEvent>(line).unwrap(), ready);

@@ -37,7 +37,7 @@ pub struct Workload {
     /// Timeout of a request: from its first byte sent to the complete response
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub request_timeout: PositiveDuration,
-    /// Timeout of a TCP handshake
+    /// Timeout of the handshakes of a connection, TCP and TLS together
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub connect_timeout: PositiveDuration,
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use model::settings::{Configured, Shop};
+use model::settings::{Configured, Shop, Tls};
 use model::units::PositiveDuration;
 use protocol::limits;
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,8 @@ pub struct ServeOptions {
     /// Maximum number of writing requests in one transaction
     #[arg(long, default_value_t = default::MAX_BATCH, value_name = "N", value_parser = at_least_one)]
     pub max_batch: NonZeroUsize,
-    /// Encrypt both ports by TLS 1.3 or 1.2, with the certificate chain in this PEM file [default: clear text]
+    /// With --tls: PEM file with the certificate and its chain [default: a certificate that the server makes and signs
+    /// itself, in memory]
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_certificate: Option<PathBuf>,
     /// PEM file with the private key of --tls-certificate
@@ -183,6 +184,10 @@ pub(super) struct ReadyOptions {
     /// Time until giving up
     #[arg(long, env = "SHOP_READY_TIMEOUT", default_value = "10s", value_name = "TIME")]
     pub(super) timeout: PositiveDuration,
+    /// Connect by TLS, and accept every certificate: nothing secret is sent
+    #[arg(long, value_enum, value_name = "VERSION", default_value = "off", num_args = 0..=1, require_equals = true,
+          default_missing_value = "1.3")]
+    pub(super) tls: Tls,
 }
 
 /// Options of `metrics`.

@@ -1,12 +1,14 @@
 //! `shop-server ready`: requests until the shop responds, for health checks and scripts.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 use protocol::response::Categories;
 use protocol::{FrameDecoder, Request, Response, encode_frame};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use crate::cli::options::ReadyOptions;
 
@@ -19,9 +21,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) fn wait(options: &ReadyOptions) -> anyhow::Result<()> {
     let deadline = Instant::now() + options.timeout.as_duration();
     loop {
-        let Err(error) = attempt(&options.address, ATTEMPT_TIMEOUT.min(remaining(deadline))) else { return Ok(()) };
+        let Err(error) = attempt(options, ATTEMPT_TIMEOUT.min(remaining(deadline))) else { return Ok(()) };
         if remaining(deadline) <= POLL_INTERVAL {
-            let ReadyOptions { address, timeout } = options;
+            let ReadyOptions { address, timeout, .. } = options;
             return Err(error.context(format!("no response of a shop at {address} within {timeout}")));
         }
         std::thread::sleep(POLL_INTERVAL);
@@ -34,10 +36,15 @@ fn remaining(deadline: Instant) -> Duration {
 }
 
 /// Attempts each address of the name: localhost often has two, and the shop listens on one.
-fn attempt(address: &str, timeout: Duration) -> anyhow::Result<()> {
+fn attempt(options: &ReadyOptions, timeout: Duration) -> anyhow::Result<()> {
     let mut outcome = Err(anyhow!("the host name has no address"));
-    for address in address.to_socket_addrs().context("expected HOST:PORT")? {
-        outcome = request(address, timeout).with_context(|| address.to_string());
+    for address in options.address.to_socket_addrs().context("expected HOST:PORT")? {
+        outcome = connect(address, timeout)
+            .and_then(|stream| match options.tls.version() {
+                None => request(stream, timeout),
+                Some(_) => request(encrypted(stream, address.ip())?, timeout),
+            })
+            .with_context(|| address.to_string());
         if outcome.is_ok() {
             break;
         }
@@ -45,18 +52,27 @@ fn attempt(address: &str, timeout: Duration) -> anyhow::Result<()> {
     outcome
 }
 
-fn request(address: SocketAddr, timeout: Duration) -> anyhow::Result<()> {
-    let mut stream = TcpStream::connect_timeout(&address, timeout).context("connecting")?;
+fn connect(address: SocketAddr, timeout: Duration) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, timeout).context("connecting")?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
-    stream
-        .write_all(&encode_frame(&serde_json::to_vec(&Request::all_categories())?)?)
-        .context("sending the request")?;
+    Ok(stream)
+}
+
+/// Returns the stream of a TLS session, whose handshake happens when it is first used.
+fn encrypted(stream: TcpStream, address: IpAddr) -> anyhow::Result<StreamOwned<ClientConnection, TcpStream>> {
+    let session = ClientConnection::new(tls::unverified_client_config(), ServerName::from(address))?;
+    Ok(StreamOwned::new(session, stream))
+}
+
+fn request(mut stream: impl Read + Write, timeout: Duration) -> anyhow::Result<()> {
+    let frame = encode_frame(&serde_json::to_vec(&Request::all_categories())?)?;
+    stream.write_all(&frame).context("sending the request")?;
     read_response(&mut stream, Instant::now() + timeout)?.into_result::<Categories>()?;
     Ok(())
 }
 
-fn read_response(stream: &mut TcpStream, deadline: Instant) -> anyhow::Result<Response> {
+fn read_response(stream: &mut impl Read, deadline: Instant) -> anyhow::Result<Response> {
     let mut decoder = FrameDecoder::default();
     let mut chunk = [0; 4096];
     loop {

@@ -7,13 +7,15 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use model::messages::server::ServerEvent;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::TcpCongestion;
 use program_main::{json_line, warning};
+use tls::Identity;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +24,7 @@ use crate::accept;
 use crate::accept::Listeners;
 use crate::cli::logging;
 use crate::cli::options::{ADMIN_PASSWORD_VARIABLE, CatalogueName, ServeOptions};
-use crate::config::{Admin, Catalogue, Config, Connections, HashCost, Passwords, Storage, TlsFiles};
+use crate::config::{Admin, Catalogue, Config, Connections, HashCost, Passwords, Storage, Tls};
 use crate::secret::Secret;
 use crate::shop::Shop;
 use crate::{NAME, echo};
@@ -63,8 +65,19 @@ async fn serve_until_signal(options: &ServeOptions, config: &Config) -> anyhow::
     }
     tracing::info!(accounts = %accounts_address, shop = %shop_address, database = %config.database.display(), "ready");
     let protocol = protocol::PROTOCOL_VERSION;
-    json_line(&ServerEvent::Ready { protocol, accounts: accounts_address, shop: shop_address, echo, metrics })
-        .context("stdout cannot be written to")?;
+    let tls_fingerprint = config.tls.as_ref().map(|tls| tls.identity.fingerprint());
+    if let Some(fingerprint) = tls_fingerprint {
+        tracing::info!(%fingerprint, "TLS certificate; clients need it: --tls-fingerprint");
+    }
+    json_line(&ServerEvent::Ready {
+        protocol,
+        accounts: accounts_address,
+        shop: shop_address,
+        echo,
+        metrics,
+        tls_fingerprint,
+    })
+    .context("stdout cannot be written to")?;
     accept::serve(shop, listeners, shutdown).await;
     Ok(())
 }
@@ -177,13 +190,27 @@ fn config(options: &ServeOptions) -> anyhow::Result<Config> {
             counts_retransmits: options.metrics_listen.is_some(),
         },
         storage: Storage { durability: options.shop.durability, max_batch: options.max_batch },
-        tls: match (&options.tls_certificate, &options.tls_key) {
-            (Some(certificate), Some(key)) => Some(TlsFiles { certificate: certificate.clone(), key: key.clone() }),
-            (None, None) => None,
-            _ => bail!("--tls-certificate and --tls-key need each other"),
-        },
+        tls: tls(options)?,
         trace: options.trace.clone(),
     })
+}
+
+/// Returns the settings of TLS, with the certificate of the files or one made now.
+fn tls(options: &ServeOptions) -> anyhow::Result<Option<Tls>> {
+    let files = match (&options.tls_certificate, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => bail!("--tls-certificate and --tls-key need each other"),
+    };
+    let Some(version) = options.shop.tls.version() else {
+        ensure!(files.is_none(), "--tls-certificate needs --tls: add it");
+        return Ok(None);
+    };
+    let identity = match files {
+        Some((certificate, key)) => Identity::from_files(certificate, key)?,
+        None => Identity::throwaway()?,
+    };
+    Ok(Some(Tls { version, identity: Arc::new(identity) }))
 }
 
 /// Returns the administrator's password from the variable or the file.

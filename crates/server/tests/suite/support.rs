@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use model::CertificateFingerprint;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::{FrameDecoder, encode_frame};
@@ -55,6 +56,7 @@ pub(crate) struct Server {
     pub(crate) accounts: SocketAddr,
     pub(crate) shop: SocketAddr,
     pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) tls_fingerprint: Option<CertificateFingerprint>,
 }
 
 impl Server {
@@ -84,7 +86,8 @@ impl Server {
         assert_eq!(ready["event"], "ready");
         let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
         let metrics = ready["metrics"].as_str().map(|address| address.parse().unwrap());
-        Self { child, directory, accounts: address("accounts"), shop: address("shop"), metrics }
+        let tls_fingerprint = ready["tls_fingerprint"].as_str().map(|fingerprint| fingerprint.parse().unwrap());
+        Self { child, directory, accounts: address("accounts"), shop: address("shop"), metrics, tls_fingerprint }
     }
 
     pub(crate) fn directory(&self) -> Arc<TempDir> {

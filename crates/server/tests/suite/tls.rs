@@ -4,21 +4,20 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use model::CertificateFingerprint;
+use model::settings::TlsVersion;
 use nix::sys::signal::Signal;
 use protocol::{FrameDecoder, encode_frame};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ProtocolVersion, StreamOwned};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, StreamOwned};
 
 use crate::support::{PASSWORD, Server, TIMEOUT, order, program};
 
-/// Certificate for `localhost` and its key, as files.
+/// Certificate and its key, as files.
 struct Files {
     directory: TempDir,
 }
@@ -40,25 +39,10 @@ impl Files {
         self.directory.path().join("key.pem")
     }
 
-    fn start(&self, settings: &[&str]) -> Server {
+    fn start(&self) -> Server {
         let (certificate, key) = (self.certificate(), self.key());
         let files = ["--tls-certificate", certificate.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
-        Server::start(&[&files, settings].concat())
-    }
-
-    fn connect(&self, address: SocketAddr) -> TlsClient {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.certificate()).unwrap()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let tcp = TcpStream::connect(address).unwrap();
-        tcp.set_read_timeout(Some(TIMEOUT)).unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        TlsClient { stream: StreamOwned::new(connection, tcp), decoder: FrameDecoder::default() }
+        Server::start(&[&["--tls"], &files[..]].concat())
     }
 }
 
@@ -68,6 +52,21 @@ struct TlsClient {
 }
 
 impl TlsClient {
+    fn connect(address: SocketAddr, version: TlsVersion, certificate: CertificateFingerprint) -> Self {
+        let tcp = TcpStream::connect(address).unwrap();
+        tcp.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let session = ClientConnection::new(tls::client_config(version, certificate), ServerName::from(address.ip()));
+        TlsClient { stream: StreamOwned::new(session.unwrap(), tcp), decoder: FrameDecoder::default() }
+    }
+
+    fn on_accounts(server: &Server) -> Self {
+        Self::connect(server.accounts, TlsVersion::V13, server.tls_fingerprint.unwrap())
+    }
+
+    fn on_shop(server: &Server) -> Self {
+        Self::connect(server.shop, TlsVersion::V13, server.tls_fingerprint.unwrap())
+    }
+
     /// Returns the next response; `None` after the server has ended the TLS session.
     fn receive(&mut self) -> Option<Value> {
         let mut chunk = [0; 4096];
@@ -98,13 +97,12 @@ impl TlsClient {
 
 #[test]
 fn commands_work_over_tls_on_both_ports() {
-    let files = Files::new();
-    let server = files.start(&[]);
-    let mut accounts = files.connect(server.accounts);
+    let server = Files::new().start();
+    let mut accounts = TlsClient::on_accounts(&server);
     accounts.ok(json!({"command": "register", "username": "ann", "password": PASSWORD}));
     let token = accounts.ok(json!({"command": "login", "username": "ann", "password": PASSWORD}))["token"].take();
     assert_eq!(accounts.stream.conn.protocol_version(), Some(ProtocolVersion::TLSv1_3));
-    let mut shop = files.connect(server.shop);
+    let mut shop = TlsClient::on_shop(&server);
     // 2 MB of responses: more than any buffer between the two.
     let requests: Vec<Value> =
         (1..=100).map(|page| json!({"command": "view_products", "page_size": 60, "page": page})).collect();
@@ -117,25 +115,55 @@ fn commands_work_over_tls_on_both_ports() {
 
 #[test]
 fn clear_text_on_an_encrypted_port_costs_only_its_connection() {
-    let files = Files::new();
-    let server = files.start(&[]);
+    let server = Server::start(&["--tls"]);
     let mut plain = server.on_shop();
     plain.send(&json!({"command": "hello"}));
     // TLS answers with an alert; the test's client would take it for the length of a frame.
     let mut answer = Vec::new();
     let _ = plain.stream.read_to_end(&mut answer);
     assert!(!String::from_utf8_lossy(&answer).contains("\"ok\""), "{answer:?}");
-    files.connect(server.shop).ok(json!({"command": "hello"}));
+    TlsClient::on_shop(&server).ok(json!({"command": "hello"}));
+}
+
+#[test]
+fn the_server_accepts_the_requested_version_only_and_makes_a_certificate_at_each_start() {
+    let mut fingerprints = Vec::new();
+    for (flag, version, other) in [
+        ("--tls", TlsVersion::V13, TlsVersion::V12),
+        ("--tls=1.3", TlsVersion::V13, TlsVersion::V12),
+        ("--tls=1.2", TlsVersion::V12, TlsVersion::V13),
+    ] {
+        let server = Server::start(&[flag]);
+        let fingerprint = server.tls_fingerprint.unwrap();
+        TlsClient::connect(server.shop, version, fingerprint).ok(json!({"command": "hello"}));
+        let mut refused = TlsClient::connect(server.shop, other, fingerprint);
+        let error = refused.stream.write_all(b"hello").unwrap_err().to_string();
+        assert!(error.contains("ProtocolVersion"), "{flag}: {error}");
+        assert!(server.log().contains(&fingerprint.to_string()), "{}", server.log());
+        assert!(!fingerprints.contains(&fingerprint), "two servers have the same certificate");
+        fingerprints.push(fingerprint);
+    }
+    assert_eq!(Server::start(&["--tls=off"]).tls_fingerprint, None);
+}
+
+#[test]
+fn ready_connects_by_tls() {
+    let server = Server::start(&["--tls=1.2"]);
+    let ready = |flags: &[&str]| {
+        let address = server.shop.to_string();
+        let arguments = ["ready", "--timeout", "200ms", "--address", &address];
+        program().args(arguments).args(flags).output().unwrap().status.code()
+    };
+    assert_eq!((ready(&["--tls"]), ready(&[])), (Some(0), Some(1)));
 }
 
 #[test]
 fn a_shutdown_answers_every_request_and_ends_the_session() {
-    let files = Files::new();
-    let mut server = files.start(&[]);
-    let mut accounts = files.connect(server.accounts);
+    let mut server = Server::start(&["--tls"]);
+    let mut accounts = TlsClient::on_accounts(&server);
     accounts.ok(json!({"command": "register", "username": "ann", "password": PASSWORD}));
     let token = accounts.ok(json!({"command": "login", "username": "ann", "password": PASSWORD}))["token"].take();
-    let mut shop = files.connect(server.shop);
+    let mut shop = TlsClient::on_shop(&server);
     let orders = vec![order(token.as_str().unwrap(), 1, 1); 100];
     shop.send(&orders);
     assert_eq!(shop.receive().unwrap()["ok"], true);
@@ -155,7 +183,14 @@ fn unusable_certificates_and_keys_are_refused_at_the_start() {
     let directory = tempfile::tempdir().unwrap();
     let start = |certificate: &Path, key: Option<&Path>| {
         let mut command = program();
-        command.args(["--accounts-listen", "127.0.0.1:0", "--shop-listen", "127.0.0.1:0", "--tls-certificate"]);
+        command.args([
+            "--accounts-listen",
+            "127.0.0.1:0",
+            "--shop-listen",
+            "127.0.0.1:0",
+            "--tls",
+            "--tls-certificate",
+        ]);
         command.arg(certificate).arg("--database").arg(directory.path().join("shop.db"));
         command.args(key.map(|key| ["--tls-key".as_ref(), key.as_os_str()]).into_iter().flatten());
         let output = command.output().unwrap();
@@ -174,4 +209,7 @@ fn unusable_certificates_and_keys_are_refused_at_the_start() {
         assert!(status == Some(code) && stderr.contains(part), "{part}: {status:?} {stderr}");
         assert!(!directory.path().join("shop.db").exists(), "a failed start has created a database");
     }
+    let without_tls =
+        program().arg("--tls-certificate").arg(files.certificate()).arg("--tls-key").arg(files.key()).output();
+    assert!(String::from_utf8(without_tls.unwrap().stderr).unwrap().contains("needs --tls"));
 }
