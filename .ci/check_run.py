@@ -13,7 +13,7 @@ def check(condition, message):
 
 def check_breakdown(rows):
     """The components of each latency add up to it."""
-    components = ("queueing", "handshake", "round_trips", "transmission", "retransmission", "server", "database", "other")
+    components = ("queueing", "handshake", "tls", "round_trips", "transmission", "retransmission", "server", "database", "other")
     check(any(row["subset"] == "all" for row in rows), "breakdown.csv is empty")
     for row in rows:
         latency, total = float(row["latency_ms"]), sum(float(row[f"{name}_ms"]) for name in components)
