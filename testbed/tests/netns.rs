@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         test!(ctrl_c_saves_and_reports_the_measured_cells).needs(&[netns]).shared(),
         test!(after_kill_9_no_process_is_left_and_clean_removes_the_directory).needs(&[netns]).shared(),
         test!(the_same_seed_leads_to_the_same_choices).needs(&[netns]).shared(),
+        test!(each_round_trip_of_tls_costs_the_delay).needs(&[netns]).shared(),
         test!(tcset_is_rejected_before_the_first_cell_if_its_programs_are_not_installed).needs(&[netns]),
         test!(invalid_usage_is_rejected_with_the_accepted_form),
         test!(a_dry_run_prints_the_plan_and_does_nothing),
@@ -241,6 +242,28 @@ fn the_same_seed_leads_to_the_same_choices() {
             .map(run);
     assert_same_choices(&first, &second);
     assert_ne!(first, other);
+}
+
+fn each_round_trip_of_tls_costs_the_delay() {
+    for (arguments, round_trips) in [
+        ("--duration 1s --delay 40ms --connection persistent --accounts prepared --tls", 1),
+        ("--duration 1s --delay 40ms --tls=1.2", 2),
+    ] {
+        let finished = finish(&short(arguments));
+        finished.assert_verified();
+        let run = finished.run();
+        let rows = run.csv("samples.csv");
+        let encrypted: Vec<_> = rows.iter().filter(|row| !row["tls_ms"].is_empty()).collect();
+        assert!(!encrypted.is_empty(), "{}", finished.printed());
+        for row in &encrypted {
+            let tls_ms: f64 = row["tls_ms"].parse().unwrap();
+            assert_eq!(row["tls_round_trips"], round_trips.to_string());
+            assert!(tls_ms >= 39.5 * f64::from(round_trips), "{row:?}");
+        }
+        assert_eq!(run.manifest()["scenario"]["shop"]["tls"], if round_trips == 1 { "1.3" } else { "1.2" });
+        let breakdown = run.csv("breakdown.csv");
+        assert!(breakdown.iter().any(|row| row["tls_ms"].parse::<f64>().unwrap() > 0.0));
+    }
 }
 
 fn tcset_is_rejected_before_the_first_cell_if_its_programs_are_not_installed() {
