@@ -8,10 +8,12 @@ line per check, and exits with 1 if one failed.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -48,8 +50,8 @@ def require(condition, what):
 class Server:
     """A running server. Entered as a context, it ends with it."""
 
-    def __init__(self, program, *settings, directory=None):
-        self.program, self.settings = program, settings
+    def __init__(self, program, *settings, directory=None, tls="off"):
+        self.program, self.settings, self.tls = program, settings, tls
         self.owned = tempfile.TemporaryDirectory() if directory is None else None
         self.directory = directory or self.owned.name
 
@@ -61,11 +63,12 @@ class Server:
         }
         defaults.update(zip(self.settings[::2], self.settings[1::2]))
         arguments = [part for pair in defaults.items() for part in pair]
-        environment = {"SHOP_ADMIN_PASSWORD": ADMIN_PASSWORD}
+        environment = {"SHOP_ADMIN_PASSWORD": ADMIN_PASSWORD, "SHOP_TLS": self.tls}
         self.process = subprocess.Popen([self.program, *arguments], stdout=subprocess.PIPE, env=environment)
         ready = json.loads(self.process.stdout.readline())
         expect((ready["event"], ready["protocol"]), ("ready", 1), "the ready line")
         self.accounts, self.shop = (self.address(ready[port]) for port in ("accounts", "shop"))
+        self.fingerprint = ready.get("tls_fingerprint")
         return self
 
     def __exit__(self, *_):
@@ -81,7 +84,7 @@ class Server:
         return host, int(port)
 
     def on(self, port):
-        return Client(self.accounts if port == "accounts" else self.shop)
+        return Client(self.accounts if port == "accounts" else self.shop, self.fingerprint)
 
     def token(self, username="ann", password=PASSWORD):
         return self.on("accounts").ok({"command": "login", "username": username, "password": password})["token"]
@@ -101,9 +104,16 @@ class Server:
 class Client:
     """A connection."""
 
-    def __init__(self, address):
+    def __init__(self, address, fingerprint=None):
         self.socket = socket.create_connection(address, TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if fingerprint:
+            context = ssl.create_default_context()
+            # The page: a client compares the fingerprint.
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            self.socket = context.wrap_socket(self.socket)
+            digest = hashlib.sha256(self.socket.getpeercert(True)).hexdigest()
+            expect(f"sha256:{digest}", fingerprint, "the certificate's fingerprint")
         self.buffer = b""
 
     def send(self, payload):
@@ -490,6 +500,20 @@ def pipelined_requests_get_their_responses_in_order(server):
         if kind in (0, 3):
             expect((response["queue_us"], response["database_us"]), (0, 0), "times of views")
     expect(len(set(ids)), 500, "different exchange ids")
+
+
+@check
+def requests_travel_in_tls(server):
+    for version in ("1.3", "1.2"):
+        with Server(server.program, tls=version) as encrypted:
+            token, shop = encrypted.customer(), encrypted.on("shop")
+            expect(shop.socket.version(), f"TLSv{version}", "the version of TLS")
+            requests = [{"command": "view_products", "page": page, "page_size": 100} for page in range(1, 101)]
+            shop.socket.sendall(b"".join(frame(json.dumps(request).encode()) for request in requests))
+            expect([shop.receive()["result"]["page"] for _ in requests], list(range(1, 101)), "the pages")
+            require(shop.ok(order(token, 2))["order_id"] > 0, "an order")
+            encrypted.process.send_signal(signal.SIGTERM)
+            shop.expect_closed()
 
 
 @check
