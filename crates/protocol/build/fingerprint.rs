@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Crates that run in nodes.
-const CRATES: [&str; 9] =
+pub(crate) const CRATES: [&str; 9] =
     ["model", "protocol", "program-main", "tcp-info", "tls", "server", "client", "shaper", "agent"];
 /// Entries of a crate's directory that do not change its programs.
 const NOT_BUILT_IN: [&str; 4] = ["tests", "benches", "examples", "proptest-regressions"];

@@ -13,7 +13,7 @@ use fingerprint::of;
 /// Creates a repository with the crates that run in nodes, and one that does not.
 fn repository() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
-    for name in ["model", "protocol", "program-main", "tcp-info", "server", "client", "shaper", "agent", "analysis"] {
+    for name in fingerprint::CRATES.into_iter().chain(["analysis"]) {
         for file in ["Cargo.toml", "src/lib.rs", "tests/a.rs", "benches/a.rs", "examples/a.rs"] {
             write(&root.path().join("crates").join(name).join(file), "before");
         }
