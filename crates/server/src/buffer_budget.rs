@@ -45,7 +45,7 @@ impl BufferBudget {
         Arc::clone(&self.units).acquire_many_owned(units(bytes)).await.ok()
     }
 
-    /// Returns `bytes` if they are free and nobody waits.
+    /// Returns `bytes` if they are free and no connection waits.
     pub(crate) fn try_acquire(&self, bytes: usize) -> Option<BudgetShare> {
         Arc::clone(&self.units).try_acquire_many_owned(units(bytes)).ok()
     }

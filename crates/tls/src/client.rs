@@ -19,7 +19,7 @@ pub fn client_config(version: TlsVersion, certificate: CertificateFingerprint) -
 }
 
 /// Returns the configuration of a client that accepts every version and certificate: for requests that contain no secrets, and
-/// whose response nobody relies on.
+/// whose response need not be trusted.
 #[must_use]
 pub fn unverified_client_config() -> Arc<ClientConfig> {
     config(rustls::ALL_VERSIONS, None)

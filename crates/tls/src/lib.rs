@@ -1,7 +1,7 @@
 //! TLS of the shop's connections, by rustls.
 //!
 //! A client recognises the server by the fingerprint of its certificate, like an SSH host key: names, validity periods and
-//! authorities do not matter. So a server can make a certificate at its start, and nobody distributes files.
+//! authorities do not matter. So a server can make a certificate at its start, and no files need to be distributed.
 //!
 //! Sessions are not resumed: every connection has the round trips of a complete handshake.
 

@@ -8,7 +8,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Time at which a connection stops waiting.
 ///
-/// The runtime's timer is set anew only when the deadline becomes earlier or the timer fires: at thousands of requests a
+/// The runtime's timer is set again only when the deadline becomes earlier or the timer fires: at thousands of requests a
 /// second, its lock would slow them down.
 #[derive(Debug)]
 pub(super) struct Deadline {

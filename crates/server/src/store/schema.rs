@@ -102,7 +102,7 @@ pub(crate) fn open_for_writing(
     Ok(connection)
 }
 
-/// Opens an existing database for checkpoints beside its writer.
+/// Opens an existing database for checkpoints, in addition to its writer.
 pub(crate) fn open_for_checkpoints(path: &Path) -> Result<Connection, ServerError> {
     open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
 }

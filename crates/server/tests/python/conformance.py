@@ -375,7 +375,7 @@ def every_error_code(server):
         (shop, order("z" * 64), ("invalid_token", "token")),
         (shop, {**product, "token": token}, ("forbidden", None)),
         (accounts, {"command": "login", "username": "ann", "password": "wrong"}, ("wrong_credentials", None)),
-        (accounts, {"command": "login", "username": "nobody", "password": "wrong"}, ("wrong_credentials", None)),
+        (accounts, {"command": "login", "username": "unknown", "password": "wrong"}, ("wrong_credentials", None)),
         (accounts, {"command": "register", "username": "ann", "password": PASSWORD}, ("username_taken", "username")),
         (shop, {"command": "view_products", "category": "Nothing"}, ("not_found", "category")),
         (shop, {"command": "view_product", "product_id": 999}, ("not_found", "product_id")),
