@@ -177,8 +177,13 @@ impl<'a> Split<'a> {
         let Some(connect_ms) = self.timings.connect_ms.filter(is_positive) else { return };
         let base_ms = self.base_ms.unwrap_or(connect_ms).min(connect_ms);
         let beyond = connect_ms - base_ms;
-        self.handshake_timeouts =
-            if self.nothing_retransmitted() { 0 } else { handshake_timeouts(beyond, self.retransmitted_more_than(0)) };
+        // Behind a rate limit the SYN-ACK may have been queued for as long as a timeout. Otherwise only a timeout explains a
+        // second: the server's count does not contain every SYN-ACK (docs/measuring.md, "Lost SYN-ACKs").
+        self.handshake_timeouts = if self.rate.is_some() && self.nothing_retransmitted() {
+            0
+        } else {
+            handshake_timeouts(beyond, self.retransmitted_more_than(0))
+        };
         // With a rate limit, time beyond the known lengths of the timeouts was spent in the queue.
         let (handshake, stalled) = match (self.handshake_timeouts, self.rate) {
             (0, None) => (connect_ms, 0.0),

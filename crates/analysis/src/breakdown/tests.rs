@@ -182,6 +182,25 @@ fn a_syn_ack_that_only_the_server_retransmitted_stalls_the_handshake() {
 }
 
 #[test]
+fn a_lost_syn_ack_that_neither_side_counts_stalls_the_handshake_unless_it_may_have_been_queued() {
+    let uncounted = after_lost_syn_ack(0, 0);
+    let expected = [
+        (Component::Handshake, 50.2),
+        (Component::Retransmission, 1000.8),
+        (Component::RoundTrips, 50.2),
+        (Component::Other, 0.6),
+    ];
+    check_with_server(&uncounted, None, &expected);
+    let expected = [
+        (Component::Handshake, 50.2),
+        (Component::Transmission, 1000.8 + 0.3),
+        (Component::RoundTrips, 50.2),
+        (Component::Other, 0.3),
+    ];
+    check_with_server(&uncounted, Some(1000.0), &expected);
+}
+
+#[test]
 fn a_long_handshake_without_retransmissions_is_no_stall() {
     // Delay of 1.2 s: the round trip is long, nothing was lost.
     let far = Timings {

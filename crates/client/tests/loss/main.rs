@@ -185,9 +185,11 @@ fn connections_per_request_also_count_lost_syn_acks() {
     assert_between(late.len() as u64, 73, 167, "handshakes whose SYN-ACK was lost", &results);
     // The client may have retransmitted nothing: its SYN timer and the server's SYN-ACK timer are both 1 s, and if the
     // server's expires first, the SYN-ACK arrives before the client would retransmit its SYN.
-    for sample in late {
-        assert!(results.of(sample).unwrap() > 0, "the server retransmitted its SYN-ACK: {sample:?}");
-    }
+    //
+    // The server's kernel counts a retransmitted SYN-ACK after sending it. If the acknowledgement has arrived on the other
+    // CPU by then, the connection does not contain the count: docs/measuring.md, "Lost SYN-ACKs".
+    let counted = late.iter().filter(|sample| results.of(sample).unwrap() > 0).count();
+    assert_between(counted as u64, late.len() as u64 * 9 / 10, late.len() as u64, "counted SYN-ACKs", &results);
     let unaffected = prompt.iter().filter(|sample| results.of(sample) == Some(0)).count();
     assert!(unaffected * 2 > prompt.len(), "{unaffected} of {}: most responses need no retransmission", prompt.len());
 }
